@@ -1,0 +1,1 @@
+"""Settings and prompts in files; read by the flows alone."""

@@ -1,0 +1,17 @@
+"""Errors that end at the user: each message is a sentence naming what was wrong, where, and what to do."""
+
+
+class DyadError(Exception):
+    """A problem that the user can act on; shown without a traceback."""
+
+
+class MediaError(DyadError):
+    """A media file cannot be read, or holds nothing to recognise."""
+
+
+class InputError(DyadError):
+    """A table, a settings file or an argument is not of the expected form."""
+
+
+class WeightsError(DyadError):
+    """Weights are missing, corrupt, or of another architecture."""

@@ -1,0 +1,32 @@
+"""Windows: the 4 s pieces, shifted by 2 s, for which every modality answers."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Windows = NDArray[np.float64]
+"""Start and end in seconds, shape [N, 2]."""
+
+
+def make_windows(duration: float, length: float = 4.0, shift: float = 2.0, shortest: float = 1.0) -> Windows:
+    """Cut `duration` seconds into windows [N, 2]; a clip of at most `length` is one window, a tail of `shortest` is kept.
+
+    The rule of RAS (arXiv 2507.02205): starts at 0, shift, 2*shift ...; the last window ends with the clip.
+    """
+    if duration <= length:
+        return np.array([[0.0, max(duration, 0.0)]])
+    rows: list[tuple[float, float]] = []
+    start = 0.0
+    while start + length < duration:
+        rows.append((start, start + length))
+        start += shift
+    if duration - start >= shortest:
+        rows.append((start, duration))
+    return np.array(rows)
+
+
+def windows_of(times: NDArray[np.float64], windows: Windows) -> NDArray[np.bool_]:
+    """Membership [N, T]: which of `times` (s) lie in which window (start inclusive, end exclusive but for the last)."""
+    starts, ends = windows[:, :1], windows[:, 1:]
+    inside = (times[None, :] >= starts) & (times[None, :] < ends)
+    inside |= (times[None, :] >= ends.max()) & (ends == ends.max())
+    return inside

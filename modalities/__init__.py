@@ -1,0 +1,1 @@
+"""The six kinds of evidence: each file owns one modality's preprocessing and backends. Knows nothing of Prefect or fusion."""
