@@ -1,0 +1,40 @@
+"""The field's metrics: UAR, WAR, macro-F1, weighted F1, expected calibration error."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def scores_of(truth: ArrayLike, predicted: ArrayLike, classes: Sequence[int] | None = None) -> dict[str, float]:
+    """UAR (mean recall), WAR (accuracy), macro-F1 and weighted F1 of two integer vectors [N].
+
+    `classes` fixes the label set; without it every label that occurs in truth or prediction counts, as in scikit-learn.
+    A class that is predicted but never true counts with recall 0.
+    """
+    from sklearn.metrics import f1_score, recall_score
+
+    truth, predicted = np.asarray(truth), np.asarray(predicted)
+    labels = list(classes) if classes is not None else None
+    return {
+        "uar": float(recall_score(truth, predicted, labels=labels, average="macro", zero_division=0)),
+        "war": float((truth == predicted).mean()),
+        "macro_f1": float(f1_score(truth, predicted, labels=labels, average="macro", zero_division=0)),
+        "weighted_f1": float(f1_score(truth, predicted, labels=labels, average="weighted", zero_division=0)),
+    }
+
+
+def per_class_recall(truth: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.float64]:
+    """Recall of each of `classes` classes; NaN for a class without a true example."""
+    truth, predicted = np.asarray(truth), np.asarray(predicted)
+    with np.errstate(invalid="ignore"):
+        return np.array([np.mean(predicted[truth == k] == k) if (truth == k).any() else np.nan for k in range(classes)])
+
+
+def calibration_error(probabilities: ArrayLike, truth: ArrayLike, bins: int = 15) -> float:
+    """Expected calibration error of [N, C] probabilities against labels [N] (Guo et al. 2017, equal-width bins)."""
+    probabilities, truth = np.asarray(probabilities), np.asarray(truth)
+    confidence, hit = probabilities.max(1), probabilities.argmax(1) == truth
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [abs(hit[place == b].mean() - confidence[place == b].mean()) * (place == b).mean() for b in np.unique(place)]
+    return float(sum(gaps))
