@@ -1,0 +1,118 @@
+"""The run folder: one place that knows the name of every file about a clip."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.files import write_text
+from data.scores import MODALITIES
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Everything about one clip, under `root` = `runs/<clip_id>`."""
+
+    root: Path
+
+    @property
+    def result(self) -> Path:
+        """The answer as JSON (`reports/result.schema.json` describes it)."""
+        return self.root / "result.json"
+
+    @property
+    def windows(self) -> Path:
+        """One row a window: fused basic emotions, compounds, confidence, contributions."""
+        return self.root / "windows.parquet"
+
+    @property
+    def frames(self) -> Path:
+        """One row a frame of the video, with its time from the container."""
+        return self.root / "frames.parquet"
+
+    @property
+    def faces(self) -> Path:
+        """One row a face and sampled frame: box, track, score."""
+        return self.root / "faces.parquet"
+
+    @property
+    def transcript(self) -> Path:
+        """The words with their times, WebVTT."""
+        return self.root / "transcript.vtt"
+
+    @property
+    def settings(self) -> Path:
+        """The settings of the run with every default written out."""
+        return self.root / "settings.yaml"
+
+    @property
+    def log(self) -> Path:
+        """What happened, in plain lines."""
+        return self.root / "log.txt"
+
+    @property
+    def work(self) -> Path:
+        """Intermediate media; removed when the run has ended well."""
+        return self.root / "work"
+
+    @property
+    def crops(self) -> Path:
+        """Aligned face crops, uint8 [M, S, S, 3]."""
+        return self.work / "crops.npy"
+
+    @property
+    def fused(self) -> Path:
+        """The fused basic emotions of each window, before composition."""
+        return self.work / "fused.npz"
+
+    @property
+    def cues(self) -> Path:
+        """The transcript as a table, as exact as it came."""
+        return self.work / "cues.parquet"
+
+    def scores(self, modality: str) -> Path:
+        """One modality's scores, a row a window."""
+        return self.root / f"{_known(modality)}.parquet"
+
+    def evidence(self, modality: str) -> Path:
+        """What a modality's scores rest on, a row a face, a phrase, a description."""
+        return self.root / f"{_known(modality)}_evidence.parquet"
+
+    def marker(self, stage: str) -> Path:
+        """Says that a stage is done, and for which content, settings and code."""
+        return self.root / ".stages" / f"{stage}.json"
+
+    def create(self) -> None:
+        """Make the folders."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        (self.root / ".stages").mkdir(exist_ok=True)
+
+    def is_done(self, stage: str, key: str) -> bool:
+        """True when the stage ended for this very `key`."""
+        return self.finished(stage).get("key") == key
+
+    def mark_done(self, stage: str, key: str, seconds: float) -> None:
+        """Note that a stage ended, for which key, and how long it took."""
+        write_text(self.marker(stage), json.dumps({"key": key, "seconds": round(seconds, 4)}))
+
+    def finished(self, stage: str) -> dict[str, object]:
+        """What `mark_done` noted; empty when the stage has not ended (or the note is damaged, which is the same)."""
+        try:
+            noted = json.loads(self.marker(stage).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return noted if isinstance(noted, dict) else {}
+
+    def forget(self) -> None:
+        """Drop every note of finished stages, so that all of them run again."""
+        shutil.rmtree(self.root / ".stages", ignore_errors=True)
+
+    def clear_work(self) -> None:
+        """Remove the intermediate media."""
+        shutil.rmtree(self.work, ignore_errors=True)
+
+
+def _known(modality: str) -> str:
+    if modality not in MODALITIES:
+        raise ValueError(f"'{modality}' is not a modality")
+    return modality
