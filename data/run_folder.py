@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data.files import write_text
 from data.scores import MODALITIES
@@ -63,12 +64,21 @@ class RunFolder:
     @property
     def fused(self) -> Path:
         """The fused basic emotions of each window, before composition."""
-        return self.work / "fused.npz"
+        return self._kept / "fused.parquet"
 
     @property
     def cues(self) -> Path:
         """The transcript as a table, as exact as it came."""
-        return self.work / "cues.parquet"
+        return self._kept / "cues.parquet"
+
+    @property
+    def frame_times(self) -> Path:
+        """One row a frame of the video: its number and its time (s)."""
+        return self._kept / "frame_times.parquet"
+
+    @property
+    def _kept(self) -> Path:
+        return self.root / ".stages"
 
     def scores(self, modality: str) -> Path:
         """One modality's scores, a row a window."""
@@ -80,23 +90,30 @@ class RunFolder:
 
     def marker(self, stage: str) -> Path:
         """Says that a stage is done, and for which content, settings and code."""
-        return self.root / ".stages" / f"{stage}.json"
+        return self._kept / f"{stage}.json"
 
     def create(self) -> None:
         """Make the folders."""
         self.work.mkdir(parents=True, exist_ok=True)
-        (self.root / ".stages").mkdir(exist_ok=True)
+        self._kept.mkdir(exist_ok=True)
 
     def is_done(self, stage: str, key: str) -> bool:
         """True when the stage ended for this very `key`."""
         return self.finished(stage).get("key") == key
 
-    def mark_done(self, stage: str, key: str, seconds: float) -> None:
-        """Note that a stage ended, for which key, and how long it took."""
-        write_text(self.marker(stage), json.dumps({"key": key, "seconds": round(seconds, 4)}))
+    def mark_done(self, stage: str, key: str, seconds: float, notes: dict[str, Any] | None = None) -> None:
+        """Note that a stage ended, for which key, how long it took (s), and what later stages must know of it."""
+        self._note(stage, {"key": key, "seconds": round(seconds, 4), "notes": notes or {}})
 
-    def finished(self, stage: str) -> dict[str, object]:
-        """What `mark_done` noted; empty when the stage has not ended (or the note is damaged, which is the same)."""
+    def mark_failed(self, stage: str, reason: str) -> None:
+        """Note that a stage failed and why, in a sentence."""
+        self._note(stage, {"failed": reason})
+
+    def _note(self, stage: str, content: dict[str, Any]) -> None:
+        write_text(self.marker(stage), json.dumps(content))
+
+    def finished(self, stage: str) -> dict[str, Any]:
+        """What was noted of a stage; empty when it has not ended (or the note is damaged, which is the same)."""
         try:
             noted = json.loads(self.marker(stage).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -105,7 +122,7 @@ class RunFolder:
 
     def forget(self) -> None:
         """Drop every note of finished stages, so that all of them run again."""
-        shutil.rmtree(self.root / ".stages", ignore_errors=True)
+        shutil.rmtree(self._kept, ignore_errors=True)
 
     def clear_work(self) -> None:
         """Remove the intermediate media."""

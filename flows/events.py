@@ -1,0 +1,82 @@
+"""What happens while a clip is recognised: told to listeners (progress bars) and to the clip's log file."""
+
+import contextlib
+import contextvars
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+State = Literal["started", "done", "skipped", "absent", "failed"]
+PACKAGES = ("data", "modalities", "fusion", "reports", "flows")
+
+
+@dataclass(frozen=True)
+class Event:
+    """A stage of a clip changed its state; `message` is a sentence where there is something to say."""
+
+    clip_id: str
+    stage: str
+    state: State
+    seconds: float = 0.0
+    message: str = ""
+
+
+Listener = Callable[[Event], None]
+_listeners: list[Listener] = []
+_lock = threading.Lock()
+_log_file: contextvars.ContextVar[Path | None] = contextvars.ContextVar("log_file", default=None)
+
+
+def tell(event: Event) -> None:
+    """Hand an event to every listener."""
+    with _lock:
+        listeners = list(_listeners)
+    for listener in listeners:
+        listener(event)
+
+
+@contextlib.contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Hand every event of this process to `listener` inside the block."""
+    with _lock:
+        _listeners.append(listener)
+    try:
+        yield
+    finally:
+        with _lock:
+            _listeners.remove(listener)
+
+
+class _ClipLog(logging.Handler):
+    """Appends each record to the log of the clip that this thread works on."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        path = _log_file.get()
+        if path is not None:
+            with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as stream:
+                stream.write(self.format(record) + "\n")
+
+
+@contextlib.contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Inside the block, what our packages log in this thread is appended to `path`."""
+    _install_handler()
+    token = _log_file.set(path)
+    try:
+        yield
+    finally:
+        _log_file.reset(token)
+
+
+def _install_handler() -> None:
+    with _lock:
+        for name in PACKAGES:
+            logger = logging.getLogger(name)
+            if not any(isinstance(handler, _ClipLog) for handler in logger.handlers):
+                handler = _ClipLog()
+                handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+                logger.addHandler(handler)
+                logger.setLevel(logging.INFO)
