@@ -1,0 +1,47 @@
+"""Tiny checkpoints with random weights in the public layouts, for tests of loading and running them."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+TINY_CLIP = {
+    "embed_dim": 64,
+    "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16, "head_width": 32},
+    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
+}
+
+
+def save_tiny_whisper(path: Path, seed: int = 0) -> Path:
+    """Write a multilingual Whisper of 64 channels, 2 + 2 layers and 16 tokens a piece in openai-whisper's layout."""
+    from whisper import ModelDimensions, Whisper
+
+    torch.manual_seed(seed)
+    dimensions = ModelDimensions(80, 1500, 64, 2, 2, 51865, 32, 64, 2, 2)
+    network = Whisper(dimensions)
+    torch.nn.init.normal_(network.decoder.positional_embedding)
+    torch.nn.init.normal_(network.decoder.token_embedding.weight, std=0.5)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"dims": asdict(dimensions), "model_state_dict": network.state_dict()}, path)
+    return path
+
+
+def save_tiny_clip(folder: Path, seed: int = 0, file: str = "open_clip_model.safetensors") -> Path:
+    """Write a CLIP of 64 channels and 2 + 2 layers as a folder in the hub's layout: the weights with their config."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    network = open_clip.CLIP(**TINY_CLIP)
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    if file.endswith(".safetensors"):
+        save_file(tensors, folder / file)
+    else:
+        torch.save(tensors, folder / file)
+    mean = [0.4, 0.4, 0.4]
+    preprocessing = {"mean": mean, "std": [0.3, 0.3, 0.3], "interpolation": "bilinear", "resize_mode": "shortest"}
+    config = {"model_cfg": TINY_CLIP, "preprocess_cfg": preprocessing}
+    (folder / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder / file
