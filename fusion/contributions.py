@@ -1,0 +1,51 @@
+"""Which modality and which of its two emotions made a compound win: parts that add up to its probability."""
+
+from collections.abc import Callable, Sequence
+from itertools import chain, combinations
+from math import comb
+
+import numpy as np
+
+from data.emotions import Compound
+from fusion.arrays import Flags, Floats, Integers, ratio
+from fusion.compose import pairs_of
+
+
+def emotion_shares(parts: Floats, winner: Integers, probability: Floats) -> Floats:
+    """Split the winner's `probability` [N] between its two emotions [N, 2], in proportion to their `parts` [N, K, 2].
+
+    Equal halves where both parts are 0; NaN where `probability` is.
+    """
+    own = parts[np.arange(len(winner)), winner]
+    return ratio(own, own.sum(1, keepdims=True), 0.5) * probability[:, None]
+
+
+def linear_contributions(weighed: Floats, shares: Floats, winner: Integers, compounds: Sequence[Compound]) -> Floats:
+    """Contributions [N, M] of the modalities where a score is the sum of its two emotions' parts (PPA, AVCER).
+
+    Each emotion's share [N, 2] is divided the way its fused probability is made up, by `weighed` [N, M, C], which is
+    A[m, c] p[m, c]; AVCER's mask counts as given. Exact: a row adds up to the shares, so to the winner's probability.
+    """
+    pair = pairs_of(compounds)[winner]
+    taken = np.take_along_axis(weighed, pair[:, None, :], axis=2)
+    contributions: Floats = (ratio(taken, taken.sum(1, keepdims=True)) * shares[:, None, :]).sum(2)
+    return contributions
+
+
+def shapley_contributions(value: Callable[[Flags], Floats], present: Flags) -> Floats:
+    """Shapley values [N, M] of the modalities present [N, M] for any `value` of a coalition (flags [N, M] -> [N]).
+
+    All 2^M coalitions are computed, so a row adds up exactly to the value of everything present less that of nothing.
+    An absent modality gets 0.
+    """
+    players = range(present.shape[1])
+    coalitions = chain.from_iterable(combinations(players, size) for size in range(len(players) + 1))
+    worth = {frozenset(members): value(present & np.isin(players, members)) for members in coalitions}
+    result = np.zeros(present.shape)
+    for members in worth:
+        for player in members:
+            others = members - {player}
+            # A player is as likely to come at any place in the queue, after any set of others of that size.
+            weight = 1.0 / (len(players) * comb(len(players) - 1, len(others)))
+            result[:, player] += weight * (worth[members] - worth[others])
+    return result

@@ -1,0 +1,101 @@
+"""From overlapping windows to moments (frames) and to a timeline of stretches."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from data.emotions import BASIC_EMOTIONS, Compound
+from data.fused import Fusion, Moments, Stretch
+from data.windows import Windows
+from fusion.arrays import Floats, Integers, ratio
+from fusion.compose import compound_distribution, pairs_of, winners
+
+
+def confidence_of(basic: Floats, winner: Integers, compounds: Sequence[Compound]) -> Floats:
+    """How surely the winner is shown, [N] in 0..1: 4 p q for the probabilities p, q of its two emotions.
+
+    Two independent draws from the fused distribution give the two emotions with probability 2 p q, one half at most;
+    this is that, scaled to 1. It is (p + q)^2 - (p - q)^2: what the pair holds, less how unequally. NaN without winner.
+    """
+    pair = np.take_along_axis(basic, pairs_of(compounds)[winner], axis=1)
+    return np.where(winner >= 0, 4.0 * pair[:, 0] * pair[:, 1], np.nan)
+
+
+def spans_at(windows: Windows, times: Floats) -> Integers:
+    """First and past-last position [N, 2] of each window in sorted `times` [T] (s).
+
+    Start inclusive, end exclusive, but the window that ends last takes all times that follow, as in `windows_of`.
+    """
+    firsts, ends = (np.searchsorted(times, windows[:, side], "left") for side in (0, 1))
+    is_last = windows[:, 1] >= windows[:, 1].max(initial=0.0)
+    return np.stack([firsts, np.where(is_last, len(times), ends)], axis=1).astype(np.int64)
+
+
+def spans_of_frames(windows: Windows, rate: float, past_end: int = 0) -> Integers:
+    """First and past-last frame number [N, 2] (from 0) of each window at a constant frame `rate`, cut to whole frames.
+
+    RAS lists one frame past each window's end (`past_end=1`).
+    """
+    frames = (np.asarray(windows, np.float64) * rate).astype(np.int64)
+    return frames + np.array([0, past_end], np.int64)
+
+
+def spread(scores: Floats, spans: Integers, count: int) -> Floats:
+    """Mean [count, K] over the windows that cover each position, from scores [N, K] and spans [N, 2].
+
+    Windows of NaN do not take part; positions that no window answers are NaN. Memory grows with `count` alone.
+    """
+    sums, covers = np.zeros((count, scores.shape[1])), np.zeros((count, 1))
+    for row, (first, end) in zip(scores, spans, strict=True):
+        if not np.isnan(row).any():
+            sums[first:end] += row
+            covers[first:end] += 1
+    return ratio(sums, covers, np.nan)
+
+
+def forward_fill(rows: ArrayLike, known: ArrayLike, clips: Sequence[str] | None = None) -> Floats:
+    """Give each row [T, ...] where `known` [T] is False the last known one before it in the same clip, else NaN.
+
+    `clips` [T] names each row's clip; without it all rows are of one. (RAS fills across videos: no `clips`.)
+    """
+    values, flags = np.asarray(rows, np.float64), np.asarray(known, bool)
+    places = np.arange(len(values))
+    source = np.maximum.accumulate(np.where(flags, places, -1))
+    if clips is not None:
+        begins = [place == 0 or clips[place] != clips[place - 1] for place in range(len(values))]
+        source = np.where(source < np.maximum.accumulate(np.where(begins, places, 0)), -1, source)
+    filled: Floats = values[source]
+    filled[source < 0] = np.nan
+    return filled
+
+
+def at_times(fusion: Fusion, times: Floats) -> Moments:
+    """The answer at sorted `times` [T] (s): means of the basic probabilities and compound scores around each (RAS)."""
+    spans = spans_at(fusion.windows, times)
+    basic, scores = (spread(values, spans, len(times)) for values in (fusion.basic, fusion.scores))
+    winner = winners(scores)
+    confidence = confidence_of(basic, winner, fusion.compounds)
+    return Moments(times, basic, compound_distribution(scores), winner, confidence)
+
+
+def timeline(fusion: Fusion) -> list[Stretch]:
+    """Stretches of one winning compound, in order and without overlap; time without an answer is in none of them.
+
+    The windows' edges cut the clip into slices, each covered by the same windows throughout; neighbouring slices with
+    one winner are joined.
+    """
+    edges = np.unique(fusion.windows)
+    answer = at_times(fusion, (edges[:-1] + edges[1:]) / 2)
+    runs = groupby(range(len(edges) - 1), key=lambda slice_: int(answer.winner[slice_]))
+    spans = [(winner, list(run)) for winner, run in runs]
+    return [_stretch(fusion, answer, edges, run[0], run[-1] + 1) for winner, run in spans if winner >= 0]
+
+
+def _stretch(fusion: Fusion, answer: Moments, edges: Floats, first: int, end: int) -> Stretch:
+    lengths = np.diff(edges)[first:end]
+    confidence = float(np.average(answer.confidence[first:end], weights=lengths))
+    neutral = float(np.average(answer.basic[first:end, BASIC_EMOTIONS.index("neutral")], weights=lengths))
+    name = fusion.compounds[answer.winner[first]].name
+    return Stretch(float(edges[first]), float(edges[end]), name, confidence, neutral)

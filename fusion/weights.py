@@ -1,0 +1,111 @@
+"""The weights of MHPF and their readable JSON file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from data.errors import InputError
+from data.files import write_text
+from fusion.arrays import Floats
+
+FORMAT = "dyad-fusion-weights"
+VERSION = 1
+DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "mhpf.json"
+
+
+@dataclass(frozen=True, eq=False)
+class FusionWeights:
+    """MHPF with H heads: `head_weights` [H, M, C] and `head_combine` [H], both before their softmax.
+
+    The two arrays bear the names of the authors' state dict. `derived_from` says in words where the numbers come from.
+    InputError when shapes and names do not fit, a number is not finite, or a name occurs twice.
+    """
+
+    modalities: tuple[str, ...]
+    classes: tuple[str, ...]
+    head_weights: Floats
+    head_combine: Floats
+    derived_from: str = ""
+    date: str = ""
+
+    def __post_init__(self) -> None:
+        expected = (len(self.head_combine), len(self.modalities), len(self.classes))
+        if self.head_combine.ndim != 1 or self.head_weights.shape != expected or 0 in expected:
+            raise InputError(
+                f"Fusion weights of shape {self.head_weights.shape} do not fit {expected[0]} heads, {expected[1]} "
+                f"modalities and {expected[2]} classes; fit or derive them again."
+            )
+        if not (np.isfinite(self.head_weights).all() and np.isfinite(self.head_combine).all()):
+            raise InputError("Fusion weights hold a number that is not finite; fit or derive them again.")
+        for names in (self.modalities, self.classes):
+            if len(set(names)) != len(names):
+                raise InputError(f"Fusion weights name something twice: {', '.join(names)}; each name may occur once.")
+
+    @property
+    def description(self) -> str:
+        """One line for results: kind, size, date and origin."""
+        heads, modalities, classes = self.head_weights.shape
+        kind = f"MHPF, {heads} heads x {modalities} modalities x {classes} classes"
+        return "; ".join(part for part in (kind, self.date, self.derived_from) if part)
+
+
+def from_state_dict(
+    state: Mapping[str, ArrayLike], modalities: Sequence[str], classes: Sequence[str]
+) -> FusionWeights:
+    """Weights from the authors' state dict (`head_weights`, `head_combine`), which does not name rows and columns."""
+    if missing := sorted({"head_weights", "head_combine"} - set(state)):
+        raise InputError(f"The state dict has no {' and no '.join(missing)}; give that of a multi-head fusion (MHPF).")
+    weights, combine = (np.asarray(state[key], np.float64) for key in ("head_weights", "head_combine"))
+    return FusionWeights(tuple(modalities), tuple(classes), weights, combine)
+
+
+def write_weights(path: Path, weights: FusionWeights) -> None:
+    """Write weights as JSON in which every number stands beside its modality and class; whole or not at all."""
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "date": weights.date,
+        "derived_from": weights.derived_from,
+        "modalities": weights.modalities,
+        "classes": weights.classes,
+        "heads": len(weights.head_combine),
+        "head_combine": weights.head_combine.tolist(),
+        "head_weights": [_named(weights, head) for head in weights.head_weights.tolist()],
+    }
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_weights(path: Path = DEFAULT_WEIGHTS) -> FusionWeights:
+    """Read what `write_weights` wrote; InputError naming the file and the fault otherwise."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"There are no fusion weights at {path}; give an existing .json file.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error}); restore it or fit the weights again.") from error
+    if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
+        raise InputError(f"{path} is not a file of fusion weights ('{FORMAT}', version {VERSION}); give one of those.")
+    try:
+        return _parse(content)
+    except KeyError as error:
+        raise InputError(f"{path} lacks the entry {error}; restore it or fit the weights again.") from error
+    except (InputError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} holds no usable fusion weights: {error}") from error
+
+
+def _named(weights: FusionWeights, head: list[list[float]]) -> dict[str, dict[str, float]]:
+    rows = [dict(zip(weights.classes, row, strict=True)) for row in head]
+    return dict(zip(weights.modalities, rows, strict=True))
+
+
+def _parse(content: Mapping[str, Any]) -> FusionWeights:
+    modalities, classes = tuple(map(str, content["modalities"])), tuple(map(str, content["classes"]))
+    heads = [[[float(head[name][word]) for word in classes] for name in modalities] for head in content["head_weights"]]
+    combine = np.array(content["head_combine"], np.float64)
+    origin, date = str(content.get("derived_from", "")), str(content.get("date", ""))
+    return FusionWeights(modalities, classes, np.array(heads, np.float64), combine, origin, date)
