@@ -1,0 +1,39 @@
+"""Prefect, set up before it is imported: quiet on the terminal, no telemetry, time enough for a first start."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+DEFAULTS = {
+    # The first start of a temporary server creates its database, which takes longer than Prefect's 20 s on a busy machine.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # Records go to the server (and so to the UI) in full; the terminal shows warnings alone.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "data,modalities,fusion,reports,flows",
+    # Model code that finds its files here must never wait for a hub.
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+def prepare() -> None:
+    """Set Prefect's variables that the user has not set; must run before `import prefect`."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+
+
+def has_server() -> bool:
+    """True when runs go to a server that the user named (PREFECT_API_URL, also from a Prefect profile)."""
+    from prefect.settings import get_current_settings
+
+    return bool(get_current_settings().api.url)
+
+
+@contextlib.contextmanager
+def without_heartbeats() -> Iterator[None]:
+    """Inside the block flows send no heartbeats: joining their thread costs a second at the end of every flow."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield

@@ -1,0 +1,80 @@
+"""A result as Markdown: the timeline, the windows, and what each modality had to say."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+LONGEST_TABLE = 200
+"""Rows of windows shown; a longer clip's are in windows.parquet."""
+
+
+def result_markdown(result: Mapping[str, Any]) -> str:
+    """The content of `result.json` for a person: a heading, the timeline, modalities, windows."""
+    clip = result["clip"]
+    parts = [
+        f"# {escape(clip['clip_id'])}",
+        escape(result["summary"]["sentence"]),
+        *(f"**Problem:** {escape(problem)}" for problem in result["problems"]),
+        "## Timeline",
+        _table(["from", "to", "compound", "confidence", "neutral"], map(_stretch, result["timeline"])),
+        "## Modalities",
+        _table(["modality", "state", "windows", "model", "reason"], [_modality(*item) for item in result["modalities"].items()]),
+        "## Windows",
+        _table(["from", "to", "compound", "probability", "confidence", "most from"], map(_window, result["windows"][:LONGEST_TABLE])),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text from media or files with every character that Markdown or HTML would act on made harmless."""
+    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+    return "".join(f"\\{letter}" if letter in "\\`*_[]|#!" else letter for letter in plain)
+
+
+def seconds(value: float | None) -> str:
+    """Seconds as minutes and seconds: 75.25 -> '1:15.2'."""
+    if value is None:
+        return ""
+    tenths = int(value * 10)
+    return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
+
+
+def figure(value: float | None) -> str:
+    """A share with two decimals, a dash for none."""
+    return "–" if value is None else f"{value:.2f}"
+
+
+def title(name: str | None) -> str:
+    """A compound's name as people write it, a dash for none."""
+    return name.replace("_", " ") if name else "–"
+
+
+def main_contribution(window: Mapping[str, Any]) -> tuple[str, float] | None:
+    """The modality that gave most to a window's winner, and how much; None without a winner."""
+    given = {name: value for name, value in window["contributions"].items() if value}
+    if not given:
+        return None
+    name = max(given, key=lambda item: given[item])
+    return name, given[name]
+
+
+def _stretch(row: Mapping[str, Any]) -> list[str]:
+    return [seconds(row["start"]), seconds(row["end"]), title(row["compound"]), figure(row["confidence"]), figure(row["neutral"])]
+
+
+def _modality(name: str, entry: Mapping[str, Any]) -> list[str]:
+    model = entry["source"]["model"] if entry["source"] else ""
+    return [title(name), entry["state"], f"{entry['windows_present']} of {entry['windows']}", escape(model), escape(entry["reason"])]
+
+
+def _window(row: Mapping[str, Any]) -> list[str]:
+    most = main_contribution(row)
+    probability = row["compound"].get(row["top"]) if row["top"] else None
+    return [
+        seconds(row["start"]), seconds(row["end"]), title(row["top"]), figure(probability), figure(row["confidence"]),
+        f"{title(most[0])} {most[1]:.2f}" if most else escape(row["reason"]),
+    ]
+
+
+def _table(heads: Sequence[str], rows: Any) -> str:
+    lines = [" | ".join(heads), " | ".join("---" for _ in heads), *(" | ".join(row) for row in rows)]
+    return "\n".join(f"| {line} |" for line in lines)

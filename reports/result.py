@@ -1,0 +1,194 @@
+"""`result.json`: the whole answer about a clip as plain JSON values, and the tables beside it.
+
+`result.schema.json` describes every field; absent numbers are null, never zero.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from data.clip import Clip
+from data.emotions import BASIC_EMOTIONS, Compound
+from data.fused import Fusion, Moments, Stretch
+from data.scores import Scores
+
+SCHEMA_VERSION = "1.0"
+SCHEMA = Path(__file__).with_name("result.schema.json")
+
+
+def build_result(
+    clip: Clip,
+    profile: str,
+    scores: Sequence[Scores],
+    fusion: Fusion,
+    timeline: Sequence[Stretch],
+    problems: Sequence[str] = (),
+    failed: Mapping[str, str] | None = None,
+    seconds: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """The content of `result.json`.
+
+    `problems` are sentences about the media, `failed` the modalities that broke (name -> reason), `seconds` the time that
+    each stage took. A result with either is marked `degraded`.
+    """
+    failed = dict(failed or {})
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "dyad": {"version": version(), "created": datetime.now(UTC).isoformat(timespec="seconds")},
+        "clip": {**asdict(clip), "path": str(clip.path)},
+        "profile": profile,
+        "degraded": bool(problems or failed),
+        "problems": [*problems, *failed.values()],
+        "emotions": list(BASIC_EMOTIONS),
+        "compounds": [asdict(compound) for compound in fusion.compounds],
+        "modalities": {item.modality: modality_entry(item, failed) for item in scores},
+        "fusion": {"weights": fusion.weights, "composition": fusion.method, "matrices": matrices(fusion)},
+        "windows": [window_entry(fusion, row) for row in range(len(fusion.windows))],
+        "timeline": [{name: number(value) for name, value in asdict(stretch).items()} for stretch in timeline],
+        "summary": summary(fusion, timeline),
+        "seconds": {stage: round(value, 3) for stage, value in (seconds or {}).items()},
+    }
+
+
+def version() -> str:
+    """The version of Dyad, from the installed package or, in a checkout, from pyproject.toml."""
+    try:
+        return metadata.version("dyad-expressions")
+    except metadata.PackageNotFoundError:
+        import tomllib
+
+        project = Path(__file__).resolve().parents[1] / "pyproject.toml"
+        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
+
+
+def modality_entry(scores: Scores, failed: Mapping[str, str]) -> dict[str, Any]:
+    """What one modality answered: state, source, windows present, and the reason and remedy where it is absent."""
+    state = "failed" if scores.modality in failed else "absent" if scores.is_absent else "present"
+    return {
+        "state": state,
+        "source": asdict(scores.source) if scores.source else None,
+        "windows_present": int(scores.present.sum()),
+        "windows": len(scores.windows),
+        "reason": scores.reason,
+        "remedy": scores.remedy,
+        "probabilities": [[number(value) for value in row] for row in scores.probabilities],
+    }
+
+
+def window_entry(fusion: Fusion, row: int) -> dict[str, Any]:
+    """One window: its distributions, winner, confidence, and what each modality contributed to the winner's probability."""
+    winner = int(fusion.winner[row])
+    top = fusion.compounds[winner] if winner >= 0 else None
+    return {
+        "start": number(fusion.windows[row, 0]),
+        "end": number(fusion.windows[row, 1]),
+        "present": bool(fusion.present[row]),
+        "basic": named(BASIC_EMOTIONS, fusion.basic[row]),
+        "compound": named([compound.name for compound in fusion.compounds], fusion.compound[row]),
+        "top": top.name if top else None,
+        "confidence": number(fusion.confidence[row]),
+        "coverage": number(fusion.coverage[row]),
+        "contributions": named(fusion.modalities, fusion.contributions[row]),
+        "emotion_shares": named([top.first, top.second], fusion.emotion_shares[row]) if top else {},
+        "reason": fusion.reasons[row],
+    }
+
+
+def matrices(fusion: Fusion) -> list[dict[str, Any]]:
+    """The share of each emotion taken from each modality, once for every set of present modalities that occurs."""
+    entries = []
+    for presence in np.unique(fusion.presence, axis=0)[::-1]:
+        if not presence.any():
+            continue
+        row = int((fusion.presence == presence).all(1).argmax())
+        shares = {
+            name: named(BASIC_EMOTIONS, fusion.matrices[row, place])
+            for place, name in enumerate(fusion.modalities)
+            if presence[place]
+        }
+        entries.append({"windows": int((fusion.presence == presence).all(1).sum()), "shares": shares})
+    return entries
+
+
+def summary(fusion: Fusion, timeline: Sequence[Stretch]) -> dict[str, Any]:
+    """The clip in a few figures: mean distributions over its windows, seconds by winning compound, the longest, a sentence."""
+    seconds = {compound.name: 0.0 for compound in fusion.compounds}
+    for stretch in timeline:
+        seconds[stretch.compound] += stretch.end - stretch.start
+    answered = fusion.winner >= 0
+    longest = max(seconds, key=lambda name: seconds[name]) if timeline else None
+    return {
+        "top": longest,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "compound": named(seconds, _mean(fusion.compound[answered])),
+        "basic": named(BASIC_EMOTIONS, _mean(fusion.basic[fusion.present])),
+        "confidence": number(_mean(fusion.confidence[answered])),
+        "windows_answered": int(answered.sum()),
+        "sentence": _sentence(longest, seconds, fusion),
+    }
+
+
+def _sentence(longest: str | None, seconds: Mapping[str, float], fusion: Fusion) -> str:
+    if longest is None:
+        return next((reason for reason in fusion.reasons if reason), "No window of the clip has an answer.")
+    shown = ", ".join(f"{name.replace('_', ' ')} {value:.1f} s" for name, value in seconds.items() if value > 0)
+    return f"Mostly {longest.replace('_', ' ')} ({shown})."
+
+
+def _mean(rows: Any) -> Any:
+    if not len(rows):
+        return np.full(np.shape(rows)[1:], np.nan)
+    return np.mean(rows, axis=0)
+
+
+def named(names: Any, values: Any) -> dict[str, float | None]:
+    """Values by name, NaN as None."""
+    return {name: number(value) for name, value in zip(names, values, strict=True)}
+
+
+def number(value: Any) -> Any:
+    """A JSON number with at most six decimals; None for NaN; anything that is not a number as it is."""
+    if isinstance(value, (float, np.floating)):
+        return None if math.isnan(value) else round(float(value), 6)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def to_json(result: Mapping[str, Any]) -> str:
+    """The result as text: indented, non-ASCII kept, no NaN."""
+    return json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def windows_table(fusion: Fusion) -> pd.DataFrame:
+    """One row a window: start, end, present, 7 basic and K compound probabilities, top, confidence, contribution_<modality>."""
+    table = pd.DataFrame({"start": fusion.windows[:, 0], "end": fusion.windows[:, 1], "present": fusion.present})
+    _add_distributions(table, fusion.basic, fusion.compound, fusion.winner, fusion.confidence, fusion.compounds)
+    for place, modality in enumerate(fusion.modalities):
+        table[f"contribution_{modality}"] = fusion.contributions[:, place]
+    return table
+
+
+def frames_table(numbers: Sequence[int], moments: Moments, faces: Mapping[int, int], compounds: Sequence[Compound]) -> pd.DataFrame:
+    """One row a frame of the video: frame, time_s, faces (how many were found; empty where the frame was not looked at) and the answer."""
+    looked = [faces.get(int(frame)) for frame in numbers]
+    table = pd.DataFrame({"frame": numbers, "time_s": moments.times, "faces": pd.array(looked, dtype="Int32")})
+    _add_distributions(table, moments.basic, moments.compound, moments.winner, moments.confidence, compounds)
+    return table
+
+
+def _add_distributions(
+    table: pd.DataFrame, basic: Any, compound: Any, winner: Any, confidence: Any, compounds: Sequence[Compound]
+) -> None:
+    for place, emotion in enumerate(BASIC_EMOTIONS):
+        table[emotion] = basic[:, place]
+    for place, item in enumerate(compounds):
+        table[item.name] = compound[:, place]
+    table["top"] = [compounds[place].name if place >= 0 else None for place in winner]
+    table["confidence"] = confidence

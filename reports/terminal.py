@@ -1,0 +1,61 @@
+"""A result on the terminal: the timeline as a table, and what each modality had to say."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from reports.markdown import figure, seconds, title
+
+STATES = {"present": "green", "absent": "yellow", "failed": "red"}
+
+
+def print_result(console: Console, result: Mapping[str, Any], folder: Path) -> None:
+    """Print a result for a person."""
+    clip = result["clip"]
+    console.print(f"\n[bold]{escape(Path(clip['path']).name)}[/bold]  {seconds(clip['duration'])}")
+    for problem in result["problems"]:
+        console.print(f"[yellow]{escape(problem)}[/yellow]")
+    console.print(timeline_table(result))
+    console.print(modality_table(result))
+    console.print(escape(result["summary"]["sentence"]))
+    console.print(f"Result: {escape(str(folder / 'result.json'))}", soft_wrap=True)
+
+
+def timeline_table(result: Mapping[str, Any]) -> Table:
+    """When which compound is shown, how surely, and what most of the evidence for it is."""
+    table = Table("from", "to", "compound", "confidence", "neutral", "most of it from", title="Timeline", title_justify="left")
+    for row in result["timeline"]:
+        table.add_row(
+            seconds(row["start"]), seconds(row["end"]), title(row["compound"]), figure(row["confidence"]),
+            figure(row["neutral"]), _evidence(result, row),
+        )
+    return table
+
+
+def modality_table(result: Mapping[str, Any]) -> Table:
+    """The six kinds of evidence: present or absent, why, and what would help."""
+    table = Table("modality", "state", "windows", "model, or why it is absent", title="Evidence", title_justify="left")
+    for name, entry in result["modalities"].items():
+        state = entry["state"]
+        what = entry["source"]["model"] if state == "present" else f"{entry['reason']} {entry['remedy']}".strip()
+        windows = f"{entry['windows_present']}/{entry['windows']}"
+        table.add_row(title(name), f"[{STATES[state]}]{state}[/]", windows, escape(what))
+    return table
+
+
+def _evidence(result: Mapping[str, Any], stretch: Mapping[str, Any]) -> str:
+    """The modalities that gave most to this compound in the windows of a stretch, as shares of 1."""
+    totals: dict[str, float] = {}
+    for window in result["windows"]:
+        if window["top"] == stretch["compound"] and window["start"] < stretch["end"] and window["end"] > stretch["start"]:
+            for name, value in window["contributions"].items():
+                totals[name] = totals.get(name, 0.0) + max(value or 0.0, 0.0)
+    whole = sum(totals.values())
+    best = sorted(totals, key=lambda name: -totals[name])[:3]
+    return ", ".join(f"{title(name)} {totals[name] / whole:.0%}" for name in best if whole and totals[name] > 0)
+
+
