@@ -118,7 +118,7 @@ def packets(container: Any, streams: Streams) -> Iterator[Any]:
             failures += 1
     for stream in streams.chosen:
         flush = av.Packet()
-        flush.stream = stream
+        flush.stream, flush.time_base = stream, stream.time_base
         yield flush
 
 
@@ -207,14 +207,14 @@ def _measure(container: Any, streams: Streams) -> _Measured:
         kind = packet.stream.type
         found.pictures += kind == "video" and packet.size > 0
         if kind == "video" and found.picture is None:
-            found.picture = next(iter(decoded(packet)), None)
+            found.picture = next(iter(decoded(packet) or ()), None)
         elif kind == "audio" and not found.heard:
             found.heard = bool(decoded(packet))
     return found
 
 
-def decoded(packet: Any) -> list[Any]:
-    """The frames of a packet; none when it is damaged."""
+def decoded(packet: Any) -> list[Any] | None:
+    """The frames (or subtitles) of a packet, None when it is damaged."""
     import av
 
     try:
@@ -222,7 +222,7 @@ def decoded(packet: Any) -> list[Any]:
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError):
-        return []
+        return None if packet.size else []
 
 
 def _picture_facts(streams: Streams, measured: _Measured) -> dict[str, Any]:

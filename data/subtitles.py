@@ -1,0 +1,188 @@
+"""Transcripts: the words of a clip and their times, read from SubRip, WebVTT, plain text or CSV, written as WebVTT."""
+
+import codecs
+import html
+import re
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+
+from data.errors import InputError
+
+SUFFIXES: tuple[str, ...] = (".vtt", ".srt", ".csv", ".txt")
+"""Transcript files, the best-timed first."""
+
+_CLOCK = r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,3})?)"
+_TIMES = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?$")
+_SPEAKER = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
+_MARKUP = re.compile(r"</?[A-Za-z0-9][^>]*>|\{\\[^}]*\}")
+
+
+def read_transcript(path: Path, duration: float | None = None) -> pd.DataFrame:
+    """Read a transcript: start, end (s), text, speaker ('' where unknown), sorted by start; empty cues are left out.
+
+    Plain text and CSVs without times have NaN for start and end, or one row over the whole clip when `duration` (s) is
+    given. Reads UTF-8, UTF-16 with a byte order mark, and Windows-1252. InputError, naming file and line, for the rest.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path} is not a transcript that Dyad reads; give one of: {' '.join(sorted(SUFFIXES))}.")
+    text = _text_of(path)
+    match path.suffix.lower():
+        case ".csv":
+            table = _from_csv(text, path)
+        case ".txt":
+            table = _table([(float("nan"), float("nan"), " ".join(text.split()), "")])
+        case _:
+            table = _table(_cues(text, path))
+    table = table[table["text"] != ""]
+    if table.empty:
+        raise InputError(f"{path} holds no words; give a transcript with text, or remove the file.")
+    return _placed(table, duration).sort_values("start", kind="stable", ignore_index=True)
+
+
+def sidecar_transcript(media: Path) -> Path | None:
+    """The transcript beside a media file: `name.vtt`, else `name.en.vtt` and the like; None without one."""
+    stem, folder = media.stem, media.parent
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and entry != media)
+    for suffix in SUFFIXES:
+        exact = [name for name in names if name.lower() == f"{stem}{suffix}".lower()]
+        pattern = re.compile(rf"{re.escape(stem)}\.[\w-]+{re.escape(suffix)}", re.IGNORECASE)
+        tagged = [name for name in names if pattern.fullmatch(name)]
+        if exact or tagged:
+            return folder / (exact + tagged)[0]
+    return None
+
+
+def to_vtt(table: pd.DataFrame) -> str:
+    """WebVTT of a transcript (start, end, text, perhaps speaker); rows without times are left out."""
+    cues = ["WEBVTT\n"]
+    for row in table.dropna(subset=["start", "end"]).to_dict("records"):
+        speaker = str(row.get("speaker") or "")
+        words = html.escape(" ".join(str(row["text"]).split()), quote=False)
+        voice = f"<v {html.escape(speaker, quote=False)}>" if speaker else ""
+        cues.append(f"{_clock(row['start'])} --> {_clock(row['end'])}\n{voice}{words}\n")
+    return "\n".join(cues)
+
+
+def _clock(seconds: float) -> str:
+    milliseconds = round(max(seconds, 0.0) * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
+
+
+def _text_of(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"There is no transcript {path}; check the name.") from None
+    except OSError as error:
+        raise InputError(f"The transcript {path} cannot be read ({error.strerror}); check its permissions.") from error
+    text = _unicode(raw)
+    if "\0" in text:
+        raise InputError(f"{path} is not a text file; give a transcript in {', '.join(SUFFIXES)}.")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _unicode(raw: bytes) -> str:
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return raw.decode("utf-16", errors="replace")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", errors="replace")
+
+
+def _cues(text: str, path: Path) -> Iterator[tuple[float, float, str, str]]:
+    """Cues of SubRip and WebVTT alike: a line of times, then text up to an empty line; all else is left out."""
+    lines = text.split("\n")
+    number = 0
+    while number < len(lines):
+        line = lines[number]
+        number += 1
+        if "-->" not in line:
+            continue
+        start, end = _times(line, path, number)
+        begin = number
+        while number < len(lines) and lines[number].strip():
+            number += 1
+        yield start, end, *_words(" ".join(lines[begin:number]))
+
+
+def _times(line: str, path: Path, number: int) -> tuple[float, float]:
+    found = _TIMES.match(line)
+    if found is None:
+        raise InputError(f"{path}, line {number}: '{line.strip()[:60]}' is no span; write 00:01.000 --> 00:02.500.")
+    start, end = _seconds(found.group(1, 2, 3)), _seconds(found.group(4, 5, 6))
+    if end < start:
+        raise InputError(f"{path}, line {number}: the cue ends before it starts; correct its times.")
+    return start, end
+
+
+def _seconds(parts: tuple[str | None, ...]) -> float:
+    hours, minutes, seconds = parts
+    return round(int(hours or 0) * 3600 + int(minutes or 0) * 60 + float((seconds or "0").replace(",", ".")), 3)
+
+
+def _words(marked: str) -> tuple[str, str]:
+    """Text without markup, and the speaker that a `<v Name>` tag names."""
+    speaker = _SPEAKER.search(marked)
+    plain = html.unescape(_MARKUP.sub("", marked)).replace("\\N", " ")
+    return " ".join(plain.split()), html.unescape(speaker.group(1)).strip() if speaker else ""
+
+
+def _from_csv(text: str, path: Path) -> pd.DataFrame:
+    try:
+        read = pd.read_csv(
+            StringIO(text), dtype=str, keep_default_na=False, skipinitialspace=True, sep=_separator(text)
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{path} is not a table ({error}); write columns start,end,text.") from error
+    read.columns = read.columns.str.strip().str.lower()
+    if "text" not in read:
+        raise InputError(f"{path} has no column 'text'; name the columns start,end,text.")
+    if ("start" in read) != ("end" in read):
+        raise InputError(f"{path} has only one of the columns start and end; give both or neither.")
+    table = pd.DataFrame({name: _numbers(read, name, path) for name in ("start", "end")})
+    table["text"] = read["text"].str.split().str.join(" ")
+    table["speaker"] = read["speaker"].str.strip() if "speaker" in read else ""
+    return table
+
+
+def _separator(text: str) -> str:
+    """The one of comma, semicolon and tab that the header uses most."""
+    header = text.split("\n", 1)[0]
+    return max(",;\t", key=header.count)
+
+
+def _numbers(read: pd.DataFrame, name: str, path: Path) -> pd.Series:
+    """A column of seconds; '12,5' and clock times such as 00:01:02.5 are understood."""
+    if name not in read:
+        return pd.Series(float("nan"), index=read.index)
+    seconds = [_number(value, path, row + 2) for row, value in enumerate(read[name])]
+    return pd.Series(seconds, index=read.index, dtype=float)
+
+
+def _number(value: str, path: Path, line: int) -> float:
+    clock = re.fullmatch(_CLOCK, value.strip())
+    try:
+        seconds = _seconds(clock.groups()) if clock else float(value.strip().replace(",", "."))
+    except ValueError:
+        seconds = float("nan")
+    if not 0 <= seconds < float("inf"):
+        raise InputError(f"{path}, line {line}: '{value}' is not a time in seconds; write for example 12.5.")
+    return seconds
+
+
+def _table(rows: Iterator[tuple[float, float, str, str]] | list[tuple[float, float, str, str]]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=["start", "end", "text", "speaker"])
+
+
+def _placed(table: pd.DataFrame, duration: float | None) -> pd.DataFrame:
+    """Untimed rows joined into one over the whole clip, when its duration is known."""
+    untimed = table["start"].isna()
+    if duration is None or not untimed.any():
+        return table
+    whole = _table([(0.0, duration, " ".join(table["text"][untimed]), "")])
+    return whole if untimed.all() else pd.concat([table[~untimed], whole])
