@@ -1,7 +1,6 @@
 """Decoding: one pass over a file gives sampled frames, their times, 16 kHz sound placed in time, and subtitles."""
 
 import os
-import re
 import struct
 import tempfile
 from collections import Counter
@@ -19,7 +18,7 @@ from data.clip import Clip
 from data.errors import InputError, MediaError
 from data.frames import FrameWriter, Ticks
 from data.media import DURATION_SLACK, Streams, declared_end, decoded, open_media, packets, pick_streams, turned
-from data.subtitles import to_vtt
+from data.subtitles import plain_words, to_vtt
 
 SOUND_RATE = 16_000
 """Samples a second of `audio.wav`: what voice activity, emotion and speech models are trained on."""
@@ -256,11 +255,11 @@ class _Words:
     def take(self, cue: Any, packet: Any) -> None:
         """Note one cue; its markup is left out."""
         raw = getattr(cue, "dialogue", b"") or getattr(cue, "text", b"")
-        text = re.sub(r"\\[Nnh]", " ", re.sub(r"\{[^}]*\}", "", raw.decode("utf-8", errors="replace")))
-        if packet.pts is not None and text.strip():
+        text, _ = plain_words(raw.decode("utf-8", errors="replace"))
+        if packet.pts is not None and text:
             start = float(packet.pts * packet.time_base) - self._zero
             end = start + float((packet.duration or 0) * packet.time_base)
-            self._rows.append((max(start, 0.0), max(end, 0.0), " ".join(text.split())))
+            self._rows.append((max(start, 0.0), max(end, 0.0), text))
 
     def write(self, path: Path) -> Path | None:
         """Write the cues as WebVTT; None without any."""

@@ -187,8 +187,8 @@ class _Measured:
             return 0.0
         measured = _seconds(self.ends[stream.index], stream.time_base) - zero
         if stream.type == "video":
-            last = _seconds(self.lasts[stream.index], stream.time_base) - zero
-            measured = max(measured, last + 1 / self.frame_rate(stream))
+            unknown = self.ends[stream.index] == self.lasts[stream.index]
+            measured += unknown / self.frame_rate(stream)
         declared = declared_end(stream, zero)
         return declared if declared is not None and abs(declared - measured) <= DURATION_SLACK else measured
 

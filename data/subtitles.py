@@ -17,6 +17,7 @@ SUFFIXES: tuple[str, ...] = (".vtt", ".srt", ".csv", ".txt")
 _CLOCK = r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,3})?)"
 _TIMES = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?$")
 _SPEAKER = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
+_BREAK = re.compile(r"\\[Nnh]|<br\s*/?>")
 _MARKUP = re.compile(r"</?[A-Za-z0-9][^>]*>|\{\\[^}]*\}")
 
 
@@ -107,7 +108,7 @@ def _cues(text: str, path: Path) -> Iterator[tuple[float, float, str, str]]:
         begin = number
         while number < len(lines) and lines[number].strip():
             number += 1
-        yield start, end, *_words(" ".join(lines[begin:number]))
+        yield start, end, *plain_words(" ".join(lines[begin:number]))
 
 
 def _times(line: str, path: Path, number: int) -> tuple[float, float]:
@@ -125,10 +126,10 @@ def _seconds(parts: tuple[str | None, ...]) -> float:
     return round(int(hours or 0) * 3600 + int(minutes or 0) * 60 + float((seconds or "0").replace(",", ".")), 3)
 
 
-def _words(marked: str) -> tuple[str, str]:
-    """Text without markup, and the speaker that a `<v Name>` tag names."""
+def plain_words(marked: str) -> tuple[str, str]:
+    """A cue's text without markup (HTML-like tags, ASS overrides), and the speaker that a `<v Name>` tag names, else ''."""
     speaker = _SPEAKER.search(marked)
-    plain = html.unescape(_MARKUP.sub("", marked)).replace("\\N", " ")
+    plain = html.unescape(_MARKUP.sub("", _BREAK.sub(" ", marked)))
     return " ".join(plain.split()), html.unescape(speaker.group(1)).strip() if speaker else ""
 
 
