@@ -4,7 +4,7 @@ import os
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import WeightsError
@@ -160,8 +160,7 @@ def find_clip(given: Path | None = None, environment: Mapping[str, str] = os.env
     OpenAI's own files (`~/.cache/clip/*.pt`) are TorchScript archives and are passed over, with the reason.
     """
     if given is not None:
-        _, architecture, tag = known_clip(given)
-        return Search(replace(_given(given), architecture=architecture, tag=tag))
+        return Search(_given(given))
     found = (model for models in (_own_clips, _hub_clips) for model in models(environment) if model.path.is_file())
     return Search(next(found, None), tuple(_openai_archives(environment)))
 
