@@ -1,14 +1,38 @@
-"""What fusion and composition answer for a clip: per window, per moment, and as a timeline of stretches."""
+"""What fusion and composition answer for a clip: per window, per moment, as a timeline; and their files."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS, Compound
+from data.errors import InputError
+from data.files import atomic_path
 from data.windows import Windows
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """The modalities fused into basic emotions, before composition: N windows, M modalities; NaN where nothing answers.
+
+    `weighed` [N, M, 7] is what each modality adds to each emotion; its sum over the modalities, as a distribution, is
+    `basic` [N, 7]. `matrices`, `presence`, `coverage` and `weights` are those of `Fusion`.
+    """
+
+    windows: Windows
+    modalities: tuple[str, ...]
+    weights: str
+    basic: Floats
+    weighed: Floats
+    matrices: Floats
+    presence: NDArray[np.bool_]
+    coverage: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,3 +98,39 @@ class Stretch:
     compound: str
     confidence: float
     neutral: float
+
+
+def write_fused(path: Path, fused: Pooled | Fusion) -> None:
+    """Write the arrays and names as one .npz file, whole or not at all."""
+    content = {field.name: getattr(fused, field.name) for field in fields(fused)}
+    arrays = {name: value for name, value in content.items() if isinstance(value, np.ndarray)}
+    names = {name: value for name, value in content.items() if name not in arrays and name != "compounds"}
+    if isinstance(fused, Fusion):
+        names["compounds"] = [asdict(compound) for compound in fused.compounds]
+    with atomic_path(path) as aside, aside.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, names=np.array(json.dumps(names)), **arrays)
+
+
+def read_pooled(path: Path) -> Pooled:
+    """Read a `Pooled` that `write_fused` wrote; InputError when the file is missing or another."""
+    return Pooled(**_content(path, Pooled))
+
+
+def read_fusion(path: Path) -> Fusion:
+    """Read a `Fusion` that `write_fused` wrote; InputError when the file is missing or another."""
+    content = _content(path, Fusion)
+    compounds = tuple(Compound(**compound) for compound in content["compounds"])
+    return Fusion(**{**content, "compounds": compounds})
+
+
+def _content(path: Path, kind: type[Pooled | Fusion]) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        names = json.loads(str(arrays.pop("names")))
+    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
+        raise InputError(f"{path} is not a readable fusion file ({error}); run the clip again.") from error
+    content = {**arrays, **{name: tuple(value) if isinstance(value, list) else value for name, value in names.items()}}
+    if set(content) != {field.name for field in fields(kind)}:
+        raise InputError(f"{path} does not hold a {kind.__name__} of this version; run the clip again.")
+    return content

@@ -4,7 +4,7 @@ Every method adds two parts, one for each emotion of the pair, computed from evi
 fused probabilities, or for PFSA similarities of features to the emotions' centroids. Rows of NaN stay NaN.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,7 +83,7 @@ METHODS: dict[str, Method] = {
     "pfsa": Method("pair sum of feature similarities (PFSA, our reconstruction)", pair_parts, on_features=True),
     "avcer_rule1": Method("pair sum of probabilities above chance (AVCER rule 1)", masked_parts),
     "avcer_rule2": Method("pair mean weighted by rarity (AVCER rule 2)", weighted_parts),
-    "avcer_rules": Method("above chance, weighted by rarity (AVCER rules 1 and 2)", masked_weighted_parts),
+    "avcer_both": Method("above chance, weighted by rarity (AVCER rules 1 and 2)", masked_weighted_parts),
 }
 
 
@@ -106,27 +106,13 @@ def winners(scores: Floats) -> Integers:
     return np.where(answered, np.nan_to_num(scores, nan=-np.inf).argmax(1), -1)
 
 
-def similarities(
-    features: Mapping[str, Features], centroids: Mapping[str, Features], present: Mapping[str, Flags]
-) -> tuple[Floats, Flags]:
-    """Cosine similarity of each modality's features [N, D] to its emotions' centroids [7, D], for PFSA.
+def similarities(name: str, features: Features, centroids: Features) -> Floats:
+    """Cosine similarity [N, 7] of features [N, D] to the emotions' centroids [7, D], for PFSA; NaN for a zero row.
 
-    Returns [M, N, 7] and where they are known [M, N], in the order of `features`: a row that is absent, zero or not
-    finite has none. RAS names PFSA but publishes no equation; this follows what its files let one see: s_e = cos(z,
-    mu_e) with mu_e the mean feature of emotion e, S_k = s_e1 + s_e2, softmax over the compounds.
+    RAS names PFSA but publishes no equation; this follows what its files let one see: s_e = cos(z, mu_e) with mu_e the
+    mean feature of emotion e, S_k = s_e1 + s_e2, softmax over the compounds. InputError, naming the modality `name`,
+    when features and centroids do not fit.
     """
-    tables = [_cosines(name, features[name], centroids[name]) for name in features]
-    known = [present[name] & np.isfinite(table).all(1) for name, table in zip(features, tables, strict=True)]
-    return np.array(tables, np.float64), np.array(known, bool)
-
-
-def mean_similarity(values: Floats, known: Flags) -> Floats:
-    """Mean of [M, N, 7] over the modalities where they are `known` [M, N]; NaN where none is."""
-    sums = np.where(known[..., None], values, 0.0).sum(0)
-    return ratio(sums, known.sum(0)[:, None].astype(np.float64), np.nan)
-
-
-def _cosines(name: str, features: Features, centroids: Features) -> Floats:
     rows, targets = np.asarray(features, np.float64), np.asarray(centroids, np.float64)
     expected = (len(BASIC_EMOTIONS), rows.shape[1])
     if targets.shape != expected or not np.isfinite(targets).all():
@@ -134,7 +120,12 @@ def _cosines(name: str, features: Features, centroids: Features) -> Floats:
             f"The centroids of {name} have the shape {targets.shape} or hold gaps, but its features need finite ones "
             f"of shape {expected}; use centroids and features of the same weights."
         )
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    units = ratio(rows, lengths, np.nan)
+    units = ratio(rows, np.linalg.norm(rows, axis=1, keepdims=True), np.nan)
     cosines: Floats = units @ ratio(targets, np.linalg.norm(targets, axis=1, keepdims=True)).T
     return cosines
+
+
+def mean_similarity(values: Floats, known: Flags) -> Floats:
+    """Mean of [M, N, 7] over the modalities where they are `known` [M, N]; NaN where none is."""
+    sums = np.where(known[..., None], values, 0.0).sum(0)
+    return ratio(sums, known.sum(0)[:, None].astype(np.float64), np.nan)

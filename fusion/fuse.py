@@ -7,7 +7,7 @@ import numpy as np
 
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, Compound
 from data.errors import InputError
-from data.fused import Fusion
+from data.fused import Fusion, Pooled
 from data.scores import Scores
 from data.windows import Windows
 from fusion.arrays import Flags, Floats, Integers
@@ -31,7 +31,7 @@ NO_FEATURES = "No modality that answers for this window brings features that cen
 
 
 class Composed(NamedTuple):
-    """What a composition answers: scores and distribution [N, K], winner [N], and what it is made of [N, 2], [N, M]."""
+    """What a composition answers: scores and distribution [N, K], winner [N], what it is made of [N, 2] and [N, M]."""
 
     scores: Floats
     compound: Floats
@@ -47,34 +47,64 @@ def fuse(
     method: str = "ppa",
     centroids: Mapping[str, Features] | None = None,
 ) -> Fusion:
-    """Fuse the modalities' scores with MHPF and compose compounds by one of `fusion.compose.METHODS`.
+    """Both steps at once: `pool_modalities`, then `compose_compounds` with the features that the scores bring."""
+    features = {item.modality: item.features for item in scores if item.features is not None}
+    return compose_compounds(pool_modalities(scores, weights), compounds, method, features, centroids)
 
-    `weights` default to the shipped ones; a modality that they know and `scores` lack is absent. PFSA also needs
-    `centroids` [7, D] by modality. The order of `scores` has no influence. InputError when they do not fit together.
+
+def pool_modalities(scores: Sequence[Scores], weights: FusionWeights | None = None) -> Pooled:
+    """Fuse the modalities' scores into basic emotions with MHPF; `weights` default to the shipped ones.
+
+    A modality that the weights know and `scores` lack is absent; the order of `scores` has no influence. InputError
+    when the scores are of different windows, or scores and weights do not fit together.
     """
-    weights, chosen = weights or read_weights(), method_named(method)
+    weights = weights or read_weights()
     windows = _check(scores, weights)
     probabilities, present = _stack(scores, weights.modalities, len(windows))
     weighed = weigh(weights, probabilities, present)
-    answered: Flags = np.logical_or.reduce(present)
-    basic = pool(weighed, answered)
-    if chosen.on_features:
-        composed = _from_features(scores, weights.modalities, len(windows), chosen, compounds, centroids or {})
-    else:
-        composed = _from_probabilities(basic, weighed, chosen, compounds)
-    return Fusion(
+    return Pooled(
         windows=windows,
         modalities=weights.modalities,
-        compounds=tuple(compounds),
-        method=method,
         weights=weights.description,
-        basic=basic,
-        present=answered,
-        confidence=confidence_of(basic, composed.winner, compounds),
+        basic=pool(weighed, present),
+        weighed=weighed,
         matrices=matrices(weights, present),
         presence=present.T,
         coverage=present.T @ collapse(weights).mean(1),
-        reasons=_reasons(answered, composed.winner, NO_FEATURES if chosen.on_features else NOTHING_ABOVE_CHANCE),
+    )
+
+
+def compose_compounds(
+    pooled: Pooled,
+    compounds: Sequence[Compound] = ABAW_COMPOUNDS,
+    method: str = "ppa",
+    features: Mapping[str, Features] | None = None,
+    centroids: Mapping[str, Features] | None = None,
+) -> Fusion:
+    """Compose compounds from fused basic emotions by one of `fusion.compose.METHODS`.
+
+    PFSA needs `features` [N, D] and `centroids` [7, D] by modality and uses those that both give. InputError for an
+    unknown method, an empty table of compounds, or features and centroids that do not fit.
+    """
+    chosen = method_named(method)
+    if chosen.on_features:
+        composed = _from_features(pooled, chosen, compounds, features or {}, centroids or {})
+    else:
+        composed = _from_probabilities(pooled, chosen, compounds)
+    present = ~np.isnan(pooled.basic[:, 0])
+    return Fusion(
+        windows=pooled.windows,
+        modalities=pooled.modalities,
+        compounds=tuple(compounds),
+        method=method,
+        weights=pooled.weights,
+        basic=pooled.basic,
+        present=present,
+        confidence=confidence_of(pooled.basic, composed.winner, compounds),
+        matrices=pooled.matrices,
+        presence=pooled.presence,
+        coverage=pooled.coverage,
+        reasons=_reasons(present, composed.winner, NO_FEATURES if chosen.on_features else NOTHING_ABOVE_CHANCE),
         **composed._asdict(),
     )
 
@@ -115,22 +145,22 @@ def _stack(scores: Sequence[Scores], modalities: Sequence[str], count: int) -> t
     return probabilities, present
 
 
-def _from_probabilities(basic: Floats, weighed: Floats, method: Method, compounds: Sequence[Compound]) -> Composed:
-    scores = method(basic, compounds)
+def _from_probabilities(pooled: Pooled, method: Method, compounds: Sequence[Compound]) -> Composed:
+    scores = method(pooled.basic, compounds)
     compound, winner = compound_distribution(scores), winners(scores)
-    shares = emotion_shares(method.parts(basic, compounds), winner, _of_winner(compound, winner))
-    return Composed(scores, compound, winner, shares, linear_contributions(weighed, shares, winner, compounds))
+    shares = emotion_shares(method.parts(pooled.basic, compounds), winner, _of_winner(compound, winner))
+    contributions = linear_contributions(pooled.weighed, shares, winner, compounds)
+    return Composed(scores, compound, winner, shares, contributions)
 
 
 def _from_features(
-    scores: Sequence[Scores],
-    modalities: Sequence[str],
-    count: int,
+    pooled: Pooled,
     method: Method,
     compounds: Sequence[Compound],
+    features: Mapping[str, Features],
     centroids: Mapping[str, Features],
 ) -> Composed:
-    values, known = _similarities(scores, modalities, count, centroids)
+    values, known = _similarities(pooled, features, centroids)
 
     def worth(coalition: Flags) -> Floats:
         """The winner's probability [N] from the features of some modalities alone; 0 from none."""
@@ -146,18 +176,17 @@ def _from_features(
 
 
 def _similarities(
-    scores: Sequence[Scores], modalities: Sequence[str], count: int, centroids: Mapping[str, Features]
+    pooled: Pooled, features: Mapping[str, Features], centroids: Mapping[str, Features]
 ) -> tuple[Floats, Flags]:
-    """Similarities [M, N, 7] and where they are known [M, N], in the order of `modalities`."""
+    """Similarities [M, N, 7] and where they are known [M, N], in the order of the pooled modalities."""
     if not centroids:
         raise InputError("PFSA compares features with centroids, and none were given; compose by ppa instead.")
-    values = np.full((len(modalities), count, len(BASIC_EMOTIONS)), np.nan)
-    known = np.zeros((len(modalities), count), bool)
-    for item in scores:
-        if item.features is not None and item.modality in centroids:
-            place, name = modalities.index(item.modality), item.modality
-            found, flags = similarities({name: item.features}, centroids, {name: item.present})
-            values[place], known[place] = found[0], flags[0]
+    values = np.full((*pooled.presence.T.shape, len(BASIC_EMOTIONS)), np.nan)
+    known = np.zeros(pooled.presence.T.shape, bool)
+    for place, name in enumerate(pooled.modalities):
+        if name in features and name in centroids:
+            values[place] = similarities(name, features[name], centroids[name])
+            known[place] = pooled.presence[:, place] & np.isfinite(values[place]).all(1)
     return values, known
 
 

@@ -44,18 +44,18 @@ def weigh(weights: FusionWeights, probabilities: Floats, present: Flags) -> Floa
     return matrices(weights, present) * known.transpose(1, 0, 2)
 
 
-def pool(weighed: Floats, answered: Flags, normalise: bool = True) -> Floats:
-    """Add `weighed` [N, M, C] up over the modalities; NaN where `answered` [N] is False; distributions by default."""
+def pool(weighed: Floats, present: Flags, normalise: bool = True) -> Floats:
+    """Add `weighed` [N, M, C] up over the modalities: [N, C], distributions unless `normalise` is False.
+
+    NaN where `present` [M, N] has nothing. The authors' fused vector does not quite sum to 1; ours does.
+    """
+    answered: Flags = np.logical_or.reduce(present)
     fused = np.where(answered[:, None], weighed.sum(1), np.nan)
     return as_distribution(fused) if normalise else fused
 
 
 def mhpf(weights: FusionWeights, probabilities: Floats, present: Flags | None = None, normalise: bool = True) -> Floats:
-    """Fuse probabilities [M, N, C] with presence [M, N] (default: all) into [N, C]; NaN where nothing is present.
-
-    The authors' fused vector does not quite sum to 1; ours does unless `normalise` is False.
-    """
+    """Fuse probabilities [M, N, C] with presence [M, N] (default: all) into [N, C]; NaN where nothing is present."""
     if present is None:
         present = np.ones(probabilities.shape[:2], bool)
-    answered: Flags = np.logical_or.reduce(present)
-    return pool(weigh(weights, probabilities, present), answered, normalise)
+    return pool(weigh(weights, probabilities, present), present, normalise)
