@@ -1,0 +1,8 @@
+"""The clip that ships with Dyad, and its script: a public-domain portrait, animated, with a synthetic voice."""
+
+from pathlib import Path
+
+
+def sample_clip() -> Path:
+    """Path of the shipped clip; its subtitles (`sample.vtt`) and `sample_descriptions.csv` lie beside it."""
+    return Path(__file__).with_name("sample.mp4")
