@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from fusion.fuse import NO_FEATURES, NOTHING_PRESENT, compose_compounds, fuse, p
 from fusion.mhpf import collapse, mhpf
 from fusion.reliability import derive_weights
 from fusion.weights import FusionWeights, from_state_dict, read_weights, write_weights
+from modalities.checkpoint import Card
 
 CARDS = {
     "static_face": {"metrics": {"uar": 0.8}, "per_class_recall": {"happiness": 0.95, "fear": 0.5}},
@@ -301,3 +304,20 @@ def posteriors(table: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, tuple
 def card_of(probabilities: np.ndarray, truth: np.ndarray, classes: tuple[str, ...]) -> dict:
     hit = probabilities.argmax(1) == truth
     return {"per_class_recall": {word: float(hit[truth == place].mean()) for place, word in enumerate(classes)}}
+
+
+def test_the_script_derives_the_weights_file_from_model_cards(tmp_path: Path) -> None:
+    recalls = {word: 0.3 + 0.1 * place for place, word in enumerate(BASIC_EMOTIONS)}
+    card = Card("voice", "RAVDESS", "terms", "train", 7, "2026-01-01", "actors", {"uar": 0.6}, recalls, "Words.")
+    card.write(tmp_path / "voice.md")
+    script = Path(__file__).parents[1] / "benchmarks" / "derive_fusion_weights.py"
+    command = [sys.executable, str(script), "--cards", str(tmp_path), "--output", str(tmp_path / "new" / "mhpf.json")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    weights = read_weights(tmp_path / "new" / "mhpf.json")
+    assert weights.derived_from in printed
+    assert "voice 60.0" in weights.derived_from
+    np.testing.assert_allclose(collapse(weights), 1 / 6)  # one card only: every other modality is worth its mean
+    (tmp_path / "voice.md").write_text("no front matter")
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.strip().endswith("has no YAML front matter; train its model again.")
