@@ -87,6 +87,8 @@ def timeline(fusion: Fusion) -> list[Stretch]:
     one winner are joined.
     """
     edges = np.unique(fusion.windows)
+    if len(edges) == 1:  # a clip of no length, such as a single picture
+        edges = np.repeat(edges, 2)
     answer = at_times(fusion, (edges[:-1] + edges[1:]) / 2)
     runs = groupby(range(len(edges) - 1), key=lambda slice_: int(answer.winner[slice_]))
     spans = [(winner, list(run)) for winner, run in runs]
@@ -94,7 +96,7 @@ def timeline(fusion: Fusion) -> list[Stretch]:
 
 
 def _stretch(fusion: Fusion, answer: Moments, edges: Floats, first: int, end: int) -> Stretch:
-    lengths = np.diff(edges)[first:end]
+    lengths = np.diff(edges)[first:end] if edges[end] > edges[first] else None
     confidence = float(np.average(answer.confidence[first:end], weights=lengths))
     neutral = float(np.average(answer.basic[first:end, BASIC_EMOTIONS.index("neutral")], weights=lengths))
     name = fusion.compounds[answer.winner[first]].name

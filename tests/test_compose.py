@@ -199,3 +199,12 @@ def test_scaling_the_scores_leaves_distribution_and_winner() -> None:
     fusion = fused([FEARFULLY, HAPPILY])
     np.testing.assert_allclose(compound_distribution(3 * fusion.scores), fusion.compound)
     assert dataclasses.replace(fusion, winner=winners(3 * fusion.scores)).winner.tolist() == fusion.winner.tolist()
+
+
+def test_a_clip_without_length_still_has_its_one_stretch() -> None:
+    fusion = fused([FEARFULLY], windows=make_windows(0.0))
+    (stretch,) = timeline(fusion)
+    assert (stretch.start, stretch.end, stretch.compound) == (0.0, 0.0, "fearfully_surprised")
+    assert stretch.confidence == pytest.approx(0.81, abs=1e-6)
+    assert at_times(fusion, np.array([0.0])).winner.tolist() == [0]
+    assert at_times(fusion, np.array([])).compound.shape == (0, 7)
