@@ -144,6 +144,7 @@ class _Pictures:
         self._reformatter = VideoReformatter()
         self._ticks = Ticks(options.frames_per_second)
         self._writer = FrameWriter(path, scale=max(1.0, clip.width / width))
+        self._mirrored: bool | None = None
         self._last = 0.0
         self.path, self.end, self.count = path, 0.0, 0
 
@@ -164,8 +165,9 @@ class _Pictures:
         coded = self._reformatter.reformat(
             frame, width, height, "bgr24", src_colorspace=_colour_matrix(frame), interpolation=Interpolation.AREA
         ).to_ndarray()
-        _, mirrored = turned(frame)
-        if mirrored:
+        if self._mirrored is None:  # asked of one frame only: side data ties a frame into a cycle that outlives it
+            _, self._mirrored = turned(frame)
+        if self._mirrored:
             coded = coded[:, ::-1]
         return np.ascontiguousarray(np.rot90(coded, -self._clip.rotation // 90))
 

@@ -13,8 +13,8 @@ from data.errors import MediaError
 from data.files import file_digest
 
 TEXT_SUBTITLES = frozenset({"mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text", "ttml"})
-NOT_CLIPS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
-"""FFmpeg formats that draw text as pictures."""
+NOT_CLIPS = frozenset({"tty", "bin", "xbin", "adf", "idf", "concat", "hls", "dash"})
+"""FFmpeg formats that draw text as pictures, or only name other files."""
 STILL_FRAME_RATE = 25.0
 """Frames a second that a single picture is taken to have."""
 DURATION_SLACK = 0.25
