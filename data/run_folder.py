@@ -64,7 +64,12 @@ class RunFolder:
     @property
     def fused(self) -> Path:
         """The fused basic emotions of each window, before composition."""
-        return self._kept / "fused.parquet"
+        return self._kept / "fused.npz"
+
+    @property
+    def composed(self) -> Path:
+        """The compounds of each window with their reasons."""
+        return self._kept / "composed.npz"
 
     @property
     def cues(self) -> Path:

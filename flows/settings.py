@@ -25,20 +25,20 @@ class _Section(BaseModel):
 class WindowSettings(_Section):
     """How a clip is cut."""
 
-    length: float = Field(4.0, gt=0)
+    length: float = Field(default=4.0, gt=0)
     """Seconds of a window."""
-    shift: float = Field(2.0, gt=0)
+    shift: float = Field(default=2.0, gt=0)
     """Seconds from one window's start to the next."""
-    shortest: float = Field(1.0, ge=0)
+    shortest: float = Field(default=1.0, ge=0)
     """The last window is kept from this many seconds."""
 
 
 class DecodeSettings(_Section):
     """What is taken from the media file."""
 
-    frames_per_second: float = Field(5.0, gt=0, le=120)
+    frames_per_second: float = Field(default=5.0, gt=0, le=120)
     """Frames taken from each second of the video."""
-    longest_side: int = Field(960, ge=64)
+    longest_side: int = Field(default=960, ge=64)
     """Frames are shrunk to this many pixels on their longer side."""
 
 
@@ -47,7 +47,7 @@ class FaceSettings(_Section):
 
     detector: Literal["auto", "mediapipe", "opencv"] = "auto"
     """`auto` is MediaPipe where it is installed, else OpenCV."""
-    crop_size: int = Field(112, ge=48, le=512)
+    crop_size: int = Field(default=112, ge=48, le=512)
     """Side of the aligned square crops, pixels."""
     which: Literal["main", "all"] = "main"
     """Faces that the answer is about: the main track, or everybody."""
@@ -67,9 +67,9 @@ class SceneLabelSettings(_Section):
     """An open_clip checkpoint; empty: one that is already on this machine."""
     architecture: str = ""
     """open_clip's name of the architecture; empty: known from where the checkpoint lies."""
-    frames_per_second: float = Field(1.0, gt=0)
+    frames_per_second: float = Field(default=1.0, gt=0)
     """Frames encoded from each second."""
-    temperature: float | None = Field(None, gt=0)
+    temperature: float | None = Field(default=None, gt=0)
     """Factor on the similarities; empty: the model's own logit scale."""
     prompts: str = "scene_labels.yaml"
     """File in configs/prompts."""

@@ -5,7 +5,7 @@ import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from data.errors import InputError
 from data.files import file_digest
 from data.run_folder import RunFolder
 from flows import work
+from flows.graph import before
 from flows.jobs import Job
 
 
@@ -20,7 +21,6 @@ from flows.jobs import Job
 class Stage:
     """One box of the graph.
 
-    needs: stages whose output it reads; joins: stages that may fail without stopping it.
     settings: sections of the settings that change its outcome; code: modules that do.
     inputs: what else changes it (weights, files that the user brings); outputs: the files it leaves.
     """
@@ -28,8 +28,6 @@ class Stage:
     name: str
     run: Callable[[Job], Mapping[str, Any] | None]
     outputs: Callable[[RunFolder], tuple[Path, ...]]
-    needs: tuple[str, ...] = ()
-    joins: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
     inputs: Callable[[Job], Mapping[str, Any]] = lambda job: {}
@@ -40,66 +38,46 @@ class Stage:
         return self.name.replace("_", "-")
 
 
-def _modality(name: str, **table: Any) -> Stage:
+def _modality(name: str, settings: tuple[str, ...], code: tuple[str, ...]) -> Stage:
     return Stage(
         name,
         getattr(work, name),
         lambda folder: (folder.scores(name),),
-        inputs=lambda job: work.modality_inputs(job, name),
-        **table,
+        (*settings, "windows", "device"),
+        (f"modalities.{name}", "data.scores", *code),
+        lambda job: work.modality_inputs(job, name),
     )
 
 
-_NETWORKS = "modalities.networks"
-STAGES: dict[str, Stage] = {
-    stage.name: stage
-    for stage in (
-        Stage(
-            "decode", work.decode, lambda f: (f.work / "frames.mjpeg", f.frame_times),
-            settings=("decode",), code=("data.decode", "data.frames"),
-        ),
-        Stage(
-            "faces", work.faces, lambda f: (f.crops, f.faces),
-            needs=("decode",), settings=("faces",), code=("modalities.faces", "modalities.face_detectors", "data.crops"),
-        ),
-        _modality(
-            "static_face", needs=("faces",), settings=("static_face", "windows", "device"),
-            code=("modalities.static_face", f"{_NETWORKS}.static_face"),
-        ),
-        _modality(
-            "dynamic_face", needs=("faces",), settings=("dynamic_face", "static_face", "windows", "device"),
-            code=("modalities.dynamic_face", "modalities.static_face", f"{_NETWORKS}.dynamic_face"),
-        ),
-        _modality(
-            "scene_labels", needs=("decode",), settings=("scene_labels", "windows", "device"),
-            code=("modalities.scene_labels",),
-        ),
-        _modality("scene_context", settings=("scene_context", "windows", "device"), code=("modalities.scene_context",)),
-        _modality(
-            "voice", needs=("decode",), settings=("voice", "windows", "device"),
-            code=("modalities.voice", f"{_NETWORKS}.voice"),
-        ),
-        Stage(
-            "transcript", work.transcript, lambda f: (f.cues,),
-            needs=("decode",), settings=("transcript", "device"), code=("modalities.transcript", "data.subtitles"),
-            inputs=work.transcript_inputs,
-        ),
-        _modality("text", needs=("transcript",), settings=("text", "windows", "device"), code=("modalities.text",)),
-        Stage(
-            "fuse", work.fuse, lambda f: (f.fused,),
-            needs=("decode",), joins=("static_face", "dynamic_face", "scene_labels", "scene_context", "voice", "text"),
-            settings=("fusion", "windows"), code=("fusion.mhpf", "fusion.fuse"), inputs=work.fusion_inputs,
-        ),
-        Stage(
-            "compose", work.compose, lambda f: (f.windows,),
-            needs=("fuse",), settings=("fusion", "compounds", "windows"), code=("fusion.compose", "fusion.contributions"),
-        ),
-        Stage(
-            "publish", work.publish, lambda f: (f.result, f.frames, f.settings),
-            needs=("compose",), settings=("profile",), code=("reports.result", "fusion.over_time"),
-        ),
-    )
-}
+_FACE_CODE = ("modalities.static_face", "modalities.networks.static_face", "data.crops")
+_SENTENCES = ("modalities.sentence_encoder", "modalities.networks.text")
+_STAGES = (
+    Stage("decode", work.decode, work.decode_outputs, ("decode",), ("data.decode", "data.media", "data.frames")),
+    Stage(
+        "faces", work.faces, lambda f: (f.crops, f.faces), ("faces",),
+        ("modalities.faces", "modalities.face_detectors", "modalities.face_tracks", "data.crops"),
+    ),
+    _modality("static_face", ("static_face", "faces"), _FACE_CODE),
+    _modality("dynamic_face", ("dynamic_face", "static_face", "faces"), (*_FACE_CODE, "modalities.networks.dynamic_face")),
+    _modality("scene_labels", ("scene_labels",), ()),
+    _modality("scene_context", ("scene_context",), _SENTENCES),
+    _modality("voice", ("voice",), ("modalities.networks.voice",)),
+    Stage(
+        "transcript", work.transcript, lambda f: (f.cues,), ("transcript", "device"),
+        ("modalities.transcript", "data.subtitles"), work.transcript_inputs,
+    ),
+    _modality("text", ("text",), _SENTENCES),
+    Stage("fuse", work.fuse, lambda f: (f.fused,), ("windows",), ("fusion.mhpf", "fusion.fuse"), work.fusion_inputs),
+    Stage(
+        "compose", work.compose, lambda f: (f.composed, f.windows), ("fusion", "compounds"),
+        ("fusion.compose", "fusion.contributions", "fusion.fuse"),
+    ),
+    Stage(
+        "publish", work.publish, lambda f: (f.result, f.frames, f.settings), ("profile",),
+        ("reports.result", "fusion.over_time"),
+    ),
+)  # fmt: skip
+STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}
 """In an order in which every stage comes after those it depends on."""
 
 
@@ -112,30 +90,32 @@ def stage_keys(job: Job) -> dict[str, str]:
             "settings": {name: job.settings.model_dump(mode="json")[name] for name in stage.settings},
             "code": [_code_digest(module) for module in stage.code],
             "inputs": dict(stage.inputs(job)),
-            "before": [keys[name] for name in (*stage.needs, *stage.joins)],
+            "before": [keys[name] for name in before(stage.name)],
         }
         keys[stage.name] = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:24]
     return keys
 
 
 def stages_to_run(job: Job, keys: Mapping[str, str]) -> set[str]:
-    """The stages without a finished output for their key, and those before them whose output is needed and gone."""
+    """The stages that are not done for their key, and those before them whose output is needed and gone."""
     wanted: set[str] = set()
 
+    @cache
+    def settled(name: str) -> bool:
+        return job.folder.is_done(name, keys[name]) and all(settled(earlier) for earlier in before(name))
+
     def want(name: str) -> None:
-        stage = STAGES[name]
-        there = all(path.exists() for path in stage.outputs(job.folder))
-        if name in wanted or (there and job.folder.is_done(name, keys[name])):
-            return
-        wanted.add(name)
-        for before in (*stage.needs, *stage.joins):
-            want(before)
+        there = all(path.exists() for path in STAGES[name].outputs(job.folder))
+        if name not in wanted and not (settled(name) and there):
+            wanted.add(name)
+            for earlier in before(name):
+                want(earlier)
 
     want("publish")
     return wanted
 
 
-@lru_cache(maxsize=None)
+@cache
 def _code_digest(module: str) -> str:
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:

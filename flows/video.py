@@ -1,7 +1,6 @@
 """The main flow: one video in, its run folder out. The graph of `flows.stages`, each stage a Prefect task."""
 
 import logging
-import threading
 import time
 import traceback
 from collections.abc import Mapping
@@ -20,17 +19,17 @@ from data.clip import Clip
 from data.errors import DyadError
 from data.run_folder import RunFolder
 from data.scores import MODALITIES
+from flows import stop
 from flows.artifacts import publish_artifacts
 from flows.events import Event, logging_to, tell
-from flows.faults import Interrupted, check_writable, sentence, worth_retrying
+from flows.faults import check_writable, sentence, worth_retrying
+from flows.graph import JOINS, NEEDS
 from flows.jobs import Brought, Job
 from flows.settings import Settings
 from flows.stages import STAGES, Stage, stage_keys, stages_to_run
 from flows.work import lacking
 
 logger = logging.getLogger(__name__)
-stop_requested = threading.Event()
-"""Set it to end running clips soon and cleanly; stages that have not begun do not begin."""
 
 RETRIES: dict[str, Any] = {
     "retries": 2,
@@ -57,8 +56,7 @@ def probe_video(video: Path) -> Clip:
 def run_stage(stage: Stage, job: Job, key: str) -> None:
     """Run one stage, tell what happens, and note in the run folder that it is done or why it failed."""
     with logging_to(job.folder.log):
-        if stop_requested.is_set():
-            raise Interrupted
+        stop.check()
         tell(Event(job.clip.clip_id, stage.name, "started"))
         began = time.perf_counter()
         try:
@@ -151,8 +149,8 @@ def _run_graph(job: Job, keys: Mapping[str, str]) -> dict[str, State[Any]]:
     wanted = stages_to_run(job, keys)
     futures: dict[str, PrefectFuture[Any]] = {}
     for stage in STAGES.values():
-        before: list[Any] = [futures[name] for name in stage.needs]
-        before += [allow_failure(futures[name]) for name in stage.joins]
+        before: list[Any] = [futures[name] for name in NEEDS[stage.name]]
+        before += [allow_failure(futures[name]) for name in JOINS.get(stage.name, ())]
         futures[stage.name] = TASKS[stage.name].submit(
             job.clip.clip_id, quote(job), keys[stage.name], stage.name not in wanted, wait_for=before
         )
@@ -162,10 +160,10 @@ def _run_graph(job: Job, keys: Mapping[str, str]) -> dict[str, State[Any]]:
 
 def _raise_failures(job: Job, states: Mapping[str, State[Any]], strict: bool) -> None:
     """Raise the error of a stage that the clip cannot do without; with `strict`, of any modality."""
-    if stop_requested.is_set():
-        raise Interrupted
+    stop.check()
     for name in ("decode", "fuse", "compose", "publish"):
         if states[name].is_failed() or states[name].is_crashed():
             raise _error_of(states[name])
     if strict and (missing := lacking(job)):
-        raise DyadError(f"{job.clip.path}: --strict wants every modality, and {len(missing)} of {len(MODALITIES)} have no answer: " + " ".join(missing))
+        count = f"{len(missing)} of {len(MODALITIES)}"
+        raise DyadError(f"{job.clip.path}: --strict wants every modality, and {count} have no answer. " + " ".join(missing))

@@ -19,7 +19,10 @@ def result_markdown(result: Mapping[str, Any]) -> str:
         "## Modalities",
         _table(["modality", "state", "windows", "model", "reason"], [_modality(*item) for item in result["modalities"].items()]),
         "## Windows",
-        _table(["from", "to", "compound", "probability", "confidence", "most from"], map(_window, result["windows"][:LONGEST_TABLE])),
+        _table(
+            ["from", "to", "compound", "probability", "confidence", "most from"],
+            map(_window, result["windows"][:LONGEST_TABLE]),
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -63,7 +66,8 @@ def _stretch(row: Mapping[str, Any]) -> list[str]:
 
 def _modality(name: str, entry: Mapping[str, Any]) -> list[str]:
     model = entry["source"]["model"] if entry["source"] else ""
-    return [title(name), entry["state"], f"{entry['windows_present']} of {entry['windows']}", escape(model), escape(entry["reason"])]
+    windows = f"{entry['windows_present']} of {entry['windows']}"
+    return [title(name), entry["state"], windows, escape(model), escape(entry["reason"])]
 
 
 def _window(row: Mapping[str, Any]) -> list[str]:

@@ -175,8 +175,10 @@ def windows_table(fusion: Fusion) -> pd.DataFrame:
     return table
 
 
-def frames_table(numbers: Sequence[int], moments: Moments, faces: Mapping[int, int], compounds: Sequence[Compound]) -> pd.DataFrame:
-    """One row a frame of the video: frame, time_s, faces (how many were found; empty where the frame was not looked at) and the answer."""
+def frames_table(
+    numbers: Sequence[int], moments: Moments, faces: Mapping[int, int], compounds: Sequence[Compound]
+) -> pd.DataFrame:
+    """One row a frame of the video: frame, time_s, faces (empty where the frame was not looked at) and the answer."""
     looked = [faces.get(int(frame)) for frame in numbers]
     table = pd.DataFrame({"frame": numbers, "time_s": moments.times, "faces": pd.array(looked, dtype="Int32")})
     _add_distributions(table, moments.basic, moments.compound, moments.winner, moments.confidence, compounds)

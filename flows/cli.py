@@ -1,0 +1,193 @@
+"""The command line. Heavy libraries are imported inside the commands, so that `dyad --help` answers at once."""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="dyad",
+    help="Which compound expressions does a video show, when, and what says so.\n\nExample: dyad run clip.mp4",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+train_app = typer.Typer(
+    help="Train the networks that Dyad ships.\n\nExample: dyad train voice --data datasets", no_args_is_help=True
+)
+app.add_typer(train_app, name="train")
+
+
+class Which(StrEnum):
+    """Whose face the answer is about."""
+
+    main = "main"
+    all = "all"
+
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder that gets a run folder for each clip.")]
+Profile = Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")]
+Face = Annotated[Which | None, typer.Option(help="Answer about the main face, or about all faces.")]
+Detector = Annotated[str | None, typer.Option(help="Face detector: auto, mediapipe or opencv.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document a clip on stdout and nothing else there.")]
+Strict = Annotated[bool, typer.Option(help="Fail when a modality fails or lacks its model.")]
+Fresh = Annotated[bool, typer.Option(help="Do everything again, also what is already done.")]
+
+
+def main() -> None:
+    """Run the command line; problems end as one sentence on stderr."""
+    from data.errors import DyadError, InputError
+
+    try:
+        app(prog_name="dyad")
+    except InputError as error:
+        _fail(str(error), 2)
+    except DyadError as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        from flows.faults import sentence
+
+        _fail(sentence(error), 1)
+
+
+def _fail(message: str, code: int) -> None:
+    sys.stderr.write(f"dyad: {message}\n")
+    sys.exit(code)
+
+
+@app.command()
+def run(
+    files: Annotated[list[Path], typer.Argument(help="Media files, or folders of them.", show_default=False)],
+    output: Output = Path("runs"),
+    profile: Profile = "embedded",
+    transcript: Annotated[Path | None, typer.Option(help="The words: .srt, .vtt, .txt or .csv.")] = None,
+    descriptions: Annotated[Path | None, typer.Option(help="Scene descriptions: CSV with window or start,end, and text.")] = None,
+    scores: Annotated[list[str] | None, typer.Option(help="Ready probabilities: MODALITY=FILE; repeatable.")] = None,
+    face: Face = None,
+    detector: Detector = None,
+    json: Json = False,
+    strict: Strict = False,
+    fresh: Fresh = False,
+) -> None:
+    """Recognise the compound expressions of videos.
+
+    Example: dyad run clip.mp4 -o runs --transcript clip.srt
+    """
+    from flows.jobs import Brought
+    from flows.running import run_clips
+    from flows.settings import load_settings
+
+    brought = Brought(transcript, descriptions, _scores_option(scores or [])).check()
+    settings = load_settings(profile, _overrides(face, detector))
+    sys.exit(run_clips(files, output, settings, brought, as_json=json, strict=strict, fresh=fresh))
+
+
+@app.command()
+def demo(output: Output = Path("runs"), json: Json = False, fresh: Fresh = False) -> None:
+    """Recognise the sample clip that comes with Dyad.
+
+    Example: dyad demo
+    """
+    from data.sample import sample_clip
+    from flows.jobs import Brought
+    from flows.running import run_clips
+    from flows.settings import load_settings
+
+    clip = sample_clip()
+    brought = Brought(descriptions=clip.with_name("sample_descriptions.csv"))
+    sys.exit(run_clips([clip], output, load_settings(), brought, as_json=json, fresh=fresh))
+
+
+@app.command()
+def score(
+    modality: Annotated[str, typer.Argument(help="text, scene-context, voice or static-face.")],
+    table: Annotated[Path, typer.Argument(help="CSV, folder of files, or .npz with `images`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The CSV to write.")],
+    profile: Profile = "embedded",
+) -> None:
+    """Run one modality on many inputs at once; one row an input, in order.
+
+    Example: dyad score text comments.csv -o emotions.csv
+    """
+    from flows.scoring import score_table
+    from flows.settings import load_settings
+
+    rows, absent = score_table(modality.replace("-", "_"), table, output, load_settings(profile))
+    sys.stderr.write(f"{rows} inputs scored, {absent} without an answer; written to {output}\n")
+
+
+@app.command()
+def settings(profile: Profile = "embedded") -> None:
+    """Print every setting with its value, as YAML to start your own profile from.
+
+    Example: dyad settings > mine.yaml
+    """
+    import yaml
+
+    from flows.settings import load_settings
+
+    print(yaml.safe_dump(load_settings(profile).model_dump(mode="json"), sort_keys=False), end="")
+
+
+@app.command()
+def doctor() -> None:
+    """Check the installation, devices and weights, and say what to do.
+
+    Example: dyad doctor
+    """
+    from flows.doctor import examine
+
+    sys.exit(examine())
+
+
+Data = Annotated[Path, typer.Option(help="The folder with the data sets.")]
+Weights = Annotated[Path, typer.Option("-o", "--output", help="Folder for the weights and the card.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the data; the recipe's own number when not given.")]
+Limit = Annotated[int | None, typer.Option(help="Use so many examples only: a trial.")]
+
+
+def _train_command(name: str, what: str) -> Any:
+    def command(
+        data: Data, output: Weights = Path("weights"), seed: Seed = 7, epochs: Epochs = None, limit: Limit = None
+    ) -> None:
+        from flows.training import train_on_terminal
+
+        sys.exit(train_on_terminal(name.replace("-", "_"), data, output, seed, epochs, limit))
+
+    command.__doc__ = f"Train {what}.\n\nExample: dyad train {name} --data ../shared/datasets -o weights"
+    return train_app.command(name)(command)
+
+
+for _name, _what in {
+    "static-face": "the network for single faces on FER+ votes",
+    "dynamic-face": "the network for faces over time on sequences made from stills",
+    "voice": "the network for voices on RAVDESS",
+    "text": "the head for words on GoEmotions and MELD",
+    "scene-context": "the head for scene descriptions on AFEW's",
+}.items():
+    _train_command(_name, _what)
+
+
+def _scores_option(given: list[str]) -> dict[str, Path]:
+    from data.errors import InputError
+
+    pairs: dict[str, Path] = {}
+    for item in given:
+        modality, equals, path = item.partition("=")
+        if not equals or not path:
+            raise InputError(f"--scores {item}: write MODALITY=FILE, e.g. --scores voice=voice.csv.")
+        pairs[modality.replace("-", "_")] = Path(path)
+    return pairs
+
+
+def _overrides(face: Which | None, detector: str | None) -> dict[str, Any]:
+    faces = {"which": face.value if face else None, "detector": detector}
+    return {"faces": {key: value for key, value in faces.items() if value is not None}}
+
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads and forks warn on stderr

@@ -1,0 +1,32 @@
+"""The graph of a clip by names alone: which stage reads what, and which may fail without stopping another."""
+
+from data.scores import MODALITIES
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "decode": (),
+    "faces": ("decode",),
+    "static_face": ("faces",),
+    "dynamic_face": ("faces",),
+    "scene_labels": ("decode",),
+    "scene_context": (),
+    "voice": ("decode",),
+    "transcript": ("decode",),
+    "text": ("transcript",),
+    "fuse": ("decode",),
+    "compose": ("fuse",),
+    "publish": ("compose",),
+}
+"""Stages by name, each after those whose output it reads."""
+
+JOINS: dict[str, tuple[str, ...]] = {"fuse": MODALITIES}
+"""Stages that one waits for but does without when they fail: a modality that fails is absent."""
+
+
+def before(stage: str) -> tuple[str, ...]:
+    """All stages that `stage` directly depends on."""
+    return NEEDS[stage] + JOINS.get(stage, ())
+
+
+def chain(stage: str) -> tuple[str, ...]:
+    """A stage and all stages that it needs, near ones first."""
+    return (stage, *(name for needed in NEEDS[stage] for name in chain(needed)))

@@ -1,0 +1,149 @@
+"""One modality on many inputs: a table, a folder or an .npz in, one row of probabilities an input out."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.emotions import BASIC_EMOTIONS
+from data.errors import InputError
+from data.files import atomic_path
+from flows import models
+from flows.running import MEDIA
+from flows.settings import Settings
+from fusion.compose import compound_distribution, method_named
+
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
+CHUNK = 512
+"""Inputs read and scored at a time, so that memory does not grow with their number."""
+Probabilities = NDArray[np.float32]
+
+
+def score_table(modality: str, table: Path, output: Path, settings: Settings) -> tuple[int, int]:
+    """Score every input of `table` and write `output`; returns how many inputs there were and how many have no answer.
+
+    Columns: `input`, the seven basic emotions, the compounds (by the composition of the settings); empty where absent.
+    """
+    if modality not in SCORERS:
+        names = ", ".join(name.replace("_", "-") for name in SCORERS)
+        raise InputError(f"'{modality}' cannot score tables; use one of {names}.")
+    if not table.exists():
+        raise InputError(f"There is no file or folder {table}.")
+    names, basic = SCORERS[modality](table, settings)
+    rows = _rows(names, basic, settings)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(output) as aside:
+        rows.to_csv(aside, index=False)
+    return len(rows), int(np.isnan(basic).any(1).sum())
+
+
+def _rows(names: Sequence[str], basic: Probabilities, settings: Settings) -> pd.DataFrame:
+    """Inputs with their basic emotions [B, 7] and the compounds made of them."""
+    method = method_named(settings.fusion.composition)
+    if method.on_features:
+        raise InputError("PFSA compares features of clips; 'dyad score' composes with ppa or AVCER's rules.")
+    compounds = settings.compound_table()
+    compound = compound_distribution(method(basic.astype(np.float64), compounds))
+    columns = {emotion: basic[:, place] for place, emotion in enumerate(BASIC_EMOTIONS)}
+    columns |= {item.name: compound[:, place] for place, item in enumerate(compounds)}
+    return pd.DataFrame({"input": list(names), **columns}).round(6)
+
+
+def _text_scorer(name: str) -> Callable[[Path, Settings], tuple[list[str], Probabilities]]:
+    def score(table: Path, settings: Settings) -> tuple[list[str], Probabilities]:
+        from modalities import scene_context, text
+
+        texts = _column(table, ("text",))
+        if name == "text":
+            model = models.text(settings.text.weights, settings.device)
+            return texts, _in_chunks(texts, lambda part: text.score_texts(model, part))
+        scene = models.scene_context(settings.scene_context.weights, settings.device)
+        return texts, _in_chunks(texts, lambda part: scene_context.score_texts(scene, part))
+
+    return score
+
+
+def _score_voice(table: Path, settings: Settings) -> tuple[list[str], Probabilities]:
+    from modalities import voice
+
+    files = _files(table, MEDIA)
+    model = models.voice(settings.voice.weights, settings.device)
+    return [str(file) for file in files], _in_chunks(files, lambda part: voice.score_audio(model, part).probabilities)
+
+
+def _score_faces(table: Path, settings: Settings) -> tuple[list[str], Probabilities]:
+    from modalities import static_face
+
+    model = models.static_face(settings.static_face.weights, settings.device)
+    if table.suffix.lower() == ".npz":
+        images = _stored_images(table)
+        names = [str(number) for number in range(len(images))]
+        return names, _in_chunks(images, lambda part: static_face.score_images(model, np.asarray(part)))
+    files = _files(table, PICTURES)
+    probabilities = _in_chunks(files, lambda part: static_face.score_images(model, _pictures(part)))
+    return [str(file) for file in files], probabilities
+
+
+SCORERS: dict[str, Callable[[Path, Settings], tuple[list[str], Probabilities]]] = {
+    "text": _text_scorer("text"),
+    "scene_context": _text_scorer("scene_context"),
+    "voice": _score_voice,
+    "static_face": _score_faces,
+}
+"""Modality -> function that reads a table's inputs, names them, and gives their probabilities [B, 7]."""
+
+
+def _in_chunks(items: Any, score: Callable[[Any], Probabilities]) -> Probabilities:
+    parts = [score(items[first : first + CHUNK]) for first in range(0, len(items), CHUNK)]
+    return np.concatenate(parts) if parts else np.zeros((0, len(BASIC_EMOTIONS)), np.float32)
+
+
+def _column(table: Path, names: tuple[str, ...]) -> list[str]:
+    """One column of a CSV as text, empty where it is; InputError when none of `names` is there."""
+    try:
+        rows = pd.read_csv(table, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{table} cannot be read as CSV ({error}); give a table with the column '{names[0]}'.") from error
+    for name in names:
+        if name in rows:
+            return [str(value) for value in rows[name]]
+    raise InputError(f"{table} has no column '{names[0]}', only {', '.join(map(str, rows.columns))}.")
+
+
+def _files(table: Path, endings: frozenset[str]) -> list[Path]:
+    """The files of a folder by name, or those of a CSV's column `path`, relative to the CSV and inside its folder."""
+    if table.is_dir():
+        found = sorted(file for file in table.rglob("*") if file.suffix.lower() in endings)
+        if not found:
+            raise InputError(f"{table} holds no file ending in one of {' '.join(sorted(endings))}.")
+        return found
+    root = table.resolve().parent
+    files = [(root / name).resolve() for name in _column(table, ("path", "file", "input"))]
+    if outside := [file for file in files if not file.is_relative_to(root)]:
+        raise InputError(f"{table} names {outside[0]}, which is outside of {root}; keep the files beside the table.")
+    return files
+
+
+def _stored_images(table: Path) -> NDArray[np.uint8]:
+    try:
+        with np.load(table, allow_pickle=False) as stored:
+            images: NDArray[np.uint8] = stored["images"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{table} is not an .npz with the array 'images' ({error}).") from error
+    return images
+
+
+def _pictures(files: Sequence[Path]) -> NDArray[np.uint8]:
+    """Pictures as grey squares [B, 96, 96]; InputError names one that cannot be read."""
+    import cv2
+
+    rows = []
+    for file in files:
+        picture = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_GRAYSCALE) if file.is_file() else None
+        if picture is None:
+            raise InputError(f"{file} is not a picture that can be read; remove it or give another.")
+        rows.append(cv2.resize(picture, (96, 96), interpolation=cv2.INTER_AREA))
+    return np.stack(rows).astype(np.uint8)

@@ -1,0 +1,71 @@
+"""Training as a Prefect flow: the plain functions of `modalities.training`, with progress on the terminal and in the UI."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+
+from data.errors import InputError
+from flows import prefect_setup
+from flows.artifacts import artifact_key
+from modalities.checkpoint import Card
+from modalities.training.common import Progress
+
+NETWORKS = ("static_face", "dynamic_face", "voice", "text", "scene_context")
+
+
+@task(name="fit", task_run_name="fit · {network}", cache_policy=NO_CACHE, persist_result=False)
+def fit(network: str, data: Path, output: Path, seed: int, epochs: int | None, limit: int | None) -> Card:
+    """Train one network; its progress is an artifact, its figures are log lines."""
+    trainer: Callable[..., Card] = importlib.import_module(f"modalities.training.{network}").train
+    logger = get_run_logger()
+    artifact = create_progress_artifact(progress=0.0, key=artifact_key("training", network))
+
+    def report(progress: Progress) -> None:
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in progress.figures.items())
+        logger.info("%s: step %d of %d, %s", network, progress.step, progress.total, figures)
+        update_progress_artifact(artifact_id=artifact, progress=100.0 * progress.step / progress.total)  # type: ignore[arg-type]
+        sys.stderr.write(f"{network} {progress.step}/{progress.total} {figures}\n")
+
+    options: dict[str, Any] = {"epochs": epochs, "limit": limit}
+    given = {name: value for name, value in options.items() if value is not None}
+    return trainer(data, output, seed=seed, report=report, **given)
+
+
+@flow(name="train", flow_run_name="train {network}", persist_result=False)
+def train(
+    network: str, data: Path, output: Path = Path("weights"), seed: int = 7, epochs: int | None = None, limit: int | None = None
+) -> Card:
+    """Train one of Dyad's own networks and publish its model card.
+
+    Args:
+        network: static_face, dynamic_face, voice, text or scene_context.
+        data: The folder with the data sets.
+        output: Folder for the weights and the card.
+        seed: Seed of every random draw.
+        epochs: Passes over the data; the recipe's own number when not given.
+        limit: Use so many examples only: a trial.
+    """
+    if network not in NETWORKS:
+        raise InputError(f"'{network}' cannot be trained; use one of {', '.join(NETWORKS)}.")
+    if not data.is_dir():
+        raise InputError(f"There is no data folder {data}; give it with --data.")
+    output.mkdir(parents=True, exist_ok=True)
+    card = fit(network, data, output, seed, epochs, limit)
+    create_markdown_artifact((output / f"{network}.md").read_text(encoding="utf-8"), key=artifact_key("card", network))
+    return card
+
+
+def train_on_terminal(network: str, data: Path, output: Path, seed: int, epochs: int | None, limit: int | None) -> int:
+    """Train and print the held-out figures; returns the exit code."""
+    with prefect_setup.without_heartbeats():
+        card: Card = train(network, data, output, seed, epochs, limit)
+    for name, value in card.metrics.items():
+        print(f"{name}: {value:.4f}")
+    print(f"Weights: {output / f'{network}.safetensors'}; card: {output / f'{network}.md'}")
+    return 0
