@@ -80,7 +80,7 @@ def expression_at(time: float) -> Expression:
 
 DESCRIPTIONS: tuple[tuple[float, float, str], ...] = (
     (0.0, 4.0,
-     "A woman in an orange suit first looks calmly into the camera; then her brows and lids go up and her mouth opens "
+     "A woman with short fair hair first looks calmly into the camera; then her brows and lids go up and her mouth opens "
      "in a broad smile, as if delighted by something unexpected."),
     (2.0, 6.0,
      "The woman smiles with an open mouth, raised brows and wide eyes, happily surprised; at the end the smile "

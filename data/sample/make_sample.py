@@ -86,7 +86,7 @@ def _labelled(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     import cv2
 
     font, grey = cv2.FONT_HERSHEY_SIMPLEX, (190, 190, 190)
-    return np.asarray(cv2.putText(frame, LABEL, (8, SIZE - 9), font, 0.36, grey, 1, cv2.LINE_AA), np.uint8)
+    return np.asarray(cv2.putText(frame, LABEL, (126, SIZE - 10), font, 0.36, grey, 1, cv2.LINE_AA), np.uint8)
 
 
 def _encode(path: Path, frames: Iterable[NDArray[np.uint8]], sound: Sound) -> None:
