@@ -78,7 +78,7 @@ class RunFolder:
 
     @property
     def frame_times(self) -> Path:
-        """One row a frame of the video: its number and its time (s)."""
+        """One row a frame of the video: its number, its time (s), and whether it was looked at."""
         return self._kept / "frame_times.parquet"
 
     @property

@@ -6,6 +6,7 @@ from pathlib import Path
 from data.errors import DyadError
 
 DISK = {
+    errno.ENOENT: "there is no such file or folder; check the name",
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
     errno.EDQUOT: "your quota of disk space is used up; free some space and run the same command again",
     errno.EROFS: "the file system is read-only; choose another output folder with -o",

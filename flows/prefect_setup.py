@@ -9,8 +9,8 @@ DEFAULTS = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    # Records go to the server (and so to the UI) in full; the terminal shows warnings alone.
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+    # Records go to the server (and so to the UI) in full; the terminal gets our own sentences instead.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "data,modalities,fusion,reports,flows",
     # Model code that finds its files here must never wait for a hub.
     "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -47,9 +47,10 @@ def _rows(names: Sequence[str], basic: Probabilities, settings: Settings) -> pd.
         raise InputError("PFSA compares features of clips; 'dyad score' composes with ppa or AVCER's rules.")
     compounds = settings.compound_table()
     compound = compound_distribution(method(basic.astype(np.float64), compounds))
-    columns = {emotion: basic[:, place] for place, emotion in enumerate(BASIC_EMOTIONS)}
+    columns: dict[str, Any] = {"input": list(names)}
+    columns |= {emotion: basic[:, place] for place, emotion in enumerate(BASIC_EMOTIONS)}
     columns |= {item.name: compound[:, place] for place, item in enumerate(compounds)}
-    return pd.DataFrame({"input": list(names), **columns}).round(6)
+    return pd.DataFrame(columns).round(6)
 
 
 def _text_scorer(name: str) -> Callable[[Path, Settings], tuple[list[str], Probabilities]]:

@@ -40,7 +40,8 @@ def decode(job: Job) -> Mapping[str, Any]:
     from data.decode import DecodeOptions, decode
 
     decoded = decode(job.clip, job.folder.work, DecodeOptions(**job.settings.decode.model_dump()))
-    times = read_table(decoded.index)[["frame", "time_s"]] if decoded.index else pd.DataFrame({"frame": [], "time_s": []})
+    columns = ["frame", "time_s", "sampled"]
+    times = read_table(decoded.index)[columns] if decoded.index else pd.DataFrame({name: [] for name in columns})
     write_table(job.folder.frame_times, times)
     return {
         "frames": _name(decoded.frames), "index": _name(decoded.index), "audio": _name(decoded.audio),
@@ -182,7 +183,7 @@ def publish(job: Job) -> None:
     fusion, scores = read_fusion(job.folder.composed), all_scores(job)
     frames = read_table(job.folder.frame_times)
     moments = at_times(fusion, frames["time_s"].to_numpy(np.float64))
-    write_table(job.folder.frames, frames_table(frames["frame"].tolist(), moments, _face_counts(job), fusion.compounds))
+    write_table(job.folder.frames, frames_table(frames, moments, _face_counts(job, frames), fusion.compounds))
     write_text(job.folder.settings, yaml.safe_dump(job.settings.model_dump(mode="json"), sort_keys=False))
     noted = {name: job.folder.finished(name) for name in NEEDS}
     problems = noted["decode"].get("notes", {}).get("problems", [])
@@ -259,7 +260,7 @@ def transcript_file(job: Job) -> Path | None:
 
 def fusion_inputs(job: Job) -> Mapping[str, Any]:
     """What the fusion depends on besides the scores: its weights."""
-    return {"weights": file_digest(_fusion_weights(job))}
+    return {"weights": models.digest(_fusion_weights(job))}
 
 
 def _fusion_weights(job: Job) -> Path:
@@ -325,11 +326,9 @@ def _name(path: Path | None) -> str | None:
     return path.name if path else None
 
 
-def _face_counts(job: Job) -> dict[int, int]:
+def _face_counts(job: Job, frames: pd.DataFrame) -> dict[int, int]:
     """How many faces each frame that was looked at has."""
-    looked = job.folder.finished("faces").get("notes", {}).get("looked_at", [])
-    counts = dict.fromkeys(map(int, looked), 0)
-    if job.folder.faces.is_file():
-        for frame, count in read_table(job.folder.faces)["frame"].value_counts().items():
-            counts[int(str(frame))] = int(count)
-    return counts
+    if not job.folder.faces.is_file():
+        return {}
+    found = read_table(job.folder.faces)["frame"].value_counts()
+    return {frame: int(found.get(frame, 0)) for frame in frames.loc[frames["sampled"].astype(bool), "frame"].tolist()}

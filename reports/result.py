@@ -176,11 +176,11 @@ def windows_table(fusion: Fusion) -> pd.DataFrame:
 
 
 def frames_table(
-    numbers: Sequence[int], moments: Moments, faces: Mapping[int, int], compounds: Sequence[Compound]
+    frames: pd.DataFrame, moments: Moments, faces: Mapping[int, int], compounds: Sequence[Compound]
 ) -> pd.DataFrame:
     """One row a frame of the video: frame, time_s, faces (empty where the frame was not looked at) and the answer."""
-    looked = [faces.get(int(frame)) for frame in numbers]
-    table = pd.DataFrame({"frame": numbers, "time_s": moments.times, "faces": pd.array(looked, dtype="Int32")})
+    looked = [faces.get(int(frame)) for frame in frames["frame"]]
+    table = pd.DataFrame({"frame": frames["frame"].astype("int32"), "time_s": moments.times, "faces": pd.array(looked, dtype="Int32")})
     _add_distributions(table, moments.basic, moments.compound, moments.winner, moments.confidence, compounds)
     return table
 
