@@ -1,6 +1,7 @@
 """Checkpoints of Whisper and CLIP that already lie on this machine: where to look. Never downloads."""
 
 import os
+import shlex
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -172,4 +173,4 @@ def python_command(program: str) -> str:
         shown = python.relative_to(Path.cwd())
     except ValueError:
         shown = python
-    return f"{shown} -c \"{program}\""
+    return f"{shlex.quote(str(shown))} -c \"{program}\""

@@ -90,8 +90,7 @@ def load(
     missing, damaged or of another architecture, InputError for prompts that do not name the seven basic emotions.
     """
     check_prompts(prompts)
-    if not architecture and not checkpoint.with_name(CONFIG).is_file():
-        _, architecture, tag = known_clip(checkpoint)
+    architecture, tag = names_of(checkpoint, architecture, tag)
     network, preprocess, tokenizer = _open(checkpoint, architecture, tag, device)
     source = Source(
         "open_clip",
@@ -102,6 +101,17 @@ def load(
     basic, compound = (_text_bank(network, tokenizer, prompts[kind], device) for kind in ("basic", "compound"))
     own = 1.0 / float(network.logit_scale.exp())
     return SceneLabels(network, preprocess, basic, compound, temperature or own, source, device)
+
+
+def names_of(checkpoint: Path, architecture: str = "", tag: str = "") -> tuple[str, str]:
+    """Architecture and tag of a checkpoint, completed by its place in the hub's cache; empty where its config says them.
+
+    The tag matters even where the architecture is given: without it pictures are normalised as OpenAI did.
+    """
+    _, known, known_tag = known_clip(checkpoint)
+    if not architecture and not checkpoint.with_name(CONFIG).is_file():
+        architecture = known
+    return architecture, tag or (known_tag if architecture == known else "")
 
 
 def check_prompts(prompts: Prompts) -> None:

@@ -160,6 +160,15 @@ def test_known_repositories_are_found_in_the_hubs_cache(tmp_path: Path) -> None:
     assert (found.architecture, found.tag) == ("ViT-B-32", "laion2b_s34b_b79k")
 
 
+def test_a_file_in_the_hubs_cache_names_its_architecture_and_normalisation(checkpoint: Path) -> None:
+    file = Path("hub/models--timm--MobileCLIP2-S0-OpenCLIP/snapshots/aaa/open_clip_model.safetensors")
+    assert scene_labels.names_of(file) == ("MobileCLIP2-S0", "dfndr2b")
+    assert scene_labels.names_of(file, "MobileCLIP2-S0") == ("MobileCLIP2-S0", "dfndr2b")
+    assert scene_labels.names_of(file, "ViT-B-32") == ("ViT-B-32", "")
+    assert scene_labels.names_of(checkpoint) == ("", "")
+    assert scene_labels.names_of(Path("weights.safetensors"), "RN50", "openai") == ("RN50", "openai")
+
+
 def test_every_known_repository_is_one_that_open_clip_loads_with_these_settings() -> None:
     import open_clip
 
