@@ -1,0 +1,142 @@
+"""Emotion of spoken words: MiniLM with low-rank adapters and a linear head, over the words that fall into each window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.errors import WeightsError
+from data.scores import Scores, Source
+from data.windows import Windows, windows_of
+from modalities.checkpoint import WEIGHTS_FOLDER, load_checkpoint
+from modalities.sentence_encoder import SentenceEncoder, is_readable, load_encoder, plain_text, pooled_states
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from modalities.networks.text import EmotionHead
+
+WEIGHTS = WEIGHTS_FOLDER / "text.safetensors"
+ABSENT_REASON = "There is no transcript, so there are no words to judge."
+REMEDY = "Give the words with --transcript FILE (.srt, .vtt, .txt or .csv), or put such a file of the same name beside the clip."
+COMMON_WORDS = """
+the a an and or but if so not no yes i you he she it we they me him her us them my your his its our their this that these
+those is are was were be been am do does did have has had will would can could should of to in on at for with from by about
+up out what who how when where why there here just like know get go think oh okay
+"""
+FOREIGN_REASON = "The words do not seem to be English, the only language that the embedded model knows."
+FOREIGN_REMEDY = (
+    "Give an English transcript with --transcript FILE, or choose a profile with a multilingual text model."
+)
+
+
+@dataclass(frozen=True)
+class Text:
+    """The adapted encoder, the head on its mean token states, the softmax temperature, and each class's mean feature [7, 384]."""
+
+    encoder: SentenceEncoder
+    head: EmotionHead
+    temperature: float
+    centroids: NDArray[np.float32]
+    source: Source
+
+
+def load(path: Path | None = None, device: str = "cpu") -> Text:
+    """Load the shipped weights or those at `path`; WeightsError when they are missing, damaged or of another modality."""
+    checkpoint = load_checkpoint(path or WEIGHTS)
+    if checkpoint.settings.get("modality") != "text":
+        raise WeightsError(
+            f"{path or WEIGHTS} does not hold weights of the text modality; give a file that 'dyad train text' wrote."
+        )
+    network = checkpoint.network()
+    adapters = {name[9:]: value for name, value in network.items() if name.startswith("adapters.")}
+    source = Source(
+        "embedded", "MiniLM-L6 with low-rank adapters", checkpoint.revision,
+        "words of each window, lower case, pictographs as words, pieces of at most 256 tokens",
+    )  # fmt: skip
+    head = head_from({name[5:]: value for name, value in network.items() if name.startswith("head.")}, device)
+    centroids = checkpoint.tensors["centroids"].float().numpy()
+    return Text(load_encoder(adapters, device), head, float(checkpoint.settings["temperature"]), centroids, source)
+
+
+def head_from(tensors: Mapping[str, Tensor], device: str) -> EmotionHead:
+    """The head with the given weights, in evaluation mode."""
+    from modalities.networks.text import EmotionHead
+
+    head = EmotionHead()
+    head.load_state_dict({name: value.float() for name, value in tensors.items()})
+    return head.requires_grad_(False).eval().to(device)
+
+
+def score_texts(model: Text, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Probabilities [B, 7] of texts of any length; NaN rows where a text has no words, or none in Latin letters."""
+    return _score(model, texts)[0]
+
+
+def _score(model: Text, texts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probabilities [B, 7] and features [B, 384]."""
+    import torch
+
+    features = pooled_states(model.encoder, [text if is_readable(text) else "" for text in texts])
+    with torch.inference_mode():
+        logits = model.head(torch.from_numpy(features).to(model.encoder.device)) / model.temperature
+    return logits.softmax(1).cpu().numpy(), features
+
+
+def recognise(model: Text, transcript: pd.DataFrame, windows: Windows) -> Scores:
+    """Score the words of each window [N, 2] (s).
+
+    `transcript` has the columns `start`, `end` (s) and `text`, one row a cue or a word; a cue's words are spread evenly over
+    its time, and a window gets the words whose middle lies in it. Windows without words are absent. An optional column
+    `language` (code) that names another language than English makes those cues unreadable.
+    """
+    words = words_of(transcript)
+    if words.empty:
+        return Scores.absent("text", windows, ABSENT_REASON, REMEDY, model.source)
+    if not seems_english(transcript):
+        return Scores.absent("text", windows, FOREIGN_REASON, FOREIGN_REMEDY, model.source)
+    inside = windows_of(words["middle"].to_numpy(np.float64), windows)
+    texts = [" ".join(words["word"][chosen]) for chosen in inside]
+    probabilities, features = _score(model, texts)
+    present = ~np.isnan(probabilities[:, 0])
+    evidence = pd.DataFrame(
+        {"window": range(len(windows)), "start": windows[:, 0], "end": windows[:, 1], "text": texts}
+    )
+    evidence = evidence[present].reset_index(drop=True)
+    reason, remedy = ("", "") if present.any() else (ABSENT_REASON, REMEDY)
+    return Scores("text", windows, probabilities, present, model.source, reason, remedy, features, evidence)
+
+
+def words_of(transcript: pd.DataFrame) -> pd.DataFrame:
+    """Every word with the `middle` (s) of its time, a cue's words spread evenly: columns `word`, `middle`, in order of time."""
+    rows: list[tuple[str, float]] = []
+    if not transcript.empty:
+        for start, end, text in transcript[["start", "end", "text"]].itertuples(index=False):
+            words = plain_text(text).split()
+            rows += [(word, start + (end - start) * (place + 0.5) / len(words)) for place, word in enumerate(words)]
+    return pd.DataFrame(rows, columns=["word", "middle"]).sort_values("middle", kind="stable", ignore_index=True)
+
+
+def seems_english(transcript: pd.DataFrame) -> bool:
+    """Whether a transcript is English: by its column `language` where there is one, else by its share of common words.
+
+    Fewer than 12 words are given the benefit of the doubt.
+    """
+    if "language" in transcript and transcript["language"].notna().any():
+        return bool(transcript["language"].dropna().str.lower().str.startswith("en").mean() >= 0.5)
+    words = [word.strip(".,!?;:\"'").lower() for text in transcript["text"] for word in plain_text(text).split()]
+    words = [word for word in words if word.isalpha()]
+    return len(words) < 12 or sum(word in common_words() for word in words) > 0.2 * len(words)
+
+
+@cache
+def common_words() -> frozenset[str]:
+    """English words that make up about half of what people say."""
+    return frozenset(COMMON_WORDS.split())

@@ -1,0 +1,163 @@
+"""Training of text and scene context: reading the corpora, honest splits, and short trainings that write loadable weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from data.emotions import BASIC_EMOTIONS
+from data.errors import InputError
+from modalities import scene_context, text
+from modalities.checkpoint import Card
+from modalities.training import scene_context as train_scene
+from modalities.training import text as train_text
+from modalities.training.common import Progress
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> None:
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+SAID = {
+    "joy": "I love this wonderful happy day number {}",
+    "anger": "I hate you, get out, number {}",
+    "neutral": "The train leaves at {}",
+    "sadness": "He died and I cry, {} tears",
+    "fear": "I am afraid of the dark, {} times",
+    "disgust": "That is gross and makes me sick {}",
+    "surprise": "Wow, what, {}? I did not expect that",
+}
+
+
+def small_corpora(folder: Path) -> Path:
+    """Files in the corpora's own layout, with a dozen sentences of each emotion."""
+    rows = [(text.format(number), label, f"{label}{number}") for label, text in SAID.items() for number in range(12)]
+    (folder / "text").mkdir(parents=True)
+    for split in ("train", "dev"):
+        go = pd.DataFrame(rows, columns=["text", "labels", "id"])
+        go.loc[0, "labels"] = "joy|surprise"
+        go.to_csv(folder / f"text/goemotions_ekman_{split}.csv", index=False)
+        meld = pd.DataFrame({"Utterance": go["text"], "Emotion": [row[1] for row in rows], "Dialogue_ID": range(len(rows))})
+        meld.to_csv(folder / f"text/meld_{split}.csv", index=False)
+    isear = pd.DataFrame({"label": ["joy", "shame"], "text": ["When I passed.", "When I lied."]})
+    isear.to_csv(folder / "text/isear.csv", index=False)
+    return folder
+
+
+def small_descriptions(folder: Path) -> Path:
+    words = {"Neutral": "calm", "Anger": "angry", "Disgust": "disgusted", "Fear": "afraid", "Happiness": "happy",
+             "Sadness": "sad", "Surprise": "surprised"}  # fmt: skip
+    (folder / "scene").mkdir(parents=True)
+    for split, first in (("train", 0), ("dev", 90)):
+        rows = [
+            {"video_name": f"{first + number}___{label}_0000.avi", "text": f"The person is {word}. It is a room {number}."}
+            | {other: float(other == label) for other in words}
+            for label, word in words.items()
+            for number in range(8)
+        ]
+        for size in train_scene.SIZES:
+            for prompt in train_scene.PROMPTS:
+                pd.DataFrame(rows).to_csv(folder / f"scene/afew_{split}_qwen2.5-vl-{size}_prompt{prompt}.csv", index=False)
+    return folder
+
+
+# ---- text
+
+
+def test_corpora_become_our_seven_emotions(tmp_path: Path) -> None:
+    examples = train_text.read_corpora(small_corpora(tmp_path) / "text", "train")
+    assert examples.labels.shape == (12 * 7 * 2 + 1, 7)
+    assert examples.labels[0].tolist() == [0, 0, 0, 0, 1, 0, 1]
+    assert (examples.labels[1:].sum(1) == 1).all()
+    assert set(examples.corpus) == {"goemotions", "meld", "isear"}
+    assert 0 < examples.held.mean() < 0.3
+
+
+def test_a_missing_corpus_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="goemotions_ekman_train.csv is missing.*--data"):
+        train_text.train(tmp_path, tmp_path)
+
+
+def test_a_short_training_writes_weights_a_card_and_nothing_else(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    card = train_text.train(small_corpora(tmp_path / "data"), tmp_path / "out", epochs=1, report=seen.append)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["text.md", "text.safetensors"]
+    assert Card.read(tmp_path / "out/text.md") == card
+    assert card.command == "dyad train text --data ../shared/datasets"
+    assert [progress.step for progress in seen] == [1]
+    model = text.load(tmp_path / "out/text.safetensors")
+    assert model.centroids.shape == (7, 384)
+    assert np.isfinite(text.score_texts(model, ["I love this"])).all()
+
+
+def test_an_interrupted_training_goes_on_and_ends_alike(tmp_path: Path) -> None:
+    data = small_corpora(tmp_path / "data")
+    whole = train_text.train(data, tmp_path / "whole", epochs=2)
+
+    def stop(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_text.train(data, tmp_path / "parts", epochs=2, report=stop)
+    steps: list[int] = []
+    parts = train_text.train(data, tmp_path / "parts", epochs=2, report=lambda progress: steps.append(progress.step))
+    assert steps == [2]
+    assert parts.metrics == whole.metrics
+
+
+def test_learning_lowers_the_loss(tmp_path: Path) -> None:
+    examples = train_text.read_corpora(small_corpora(tmp_path) / "text", "train")
+    torch.manual_seed(0)
+    learner = train_text.start_learner(steps=12)
+    losses = [train_text.learn_epoch(learner, examples, np.random.default_rng(epoch)) for epoch in range(4)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_thresholds_and_temperature_are_fitted() -> None:
+    labels = np.eye(7, dtype=np.float32)[np.arange(70) % 7]
+    certain = labels * 8
+    assert train_text.best_temperature(certain, labels) < 0.5
+    random = np.random.default_rng(0).normal(size=(70, 7)).astype(np.float32) * 5
+    assert train_text.best_temperature(random, labels) > 2
+    thresholds = np.array(train_text.best_thresholds(train_text.softmax(certain), labels))
+    assert ((train_text.softmax(certain) >= thresholds) == labels.astype(bool)).all()
+
+
+# ---- scene context
+
+
+def test_a_scene_training_learns_and_writes_what_loads(tmp_path: Path) -> None:
+    card = train_scene.train(small_descriptions(tmp_path / "data"), tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scene_context.md", "scene_context.safetensors"]
+    assert card.metrics["afew_dev_32b_prompt1_uar"] > 0.9
+    assert card.metrics["cross_validation_uar"] > 0.9
+    model = scene_context.load(tmp_path / "out/scene_context.safetensors")
+    assert BASIC_EMOTIONS[int(scene_context.score_texts(model, ["The person is angry."]).argmax())] == "anger"
+    assert model.centroids.shape == (7, 384)
+
+
+def test_shots_stay_together_and_apart_from_the_dev_files(tmp_path: Path) -> None:
+    described = train_scene.read_described(small_descriptions(tmp_path) / "scene", "train")
+    for learn, hold in train_scene.folds_of(described, seed=7):
+        assert not set(described.shots[learn]) & set(described.shots[hold])
+    left = train_scene.without_shots(described, {"0", "1"})
+    assert len(left.texts) == len(described.texts) * 6 // 8
+    assert not {"0", "1"} & set(left.shots)
+
+
+def test_missing_descriptions_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="afew_dev_qwen2.5-vl-3b_prompt1.csv are missing"):
+        train_scene.train(tmp_path, tmp_path / "out")
+
+
+def test_finished_embeddings_are_not_made_again(tmp_path: Path) -> None:
+    from modalities.sentence_encoder import load_encoder
+
+    encoder, texts, kept = load_encoder(), ["The person is sad.", "A calm room."], tmp_path / "kept.npz"
+    first = train_scene.embed_all(encoder, texts, kept)
+    np.savez(kept, done=first + 1, key=np.load(kept)["key"])
+    np.testing.assert_array_equal(train_scene.embed_all(encoder, texts, kept), first + 1)
+    assert train_scene.embed_all(encoder, texts[:1], kept).shape == (1, 384)
