@@ -12,7 +12,8 @@ DEFAULTS = {
     # Records go to the server (and so to the UI) in full; the terminal gets our own sentences instead.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "data,modalities,fusion,reports,flows",
-    # Model code that finds its files here must never wait for a hub.
+    # Models are files on this machine: a library must never wait for a hub to answer.
+    "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 

@@ -82,10 +82,11 @@ def scene_labels(job: Job) -> Mapping[str, Any]:
 
     def recognise() -> Scores:
         settings = job.settings.scene_labels
-        found = find_clip(settings.checkpoint).found
-        if found is None:
-            return Scores.absent("scene_labels", job.windows, modality.ABSENT_REASON, modality.absent_remedy())
-        loaded = models.scene_labels(found, settings, job.settings.device)
+        search = find_clip(settings.checkpoint)
+        if search.found is None:
+            reason = " ".join((modality.ABSENT_REASON, *search.passed_over))
+            return Scores.absent("scene_labels", job.windows, reason, modality.absent_remedy())
+        loaded = models.scene_labels(search.found, settings, job.settings.device)
         frames = _frames(job, settings.frames_per_second)
         return modality.recognise(loaded, frames, job.windows, frames_per_second=settings.frames_per_second)
 

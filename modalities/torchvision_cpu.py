@@ -40,7 +40,8 @@ def _declare_operators() -> bool:
     if torch.version.cuda is not None or torch.version.hip is not None or sys.platform == "darwin":
         return False
     if not _registrations:
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        make: Any = torch.library.Library  # untyped in torch
+        library = make("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.impl("nms", _suppress_overlaps, "CPU")

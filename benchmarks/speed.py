@@ -1,0 +1,84 @@
+"""Real-time factor of the embedded profile on real clips, by stage, beside plain decoding of the same file.
+
+    ./dyad benchmark speed --data ../shared/datasets [--minute]
+
+The floor is PyAV decoding every frame and sample of the file and throwing them away. Each clip is run once to warm up the
+models (not counted), then as often as --repeats says; the median counts. `--minute` adds a 720p, 25 fps minute with one
+face, made of the sample clip.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import av
+
+from benchmarks.common import header, print_table, run_directly
+from benchmarks.long_clip import make_long_clip
+from data.media import probe
+from data.sample import sample_clip
+from flows.graph import NEEDS
+
+STAGES = [name for name in NEEDS if name not in ("compose", "publish")]
+
+
+def decode_plainly(path: Path) -> None:
+    """Decode every frame and sample, and do nothing with them."""
+    with av.open(path) as container:
+        for stream in container.streams.video:
+            stream.thread_type = "AUTO"
+        streams = [stream for stream in container.streams if stream.type in ("video", "audio")]
+        for packet in container.demux(streams):
+            try:
+                packet.decode()
+            except av.error.InvalidDataError:
+                continue
+
+
+def timed(work: Callable[[], object], repeats: int) -> float:
+    """Median seconds of `work`."""
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return median(seconds)
+
+
+def row(path: Path, output: Path, repeats: int) -> list[object]:
+    """One clip: length, floor, total, their ratio, real-time factor, and the seconds of each stage."""
+    clip = probe(path)
+    floor = timed(lambda: decode_plainly(path), repeats)
+    stages: dict[str, float] = {}
+
+    def whole() -> None:
+        stages.update(run_directly(path, output))
+
+    total = timed(whole, repeats)
+    picture = f"{clip.width}x{clip.height} {clip.frame_rate:.0f} fps" if clip.has_video else "sound"
+    return [path.name, picture, clip.duration, floor, total, total / floor, total / clip.duration, *(stages[name] for name in STAGES)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, default=Path("../shared/datasets"))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--minute", action="store_true")
+    options = parser.parse_args(arguments)
+    print(header(), end="\n\n")
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder)
+        run_directly(sample_clip(), output)
+        clips = [sample_clip(), *sorted((options.data / "media").glob("*.*"))]
+        if options.minute:
+            clips.append(make_long_clip(output / "minute_720p.mp4", 60.0))
+        heads = ["clip", "picture", "s", "floor s", "total s", "total/floor", "s per s", *(name.replace("_", " ") for name in STAGES)]
+        print_table(heads, (row(clip, output, options.repeats) for clip in clips))
+
+
+if __name__ == "__main__":
+    main()
