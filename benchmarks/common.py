@@ -22,7 +22,8 @@ def header() -> str:
 
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    return f"{when}; {os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}; load {load}"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{when}; {os.cpu_count()} cores {platform.machine()}, {versions}; load before {load}"
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

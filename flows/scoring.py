@@ -28,8 +28,8 @@ def score_table(modality: str, table: Path, output: Path, settings: Settings) ->
     Columns: `input`, the seven basic emotions, the compounds (by the composition of the settings); empty where absent.
     """
     if modality not in SCORERS:
-        names = ", ".join(name.replace("_", "-") for name in SCORERS)
-        raise InputError(f"'{modality}' cannot score tables; use one of {names}.")
+        known = ", ".join(name.replace("_", "-") for name in SCORERS)
+        raise InputError(f"'{modality}' cannot score tables; use one of {known}.")
     if not table.exists():
         raise InputError(f"There is no file or folder {table}.")
     names, basic = SCORERS[modality](table, settings)

@@ -46,7 +46,7 @@ def make_clip(
     clockwise: int = 0,
     mirrored: bool = False,
     pixel_aspect: Fraction | None = None,
-    sound: NDArray[np.float32] | None | str = "tone",
+    sound: NDArray[np.float32] | Sequence[tuple[float, NDArray[np.float32]]] | str | None = "tone",
     sound_codec: str = "aac",
     sound_rate: int = 44_100,
     sound_start: float = 0.0,
@@ -56,11 +56,13 @@ def make_clip(
     """Write a clip and return its path; the suffix chooses the container.
 
     picture: time (s) -> RGB [H, W, 3], by default the colour card; times: of the frames (s), by default every 1 / fps;
-    codec None: no video; sound: mono samples (float, -1 to 1), "tone" for a sine as long as the video, None for none;
-    clockwise: degrees that a player must turn the picture; cues: (start, end, text) of a subtitle track.
+    codec None: no video; sound: mono samples (float, -1 to 1), or pieces of them with their start (s), "tone" for a sine
+    as long as the video, None for none; clockwise: degrees that a player must turn the picture (after mirroring it);
+    cues: (start, end, text) of a subtitle track; muxer: options of the container.
     """
     times = [k / fps for k in range(round(seconds * fps))] if times is None else times
-    samples = tone(seconds, sound_rate) if isinstance(sound, str) else sound
+    sound = tone(seconds, sound_rate) if isinstance(sound, str) else sound
+    pieces = [(sound_start, sound)] if isinstance(sound, np.ndarray) else sound
     with av.open(str(path), "w", options=muxer or {}) as container:
         video = audio = words = None
         if codec is not None:
@@ -68,14 +70,14 @@ def make_clip(
             video.set_display_rotation(-clockwise, hflip=mirrored) if clockwise or mirrored else None
             if pixel_aspect:
                 video.codec_context.sample_aspect_ratio = pixel_aspect
-        if samples is not None:
+        if pieces is not None:
             audio = container.add_stream(sound_codec, rate=sound_rate, layout="mono")
         if cues:
             words = container.add_mux_stream("mov_text" if path.suffix in (".mp4", ".mov") else "subrip")
             words.time_base = Fraction(1, 1000)
         container.start_encoding()
         if audio is not None:
-            _write_sound(container, audio, samples, sound_start)
+            _write_sound(container, audio, pieces)
         if video is not None:
             _write_pictures(container, video, picture or (lambda time_s: colour_card(time_s, size)), times)
         if words is not None:
@@ -101,21 +103,23 @@ def _write_pictures(container: Any, video: Any, picture: Callable[[float], Pictu
     for time_s in times:
         frame = av.VideoFrame.from_ndarray(picture(time_s), format="rgb24")
         if video.pix_fmt != "rgb24":
-            frame = frame.reformat(format=video.pix_fmt)
+            # Untagged pictures are taken as BT.709 from 720 lines on, as BT.601 below.
+            frame = frame.reformat(format=video.pix_fmt, dst_colorspace="ITU709" if frame.height >= 720 else "ITU601")
         frame.time_base = video.codec_context.time_base
         frame.pts = round(time_s / frame.time_base)
         container.mux(video.encode(frame))
     container.mux(video.encode(None))
 
 
-def _write_sound(container: Any, audio: Any, samples: NDArray[np.float32], start: float) -> None:
+def _write_sound(container: Any, audio: Any, pieces: Sequence[tuple[float, NDArray[np.float32]]]) -> None:
     rate, size = audio.rate, audio.codec_context.frame_size or 1024
     resampler = av.AudioResampler(format=audio.format.name, layout="mono", rate=rate)
-    for first in range(0, len(samples), size):
-        frame = av.AudioFrame.from_ndarray(samples[None, first : first + size], format="fltp", layout="mono")
-        frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), first + round(start * rate)
-        for ready in resampler.resample(frame):
-            container.mux(audio.encode(ready))
+    for start, samples in pieces:
+        for first in range(0, len(samples), size):
+            frame = av.AudioFrame.from_ndarray(samples[None, first : first + size], format="fltp", layout="mono")
+            frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), first + round(start * rate)
+            for ready in resampler.resample(frame):
+                container.mux(audio.encode(ready))
     container.mux(audio.encode(None))
 
 

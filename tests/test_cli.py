@@ -104,12 +104,13 @@ def test_doctor_finds_the_installation_sound(dyad: Dyad) -> None:
 
 def test_scores_a_table_of_texts_in_order(dyad: Dyad, tmp_path: Path) -> None:
     table, output = tmp_path / "texts.csv", tmp_path / "out.csv"
-    pd.DataFrame({"id": [1, 2, 3], "text": ["I am so happy, what a lovely day!", "", "I am furious with you."]}).to_csv(table, index=False)
+    texts = ["I am so happy, what a lovely day!", "", "I am furious with you."]
+    pd.DataFrame({"id": [1, 2, 3], "text": texts}).to_csv(table, index=False)
     code, _, err = dyad("score", "text", table, "-o", output)
     assert code == 0
     assert "3 inputs scored, 1 without an answer" in err
     rows = pd.read_csv(output, keep_default_na=False)
-    assert rows["input"].tolist() == ["I am so happy, what a lovely day!", "", "I am furious with you."]
+    assert rows["input"].tolist() == texts
     assert rows.columns[1] == "neutral"
     assert rows.columns[7:9].tolist() == ["surprise", "fearfully_surprised"]
     assert set(rows.iloc[1, 1:]) == {""}
