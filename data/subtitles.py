@@ -1,6 +1,7 @@
 """Transcripts: the words of a clip and their times, read from SubRip, WebVTT, plain text or CSV, written as WebVTT."""
 
 import codecs
+import csv
 import html
 import re
 from collections.abc import Iterator
@@ -134,21 +135,35 @@ def plain_words(marked: str) -> tuple[str, str]:
 
 
 def _from_csv(text: str, path: Path) -> pd.DataFrame:
-    try:
-        read = pd.read_csv(
-            StringIO(text), dtype=str, keep_default_na=False, skipinitialspace=True, sep=_separator(text)
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path} is not a table ({error}); write columns start,end,text.") from error
-    read.columns = read.columns.str.strip().str.lower()
+    read = _cells(text, path)
     if "text" not in read:
         raise InputError(f"{path} has no column 'text'; name the columns start,end,text.")
     if ("start" in read) != ("end" in read):
         raise InputError(f"{path} has only one of the columns start and end; give both or neither.")
     table = pd.DataFrame({name: _numbers(read, name, path) for name in ("start", "end")})
+    for row in table.index[table["end"] < table["start"]]:
+        raise InputError(f"{path}, line {row}: the row ends before it starts; correct its times.")
     table["text"] = read["text"].str.split().str.join(" ")
     table["speaker"] = read["speaker"].str.strip() if "speaker" in read else ""
     return table
+
+
+def _cells(text: str, path: Path) -> pd.DataFrame:
+    """The cells as text, columns in lower case; the index is the line in the file, blank lines are left out."""
+    reader = csv.reader(StringIO(text), delimiter=_separator(text), skipinitialspace=True)
+    rows: dict[int, list[str]] = {}
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                rows[reader.line_num] = row
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: {error}; check its quotes.") from error
+    header = [name.strip().lower() for name in rows.pop(min(rows))] if rows else []
+    for line, row in rows.items():
+        if len(row) > len(header):
+            raise InputError(f"{path}, line {line}: more cells than the header has; put quotes around the text.")
+        row += [""] * (len(header) - len(row))
+    return pd.DataFrame.from_dict(rows, orient="index", columns=header, dtype=str)
 
 
 def _separator(text: str) -> str:
@@ -161,7 +176,7 @@ def _numbers(read: pd.DataFrame, name: str, path: Path) -> pd.Series:
     """A column of seconds; '12,5' and clock times such as 00:01:02.5 are understood."""
     if name not in read:
         return pd.Series(float("nan"), index=read.index)
-    seconds = [_number(value, path, row + 2) for row, value in enumerate(read[name])]
+    seconds = [_number(value, path, line) for line, value in zip(read.index, read[name], strict=True)]
     return pd.Series(seconds, index=read.index, dtype=float)
 
 
