@@ -1,0 +1,186 @@
+"""Static face: the expression of single face pictures, averaged over the frames of a window."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.crops import iterate_crops
+from data.emotions import BASIC_EMOTIONS
+from data.errors import InputError, WeightsError
+from data.scores import Scores, Source
+from data.windows import Windows, windows_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from modalities.networks.static_face import StaticFaceNetwork
+
+CLASSES = (*BASIC_EMOTIONS, "contempt")
+"""What the network answers before contempt is left out."""
+
+
+@dataclass(frozen=True)
+class StaticFace:
+    """The loaded model: the network, where it runs, picture side (pixels), temperature, and centroids [7, D]."""
+
+    network: "StaticFaceNetwork"
+    source: Source
+    size: int
+    temperature: float
+    centroids: NDArray[np.float32]
+    device: str = "cpu"
+
+
+class FaceAnswers(NamedTuple):
+    """Answers for B pictures: probabilities [B, 8] in the order of `CLASSES`, features [B, D]."""
+
+    probabilities: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+    @property
+    def basic(self) -> NDArray[np.float32]:
+        """Probabilities [B, 7] of the basic emotions, renormalised without contempt."""
+        seven = self.probabilities[:, : len(BASIC_EMOTIONS)]
+        return (seven / seven.sum(1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def load(path: Path | None = None, device: str = "cpu") -> StaticFace:
+    """Read the shipped weights, or those of `path`; WeightsError when the file is not one of this network."""
+    from modalities.checkpoint import WEIGHTS_FOLDER, load_checkpoint
+    from modalities.networks.static_face import StaticFaceNetwork, StaticFaceShape
+
+    path = path or WEIGHTS_FOLDER / "static_face.safetensors"
+    checkpoint = load_checkpoint(path)
+    try:
+        settings = checkpoint.settings
+        widths, depths = tuple(settings["widths"]), tuple(settings["depths"])
+        network = StaticFaceNetwork(StaticFaceShape(settings["stem"], widths, depths, len(settings["classes"])))
+        missing = network.load_state_dict(checkpoint.network(), strict=False).missing_keys
+        if [key for key in missing if not key.endswith("num_batches_tracked")]:
+            raise KeyError(missing[0])
+        centroids = checkpoint.tensors["centroids"].float().numpy()
+        temperature = float(checkpoint.tensors["temperature"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise WeightsError(
+            f"{path} does not hold weights of the static face network ({error}); train or copy them again."
+        ) from error
+    source = Source("embedded", "static_face", checkpoint.revision, str(settings.get("preprocessing", "")))
+    return StaticFace(network.folded().to(device), source, int(settings["size"]), temperature, centroids, device)
+
+
+def _grey(images: NDArray[np.uint8], size: int) -> "Tensor":
+    """Pictures [B, H, W] or [B, H, W, 3] RGB, 0..255 -> grey [B, 1, size, size], 0..1, area-averaged."""
+    import torch
+
+    from modalities.networks.static_face import resize
+
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).float() / 255
+    if pixels.ndim == 4:
+        pixels = pixels @ torch.tensor([0.299, 0.587, 0.114])
+    return resize(pixels[:, None], size)
+
+
+def _half_precision(device: str) -> bool:
+    """True where bfloat16 is faster than float32: on accelerators, and on processors with instructions for it."""
+    import torch
+
+    return device != "cpu" or bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+def _answer(model: StaticFace, images: NDArray[np.uint8]) -> FaceAnswers:
+    import torch
+
+    from modalities.networks.static_face import standardise
+
+    pixels = standardise(_grey(images, model.size)).to(model.device).contiguous(memory_format=torch.channels_last)
+    kind = torch.device(model.device).type
+    with torch.inference_mode(), torch.autocast(kind, dtype=torch.bfloat16, enabled=_half_precision(model.device)):
+        logits, features = model.network(pixels)
+    probabilities = torch.softmax(logits.float() / model.temperature, 1)
+    return FaceAnswers(probabilities.cpu().numpy(), features.float().cpu().numpy())
+
+
+def _joined(parts: list[FaceAnswers], width: int) -> FaceAnswers:
+    if not parts:
+        return FaceAnswers(np.zeros((0, len(CLASSES)), np.float32), np.zeros((0, width), np.float32))
+    return FaceAnswers(np.concatenate([p.probabilities for p in parts]), np.concatenate([p.features for p in parts]))
+
+
+def describe_images(model: StaticFace, images: NDArray[np.uint8], batch: int = 256) -> FaceAnswers:
+    """Eight-class probabilities [B, 8] and features [B, D] of faces uint8 [B, H, W] (grey) or [B, H, W, 3] (RGB).
+
+    InputError for another shape or type. Faces are expected framed as in FER2013: brows to chin fill the picture.
+    """
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
+        raise InputError(
+            f"Face pictures must be uint8 [B, H, W] or [B, H, W, 3], not {images.dtype} {list(images.shape)}; "
+            "convert them first."
+        )
+    parts = [_answer(model, images[start : start + batch]) for start in range(0, len(images), batch)]
+    return _joined(parts, model.centroids.shape[1])
+
+
+def score_images(model: StaticFace, images: NDArray[np.uint8], batch: int = 256) -> NDArray[np.float32]:
+    """Probabilities [B, 7] of the basic emotions of faces uint8 [B, H, W] or [B, H, W, 3]."""
+    return describe_images(model, images, batch).basic
+
+
+def chosen_faces(faces: pd.DataFrame, which: Literal["main", "all"]) -> pd.DataFrame:
+    """The rows of the main track, or all of them, in the order of time."""
+    kept = faces if which == "all" else faces[faces["main"].astype(bool)]
+    return kept.sort_values(["time_s", "face"], kind="stable").reset_index(drop=True)
+
+
+def describe_crops(model: StaticFace, crops: Path, rows: NDArray[np.int64]) -> FaceAnswers:
+    """Answers for `rows` of a run folder's crops, read in pieces so that memory stays flat."""
+    pieces: Iterator[NDArray[np.uint8]] = iterate_crops(crops, rows)
+    return _joined([_answer(model, piece) for piece in pieces], model.centroids.shape[1])
+
+
+def _frame_means(frames: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Means of `values` [M, D] over the rows of the same frame -> [F, D], frames ascending."""
+    _, place, count = np.unique(frames, return_inverse=True, return_counts=True)
+    total = np.zeros((len(count), values.shape[1]))
+    np.add.at(total, place, values)
+    return total / count[:, None]
+
+
+def no_faces(modality: str, faces: pd.DataFrame, windows: Windows, source: Source) -> Scores:
+    """The absent answer of a face modality, with the reason."""
+    reason = "No face was found in the clip." if faces.empty else "No face belongs to a main track."
+    remedy = "Use a clip with a face of at least 40 pixels that looks to the camera."
+    return Scores.absent(modality, windows, reason, remedy, source)
+
+
+def face_table(kept: pd.DataFrame, basic: NDArray[np.float32]) -> pd.DataFrame:
+    """One row a face: frame, time_s, track_id and its seven probabilities."""
+    return kept[["frame", "time_s", "track_id"]].assign(**dict(zip(BASIC_EMOTIONS, basic.T, strict=True)))
+
+
+def recognise(
+    model: StaticFace, crops: Path, faces: pd.DataFrame, windows: Windows, *, which: Literal["main", "all"] = "main"
+) -> Scores:
+    """Scores of a clip: per window the plain mean over its frames, and over the faces of a frame first.
+
+    `faces` are rows of faces.parquet, `crops` the crops.npy they index. Frames weigh the same, as in RAS (arXiv
+    2507.02205); windows without a face are absent.
+    """
+    kept = chosen_faces(faces, which)
+    if kept.empty:
+        return no_faces("static_face", faces, windows, model.source)
+    answers = describe_crops(model, crops, kept["face"].to_numpy(np.int64))
+    frames, first = np.unique(kept["frame"].to_numpy(np.int64), return_index=True)
+    inside = windows_of(kept["time_s"].to_numpy(float)[first], windows)
+    per_frame = _frame_means(kept["frame"].to_numpy(np.int64), np.concatenate([answers.basic, answers.features], 1))
+    present = np.asarray(inside.any(1))
+    means = np.full((len(windows), per_frame.shape[1]), np.nan, np.float32)
+    means[present] = (inside @ per_frame)[present] / inside[present].sum(1, keepdims=True)
+    return Scores(
+        "static_face", windows, means[:, : len(BASIC_EMOTIONS)], present, model.source,
+        features=means[:, len(BASIC_EMOTIONS) :], evidence=face_table(kept, answers.basic),
+    )  # fmt: skip
