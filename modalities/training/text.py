@@ -30,8 +30,8 @@ from modalities.training.common import Progress, Report, silent
 
 EPOCHS = 3
 BATCH = 64
-RANK = 24
-ADAPTED_BLOCKS = 4
+RANK = 16
+ADAPTED_BLOCKS = 6
 RATE = 1e-3
 EASY_SHARE = 0.5
 """Share of GoEmotions' plainly neutral or happy comments seen in an epoch: they are two thirds of the corpus."""
