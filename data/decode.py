@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from data.clip import Clip
 from data.errors import InputError, MediaError
 from data.frames import FrameWriter, Ticks
-from data.media import DURATION_SLACK, Streams, declared_end, decoded, open_media, packets, pick_streams, turned
+from data.media import DURATION_SLACK, LONGEST_GAP, Streams, declared_end, decoded, open_media, packets, pick_streams, turned
 from data.subtitles import plain_words, to_vtt
 
 SOUND_RATE = 16_000
@@ -151,10 +151,10 @@ class _Pictures:
     def take(self, frame: Any, _packet: Any) -> None:
         """Note a decoded frame, and keep its picture when it is the first of its tick."""
         step = 1 / self._clip.frame_rate
-        time_s = self._last + step * (self.count > 0) if frame.pts is None else _time(frame) - self._zero
+        time_s = _time(frame, self._zero, self._clip.duration, otherwise=self._last + step * (self.count > 0))
         self._last = time_s = max(time_s, self._last)
         self._writer.add(time_s, self._picture(frame) if self._ticks.takes(time_s) else None)
-        self.end = time_s + (float(frame.duration * frame.time_base) if frame.duration else step)
+        self.end = time_s + (min(float(frame.duration * frame.time_base), LONGEST_GAP) if frame.duration else step)
         self.count += 1
 
     def _picture(self, frame: Any) -> NDArray[np.uint8]:
@@ -189,7 +189,7 @@ class _Sound:
     def __init__(self, clip: Clip, streams: Streams, path: Path) -> None:
         self._stream: BinaryIO = path.open("wb")
         self._stream.write(_wav_header(0))
-        self._zero, self._limit = streams.zero, round((clip.duration + 1) * SOUND_RATE)
+        self._zero, self._duration = streams.zero, clip.duration
         self._resampler: Any = None
         self._form: tuple[Any, ...] = ()
         self._expected = 0.0
@@ -202,7 +202,7 @@ class _Sound:
 
     def take(self, frame: Any, _packet: Any) -> None:
         """Put a decoded piece of sound at its time; one that lies wholly over what is there already is left out."""
-        start = self._expected if frame.pts is None else _time(frame) - self._zero
+        start = _time(frame, self._zero, self._duration, otherwise=self._expected)
         if start < self._expected - SOUND_SLACK:
             return
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
@@ -216,7 +216,7 @@ class _Sound:
         import av
 
         self._finish()
-        silence = min(round(start * SOUND_RATE), self._limit) - self.written
+        silence = round(start * SOUND_RATE) - self.written
         while silence > 0:
             self._stream.write(bytes(2 * min(silence, SOUND_RATE)))
             self.written += min(silence, SOUND_RATE)
@@ -281,8 +281,12 @@ def _colour_matrix(frame: Any) -> int | None:
     return int(Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601)
 
 
-def _time(frame: Any) -> float:
-    return float(frame.pts * frame.time_base)
+def _time(frame: Any, zero: float, duration: float, otherwise: float) -> float:
+    """Seconds from time 0 of a frame; `otherwise` when it has no time stamp or one outside the clip, which is damage."""
+    if frame.pts is None:
+        return otherwise
+    time_s = float(frame.pts * frame.time_base) - zero
+    return time_s if -1.0 <= time_s <= duration + 1.0 else otherwise
 
 
 def _wav_header(samples: int) -> bytes:

@@ -1,16 +1,21 @@
 """Probing: what a media file really holds, measured from its packets, and sentences for those that hold nothing."""
 
 import os
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.clip import Clip, clip_id_of
 from data.errors import MediaError
 from data.files import file_digest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TEXT_SUBTITLES = frozenset({"mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text", "ttml"})
 NOT_CLIPS = frozenset({"tty", "bin", "xbin", "adf", "idf", "concat", "hls", "dash"})
@@ -19,6 +24,8 @@ STILL_FRAME_RATE = 25.0
 """Frames a second that a single picture is taken to have."""
 DURATION_SLACK = 0.25
 """Seconds by which a container's own duration may differ from its packets and still be believed."""
+LONGEST_GAP = 600.0
+"""Seconds; time stamps farther than this from all others are damage."""
 DAMAGE_LIMIT = 100
 """Read errors in a row after which the rest of a file is given up."""
 
@@ -52,7 +59,7 @@ def probe(path: Path) -> Clip:
             raise MediaError(_nothing_inside(path, streams))
         subtitles = None if streams.subtitles is None else streams.subtitles.index
         return Clip(
-            path.absolute(), clip_id_of(path.stem, content_hash), content_hash, measured.duration(streams),
+            path.absolute(), clip_id_of(path.stem, content_hash), content_hash, _duration(streams, measured),
             has_audio=measured.heard, subtitle_stream=subtitles, **_picture_facts(streams, measured),
         )
 
@@ -112,9 +119,7 @@ def packets(container: Any, streams: Streams) -> Iterator[Any]:
                 if packet.size:
                     yield packet
             break
-        except av.FFmpegError as error:
-            if isinstance(error, MemoryError):
-                raise
+        except av.FFmpegError:  # its out-of-memory too: a damaged size asks for terabytes
             failures += 1
     for stream in streams.chosen:
         flush = av.Packet()
@@ -152,65 +157,115 @@ def shown_size(frame: Any, stream: Any) -> tuple[int, int]:
     return max(1, round(frame.width * ratio)), int(frame.height)
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Span:
+    """From when to when a stream has packets, seconds on the clock of the file: first and last start, and the end."""
+
+    first: float = 0.0
+    last: float = 0.0
+    end: float = 0.0
+    packets: int = 0
+
+
+@dataclass(frozen=True)
 class _Measured:
-    """What one pass over the packets found; `ends` and `firsts` in ticks of the stream with that index."""
+    """What one pass over the packets found; a stream without any times has no span."""
 
-    picture: Any = None
-    heard: bool = False
-    pictures: int = 0
-    firsts: dict[int, int] = field(default_factory=dict)
-    lasts: dict[int, int] = field(default_factory=dict)
-    ends: dict[int, int] = field(default_factory=dict)
-
-    def note(self, packet: Any) -> None:
-        """Stretch the times of a stream by one packet."""
-        if packet.pts is None and packet.dts is None:
-            return
-        index, start = packet.stream_index, packet.dts if packet.pts is None else packet.pts
-        self.firsts[index] = min(start, self.firsts.get(index, start))
-        self.lasts[index] = max(start, self.lasts.get(index, start))
-        self.ends[index] = max(start + (packet.duration or 0), self.ends.get(index, start))
-
-    def frame_rate(self, video: Any) -> float:
-        """Average frames a second: the container's figure where the packets agree with it."""
-        declared = float(video.average_rate or 0)
-        span = _seconds(self.lasts.get(video.index, 0) - self.firsts.get(video.index, 0), video.time_base)
-        measured = (self.pictures - 1) / span if span > 0 else 0.0
-        if not measured:
-            return declared if 0 < declared <= 240 else STILL_FRAME_RATE
-        return declared if abs(declared - measured) < 0.02 * measured else measured
-
-    def end(self, stream: Any, zero: float) -> float:
-        """Seconds from time 0 to the end of a stream: the container's figure where the packets agree with it."""
-        if stream is None or stream.index not in self.ends:
-            return 0.0
-        measured = _seconds(self.ends[stream.index], stream.time_base) - zero
-        if stream.type == "video":
-            unknown = self.ends[stream.index] == self.lasts[stream.index]
-            measured += unknown / self.frame_rate(stream)
-        declared = declared_end(stream, zero)
-        return declared if declared is not None and abs(declared - measured) <= DURATION_SLACK else measured
-
-    def duration(self, streams: Streams) -> float:
-        """Seconds of the longer of picture and sound; a video without any times lasts as long as its frames."""
-        ends = [self.end(stream, streams.zero) for stream in (streams.video, streams.audio)]
-        untimed = self.pictures / self.frame_rate(streams.video) if self.picture is not None and not ends[0] else 0.0
-        return max(0.0, *ends, untimed)
+    picture: Any
+    heard: bool
+    pictures: int
+    video: _Span | None
+    audio: _Span | None
 
 
 def _measure(container: Any, streams: Streams) -> _Measured:
     """Read every packet; decode until there is one picture and one piece of sound."""
-    found = _Measured()
+    picture, heard, pictures = None, False, 0
+    starts = {stream.index: array("q") for stream in streams.chosen}
+    lengths = {stream.index: array("q") for stream in streams.chosen}
     for packet in packets(container, streams):
-        found.note(packet)
-        kind = packet.stream.type
-        found.pictures += kind == "video" and packet.size > 0
-        if kind == "video" and found.picture is None:
-            found.picture = next(iter(decoded(packet) or ()), None)
-        elif kind == "audio" and not found.heard:
-            found.heard = bool(decoded(packet))
-    return found
+        kind, start = packet.stream.type, packet.dts if packet.pts is None else packet.pts
+        if start is not None:
+            starts[packet.stream.index].append(start)
+            lengths[packet.stream.index].append(packet.duration or 0)
+        pictures += kind == "video" and packet.size > 0
+        if kind == "video" and picture is None:
+            picture = next(iter(decoded(packet) or ()), None)
+        elif kind == "audio" and not heard:
+            heard = bool(decoded(packet))
+    return _Measured(picture, heard, pictures, *_spans((streams.video, streams.audio), starts, lengths))
+
+
+def _spans(
+    media: tuple[Any, ...], starts: "dict[int, array[int]]", lengths: "dict[int, array[int]]"
+) -> list[_Span | None]:
+    """The span of each stream, damaged time stamps left out: they would make a clip of days out of one of seconds."""
+    import numpy as np
+
+    ticks = {stream.index: float(stream.time_base) for stream in media if stream is not None}
+    begins = {index: np.array(starts[index], float) * tick for index, tick in ticks.items()}
+    every = np.concatenate([np.empty(0), *begins.values()])
+    if not every.size:
+        return [None] * len(media)
+    low, high = _densest(every)
+    return [
+        None if stream is None else _span(begins[stream.index], lengths[stream.index], ticks[stream.index], low, high)
+        for stream in media
+    ]
+
+
+def _densest(times: "NDArray[np.float64]") -> tuple[float, float]:
+    """First and last of the most times (s) between which there is no gap longer than `LONGEST_GAP`."""
+    import numpy as np
+
+    times = np.sort(times)
+    run = np.cumsum(np.diff(times, prepend=times[0]) > LONGEST_GAP)
+    most = times[run == np.bincount(run).argmax()]
+    return float(most[0]), float(most[-1])
+
+
+def _span(
+    begin: "NDArray[np.float64]", lengths: "array[int]", tick: float, low: float, high: float
+) -> _Span | None:
+    """The span of a stream's packets that begin from `low` to `high` (s); None without any."""
+    import numpy as np
+
+    length = np.array(lengths, float) * tick
+    end = begin + np.where(length <= LONGEST_GAP, length, 0.0)
+    inside = (begin >= low) & (begin <= high)
+    begin, end = begin[inside], end[inside]
+    return _Span(float(begin.min()), float(begin.max()), float(end.max()), len(begin)) if begin.size else None
+
+
+def _frame_rate(video: Any, measured: _Measured) -> float:
+    """Average frames a second: the container's figure where the packets agree with it."""
+    declared = float(video.average_rate or 0)
+    span = measured.video or _Span()
+    if span.last <= span.first:
+        return declared if 0 < declared <= 240 else STILL_FRAME_RATE
+    rate = (span.packets - 1) / (span.last - span.first)
+    return declared if abs(declared - rate) < 0.02 * rate else rate
+
+
+def _duration(streams: Streams, measured: _Measured) -> float:
+    """Seconds of the longer of picture and sound; a video without any times lasts as long as its frames."""
+    spans = [span for span in (measured.video, measured.audio) if span is not None]
+    first = min((span.first for span in spans), default=0.0)
+    zero = streams.zero if abs(streams.zero - first) < LONGEST_GAP else first
+    ends = [0.0]
+    if measured.picture is not None:
+        frame = 1 / _frame_rate(streams.video, measured)
+        span = measured.video or _Span(end=streams.zero + measured.pictures * frame)
+        ends.append(_believed(span.end + frame * (span.end == span.last) - zero, streams.video, zero))
+    if measured.audio is not None:
+        ends.append(_believed(measured.audio.end - zero, streams.audio, zero))
+    return max(ends)
+
+
+def _believed(measured: float, stream: Any, zero: float) -> float:
+    """The end of a stream (s) as the container says where the packets agree with it, else as the packets say."""
+    declared = declared_end(stream, zero)
+    return declared if declared is not None and abs(declared - measured) <= DURATION_SLACK else measured
 
 
 def decoded(packet: Any) -> list[Any] | None:
@@ -219,8 +274,6 @@ def decoded(packet: Any) -> list[Any] | None:
 
     try:
         return list(packet.decode())
-    except MemoryError:
-        raise
     except (av.FFmpegError, ValueError):
         return None if packet.size else []
 
@@ -232,7 +285,7 @@ def _picture_facts(streams: Streams, measured: _Measured) -> dict[str, Any]:
     width, height = shown_size(measured.picture, streams.video)
     if rotation in (90, 270):
         width, height = height, width
-    rate = measured.frame_rate(streams.video)
+    rate = _frame_rate(streams.video, measured)
     return {"has_video": True, "frame_rate": rate, "width": width, "height": height, "rotation": rotation}
 
 

@@ -1,5 +1,6 @@
 """Decoding real media: pictures and their times, sound in its place, words, and what damage leaves."""
 
+import contextlib
 import resource
 import signal
 import subprocess
@@ -235,6 +236,35 @@ def test_damage_in_the_middle_is_stepped_over(tmp_path: Path, name: str) -> None
     assert frames_of(done)[-1].time_s > 3.5
     times = [frame.time_s for frame in frames_of(done)]
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.flac"])
+def test_any_damage_ends_in_a_result_or_a_sentence(tmp_path: Path, name: str) -> None:
+    whole = tmp_path / name
+    if name.endswith(".flac"):
+        make_sound(whole, 0.6, codec="flac")
+    else:
+        make_clip(whole, seconds=0.6, size=(64, 48))
+    content = np.frombuffer(whole.read_bytes(), np.uint8)
+    for seed in range(15):
+        chance = np.random.default_rng(seed)
+        dirty = content[: chance.integers(len(content) // 2, len(content))].copy()
+        places = chance.integers(0, len(dirty) if seed % 2 else 1500, 12)
+        dirty[places] = chance.integers(0, 256, len(places))
+        path = tmp_path / f"dirty{whole.suffix}"
+        path.write_bytes(dirty.tobytes())
+        with contextlib.suppress(MediaError):
+            assert 0 < decoded(path).duration < 60
+
+
+def test_stray_time_stamps_are_not_followed(tmp_path: Path) -> None:
+    pieces = [(0.0, tone(1.0, 16_000)), (80_000.0, tone(0.5, 16_000))]
+    times = [*(k / 25 for k in range(49)), 90_000.0]
+    path = make_clip(tmp_path / "stray.mkv", times=times, sound=pieces, sound_codec="pcm_s16le", sound_rate=16_000)
+    done = decoded(path)
+    assert done.index is not None
+    assert read_index(done.index)["time_s"].max() == pytest.approx(49 / 25, abs=0.01)
+    assert len(sound_of(done)) < 4 * 16_000
 
 
 def test_a_file_that_loses_its_content_after_probing(tmp_path: Path) -> None:

@@ -6,8 +6,11 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
+import numpy as np
 import pytest
+from av.stream import Disposition
 from hypothesis import given
 from hypothesis import strategies as st
 from media_makers import colour_card, make_clip, make_sound, tone
@@ -109,6 +112,33 @@ def test_a_container_that_promises_too_much_is_measured(tmp_path: Path) -> None:
     half = tmp_path / "half.mp4"
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
     assert 0.5 < probe(half).duration < 3.5
+
+
+def test_damaged_time_stamps_do_not_stretch_a_clip(tmp_path: Path) -> None:
+    times = [*(k / 25 for k in range(49)), 90_000.0]
+    clip = probe(make_clip(tmp_path / "stray.mkv", times=times))
+    assert clip.duration == pytest.approx(2.0, abs=0.1)
+    assert clip.frame_rate == pytest.approx(25, abs=1)
+
+
+def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "song.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=44_100, layout="mono")
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 320, 240, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        frame = av.VideoFrame.from_ndarray(colour_card(), format="rgb24").reformat(format="yuvj420p")
+        container.mux(cover.encode(frame))
+        container.mux(cover.encode(None))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 44_100), np.float32), format="fltp", layout="mono")
+        silence.sample_rate = 44_100
+        container.mux(sound.encode(silence))
+        container.mux(sound.encode(None))
+    clip = probe(path)
+    assert not clip.has_video
+    assert clip.has_audio
+    assert clip.duration == pytest.approx(1.0, abs=0.05)
 
 
 def test_the_earlier_of_picture_and_sound_is_time_0(tmp_path: Path) -> None:
