@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from modalities.face_crops import Pixels
 from modalities.face_detectors import Box, overlap
 
-CUT = 0.72
-"""Two successive pictures whose colour histograms agree less (Bhattacharyya coefficient) belong to different shots."""
+CUT = 0.86
+"""Two successive pictures whose colour histograms agree less (Bhattacharyya coefficient) belong to different shots: the
+eight cuts of the real clips at five pictures a second reach 0.78, the 680 other steps, pans included, stay above 0.92."""
 ALIKE, SAME = 0.45, 0.9
 """Colour agreement of two crops below which they are of two people; and above which one person is seen across a cut."""
 REACH, SPEED = 0.75, 2.0
@@ -18,12 +19,15 @@ SURE, OFTEN = 0.75, 3
 """A track counts when one of its faces scores SURE or when it has OFTEN faces: else it is taken for an error."""
 
 
-def colours(rgb: Pixels, bins: int = 8) -> NDArray[np.float32]:
-    """Square roots of the colour histogram of a picture, [bins^3]; a dot product of two is their Bhattacharyya coefficient."""
+def colours(rgb: Pixels, bins: int) -> NDArray[np.float32]:
+    """Square roots of the colour histogram of a picture, [bins^3]; a dot product of two is their Bhattacharyya coefficient.
+
+    Takes the square root of the colours, so that dark scenes fill more than a few bins.
+    """
     import cv2
 
-    small = cv2.resize(rgb, (48, 48), interpolation=cv2.INTER_AREA)
-    counts = cv2.calcHist([small], [0, 1, 2], None, [bins] * 3, [0, 256] * 3).ravel()
+    small = np.sqrt(cv2.resize(rgb, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32))
+    counts = cv2.calcHist([small], [0, 1, 2], None, [bins] * 3, [0, 16] * 3).ravel()
     shares: NDArray[np.float32] = np.sqrt(counts / counts.sum())
     return shares
 
@@ -92,13 +96,13 @@ class Tracker:
 
         Tracks and faces are matched by the Hungarian method on `cost`.
         """
-        look = colours(rgb)
-        cut = self._look is not None and float(look @ self._look) < CUT
-        self._look, self.shot, self.picture = look, self.shot + cut, self.picture + 1
+        look = colours(rgb, 12)
+        jump = self._look is not None and float(look @ self._look) < CUT
+        self._look, self.picture = look, self.picture + 1
         self.open = [track for track in self.open if self._is_open(track, time_s)]
-        matched = self._match(seen, time_s, cut)
-        if cut:
-            self.open = list(matched.values())
+        if jump and not self._match(seen, time_s, cut=True):  # a face that stays in its place says: a flash, a caption
+            self.open, self.shot = [], self.shot + 1
+        matched = self._match(seen, time_s)
         area = float(rgb.shape[0] * rgb.shape[1])
         for place, one in enumerate(seen):
             track = matched.get(place) or self._start(one, time_s)
@@ -109,7 +113,7 @@ class Tracker:
     def _is_open(self, track: Track, time_s: float) -> bool:
         return time_s - track.time_s <= self.gap + 1e-6 or track.picture == self.picture - 1
 
-    def _match(self, seen: list[Sighting], time_s: float, cut: bool) -> dict[int, Track]:
+    def _match(self, seen: list[Sighting], time_s: float, cut: bool = False) -> dict[int, Track]:
         from scipy.optimize import linear_sum_assignment
 
         if not seen or not self.open:

@@ -84,11 +84,12 @@ def find_faces(
 
 
 def _faces_of(frame: Frame, detect: Detect, tracker: Tracker, options: FaceOptions) -> list[_Waiting]:
-    """Detect and follow the faces of one picture."""
+    """Detect and follow the faces of one picture, the largest first."""
     smallest = options.smallest / frame.scale
     found = [one for one in detect(frame.rgb) if one.score >= options.minimum_score and one.box[2] >= smallest]
+    found.sort(key=lambda one: -one.box[2])
     cuts = [cut(frame.rgb, one.square, options.crop_size) for one in found]
-    seen = [Sighting(one.box, one.score, colours(crop, 4)) for one, crop in zip(found, cuts, strict=True)]
+    seen = [Sighting(one.box, one.score, colours(crop, 6)) for one, crop in zip(found, cuts, strict=True)]
     tracks = tracker.follow(frame.rgb, frame.time_s, seen)
     together = zip(found, cuts, tracks, strict=True)
     return [_Waiting(track, _row(frame, one, crop, track), crop) for one, crop, track in together]
