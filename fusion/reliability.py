@@ -77,7 +77,10 @@ def _logit(recall: Floats) -> Floats:
 
 def _in_words(cards: Mapping[str, Mapping[str, Any]], measured: Sequence[str], unmeasured: Sequence[str]) -> str:
     reached = ", ".join(f"{name} {100 * uar_of(name, cards[name]):.1f}" for name in measured)
-    text = f"derived from the models' held-out recall (UAR %: {reached}) as the log-odds of being right"
+    text = (
+        f"derived from the models' held-out recall (UAR %: {reached}) as log-odds of being right: of the mean of class "
+        "recall and UAR in head 1, of the UAR in head 2"
+    )
     if not unmeasured:
         return text
     return f"{text}; {', '.join(unmeasured)}: no measurement, so the mean of the others"
