@@ -73,33 +73,47 @@ def _within(small: Box, large: Box) -> bool:
 
 # ---- MediaPipe -----------------------------------------------------------------------------------------------------
 
-_NOISE = (b"TensorFlow Lite XNNPACK", b"absl::InitializeLog", b"inference_feedback_manager", b"landmark_projection_calculator")
+_NOISE = (
+    b"TensorFlow Lite XNNPACK", b"absl::InitializeLog", b"inference_feedback_manager", b"landmark_projection_calculator",
+    b"building the font cache",
+)  # fmt: skip
 _STDERR = threading.Lock()
 
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hold back what native code writes to stderr, and pass on at the end all lines but MediaPipe's known chatter."""
+    """Hold back what native code writes to stderr, and pass on at the end all lines but MediaPipe's known chatter.
+
+    Its C++ log heeds no environment variable before it is set up, so that the file descriptor itself is turned aside.
+    """
     with _STDERR, tempfile.TemporaryFile() as held:
-        sys.stderr.flush()
-        real = os.dup(2)
+        with contextlib.suppress(AttributeError, ValueError):  # a program without stderr
+            sys.stderr.flush()
+        try:
+            real = os.dup(2)
+        except OSError:
+            yield
+            return
         os.dup2(held.fileno(), 2)
         try:
             yield
         finally:
-            sys.stderr.flush()
+            with contextlib.suppress(AttributeError, ValueError):
+                sys.stderr.flush()
             os.dup2(real, 2)
-            os.close(real)
             held.seek(0)
             for line in held:
                 if not any(word in line for word in _NOISE):
-                    os.write(2, line)
+                    os.write(real, line)
+            os.close(real)
 
 
 RIGHT_EYE, LEFT_EYE, MOUTH = [33, 133], [263, 362], [61, 291]
 """Points of the face mesh: corners of the eyes (the person's own right one lies at the picture's left) and of the mouth."""
 NEAR, TILE = 1 / 8, 0.6
+"""When no face is this wide (of the picture's longer side), squares of that side are searched one by one."""
 BLAZEFACE_SIDE = 384
+"""Twice what the full-range model takes in: smaller copies lose small faces, larger ones only take time."""
 SURE_WITHOUT_MESH = 0.85
 """A face that the mesh cannot confirm (half turned away) needs this score of the detector itself."""
 
@@ -199,13 +213,14 @@ def _confirm(rgb: Pixels, face: Detection, mesh: Any) -> Detection | None:
     """The detection with the eyes, mouth and box of the face mesh; as it is when sure without one; else None."""
     middle, side, size = face.box[:2] + face.box[2:] / 2, 2.0 * float(face.box[2:].max()), 256
     answer = mesh.process(cut(rgb, Square(float(middle[0]), float(middle[1]), side), size)).multi_face_landmarks
+    unconfirmed = face if face.score >= SURE_WITHOUT_MESH else None
     if not answer:
-        return face if face.score >= SURE_WITHOUT_MESH else None
+        return unconfirmed
     points = (np.array([(point.x, point.y) for point in answer[0].landmark]) - 0.5) * side + middle
-    eyes = np.array([points[RIGHT_EYE].mean(0), points[LEFT_EYE].mean(0)])
     box = np.concatenate([points.min(0), np.ptp(points, axis=0)])
-    if overlap(face.box, box[None])[0] < 0.2:
-        return None
+    if overlap(face.box, box[None])[0] < 0.2:  # the mesh took a neighbour
+        return unconfirmed
+    eyes = np.array([points[RIGHT_EYE].mean(0), points[LEFT_EYE].mean(0)])
     return replace(face, box=box, eyes=eyes, square=square_of_landmarks(eyes, points[MOUTH].mean(0), side))
 
 

@@ -26,7 +26,8 @@ def colours(rgb: Pixels, bins: int) -> NDArray[np.float32]:
     """
     import cv2
 
-    small = np.sqrt(cv2.resize(rgb, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32))
+    step = max(min(rgb.shape[:2]) // 128, 1)
+    small = np.sqrt(cv2.resize(rgb[::step, ::step], (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32))
     counts = cv2.calcHist([small], [0, 1, 2], None, [bins] * 3, [0, 16] * 3).ravel()
     shares: NDArray[np.float32] = np.sqrt(counts / counts.sum())
     return shares

@@ -19,7 +19,7 @@ from modalities.face_tracks import Sighting, Track, Tracker, colours, main_track
 @dataclass(frozen=True)
 class FaceOptions:
     """How faces are found: detector ('auto', 'mediapipe' or 'opencv'), side of the crops (pixels), lowest score (0..1),
-    smallest width of a face (pixels of the source), longest gap in a track (s)."""
+    smallest width of a face (pixels of the sampled picture), longest gap in a track (s)."""
 
     detector: str = "auto"
     crop_size: int = 112
@@ -85,9 +85,8 @@ def find_faces(
 
 def _faces_of(frame: Frame, detect: Detect, tracker: Tracker, options: FaceOptions) -> list[_Waiting]:
     """Detect and follow the faces of one picture, the largest first."""
-    smallest = options.smallest / frame.scale
-    found = [one for one in detect(frame.rgb) if one.score >= options.minimum_score and one.box[2] >= smallest]
-    found.sort(key=lambda one: -one.box[2])
+    seen_at_all = (one for one in detect(frame.rgb) if one.score >= options.minimum_score)
+    found = sorted((one for one in seen_at_all if one.box[2] >= options.smallest), key=lambda one: -one.box[2])
     cuts = [cut(frame.rgb, one.square, options.crop_size) for one in found]
     seen = [Sighting(one.box, one.score, colours(crop, 6)) for one, crop in zip(found, cuts, strict=True)]
     tracks = tracker.follow(frame.rgb, frame.time_s, seen)

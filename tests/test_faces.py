@@ -148,6 +148,15 @@ def test_eyes_and_mouth_land_where_fer_pictures_have_them(degrees: float, scale:
     np.testing.assert_allclose(places, expected, atol=0.03 if scale < 1 else 0.015)
 
 
+@pytest.mark.parametrize("detector", DETECTOR_NAMES)
+def test_crops_of_a_real_face_have_its_eyes_there(tmp_path: Path, detector: str) -> None:
+    _, crops = found(clip([astronaut()] * 3), tmp_path, detector)
+    framed = cv2.copyMakeBorder(cv2.resize(crops[0], (224, 224)), 100, 100, 100, 100, cv2.BORDER_REPLICATE)
+    row = found(clip([framed] * 3), tmp_path, detector)[0].table.iloc[0]
+    places = (np.array([row.right_eye_x, row.left_eye_x, row.right_eye_y, row.left_eye_y]) - 100) / 224
+    np.testing.assert_allclose(places, [*FER_EYES, FER_EYES[2]], atol=0.045)
+
+
 def test_a_turned_head_keeps_its_size() -> None:
     frontal = square_of_landmarks(np.array([[80.0, 100], [120, 100]]), np.array([100.0, 143]), np.nan)
     turned = square_of_landmarks(np.array([[95.0, 100], [115, 100]]), np.array([110.0, 143]), np.nan)
