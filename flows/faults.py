@@ -32,6 +32,8 @@ def sentence(error: BaseException) -> str:
         return "The memory is used up; close other programs, or lower decode.longest_side in the settings."
     if isinstance(error, OSError) and error.errno in DISK:
         return f"{error.filename or 'A file'} cannot be written or read: {DISK[error.errno]}."
+    if "Failed to reach API" in str(error):
+        return "The Prefect server that PREFECT_API_URL names does not answer; start it, or unset PREFECT_API_URL."
     return f"Unexpected {type(error).__name__}: {error} (log.txt in the run folder has the details)."
 
 

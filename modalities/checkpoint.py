@@ -36,6 +36,7 @@ def save_checkpoint(path: Path, network: Mapping[str, Tensor], constants: Mappin
     tensors |= {key: value.detach().cpu().contiguous().clone() for key, value in constants.items()}
     with atomic_path(path) as aside:
         save_file(tensors, aside, metadata={"settings": json.dumps(dict(settings))})
+        aside.chmod(0o644)  # safetensors makes files that only their owner may read
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -229,3 +229,39 @@ def test_json_has_no_nan(sample_run: RunFolder) -> None:
         raise AssertionError(constant)
 
     json.loads(sample_run.result.read_text(), parse_constant=refuse)
+
+
+@pytest.fixture
+def models_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with tiny checkpoints of Whisper and CLIP in their public layouts, where Dyad looks for models."""
+    from tests.tiny_models import save_tiny_clip, save_tiny_whisper
+
+    folder = tmp_path / "models"
+    (folder / "whisper").mkdir(parents=True)
+    save_tiny_whisper(folder / "whisper" / "tiny.pt")
+    save_tiny_clip(folder / "open_clip" / "small")
+    monkeypatch.setenv("DYAD_MODELS", str(folder))
+    return folder
+
+
+def test_models_that_lie_on_the_machine_are_used(
+    models_of_this_machine: Path, prefect_session: None, tmp_path: Path, result_of: ReadResult
+) -> None:
+    alone = tmp_path / "alone.mp4"
+    alone.write_bytes(sample_clip().read_bytes())
+    folder = RunFolder(recognise_video(alone, output=tmp_path / "runs"))
+    entry = result_of(folder)["modalities"]["scene_labels"]
+    assert entry["state"] == "present"
+    assert entry["source"]["backend"] == "open_clip"
+    assert folder.finished("transcript")["notes"]["origin"] == "Whisper tiny"
+    assert folder.transcript.read_text().startswith("WEBVTT")
+
+
+def test_a_model_that_appears_later_is_used_then(
+    copied_run: RunFolder, models_of_this_machine: Path, result_of: ReadResult
+) -> None:
+    assert result_of(copied_run)["modalities"]["scene_labels"]["state"] == "absent"
+    states = again(copied_run)
+    assert states["scene_labels"] == "done"
+    assert states["text"] == "skipped", "the words that lie beside the clip are still the same"
+    assert result_of(copied_run)["modalities"]["scene_labels"]["state"] == "present"

@@ -97,6 +97,9 @@ def test_a_missing_or_foreign_file_is_a_sentence(tmp_path: Path) -> None:
     [
         (HAPPY, "happiness"),
         (SAD, "sadness"),
+        ("His face is relaxed and neutral, a calm conversation at a desk without strong emotion.", "neutral"),
+        ("She is disgusted and wrinkles her nose.", "disgust"),
+        ("She looks surprised, with an open mouth.", "surprise"),
         ("He shouts in anger with clenched fists, a furious and aggressive confrontation.", "anger"),
         ("Her eyes are wide with terror; she is frightened, backing away in fear of the danger.", "fear"),
     ],

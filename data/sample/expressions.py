@@ -26,8 +26,8 @@ class Expression:
     nose: float = 0.0
     jaw: float = 0.0
     mouth_width: float = 0.38
-    mouth_height: float = 0.0
-    corners: float = -0.03
+    mouth_height: float = -0.03
+    corners: float = -0.05
     gap: float = 0.014
     roundness: float = 0.6
     upper_lip: float = 1.5
@@ -36,7 +36,7 @@ class Expression:
     furrow: float = 0.0
     forehead: float = 0.0
     droop: float = 0.0
-    teeth: float = 1.0
+    teeth: float = 0.2
 
     def mixed(self, other: "Expression", share: float) -> "Expression":
         """The face `share` (0..1) of the way to `other`."""
@@ -48,15 +48,16 @@ NEUTRAL = Expression()
 HAPPY_SURPRISE = Expression(
     inner_brow=0.09, mid_brow=0.12, outer_brow=0.10, lids=1.28, cheeks=0.04, jaw=0.10, mouth_width=0.49,
     mouth_height=0.02, corners=0.11, gap=0.26, roundness=0.55, upper_lip=1.3, lower_lip=1.1, folds=1.0, forehead=0.5,
+    teeth=1.0,
 )
 FEARFUL_SURPRISE = Expression(
     inner_brow=0.18, mid_brow=0.08, outer_brow=0.0, brow_pinch=0.08, lids=1.48, lower_lids=0.02, cheeks=-0.02,
-    jaw=0.12, mouth_width=0.46, corners=-0.09, gap=0.22, roundness=0.5, upper_lip=1.2, lower_lip=1.0, folds=0.1,
+    jaw=0.12, mouth_width=0.46, mouth_height=0.0, corners=-0.09, gap=0.22, roundness=0.5, upper_lip=1.2, lower_lip=1.0, folds=0.1,
     furrow=0.5, forehead=1.0, droop=0.4, teeth=0.8,
 )
 SAD_ANGER = Expression(
-    inner_brow=-0.08, mid_brow=-0.08, outer_brow=-0.045, brow_pinch=0.10, lids=0.74, lower_lids=0.12, cheeks=-0.02,
-    nose=0.02, mouth_width=0.36, mouth_height=0.0, corners=-0.13, upper_lip=1.2, lower_lip=1.1, folds=0.08, furrow=1.0,
+    inner_brow=-0.11, mid_brow=-0.11, outer_brow=-0.04, brow_pinch=0.10, lids=0.72, lower_lids=0.12, cheeks=-0.02,
+    nose=0.02, mouth_width=0.38, mouth_height=-0.02, corners=-0.14, upper_lip=1.2, lower_lip=1.1, folds=0.08, furrow=1.0,
     droop=1.0,
 )
 

