@@ -163,11 +163,13 @@ def open_mediapipe() -> Iterator[Detect]:
 
 
 def _propose(rgb: Pixels, short: Any, full: Any) -> list[Detection]:
-    found = _blazeface(rgb, short) + _blazeface(rgb, full)
+    small = _small(rgb)
+    found = [face for graph in (short, full) for face in _blazeface(small, graph, (0, 0), rgb.shape)]
     near = NEAR * max(rgb.shape[:2])
     if all(one.box[2] < near for one in found):
         for left, top, side in tiles(rgb.shape[1], rgb.shape[0]):
-            found += _blazeface(rgb[top : top + side, left : left + side], full, left, top)
+            part = rgb[top : top + side, left : left + side]
+            found += _blazeface(_small(part), full, (left, top), part.shape)
     return distinct(found)
 
 
@@ -182,18 +184,18 @@ def tiles(width: int, height: int) -> list[tuple[int, int, int]]:
     return [(left, top, side) for top in starts(height) for left in starts(width)]
 
 
-def _blazeface(rgb: Pixels, graph: Any, left: int = 0, top: int = 0) -> list[Detection]:
-    """Faces that one BlazeFace graph sees in (a part of) a picture, with the eyes and mouth of the detector."""
-    size, origin = np.array([rgb.shape[1], rgb.shape[0]], float), np.array([left, top], float)
+def _blazeface(small: Pixels, graph: Any, corner: tuple[int, int], shape: tuple[int, ...]) -> list[Detection]:
+    """Faces that one BlazeFace graph sees in the copy of a part of a picture that lies at `corner` and has `shape` [H, W]."""
+    size, origin = np.array([shape[1], shape[0]], float), np.array(corner, float)
     found = []
-    for face in graph.process(_small(rgb)).detections or []:
+    for face in graph.process(small).detections or []:
         place = face.location_data
         box = place.relative_bounding_box
-        corner = np.array([box.xmin, box.ymin]) * size + origin
+        start = np.array([box.xmin, box.ymin]) * size + origin
         points = np.array([(point.x, point.y) for point in place.relative_keypoints]) * size + origin
         wide = np.array([box.width, box.height]) * size
         square = square_of_landmarks(points[:2], points[3], float(wide.mean()))
-        found.append(Detection(np.concatenate([corner, wide]), float(face.score[0]), square, points[:2]))
+        found.append(Detection(np.concatenate([start, wide]), float(face.score[0]), square, points[:2]))
     return found
 
 
