@@ -85,8 +85,8 @@ def find_faces(
 
 def _faces_of(frame: Frame, detect: Detect, tracker: Tracker, options: FaceOptions) -> list[_Waiting]:
     """Detect and follow the faces of one picture, the largest first."""
-    seen_at_all = (one for one in detect(frame.rgb) if one.score >= options.minimum_score)
-    found = sorted((one for one in seen_at_all if one.box[2] >= options.smallest), key=lambda one: -one.box[2])
+    scored = (one for one in detect(frame.rgb) if one.score >= options.minimum_score)
+    found = sorted((one for one in scored if one.box[2] >= options.smallest), key=lambda one: -one.box[2])
     cuts = [cut(frame.rgb, one.square, options.crop_size) for one in found]
     seen = [Sighting(one.box, one.score, colours(crop, 6)) for one, crop in zip(found, cuts, strict=True)]
     tracks = tracker.follow(frame.rgb, frame.time_s, seen)
