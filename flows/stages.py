@@ -55,7 +55,7 @@ _STAGES = (
     Stage("decode", work.decode, work.decode_outputs, ("decode",), ("data.decode", "data.media", "data.frames")),
     Stage(
         "faces", work.faces, lambda f: (f.crops, f.faces), ("faces",),
-        ("modalities.faces", "modalities.face_detectors", "modalities.face_tracks", "data.crops"),
+        ("modalities.faces", "modalities.face_detectors", "modalities.face_tracks", "modalities.face_crops", "data.crops"),
     ),
     _modality("static_face", ("static_face", "faces"), _FACE_CODE),
     _modality("dynamic_face", ("dynamic_face", "static_face", "faces"), (*_FACE_CODE, "modalities.networks.dynamic_face")),
@@ -67,14 +67,14 @@ _STAGES = (
         ("modalities.transcript", "data.subtitles"), work.transcript_inputs,
     ),
     _modality("text", ("text",), _SENTENCES),
-    Stage("fuse", work.fuse, lambda f: (f.fused,), ("windows",), ("fusion.mhpf", "fusion.fuse"), work.fusion_inputs),
+    Stage("fuse", work.fuse, lambda f: (f.fused,), ("windows",), ("fusion", "data.fused"), work.fusion_inputs),
     Stage(
         "compose", work.compose, lambda f: (f.composed, f.windows), ("fusion", "compounds"),
-        ("fusion.compose", "fusion.contributions", "fusion.fuse"),
+        ("fusion", "data.fused"),
     ),
     Stage(
         "publish", work.publish, lambda f: (f.result, f.frames, f.settings), ("profile",),
-        ("reports.result", "fusion.over_time"),
+        ("fusion", "reports.result"),
     ),
 )  # fmt: skip
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}
@@ -117,7 +117,10 @@ def stages_to_run(job: Job, keys: Mapping[str, str]) -> set[str]:
 
 @cache
 def _code_digest(module: str) -> str:
+    """Digest of a module's source; of a package's, all of its files'."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise InputError(f"The module {module} is not installed; install Dyad again.")
-    return file_digest(Path(spec.origin))[:16]
+    origin = Path(spec.origin)
+    files = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
+    return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()[:16]

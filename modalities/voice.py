@@ -184,6 +184,11 @@ def hear(model: Voice, utterances: Iterable[Wave]) -> Hearing:
     return Hearing(np.concatenate(probabilities), np.concatenate(embeddings))
 
 
+def speech_in(audio: Path) -> Segments:
+    """Segments of speech [S, 2] (s) in a 16 kHz mono WAV."""
+    return find_speech(load_detector(), _blocks(audio))
+
+
 def find_speech(detector: "SpeechNetwork", blocks: Iterable[Wave]) -> Segments:
     """Segments of speech [S, 2] (s) in a sound at 16 kHz that comes in blocks, each but the last a multiple of 512 samples."""
     import torch
