@@ -153,20 +153,16 @@ class TemporalBlock(nn.Module):
 
 
 class VoiceNetwork(nn.Module):
-    """Emotion of utterances: convolutions over the spectrum, joined with prosody, over time, statistics pooling, words.
+    """Emotion of utterances: convolutions over the spectrum, joined with prosody, over time, statistics pooling.
 
-    Pooling is attentive statistics (Okabe et al. 2018): mean and deviation over time under learned weights. The network tells
-    eight words apart (calm from neutral); `classes` says which of the seven emotions each of them is.
+    Pooling is attentive statistics (Okabe et al. 2018): mean and deviation over time under learned weights.
     """
 
-    classes: Tensor
-
     def __init__(self, channels: Sequence[int] = (24, 32, 48), width: int = 128, embedding: int = 128, blocks: int = 4,
-                 dropout: float = 0.2, classes: Sequence[int] = (0, 0, 4, 5, 1, 3, 2, 6)) -> None:
+                 dropout: float = 0.2, classes: int = 7) -> None:
         super().__init__()
         self.settings = {"channels": list(channels), "width": width, "embedding": embedding, "blocks": blocks,
-                         "dropout": dropout, "classes": list(classes)}
-        self.register_buffer("classes", torch.tensor(classes), persistent=False)
+                         "dropout": dropout, "classes": classes}
         stem, middle, last = channels
         self.spectrum = nn.Sequential(
             nn.Conv2d(2, stem, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(stem), nn.ReLU(),
@@ -179,7 +175,7 @@ class VoiceNetwork(nn.Module):
             nn.Conv1d(width + 32, width, 1), nn.SiLU(), *(TemporalBlock(width, 2**i, dropout) for i in range(blocks)))
         self.attention = nn.Sequential(nn.Conv1d(width, 32, 1), nn.Tanh(), nn.Conv1d(32, width, 1), nn.Softmax(-1))
         self.embed = nn.Sequential(nn.Linear(2 * width, embedding), nn.SiLU())
-        self.words = nn.Sequential(nn.Dropout(2 * dropout), nn.Linear(embedding, len(classes)))
+        self.classify = nn.Sequential(nn.Dropout(2 * dropout), nn.Linear(embedding, classes))
 
     def embedded(self, frames: Tensor) -> Tensor:
         """The embedding [B, D] of frames [B, 70, T].
@@ -197,8 +193,6 @@ class VoiceNetwork(nn.Module):
         return answer
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Log probabilities [B, 7] and the embedding [B, D] of utterances [B, 70, T] of equal length."""
+        """Logits [B, 7] and the embedding [B, D] of utterances [B, 70, T] of equal length."""
         embedding = self.embedded(frames)
-        words = self.words(embedding).softmax(-1)
-        emotions = words.new_zeros(len(words), int(self.classes.max()) + 1).index_add(1, self.classes, words)
-        return emotions.clamp_min(1e-9).log(), embedding
+        return self.classify(embedding), embedding

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data.emotions import BASIC_EMOTIONS, basic_emotion
+from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.files import atomic_path
 from data.metrics import calibration_error, per_class_recall, scores_of
 from modalities.checkpoint import Card, save_checkpoint
 from modalities.networks.voice import MEL_BANDS, SpeechFeatures, VoiceNetwork
 from modalities.training.common import Progress, Report, silent
-from modalities.training.voice_corpus import RAVDESS_WORDS, Corpus, distort, read_ravdess
+from modalities.training.voice_corpus import Corpus, distort, read_ravdess
 
 EPOCHS = 40
 FOLDS = 5
@@ -30,31 +30,29 @@ VARIANTS = 12
 """Distorted copies of every utterance, beside the clean one."""
 CLEAN_SHARE = 0.15
 BATCH = 48
-SHORTEST, LONGEST = 70, 128
+SHORTEST, LONGEST = 100, 190
 """Frames of a batch's utterances: each batch draws its own length, and pieces of that length from its utterances."""
 RATE, WEIGHT_DECAY, AVERAGING = 2e-3, 0.02, 0.98
 LABEL_SMOOTHING, MIXUP = 0.1, 0.3
 COMMAND = "dyad train voice --data ../shared/datasets"
-CLASSES = torch.tensor([BASIC_EMOTIONS.index(basic_emotion(word)) for word in RAVDESS_WORDS])
-"""The network tells calm from neutral while it learns; both are neutral in what it answers."""
 
 
 @dataclass(frozen=True)
 class Examples:
     """Frames of all utterances and variants on end [F, 70] (half precision); where each begins and how many it has.
 
-    `starts` and `lengths` are [N, 1 + VARIANTS], variant 0 being the clean utterance; `words` and `actors` are [N].
+    `starts` and `lengths` are [N, 1 + VARIANTS], variant 0 being the clean utterance; `emotions` and `actors` are [N].
     """
 
     frames: Tensor
     starts: Tensor
     lengths: Tensor
-    words: Tensor
+    emotions: Tensor
     actors: Tensor
 
     def where(self, chosen: Tensor) -> "Examples":
         """The chosen utterances."""
-        return Examples(self.frames, self.starts[chosen], self.lengths[chosen], self.words[chosen], self.actors[chosen])
+        return Examples(self.frames, self.starts[chosen], self.lengths[chosen], self.emotions[chosen], self.actors[chosen])
 
     def utterance(self, place: int, variant: int = 0) -> Tensor:
         """Frames [70, T] of one utterance."""
@@ -91,9 +89,9 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     unfinished = Unfinished(output / ".voice.unfinished.pt", f"{seed} {epochs} {limit} {VARIANTS} {FOLDS}")
     if "examples" not in unfinished.parts:
-        unfinished.keep("examples", vars(make_examples(read_ravdess(data, limit), seed)))
+        unfinished.keep("examples", vars(make_examples(read_ravdess(data, limit), seed, VARIANTS)))
     examples = Examples(**unfinished.parts["examples"])
-    logits = torch.zeros(2, len(examples.words), len(BASIC_EMOTIONS))
+    logits = torch.zeros(2, len(examples.emotions), len(BASIC_EMOTIONS))
     for fold in range(FOLDS):
         away = (examples.actors - 1) % FOLDS == fold
         if f"fold {fold}" not in unfinished.parts:
@@ -114,7 +112,7 @@ def _within(report: Report, part: int, epochs: int) -> Report:
 # ---- examples ------------------------------------------------------------------------------------------------------------
 
 
-def make_examples(corpus: Corpus, seed: int, variants: int = VARIANTS) -> Examples:
+def make_examples(corpus: Corpus, seed: int, variants: int) -> Examples:
     """Frames of every utterance and of its distorted copies; the copies depend on the seed and the utterance's place."""
     features = SpeechFeatures()
     features.set_filters()
@@ -126,7 +124,7 @@ def make_examples(corpus: Corpus, seed: int, variants: int = VARIANTS) -> Exampl
     lengths = torch.tensor([len(frames) for frames in found])
     shape = (len(corpus.waves), 1 + variants)
     return Examples(torch.cat(found), (lengths.cumsum(0) - lengths).view(shape), lengths.view(shape),
-                    torch.from_numpy(corpus.words), torch.from_numpy(corpus.actors))
+                    torch.from_numpy(corpus.emotions), torch.from_numpy(corpus.actors))
 
 
 def draw(examples: Examples, rows: Tensor, chance: np.random.Generator) -> Tensor:
@@ -166,8 +164,8 @@ def _masked(frames: Tensor, chance: np.random.Generator) -> Tensor:
 
 
 def _stretch(count: int, length: int, longest: int, chance: np.random.Generator) -> Tensor:
-    """A random stretch [B, length] of up to `longest` places, none in 2 of 5 cases."""
-    sizes = np.where(chance.random(count) < 0.6, chance.integers(1, longest, count), 0)
+    """A random stretch [B, length] of up to `longest` places, none in 3 of 5 cases."""
+    sizes = np.where(chance.random(count) < 0.4, chance.integers(1, longest, count), 0)
     starts = (chance.random(count) * (length - sizes)).astype(np.int64)
     places = np.arange(length)
     return torch.from_numpy((places >= starts[:, None]) & (places < (starts + sizes)[:, None]))
@@ -177,54 +175,58 @@ def _stretch(count: int, length: int, longest: int, chance: np.random.Generator)
 
 
 def fit(examples: Examples, seed: int, epochs: int, report: Report = silent) -> VoiceNetwork:
-    """A network fitted to the examples: mixup, smoothed labels, words weighted by their rarity, running mean of the weights."""
+    """A network fitted to the examples: mixup, smoothed labels, classes weighted by the root of their rarity.
+
+    What is returned is the running mean of its weights.
+    """
     torch.manual_seed(seed)
     network, mean = VoiceNetwork(), VoiceNetwork()
     mean.load_state_dict(network.state_dict())
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
-    steps = max(1, len(examples.words) // BATCH)
+    steps = max(1, len(examples.emotions) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=epochs * steps + 1, pct_start=0.15)
-    counts = torch.bincount(examples.words, minlength=len(RAVDESS_WORDS)).clamp_min(1)
-    rarity = len(examples.words) / len(RAVDESS_WORDS) / counts
+    counts = torch.bincount(examples.emotions, minlength=len(BASIC_EMOTIONS)).clamp_min(1)
+    rarity = (len(examples.emotions) / len(BASIC_EMOTIONS) / counts).sqrt()
     for epoch in range(1, epochs + 1):
         chance = np.random.default_rng([seed, epoch])
         network.train()
         losses = []
-        for rows in torch.from_numpy(chance.permutation(len(examples.words))).tensor_split(steps):
-            loss = _loss(network, draw(examples, rows, chance), examples.words[rows], rarity, chance)
+        for rows in torch.from_numpy(chance.permutation(len(examples.emotions))).tensor_split(steps):
+            loss = _loss(network, draw(examples, rows, chance), examples.emotions[rows], rarity, chance)
             optimiser.zero_grad()
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(network.parameters(), 2.0)
             optimiser.step()
             schedule.step()
-            _follow(mean, network)
+            _follow(mean, network, schedule.last_epoch)
             losses.append(float(loss.detach()))
         report(Progress(epoch, epochs, {"loss": float(np.mean(losses))}))
     return mean.eval()
 
 
-def _follow(mean: nn.Module, network: nn.Module) -> None:
-    """Move the running mean of the weights a little towards the weights."""
+def _follow(mean: nn.Module, network: nn.Module, step: int) -> None:
+    """Move the running mean of the weights a little towards the weights; faster in the first steps."""
     state = network.state_dict()
+    kept = min(AVERAGING, (1.0 + step) / (10.0 + step))
     for name, value in mean.state_dict().items():
         if value.is_floating_point():
-            value.lerp_(state[name], 1.0 - AVERAGING)
+            value.lerp_(state[name], 1.0 - kept)
 
 
-def _loss(network: VoiceNetwork, frames: Tensor, words: Tensor, rarity: Tensor, chance: np.random.Generator) -> Tensor:
+def _loss(network: VoiceNetwork, frames: Tensor, emotions: Tensor, rarity: Tensor, chance: np.random.Generator) -> Tensor:
     """Cross-entropy of utterances of which each is mixed with a little of another (Zhang et al. 2018)."""
     share = float(chance.beta(MIXUP, MIXUP))
     share = max(share, 1.0 - share)
-    other = torch.from_numpy(chance.permutation(len(words)))
+    other = torch.from_numpy(chance.permutation(len(emotions)))
     with torch.autocast("cpu", torch.bfloat16):
-        logits = network.words(network.embedded(share * frames + (1.0 - share) * frames[other])).float()
+        logits = network.classify(network.embedded(share * frames + (1.0 - share) * frames[other])).float()
     return sum((part * F.cross_entropy(logits, target, rarity, label_smoothing=LABEL_SMOOTHING)
-                for part, target in ((share, words), (1.0 - share, words[other]))), torch.zeros(()))
+                for part, target in ((share, emotions), (1.0 - share, emotions[other]))), torch.zeros(()))
 
 
 def _answers(network: VoiceNetwork, examples: Examples) -> Tensor:
-    """Log probabilities [2, N, 7] of the clean utterances and of their first distorted copies."""
-    count = range(len(examples.words))
+    """Logits [2, N, 7] of the clean utterances and of their first distorted copies."""
+    count = range(len(examples.emotions))
     with torch.inference_mode():
         return torch.stack([torch.cat([network(examples.utterance(place, variant)[None])[0] for place in count])
                             for variant in (0, 1)]).clone()
@@ -241,7 +243,7 @@ def best_temperature(logits: Tensor, truth: Tensor) -> float:
 
 def publish(network: VoiceNetwork, examples: Examples, logits: Tensor, output: Path, seed: int, epochs: int) -> Card:
     """Write weights and card; `logits` [2, N, 7] are the answers of the folds on actors that they never heard."""
-    truth = CLASSES[examples.words]
+    truth = examples.emotions
     temperature = best_temperature(logits[0], truth)
     with torch.inference_mode():
         embedding = torch.cat([network(examples.utterance(place)[None])[1] for place in range(len(truth))])

@@ -6,22 +6,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data.emotions import BASIC_EMOTIONS, basic_emotion
 from data.errors import InputError
 from modalities.networks.voice import LEVEL
 from modalities.voice import SAMPLE_RATE, SPEECH_MARGIN, Segments, Wave, enough_speech, find_speech, load_detector, speech_span
 
 RAVDESS_WORDS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-"""The corpus's emotion codes 01 to 08."""
+"""The corpus's emotion codes 01 to 08; calm counts as neutral."""
+EMOTION_OF_CODE = np.array([BASIC_EMOTIONS.index(basic_emotion(word)) for word in RAVDESS_WORDS])
 Chance = np.random.Generator
 Samples = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Utterances [N] cut to their speech, the word of each (place in `RAVDESS_WORDS`), and the number of who speaks."""
+    """Utterances [N] cut to their speech, the emotion of each (place in `BASIC_EMOTIONS`), and the actors' numbers."""
 
     waves: list[Wave]
-    words: NDArray[np.int64]
+    emotions: NDArray[np.int64]
     actors: NDArray[np.int64]
 
 
@@ -36,7 +38,8 @@ def read_ravdess(data: Path, limit: int | None = None) -> Corpus:
     detector = load_detector()
     waves = [soundfile.read(file, dtype="float32")[0] for file in files]
     codes = np.array([[int(code) for code in file.stem.split("-")] for file in files])
-    return Corpus([cut_to_speech(wave, find_speech(detector, [wave])) for wave in waves], codes[:, 2] - 1, codes[:, 6])
+    return Corpus([cut_to_speech(wave, find_speech(detector, [wave])) for wave in waves], EMOTION_OF_CODE[codes[:, 2] - 1],
+                  codes[:, 6])
 
 
 def _thinned(files: list[Path], limit: int | None) -> list[Path]:
