@@ -140,12 +140,15 @@ def _sentence(longest: str | None, seconds: Mapping[str, float], fusion: Fusion)
     if longest is None:
         return next((reason for reason in fusion.reasons if reason), "No window of the clip has an answer.")
     shown = ", ".join(f"{name.replace('_', ' ')} {value:.1f} s" for name, value in seconds.items() if value > 0)
+    neutral = float(_mean(fusion.neutral[fusion.present]))
+    if neutral > 0.5:
+        return f"Mostly neutral ({neutral:.0%}); of the compounds the nearest are: {shown}."
     return f"Mostly {longest.replace('_', ' ')} ({shown})."
 
 
 def _mean(rows: Any) -> Any:
     if not len(rows):
-        return np.full(np.shape(rows)[1:], np.nan)
+        return np.full(np.shape(rows)[1:], np.nan)[()]
     return np.mean(rows, axis=0)
 
 
