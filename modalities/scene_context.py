@@ -128,9 +128,7 @@ def embed(encoder: SentenceEncoder, texts: Sequence[str]) -> NDArray[np.float32]
     states = pooled_states(encoder, distinct)
     return np.array(
         [
-            states[[place[sentence] for sentence in sentences]].mean(0)
-            if sentences
-            else np.full(states.shape[1], np.nan)
+            states[[place[sentence] for sentence in sentences]].mean(0) if sentences else np.full(states.shape[1], np.nan)
             for sentences in pieces
         ],
         np.float32,
@@ -144,9 +142,7 @@ def recognise(model: SceneContext, descriptions: pd.DataFrame, windows: Windows)
     windows without one are absent.
     """
     described = descriptions.reset_index(drop=True)
-    scores, features = (
-        _score(model, described["text"].tolist()) if len(described) else (np.empty((0, 7)), np.empty((0, 384)))
-    )
+    scores, features = _score(model, described["text"].tolist()) if len(described) else (np.empty((0, 7)), np.empty((0, 384)))
     overlap = overlaps(described, windows) * ~np.isnan(scores[:, 0])
     present = overlap.sum(1) > 0
     if not present.any():
@@ -212,9 +208,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise InputError(f"There is no file {path}; give the path of an existing CSV with --descriptions.") from None
     except (OSError, ValueError, pd.errors.ParserError) as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"{path} is not a readable CSV in UTF-8 ({reason}); save it as comma-separated UTF-8 text."
-        ) from error
+        raise InputError(f"{path} is not a readable CSV in UTF-8 ({reason}); save it as comma-separated UTF-8 text.") from error
     table.columns = [str(name).strip().lower() for name in table.columns]
     breaks = table.map(lambda cell: cell.count("\n")).sum(axis=1).cumsum().shift(fill_value=0)
     return table.set_index(table.index + 2 + breaks.astype(int))
@@ -243,6 +237,4 @@ def _numbers(path: Path, table: pd.DataFrame, column: str, below: int | None = N
 def _check_order(path: Path, table: pd.DataFrame, starts: NDArray[np.float64], ends: NDArray[np.float64]) -> None:
     wrong = ends <= starts
     if wrong.any():
-        raise InputError(
-            f"{path}, line {table.index[wrong][0]}: the end is not after the start; correct one of the two times."
-        )
+        raise InputError(f"{path}, line {table.index[wrong][0]}: the end is not after the start; correct one of the two times.")

