@@ -68,7 +68,7 @@ def test_one_bad_clip_does_not_stop_the_others(dyad: Dyad, tmp_path: Path) -> No
         (["run", "clip.mp4", "--transcript", "none.srt"], "there is no file none.srt"),
         (["run", "clip.mp4", "--detector", "magic"], "faces.detector"),
         (["run", "."], "holds no media files"),
-        (["run"], "FILES"),
+        (["run"], "Missing argument"),
         (["score", "smell", "x.csv", "-o", "y.csv"], "cannot score tables"),
         (["score", "text", "x.csv", "-o", "y.csv"], "no file or folder x.csv"),
         (["train", "voice", "--data", "nowhere"], "no data folder"),
