@@ -118,8 +118,9 @@ def test_joy_lifts_the_corners_of_a_wide_mouth_and_fear_the_inner_brows(measures
 
 
 def test_sad_anger_lowers_brows_lids_and_corners(measures: dict[str, NDArray[np.float64]]) -> None:
-    for name in ("inner", "lids", "corners"):
+    for name in ("inner", "brows", "lids"):
         assert typical(measures, name, "sad anger") == min(typical(measures, name, part) for part in PARTS), name
+    assert typical(measures, "corners", "sad anger") < typical(measures, "corners", "neutral") - 0.01
 
 
 def test_the_voice_is_heard_where_the_subtitles_say() -> None:

@@ -21,7 +21,7 @@ class Expression:
     outer_brow: float = 0.0
     brow_pinch: float = 0.0
     lids: float = 0.95
-    lower_lids: float = 0.0
+    lower_lids: float = -0.06
     cheeks: float = -0.04
     nose: float = 0.0
     jaw: float = 0.0
@@ -46,14 +46,14 @@ class Expression:
 
 NEUTRAL = Expression()
 HAPPY_SURPRISE = Expression(
-    inner_brow=0.09, mid_brow=0.12, outer_brow=0.10, lids=1.28, cheeks=0.04, jaw=0.10, mouth_width=0.49,
+    inner_brow=0.09, mid_brow=0.12, outer_brow=0.10, lids=1.28, lower_lids=0.0, cheeks=0.04, jaw=0.10, mouth_width=0.49,
     mouth_height=0.02, corners=0.11, gap=0.26, roundness=0.55, upper_lip=1.3, lower_lip=1.1, folds=1.0, forehead=0.5,
     teeth=1.0,
 )
 FEARFUL_SURPRISE = Expression(
-    inner_brow=0.18, mid_brow=0.08, outer_brow=0.0, brow_pinch=0.08, lids=1.48, lower_lids=0.02, cheeks=-0.02,
-    jaw=0.12, mouth_width=0.46, mouth_height=0.0, corners=-0.09, gap=0.22, roundness=0.5, upper_lip=1.2, lower_lip=1.0, folds=0.1,
-    furrow=0.5, forehead=1.0, droop=0.4, teeth=0.8,
+    inner_brow=0.18, mid_brow=0.08, outer_brow=0.0, brow_pinch=0.08, lids=1.48, lower_lids=0.02, cheeks=-0.05,
+    jaw=0.12, mouth_width=0.41, mouth_height=-0.03, corners=-0.13, gap=0.19, roundness=0.5, upper_lip=1.2,
+    lower_lip=1.0, furrow=0.5, forehead=1.0, droop=0.4, teeth=0.3,
 )
 SAD_ANGER = Expression(
     inner_brow=-0.11, mid_brow=-0.11, outer_brow=-0.04, brow_pinch=0.10, lids=0.72, lower_lids=0.12, cheeks=-0.02,
