@@ -95,8 +95,9 @@ def test_the_file_says_that_it_is_synthetic() -> None:
 
 def test_the_detector_that_needs_no_extra_sees_the_face_too() -> None:
     import cv2
+    import cv2.data as shipped
 
-    detector = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+    detector = cv2.CascadeClassifier(shipped.haarcascades + "haarcascade_frontalface_default.xml")
     found = [len(detector.detectMultiScale(cv2.cvtColor(p, cv2.COLOR_RGB2GRAY), 1.1, 5, minSize=(100, 100)))
              for _, p in pictures(step=10)]
     assert np.mean(np.array(found) == 1) >= 0.9, found
