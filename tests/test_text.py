@@ -124,7 +124,7 @@ def test_texts_without_words_have_no_answer(model: text.Text) -> None:
 
 
 def test_case_and_markup_do_not_matter_but_five_thousand_words_do_not_hurt(model: text.Text) -> None:
-    plain, marked, long = text.score_texts(model, ["I hate this", "<b>I HATE this</b>", "I hate this so much. " * 1000])
+    plain, marked, long = text.score_texts(model, ["I hate this", "<b>I HATE this</b>", "How dare you, get out of my house! " * 700])
     np.testing.assert_allclose(plain, marked, atol=1e-5)
     assert top(long) == "anger"
 
@@ -164,6 +164,7 @@ def test_another_language_is_absent_and_says_so(model: text.Text) -> None:
     assert "English" in text.recognise(model, transcript((0, 4, german)), windows).reason
     assert not text.recognise(model, transcript((0, 4, english)), windows).is_absent
     assert text.recognise(model, transcript((0, 4, "Hola amigo")).assign(language="es"), windows).is_absent
+    assert text.recognise(model, transcript((0, 4, german)).assign(language=""), windows).is_absent
     assert not text.recognise(model, transcript((0, 4, english)).assign(language="en"), windows).is_absent
 
 
