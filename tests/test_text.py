@@ -124,7 +124,8 @@ def test_texts_without_words_have_no_answer(model: text.Text) -> None:
 
 
 def test_case_and_markup_do_not_matter_but_five_thousand_words_do_not_hurt(model: text.Text) -> None:
-    plain, marked, long = text.score_texts(model, ["I hate this", "<b>I HATE this</b>", "How dare you, get out of my house! " * 700])
+    long_text = "How dare you, get out of my house! " * 700
+    plain, marked, long = text.score_texts(model, ["I hate this", "<b>I HATE this</b>", long_text])
     np.testing.assert_allclose(plain, marked, atol=1e-5)
     assert top(long) == "anger"
 
@@ -182,11 +183,15 @@ def test_weights_that_are_missing_or_of_another_modality(tmp_path: Path) -> None
 
 
 def test_sixty_windows_are_quick(model: text.Text) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads that wait for each other on a busy machine would count as work
     cues = transcript(*((2.0 * k, 2.0 * k + 2, "and then he told me that we should go home") for k in range(61)))
     text.recognise(model, cues, make_windows(122.0))
     start = time.process_time()
     text.recognise(model, cues, make_windows(122.0))
-    assert time.process_time() - start < 2.0
+    spent = time.process_time() - start
+    torch.set_num_threads(threads)
+    assert spent < 1.0
 
 
 def test_importing_brings_no_heavy_library() -> None:
