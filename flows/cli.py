@@ -151,26 +151,26 @@ Epochs = Annotated[int | None, typer.Option(help="Passes over the data; the reci
 Limit = Annotated[int | None, typer.Option(help="Use so many examples only: a trial.")]
 
 
-def _train_command(name: str, what: str) -> Any:
+def _train_command(name: str, network: str, what: str) -> Any:
     def command(
         data: Data, output: Weights = Path("weights"), seed: Seed = 7, epochs: Epochs = None, limit: Limit = None
     ) -> None:
         from flows.training import train_on_terminal
 
-        sys.exit(train_on_terminal(name.replace("-", "_"), data, output, seed, epochs, limit))
+        sys.exit(train_on_terminal(network, data, output, seed, epochs, limit))
 
     command.__doc__ = f"Train {what}.\n\nExample: dyad train {name} --data ../shared/datasets -o weights"
     return train_app.command(name)(command)
 
 
-for _name, _what in {
-    "static-face": "the network for single faces on FER+ votes",
-    "dynamic-face": "the network for faces over time on sequences made from stills",
-    "voice": "the network for voices on RAVDESS",
-    "text": "the head for words on GoEmotions and MELD",
-    "scene-context": "the head for scene descriptions on AFEW's",
-}.items():
-    _train_command(_name, _what)
+for _name, _network, _what in (
+    ("static-face", "static_face", "the network for single faces on FER+ votes"),
+    ("dynamic-face", "dynamic_face", "the network for faces over time on sequences made from stills"),
+    ("voice", "voice", "the network for voices on RAVDESS"),
+    ("text", "text", "the network for words on GoEmotions and MELD"),
+    ("scene-text", "scene_context", "the network for scene descriptions on AFEW's"),
+):
+    _train_command(_name, _network, _what)
 
 
 def _scores_option(given: list[str]) -> dict[str, Path]:

@@ -12,6 +12,11 @@ DEFAULTS = {
     # Records go to the server (and so to the UI) in full; the terminal gets our own sentences instead.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "data,modalities,fusion,reports,flows",
+    # A temporary server records task runs in batches: one by one, its writes lock SQLite, the server answers 503, and
+    # the client waits two seconds before it asks again (docs/prefect.md has the figures).
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
     # Models are files on this machine: a library must never wait for a hub to answer.
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",

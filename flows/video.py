@@ -73,16 +73,22 @@ def run_stage(stage: Stage, job: Job, key: str) -> None:
         tell(Event(job.clip.clip_id, stage.name, "absent" if absent else "done", seconds, absent))
 
 
+def _outputs(stage: Stage, job: Job) -> list[str]:
+    """A task's result: the files it left, never their content."""
+    return [str(path) for path in stage.outputs(job.folder)]
+
+
 def _task_of(stage: Stage) -> Task[..., Any]:
     @task(name=stage.title, task_run_name=f"{stage.title} · {{clip_id}}", description=stage.run.__doc__, **RETRIES)
     def run(clip_id: str, job: Job, key: str, done: bool) -> Any:
         if done:
             tell(Event(clip_id, stage.name, "skipped"))
-            return Completed(name="Cached", message="Already done for this content, these settings and this code.")
+            done_before = "Already done for this content, these settings and this code."
+            return Completed(name="Cached", message=done_before, data=_outputs(stage, job))
         run_stage(stage, job, key)
         if stage.name == "publish":
             publish_artifacts(job.folder)
-        return None
+        return _outputs(stage, job)
 
     return run
 

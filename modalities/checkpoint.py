@@ -28,7 +28,9 @@ class Checkpoint:
         return {key[8:]: value for key, value in self.tensors.items() if key.startswith("network.")}
 
 
-def save_checkpoint(path: Path, network: Mapping[str, Tensor], constants: Mapping[str, Tensor], settings: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, network: Mapping[str, Tensor], constants: Mapping[str, Tensor], settings: Mapping[str, Any]
+) -> None:
     """Write a network's state dict, constants (e.g. `centroids` [7, D]) and JSON settings into one safetensors file."""
     from safetensors.torch import save_file
 

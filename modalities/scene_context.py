@@ -55,7 +55,7 @@ def load(path: Path | None = None, device: str = "cpu") -> SceneContext:
     settings = checkpoint.settings
     if settings.get("modality") != "scene_context":
         raise WeightsError(
-            f"{path or WEIGHTS} does not hold weights of the scene context; give a file that 'dyad train scene-context' wrote."
+            f"{path or WEIGHTS} does not hold weights of the scene context; give a file that 'dyad train scene-text' wrote."
         )
     parts = {name: value.float().numpy() for name, value in (checkpoint.tensors | checkpoint.network()).items()}
     source = Source(

@@ -183,7 +183,8 @@ def frames_table(
 ) -> pd.DataFrame:
     """One row a frame of the video: frame, time_s, faces (empty where the frame was not looked at) and the answer."""
     looked = [faces.get(int(frame)) for frame in frames["frame"]]
-    table = pd.DataFrame({"frame": frames["frame"].astype("int32"), "time_s": moments.times, "faces": pd.array(looked, dtype="Int32")})
+    faces_seen = pd.array(looked, dtype="Int32")
+    table = pd.DataFrame({"frame": frames["frame"].astype("int32"), "time_s": moments.times, "faces": faces_seen})
     _add_distributions(table, moments.basic, moments.compound, moments.winner, moments.confidence, compounds)
     return table
 

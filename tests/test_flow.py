@@ -114,6 +114,9 @@ def test_prefect_shows_readable_names_and_the_result(sample_run: RunFolder) -> N
         async with get_client() as client:
             flows = [run.name for run in await client.read_flow_runs()]
             tasks = [run.name for run in await client.read_task_runs()]
+            while len([name for name in tasks if name.endswith(sample_run.root.name)]) < len(NEEDS):
+                await asyncio.sleep(0.2)  # the server records task runs a second later
+                tasks = [run.name for run in await client.read_task_runs()]
             wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[artifact_key("result", sample_run.root.name)]))
             artifacts = await client.read_artifacts(artifact_filter=wanted)
             return flows, tasks, str(artifacts[0].data)

@@ -51,7 +51,7 @@ PLAIN_WORDS = {
 """Words whose emotion needs no corpus: what the classifiers know of authors who write in another way than Qwen."""
 AT_ONCE = 512
 """Descriptions that are embedded before they are written down."""
-COMMAND = "dyad train scene-context --data ../shared/datasets"
+COMMAND = "dyad train scene-text --data ../shared/datasets"
 
 
 @dataclass(frozen=True)
