@@ -116,8 +116,11 @@ def score(
     from flows.scoring import score_table
     from flows.settings import load_settings
 
-    rows, absent = score_table(modality.replace("-", "_"), table, output, load_settings(profile))
-    sys.stderr.write(f"{rows} inputs scored, {absent} without an answer; written to {output}\n")
+    answers = score_table(modality.replace("-", "_"), table, output, load_settings(profile))
+    for name, reason in answers.reasons.items():
+        sys.stderr.write(f"{name}: {reason}\n")
+    absent = sum(row[0] != row[0] for row in answers.basic)
+    sys.stderr.write(f"{len(answers.names)} inputs scored, {absent} without an answer; written to {output}\n")
 
 
 @app.command()

@@ -93,7 +93,7 @@ def _announce(console: Console, as_json: bool) -> None:
 
 def _warm_up() -> None:
     """Import the heavy libraries early; the temporary server starts in a process of its own meanwhile."""
-    for module in ("torch", "cv2", "av", "pandas", "pyarrow.parquet", "mediapipe"):
+    for module in ("modalities", "torch", "cv2", "av", "pandas", "pyarrow.parquet", "mediapipe"):
         try:
             __import__(module)
         except ImportError:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,16 @@ CHUNK = 512
 Probabilities = NDArray[np.float32]
 
 
-def score_table(modality: str, table: Path, output: Path, settings: Settings) -> tuple[int, int]:
-    """Score every input of `table` and write `output`; returns how many inputs there were and how many have no answer.
+class Answers(NamedTuple):
+    """Names of B inputs, their probabilities [B, 7] (NaN rows where absent), and why an input has none, by name."""
+
+    names: list[str]
+    basic: Probabilities
+    reasons: dict[str, str] = {}
+
+
+def score_table(modality: str, table: Path, output: Path, settings: Settings) -> Answers:
+    """Score every input of `table` and write `output`; returns the answers.
 
     Columns: `input`, the seven basic emotions, the compounds (by the composition of the settings); empty where absent.
     """
@@ -32,69 +40,76 @@ def score_table(modality: str, table: Path, output: Path, settings: Settings) ->
         raise InputError(f"'{modality}' cannot score tables; use one of {known}.")
     if not table.exists():
         raise InputError(f"There is no file or folder {table}.")
-    names, basic = SCORERS[modality](table, settings)
-    rows = _rows(names, basic, settings)
+    answers = SCORERS[modality](table, settings)
+    rows = _rows(answers, settings)
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(output) as aside:
         rows.to_csv(aside, index=False)
-    return len(rows), int(np.isnan(basic).any(1).sum())
+    return answers
 
 
-def _rows(names: Sequence[str], basic: Probabilities, settings: Settings) -> pd.DataFrame:
+def _rows(answers: Answers, settings: Settings) -> pd.DataFrame:
     """Inputs with their basic emotions [B, 7] and the compounds made of them."""
     method = method_named(settings.fusion.composition)
     if method.on_features:
         raise InputError("PFSA compares features of clips; 'dyad score' composes with ppa or AVCER's rules.")
     compounds = settings.compound_table()
-    compound = compound_distribution(method(basic.astype(np.float64), compounds))
-    columns: dict[str, Any] = {"input": list(names)}
-    columns |= {emotion: basic[:, place] for place, emotion in enumerate(BASIC_EMOTIONS)}
+    compound = compound_distribution(method(answers.basic.astype(np.float64), compounds))
+    columns: dict[str, Any] = {"input": answers.names}
+    columns |= {emotion: answers.basic[:, place] for place, emotion in enumerate(BASIC_EMOTIONS)}
     columns |= {item.name: compound[:, place] for place, item in enumerate(compounds)}
     return pd.DataFrame(columns).round(6)
 
 
-def _text_scorer(name: str) -> Callable[[Path, Settings], tuple[list[str], Probabilities]]:
-    def score(table: Path, settings: Settings) -> tuple[list[str], Probabilities]:
+def _text_scorer(name: str) -> Callable[[Path, Settings], Answers]:
+    def score(table: Path, settings: Settings) -> Answers:
         from modalities import scene_context, text
 
         texts = _column(table, ("text",))
         if name == "text":
             model = models.text(settings.text.weights, settings.device)
-            return texts, _in_chunks(texts, lambda part: text.score_texts(model, part))
+            return Answers(texts, _in_chunks(texts, lambda part: text.score_texts(model, part)))
         scene = models.scene_context(settings.scene_context.weights, settings.device)
-        return texts, _in_chunks(texts, lambda part: scene_context.score_texts(scene, part))
+        return Answers(texts, _in_chunks(texts, lambda part: scene_context.score_texts(scene, part)))
 
     return score
 
 
-def _score_voice(table: Path, settings: Settings) -> tuple[list[str], Probabilities]:
+def _score_voice(table: Path, settings: Settings) -> Answers:
     from modalities import voice
 
     files = _files(table, MEDIA)
     model = models.voice(settings.voice.weights, settings.device)
-    return [str(file) for file in files], _in_chunks(files, lambda part: voice.score_audio(model, part).probabilities)
+    reasons: dict[str, str] = {}
+
+    def score(part: Sequence[Path]) -> Probabilities:
+        heard = voice.score_audio(model, part)
+        reasons.update({str(file): reason for file, reason in zip(part, heard.reasons, strict=True) if reason})
+        return heard.probabilities
+
+    return Answers([str(file) for file in files], _in_chunks(files, score), reasons)
 
 
-def _score_faces(table: Path, settings: Settings) -> tuple[list[str], Probabilities]:
+def _score_faces(table: Path, settings: Settings) -> Answers:
     from modalities import static_face
 
     model = models.static_face(settings.static_face.weights, settings.device)
     if table.suffix.lower() == ".npz":
         images = _stored_images(table)
         names = [str(number) for number in range(len(images))]
-        return names, _in_chunks(images, lambda part: static_face.score_images(model, np.asarray(part)))
+        return Answers(names, _in_chunks(images, lambda part: static_face.score_images(model, np.asarray(part))))
     files = _files(table, PICTURES)
     probabilities = _in_chunks(files, lambda part: static_face.score_images(model, _pictures(part)))
-    return [str(file) for file in files], probabilities
+    return Answers([str(file) for file in files], probabilities)
 
 
-SCORERS: dict[str, Callable[[Path, Settings], tuple[list[str], Probabilities]]] = {
+SCORERS: dict[str, Callable[[Path, Settings], Answers]] = {
     "text": _text_scorer("text"),
     "scene_context": _text_scorer("scene_context"),
     "voice": _score_voice,
     "static_face": _score_faces,
 }
-"""Modality -> function that reads a table's inputs, names them, and gives their probabilities [B, 7]."""
+"""Modality -> function that reads a table's inputs, names them, and gives their probabilities."""
 
 
 def _in_chunks(items: Any, score: Callable[[Any], Probabilities]) -> Probabilities:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import modalities  # noqa: F401 (before any test imports torch: it sets how its threads wait)
 from data.run_folder import RunFolder
 from data.sample import sample_clip
 
