@@ -15,3 +15,7 @@ class InputError(DyadError):
 
 class WeightsError(DyadError):
     """Weights are missing, corrupt, or of another architecture."""
+
+
+class ServerError(DyadError):
+    """A server that a model runs on does not answer, or rejects what it is asked."""

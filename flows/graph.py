@@ -8,7 +8,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "static_face": ("faces",),
     "dynamic_face": ("faces",),
     "scene_labels": ("decode",),
-    "scene_context": (),
+    "scene_context": ("decode",),
     "voice": ("decode",),
     "transcript": ("decode",),
     "text": ("transcript",),

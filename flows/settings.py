@@ -75,6 +75,46 @@ class SceneLabelSettings(_Section):
     """File in configs/prompts."""
 
 
+class ServerSettings(_Section):
+    """An OpenAI-compatible server (vLLM, SGLang, Ollama, llama.cpp) that runs a vision-language model."""
+
+    base_url: str = ""
+    """Its address up to the version, e.g. `http://localhost:8000/v1`."""
+    model: str = ""
+    """The model's name there."""
+    key_variable: str = "DYAD_SERVER_KEY"
+    """The environment variable that holds the key, where the server wants one; the key itself is never a setting."""
+    prompt: str = "scene_description.yaml"
+    """File in configs/prompts, or a YAML file: what the model is asked."""
+    label_weight: float = Field(default=0.5, ge=0, le=1)
+    """Weight of the label that a constrained prompt asks for, against the words of the description."""
+    pictures: int = Field(default=8, ge=1, le=64)
+    """Pictures shown of each window."""
+    longest_side: int = Field(default=512, ge=64)
+    """Pixels of the pictures' longer side."""
+    max_tokens: int = Field(default=200, ge=1)
+    """Tokens of an answer at most."""
+    concurrency: int = Field(default=4, ge=1, le=256)
+    """Requests under way at once, over all clips of the process."""
+    timeout: float = Field(default=120.0, gt=0)
+    """Seconds for one answer."""
+    retries: int = Field(default=5, ge=0)
+    """Tries after the first, for rate limits, errors of the server and time-outs."""
+    backoff: float = Field(default=1.0, gt=0)
+    """Seconds before the first retry, doubled each time; a server's Retry-After goes before it."""
+    longest_wait: float = Field(default=120.0, gt=0)
+    """Seconds waited at most before a retry."""
+
+
+class SceneContextSettings(NetworkSettings):
+    """What the scene means to the people in it, from descriptions."""
+
+    backend: Literal["descriptions", "server"] = "descriptions"
+    """Who describes: the file given with --descriptions, or, where none is given, a server."""
+    server: ServerSettings = ServerSettings()
+    """The server."""
+
+
 class TranscriptSettings(_Section):
     """Where the words come from when none are given."""
 
@@ -117,7 +157,7 @@ class Settings(_Section):
     static_face: NetworkSettings = NetworkSettings()
     dynamic_face: NetworkSettings = NetworkSettings()
     scene_labels: SceneLabelSettings = SceneLabelSettings()
-    scene_context: NetworkSettings = NetworkSettings()
+    scene_context: SceneContextSettings = SceneContextSettings()
     voice: NetworkSettings = NetworkSettings()
     transcript: TranscriptSettings = TranscriptSettings()
     text: NetworkSettings = NetworkSettings()
@@ -182,12 +222,15 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """DYAD_FACES__DETECTOR=opencv -> {'faces': {'detector': 'opencv'}}; only names with '__' are settings."""
+    """DYAD_FACES__DETECTOR=opencv -> {'faces': {'detector': 'opencv'}}; only names with '__' are settings, of any depth."""
     tree: dict[str, Any] = {}
     for name, value in environment.items():
         if name.startswith("DYAD_") and "__" in name:
-            section, field = name.removeprefix("DYAD_").lower().split("__", 1)
-            tree.setdefault(section, {})[field] = yaml.safe_load(value)
+            *sections, field = name.removeprefix("DYAD_").lower().split("__")
+            one: dict[str, Any] = {field: yaml.safe_load(value)}
+            for section in reversed(sections):
+                one = {section: one}
+            tree = _merged(tree, one)
     return tree
 
 

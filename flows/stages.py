@@ -60,7 +60,7 @@ _STAGES = (
     _modality("static_face", ("static_face", "faces"), _FACE_CODE),
     _modality("dynamic_face", ("dynamic_face", "static_face", "faces"), (*_FACE_CODE, "modalities.networks.dynamic_face")),
     _modality("scene_labels", ("scene_labels",), ()),
-    _modality("scene_context", ("scene_context",), _SENTENCES),
+    _modality("scene_context", (), (*_SENTENCES, "modalities.vision_language", "modalities.chat_server")),
     _modality("voice", ("voice",), ("modalities.networks.voice",)),
     Stage(
         "transcript", work.transcript, lambda f: (f.cues,), ("transcript", "device"),
@@ -104,15 +104,21 @@ def stages_to_run(job: Job, keys: Mapping[str, str]) -> set[str]:
     def settled(name: str) -> bool:
         return job.folder.is_done(name, keys[name]) and all(settled(earlier) for earlier in before(name))
 
-    def want(name: str) -> None:
-        there = all(path.exists() for path in STAGES[name].outputs(job.folder))
+    def want(name: str, media: bool = True) -> None:
+        outputs = STAGES[name].outputs(job.folder)
+        there = all(path.exists() for path in outputs if media or job.folder.work not in path.parents)
         if name not in wanted and not (settled(name) and there):
             wanted.add(name)
             for earlier in before(name):
-                want(earlier)
+                want(earlier, _reads_media(job, name))
 
     want("publish")
     return wanted
+
+
+def _reads_media(job: Job, stage: str) -> bool:
+    """False for stages that come after decoding but read none of its intermediate media, which is removed after a run."""
+    return work.described_by_server(job) if stage == "scene_context" else stage != "fuse"
 
 
 @cache

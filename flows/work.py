@@ -1,6 +1,8 @@
 """What each stage does with files: read the inputs, call the domain's function, write the outputs."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,8 @@ WEIGHTS: dict[str, tuple[str, ...]] = {
     "text": ("text",),
 }
 """Whose shipped weights a modality's scores depend on."""
+ASKED = {"base_url", "model", "label_weight", "pictures", "longest_side", "max_tokens"}
+"""Settings of a server that change what it answers; the others only change how long that takes."""
 
 
 def decode(job: Job) -> Mapping[str, Any]:
@@ -94,18 +98,20 @@ def scene_labels(job: Job) -> Mapping[str, Any]:
 
 
 def scene_context(job: Job) -> Mapping[str, Any]:
-    """Read the emotion of the given scene descriptions."""
+    """Read the emotion of scene descriptions: given ones, else those of a vision-language model behind a server."""
     from modalities import scene_context as modality
 
     def recognise() -> Scores:
         given = job.brought.descriptions
+        if given is None and described_by_server(job):
+            return _scene_by_server(job)
         if given is None:
             return Scores.absent("scene_context", job.windows, modality.ABSENT_REASON, modality.REMEDY)
         table = modality.read_descriptions(given, job.clip.path.stem, job.windows)
         loaded = models.scene_context(job.settings.scene_context.weights, job.settings.device)
         return modality.recognise(loaded, table, job.windows)
 
-    return _write(job, "scene_context", recognise)
+    return _write(job, "scene_context", recognise, NO_PICTURE if described_by_server(job) and not job.clip.has_video else "")
 
 
 def voice(job: Job) -> Mapping[str, Any]:
@@ -242,7 +248,17 @@ def modality_inputs(job: Job, modality: str) -> Mapping[str, Any]:
         inputs["prompts"] = read_prompts(job.settings.scene_labels.prompts)
     if modality == "scene_context" and job.brought.descriptions:
         inputs["descriptions"] = file_digest(job.brought.descriptions)
+    if modality == "scene_context" and described_by_server(job):
+        server = job.settings.scene_context.server
+        inputs["asked"] = server.model_dump(include=ASKED)
+        inputs["prompt"] = read_prompts(server.prompt)
+        inputs["compounds"] = [compound.model_dump() for compound in job.settings.compounds]
     return inputs
+
+
+def described_by_server(job: Job) -> bool:
+    """True when a server is to describe the scene and the user brings no descriptions."""
+    return job.settings.scene_context.backend == "server" and job.brought.descriptions is None
 
 
 def transcript_inputs(job: Job) -> Mapping[str, Any]:
@@ -268,6 +284,22 @@ def _fusion_weights(job: Job) -> Path:
     from fusion.weights import DEFAULT_WEIGHTS
 
     return job.settings.fusion.weights or DEFAULT_WEIGHTS
+
+
+def _scene_by_server(job: Job) -> Scores:
+    from modalities import chat_server, scene_context, vision_language
+
+    asked, compounds = job.settings.scene_context.server, job.settings.compound_table()
+    names = {item.name for item in fields(chat_server.ServerOptions)}
+    key = os.environ.get(asked.key_variable, "").strip()
+    options = chat_server.ServerOptions(**asked.model_dump(include=names), api_key=key)
+    prompt = vision_language.prompt_of(read_prompts(asked.prompt), asked.prompt)
+    pictures = vision_language.PictureOptions(asked.pictures, asked.longest_side)
+    with chat_server.ChatServer(options, stop.check) as server:
+        table = vision_language.describe(_frames(job), job.windows, server, prompt, pictures, compounds)
+    loaded = models.scene_context(job.settings.scene_context.weights, job.settings.device)
+    words = scene_context.recognise(loaded, table, job.windows)
+    return vision_language.combine(words, table, compounds, asked.label_weight, asked.model)
 
 
 def _recognised_words(job: Job, checkpoint: Path) -> pd.DataFrame:

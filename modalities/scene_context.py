@@ -138,12 +138,14 @@ def embed(encoder: SentenceEncoder, texts: Sequence[str]) -> NDArray[np.float32]
 def recognise(model: SceneContext, descriptions: pd.DataFrame, windows: Windows) -> Scores:
     """Score the descriptions (columns `start`, `end` (s), `text`, perhaps `author` or `source`) of each window [N, 2] (s).
 
-    A window's probabilities (and features) are the mean of the descriptions that overlap it, weighted by the overlap;
-    windows without one are absent.
+    A window's probabilities (and features) are the mean of the descriptions that overlap it, weighted by the overlap; where
+    there is a column `window`, of its own alone. Windows without one are absent.
     """
     described = descriptions.reset_index(drop=True)
     scores, features = _score(model, described["text"].tolist()) if len(described) else (np.empty((0, 7)), np.empty((0, 384)))
     overlap = overlaps(described, windows) * ~np.isnan(scores[:, 0])
+    if "window" in described:
+        overlap *= described["window"].to_numpy() == np.arange(len(windows))[:, None]
     present = overlap.sum(1) > 0
     if not present.any():
         return Scores.absent("scene_context", windows, ABSENT_REASON, REMEDY, model.source)

@@ -1,0 +1,239 @@
+"""Descriptions of windows by a vision-language model behind an OpenAI-compatible server (vLLM, SGLang, Ollama, llama.cpp).
+
+Pictures go out as JPEG in data URLs of `chat.completions` messages; answers are text that nobody vouches for: they are
+stripped of control characters, cut, and only ever read as words and, with a constrained prompt, as one label of a known set.
+"""
+
+import base64
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.emotions import BASIC_EMOTIONS, EMOTION_WORDS, Compound
+from data.errors import InputError
+from data.frames import Frame
+from data.scores import Scores, Source
+from data.windows import Windows, windows_of
+from modalities.chat_server import ChatServer, Refused
+
+JPEG_QUALITY = 85
+LONGEST_ANSWER = 4000
+"""Characters of an answer that are read."""
+THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
+LABEL_LINE = re.compile(r"(?:^|(?<=[.!?])[ \t]+|\n)[\s*_#>-]*(?:final\s+)?label\b[\s*_]*[:=-]([^\n]*)\Z", re.IGNORECASE)
+COLUMNS = {
+    "window": "int64", "start": "float64", "end": "float64", "text": "str", "label": "str", "author": "str", "problem": "str",
+}  # fmt: skip
+ABSENT_REASON = "The server described no window of the clip."
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the model is asked: `system` and `user` texts with the places {count} and {labels}.
+
+    A constrained prompt asks for one label at the end, which is read from the answer.
+    """
+
+    system: str
+    user: str
+    constrained: bool = False
+
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """Pictures shown of each window, evenly spread over it, and the pixels of their longest side."""
+
+    per_window: int = 8
+    longest_side: int = 512
+
+
+def prompt_of(tree: Mapping[str, object], name: str) -> Prompt:
+    """The prompt that a YAML file holds; InputError naming the file `name` when it is not of that form."""
+    system, user, constrained = tree.get("system", ""), tree.get("user"), tree.get("constrained", False)
+    if not isinstance(user, str) or not user.strip() or not isinstance(system, str) or not isinstance(constrained, bool):
+        raise InputError(f"The prompt {name} needs a text 'user', and may have a text 'system' and 'constrained: true'.")
+    if constrained and "{labels}" not in user + system:
+        raise InputError(f"The constrained prompt {name} never shows the labels; write {{labels}} where they belong.")
+    return Prompt(system, user, constrained)
+
+
+def describe(
+    frames: Iterable[Frame],
+    windows: Windows,
+    server: ChatServer,
+    prompt: Prompt,
+    pictures: PictureOptions,
+    compounds: Sequence[Compound] = (),
+) -> pd.DataFrame:
+    """Ask the server about every window [N, 2] (s) that has a picture, several at once and with flat memory.
+
+    Returns, by window: window, start, end (s), text, label (a basic emotion or the name of a compound; empty when none is
+    named), author (the model), and problem: why a window has no text, in a sentence. ServerError when the server itself fails.
+    """
+    shown = pictures_by_window(frames, windows, pictures)
+    names = label_names(compounds if prompt.constrained else ())
+    rows = [
+        {"window": window, "start": windows[window, 0], "end": windows[window, 1], "author": server.options.model}
+        | _row(answer, names if prompt.constrained else {})
+        for window, answer in _answers(shown, server, prompt, names)
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def _answers(
+    shown: Iterable[tuple[int, list[str]]], server: ChatServer, prompt: Prompt, names: Mapping[str, str]
+) -> Iterator[tuple[int, str | Refused]]:
+    """The answer about each window, in order; pictures are prepared only a little ahead of the answers."""
+    ahead: deque[tuple[int, Future[str | Refused]]] = deque()
+    limit = server.options.concurrency
+    with ThreadPoolExecutor(limit, "describe") as pool:
+        try:
+            for window, urls in shown:
+                ahead.append((window, pool.submit(server.ask, messages(prompt, urls, names))))
+                if len(ahead) >= 2 * limit:
+                    window, answer = ahead.popleft()
+                    yield window, answer.result()
+            while ahead:
+                window, answer = ahead.popleft()
+                yield window, answer.result()
+        finally:
+            if ahead:  # something went wrong: nobody waits for these any more
+                server.stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def messages(prompt: Prompt, urls: Sequence[str], names: Mapping[str, str]) -> list[dict[str, object]]:
+    """A chat that shows pictures (data URLs) and asks the prompt's question."""
+
+    def filled(text: str) -> str:
+        return text.replace("{count}", str(len(urls))).replace("{labels}", ", ".join(dict.fromkeys(names)))
+
+    parts: list[dict[str, object]] = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    asked: dict[str, object] = {"role": "user", "content": [*parts, {"type": "text", "text": filled(prompt.user)}]}
+    return [{"role": "system", "content": filled(prompt.system)}, asked] if prompt.system else [asked]
+
+
+def pictures_by_window(
+    frames: Iterable[Frame], windows: Windows, options: PictureOptions
+) -> Iterator[tuple[int, list[str]]]:
+    """Number and evenly chosen pictures (JPEG data URLs) of every window that has one, in order; only open windows are kept."""
+    kept: deque[tuple[float, str]] = deque()
+    waiting = deque(range(len(windows)))
+    last = windows[:, 1].max(initial=0.0)
+    for frame in frames:
+        while waiting and windows[waiting[0], 1] <= min(frame.time_s, last - 1e-9):
+            yield from _chosen(waiting.popleft(), kept, windows, options.per_window)
+        while kept and waiting and kept[0][0] < windows[waiting[0], 0]:
+            kept.popleft()
+        kept.append((frame.time_s, data_url(frame.rgb, options.longest_side)))
+    for window in waiting:
+        yield from _chosen(window, kept, windows, options.per_window)
+
+
+def _chosen(
+    window: int, kept: Iterable[tuple[float, str]], windows: Windows, count: int
+) -> Iterator[tuple[int, list[str]]]:
+    pictures = list(kept)
+    inside = np.flatnonzero(windows_of(np.array([time_s for time_s, _ in pictures]), windows)[window])
+    if len(inside):
+        spread = np.linspace(0, len(inside) - 1, min(count, len(inside))).round().astype(int)
+        yield window, [pictures[place][1] for place in inside[spread]]
+
+
+def data_url(rgb: NDArray[np.uint8], longest_side: int) -> str:
+    """A picture, uint8 RGB [H, W, 3], as a JPEG data URL, shrunk to at most `longest_side` pixels."""
+    import cv2
+
+    height, width = rgb.shape[:2]
+    shrink = min(1.0, longest_side / max(height, width))
+    if shrink < 1:
+        size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+        rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode("ascii")
+
+
+# ---- reading answers ---------------------------------------------------------------------------------------------------
+
+
+def label_names(compounds: Sequence[Compound]) -> dict[str, str]:
+    """The names a model may give -> the basic emotion or compound that is meant."""
+    return {emotion: emotion for emotion in BASIC_EMOTIONS} | {compound.title: compound.name for compound in compounds}
+
+
+def read_answer(answer: str, names: Mapping[str, str]) -> tuple[str, str]:
+    """The description in an answer, without the label at its end, and that label ('' when it names none of `names`).
+
+    Only a last line 'Label: name', or a last line that is a name and nothing else, counts; a name inside a sentence does not.
+    The line is left out of the description, whose words would otherwise count the label a second time.
+    """
+    text = THOUGHTS.sub(" ", answer[: 4 * LONGEST_ANSWER])
+    text = "".join(mark if mark.isprintable() else "\n" if mark in "\r\n" else " " for mark in text)[:LONGEST_ANSWER].strip()
+    if not names:
+        return " ".join(text.split()), ""
+    before, label = text, ""
+    if found := LABEL_LINE.search(text):
+        before, label = text[: found.start()], _label(found[1], names)
+    elif last := _label((text.splitlines() or [""])[-1], names):
+        before, label = "\n".join(text.splitlines()[:-1]), last
+    return " ".join(before.split()), label
+
+
+def _label(said: str, names: Mapping[str, str]) -> str:
+    words = _bare(said)
+    known = {_bare(name): meant for name, meant in names.items()}
+    return known.get(words) or known.get(EMOTION_WORDS.get(words, ""), "")
+
+
+def _bare(name: str) -> str:
+    """Words in lower case without marks: models write '**Sadly-Angry**.'"""
+    return " ".join(re.findall(r"[^\W_]+", name.lower()))
+
+
+def _row(answer: str | Refused, names: Mapping[str, str]) -> dict[str, str]:
+    if isinstance(answer, Refused):
+        return {"text": "", "label": "", "problem": answer.reason}
+    text, label = read_answer(answer, names)
+    return {"text": text, "label": label, "problem": "" if text or label else "The model answered without a word."}
+
+
+# ---- from descriptions to scores ---------------------------------------------------------------------------------------
+
+
+def combine(
+    scores: Scores, described: pd.DataFrame, compounds: Sequence[Compound], weight: float, model: str
+) -> Scores:
+    """Scores of the descriptions' words, mixed in each window with the label that the model named there.
+
+    p = (1 - w) q + w l: q is what the head read from the words (uniform where only a label was answered), l has its mass on
+    the label's emotion, for a compound half on each of its two; w = `weight` in 0..1, and 0 where no label was named. The
+    evidence lists every window's text, label and problem. A clip of which nothing was described is absent.
+    """
+    probabilities, present = scores.probabilities.copy(), scores.present.copy()
+    named = described[described["label"] != ""]
+    pairs = {compound.name: compound.pair for compound in compounds}
+    for window, label in zip(named["window"], named["label"], strict=True):
+        places = pairs.get(label) or (BASIC_EMOTIONS.index(label),)
+        said = np.bincount(places, minlength=len(BASIC_EMOTIONS)) / len(places)
+        words = probabilities[window] if present[window] else np.full(len(BASIC_EMOTIONS), 1 / len(BASIC_EMOTIONS))
+        probabilities[window] = (1 - weight) * words + weight * said
+        present[window] = True
+    evidence = described[["window", "text", "author", "label", "problem"]]
+    if not present.any():
+        return replace(Scores.absent("scene_context", scores.windows, absent_reason(described)), evidence=evidence)
+    heads = scores.source or Source("", "")
+    reading = f"described by the model, then read by: {heads.model}; label weight {weight:g}"
+    source = Source("server", model, heads.revision, reading)
+    return replace(scores, probabilities=probabilities, present=present, source=source, reason="", remedy="", evidence=evidence)
+
+
+def absent_reason(described: pd.DataFrame) -> str:
+    """Why no window was described, with the first reason that was noted."""
+    said = next((problem for problem in described["problem"] if problem), "")
+    return f"{ABSENT_REASON} {said}".strip()
