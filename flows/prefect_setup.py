@@ -11,6 +11,7 @@ DEFAULTS = {
     "DO_NOT_TRACK": "1",
     # Records go to the server (and so to the UI) in full; the terminal gets our own sentences instead.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "data,modalities,fusion,reports,flows",
     # A temporary server records task runs in batches: one by one, its writes lock SQLite, the server answers 503, and
     # the client waits two seconds before it asks again (docs/prefect.md has the figures).
@@ -22,9 +23,13 @@ DEFAULTS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 
+set_by_dyad: set[str] = set()
+"""Names of the variables that the user had not set."""
+
 
 def prepare() -> None:
     """Set Prefect's variables that the user has not set; must run before `import prefect`."""
+    set_by_dyad.update(name for name in DEFAULTS if name not in os.environ)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
 
