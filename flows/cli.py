@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.model_commands import models_app
+
 app = typer.Typer(
     name="dyad",
     help="Which compound expressions does a video show, when, and what says so.\n\nExample: dyad run clip.mp4",
@@ -20,6 +22,7 @@ train_app = typer.Typer(
     help="Train the networks that Dyad ships.\n\nExample: dyad train voice --data datasets", no_args_is_help=True
 )
 app.add_typer(train_app, name="train")
+app.add_typer(models_app, name="models")
 
 
 class Which(StrEnum):

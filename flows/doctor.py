@@ -130,11 +130,11 @@ def _local_models() -> Iterator[Finding]:
     whisper, clip = find_whisper().found, find_clip()
     yield (
         Finding("Whisper", "ok", str(whisper.path)) if whisper
-        else Finding("Whisper", "absent", transcript.ABSENT_REASON, transcript.absent_remedy())
+        else Finding("Whisper", "absent", transcript.ABSENT_REASON, transcript.REMEDY)
     )  # fmt: skip
     yield (
         Finding("CLIP", "ok", str(clip.found.path)) if clip.found
-        else Finding("CLIP", "absent", " ".join((scene_labels.ABSENT_REASON, *clip.passed_over)), scene_labels.absent_remedy())
+        else Finding("CLIP", "absent", " ".join((scene_labels.ABSENT_REASON, *clip.passed_over)), scene_labels.REMEDY)
     )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def scene_labels(job: Job) -> Mapping[str, Any]:
         search = find_clip(settings.checkpoint)
         if search.found is None:
             reason = " ".join((modality.ABSENT_REASON, *search.passed_over))
-            return Scores.absent("scene_labels", job.windows, reason, modality.absent_remedy())
+            return Scores.absent("scene_labels", job.windows, reason, modality.REMEDY)
         loaded = models.scene_labels(search.found, settings, job.settings.device)
         frames = _frames(job, settings.frames_per_second)
         return modality.recognise(loaded, frames, job.windows, frames_per_second=settings.frames_per_second)
@@ -155,7 +155,7 @@ def text(job: Job) -> Mapping[str, Any]:
 
     def recognise() -> Scores:
         if not read_notes(job.folder.cues).get("origin"):
-            return Scores.absent("text", job.windows, words.ABSENT_REASON, words.absent_remedy())
+            return Scores.absent("text", job.windows, words.ABSENT_REASON, words.REMEDY)
         loaded = models.text(job.settings.text.weights, job.settings.device)
         return modality.recognise(loaded, read_table(job.folder.cues), job.windows)
 

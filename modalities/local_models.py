@@ -1,7 +1,6 @@
 """Checkpoints of Whisper and CLIP that already lie on this machine: where to look. Never downloads."""
 
 import os
-import shlex
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -164,13 +163,3 @@ def find_clip(given: Path | None = None, environment: Mapping[str, str] = os.env
         return Search(_given(given))
     found = (model for models in (_own_clips, _hub_clips) for model in models(environment) if model.path.is_file())
     return Search(next(found, None), tuple(_openai_archives(environment)))
-
-
-def python_command(program: str) -> str:
-    """A shell command that runs `program` with the Python of this environment, its path as short as it can be."""
-    python = Path(sys.executable)
-    try:
-        shown = python.relative_to(Path.cwd())
-    except ValueError:
-        shown = python
-    return f"{shlex.quote(str(shown))} -c \"{program}\""

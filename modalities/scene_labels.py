@@ -25,7 +25,7 @@ from data.files import file_digest
 from data.frames import Frame, Ticks
 from data.scores import Scores, Source
 from data.windows import Windows, windows_of
-from modalities.local_models import CLIP_FILES, is_torchscript, known_clip, python_command
+from modalities.local_models import CLIP_FILES, is_torchscript, known_clip
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,14 +39,7 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 BATCH = 8
 
 ABSENT_REASON = "No CLIP checkpoint is on this machine, and nothing smaller stands in for it."
-
-
-def absent_remedy() -> str:
-    """What gives CLIP to this machine, as a sentence with a command that works in this environment."""
-    command = python_command(
-        "import modalities, open_clip; open_clip.create_model('ViT-B-32', pretrained='laion2b_s34b_b79k')"
-    )
-    return f"Download a CLIP checkpoint (605 MB) into the Hugging Face cache, where it is found: {command}"
+REMEDY = "Download a CLIP checkpoint (605 MB) with ./dyad models download clip; it is used from then on."
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from data.errors import MediaError, WeightsError
 from data.files import file_digest
 from data.scores import Source
-from modalities.local_models import is_torchscript, python_command
+from modalities.local_models import is_torchscript
 
 if TYPE_CHECKING:
     from whisper import Whisper
@@ -33,15 +33,10 @@ COLUMNS = {"start": "float64", "end": "float64", "text": "str", "language": "str
 Interval = tuple[float, float]
 
 ABSENT_REASON = "No transcript was given and no Whisper checkpoint is on this machine."
-
-
-def absent_remedy() -> str:
-    """What gives a clip its words, as a sentence with a command that works in this environment."""
-    command = python_command("import whisper; whisper.load_model('small', device='cpu')")
-    return (
-        "Put a .srt, .vtt, .txt or .csv of the same name beside the clip, or give --transcript FILE, or download a "
-        f"Whisper checkpoint (484 MB) into Whisper's own cache, where it is found: {command}"
-    )
+REMEDY = (
+    "Put a .srt, .vtt, .txt or .csv of the same name beside the clip, or give --transcript FILE, or download a Whisper "
+    "checkpoint (484 MB) with ./dyad models download whisper; it is used from then on."
+)
 
 
 @dataclass(frozen=True)

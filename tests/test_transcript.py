@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -193,11 +191,3 @@ def test_whisper_is_found_where_it_lies(tmp_path: Path) -> None:
     assert (found.path, found.name) == (own, "mine")
     with pytest.raises(WeightsError, match="no checkpoint at"):
         find_whisper(tmp_path / "missing.pt", environment)
-
-
-def test_the_remedy_names_a_program_that_this_environment_can_run() -> None:
-    remedy = transcript.absent_remedy()
-    program = remedy.split('-c "')[1].rstrip('"')
-    without_download = program.replace("load_model('small', device='cpu')", "_MODELS['small'], whisper.load_model")
-    assert without_download != program
-    assert subprocess.run([sys.executable, "-c", without_download], check=False).returncode == 0
