@@ -6,13 +6,14 @@ Also the typed form that Prefect shows for the parameter `settings`.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data.emotions import ABAW_COMPOUNDS, Compound
 from data.errors import InputError
+from modalities.chat_server import ServerOptions
 
 PROFILES = Path(__file__).resolve().parents[1] / "configs"
 Device = str
@@ -113,6 +114,13 @@ class SceneContextSettings(NetworkSettings):
     """Who describes: the file given with --descriptions, or, where none is given, a server."""
     server: ServerSettings = ServerSettings()
     """The server."""
+
+    @model_validator(mode="after")
+    def _names_a_server(self) -> Self:
+        """An address that is none, or one with a password in it, is told before anything is run or written."""
+        if self.backend == "server":
+            ServerOptions(self.server.base_url, self.server.model)
+        return self
 
 
 class TranscriptSettings(_Section):

@@ -25,7 +25,7 @@ from modalities.sentence_encoder import SentenceEncoder, is_readable, load_encod
 
 WEIGHTS = WEIGHTS_FOLDER / "scene_context.safetensors"
 ABSENT_REASON = "No descriptions of the scene were given."
-REMEDY = "Give descriptions with --descriptions FILE.csv, or choose a profile with a vision-language model."
+REMEDY = "Give descriptions with --descriptions FILE.csv, or name a server with a vision-language model (docs/models.md)."
 AUTHOR_COLUMNS = ("author", "source")
 WORD = re.compile(r"[^\W_]{2,}")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")

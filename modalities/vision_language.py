@@ -30,6 +30,7 @@ LABEL_LINE = re.compile(r"(?:^|(?<=[.!?])[ \t]+|\n)[\s*_#>-]*(?:final\s+)?label\
 COLUMNS = {
     "window": "int64", "start": "float64", "end": "float64", "text": "str", "label": "str", "author": "str", "problem": "str",
 }  # fmt: skip
+UNREADABLE = "The description holds no words in Latin letters, which are what the head reads."
 ABSENT_REASON = "The server described no window of the clip."
 
 
@@ -224,9 +225,11 @@ def combine(
         words = probabilities[window] if present[window] else np.full(len(BASIC_EMOTIONS), 1 / len(BASIC_EMOTIONS))
         probabilities[window] = (1 - weight) * words + weight * said
         present[window] = True
-    evidence = described[["window", "text", "author", "label", "problem"]]
+    silent = ~present[described["window"].to_numpy()] & (described["text"] != "")
+    problems = described["problem"].mask(silent, UNREADABLE)
+    evidence = described[["window", "text", "author", "label"]].assign(problem=problems)
     if not present.any():
-        return replace(Scores.absent("scene_context", scores.windows, absent_reason(described)), evidence=evidence)
+        return replace(Scores.absent("scene_context", scores.windows, absent_reason(evidence)), evidence=evidence)
     heads = scores.source or Source("", "")
     reading = f"described by the model, then read by: {heads.model}; label weight {weight:g}"
     source = Source("server", model, heads.revision, reading)

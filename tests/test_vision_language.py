@@ -298,6 +298,15 @@ def test_words_and_label_are_mixed_and_the_evidence_says_so() -> None:
     np.testing.assert_allclose(plain.probabilities[1], words.probabilities[1], atol=1e-6)
 
 
+def test_a_description_in_other_letters_is_absent_with_its_reason() -> None:
+    with chat_server(lambda number, asked: Reply("\u5979\u7b11\u4e86\u3002")) as server:
+        table = ask(server.url)
+    scores = combine(scene_context.recognise(scene_context.load(), table, WINDOWS), table, ABAW_COMPOUNDS, 0.5, "tiny-vl")
+    assert scores.is_absent
+    assert scores.reason.endswith("no words in Latin letters, which are what the head reads.")
+    assert set(scores.evidence["problem"]) == {scores.reason.removeprefix("The server described no window of the clip. ")}
+
+
 # ---- the whole flow
 
 
@@ -335,6 +344,15 @@ def test_the_flow_asks_a_server_once(
 
 
 def test_a_server_is_set_from_the_environment() -> None:
-    environment = {"DYAD_SCENE_CONTEXT__BACKEND": "server", "DYAD_SCENE_CONTEXT__SERVER__MODEL": "some/vl"}
+    environment = {
+        "DYAD_SCENE_CONTEXT__BACKEND": "server",
+        "DYAD_SCENE_CONTEXT__SERVER__MODEL": "some/vl",
+        "DYAD_SCENE_CONTEXT__SERVER__BASE_URL": "http://localhost:8000/v1",
+    }
     section = load_settings(environment=environment).scene_context
     assert (section.backend, section.server.model) == ("server", "some/vl")
+    with pytest.raises(InputError, match="base_url must look like") as error:
+        load_settings(environment=environment | {"DYAD_SCENE_CONTEXT__SERVER__BASE_URL": "http://me:secret@host/v1"})
+    assert "secret" not in str(error.value)
+    with pytest.raises(InputError, match="Set scene_context.server.model"):
+        load_settings(environment={name: value for name, value in environment.items() if "MODEL" not in name})
