@@ -22,6 +22,12 @@ train_app = typer.Typer(
     help="Train the networks that Dyad ships.\n\nExample: dyad train voice --data datasets", no_args_is_help=True
 )
 app.add_typer(train_app, name="train")
+fuse_app = typer.Typer(
+    help="Fuse anybody's probabilities: CSV with clip, model, label, split, fold, and a column a class.\n\n"
+    "Example: dyad fuse fit mine.csv -o weights.json",
+    no_args_is_help=True,
+)
+app.add_typer(fuse_app, name="fuse")
 app.add_typer(models_app, name="models")
 
 
@@ -177,6 +183,52 @@ for _name, _network, _what in (
     ("scene-text", "scene_context", "the network for scene descriptions on AFEW's"),
 ):
     _train_command(_name, _network, _what)
+
+
+Long = Annotated[Path, typer.Argument(help="CSV: clip, model, label, split, fold, group (the last four optional), classes.")]
+Split = Annotated[str | None, typer.Option(help="Fit on the rows of this split only.")]
+
+
+@fuse_app.command("fit")
+def fuse_fit(
+    table: Long,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The JSON file to write.")] = Path("weights.json"),
+    method: Annotated[str, typer.Option(help="auto, or one of those that 'dyad fuse compare' shows.")] = "auto",
+    split: Split = None,
+) -> None:
+    """Calibrate the models of a table and fit their fusion.
+
+    Example: dyad fuse fit mine.csv -o weights.json
+    """
+    from flows.fusing import fit_table
+
+    sys.stderr.write(fit_table(table, output, method, split) + "\n")
+
+
+@fuse_app.command("apply")
+def fuse_apply(
+    weights: Annotated[Path, typer.Argument(help="What 'dyad fuse fit' wrote.")],
+    table: Long,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The CSV to write: one row a clip.")],
+) -> None:
+    """Fuse a table by fitted weights; where it has labels, say how often the answer is right.
+
+    Example: dyad fuse apply weights.json mine.csv -o fused.csv
+    """
+    from flows.fusing import apply_table
+
+    sys.stderr.write(apply_table(weights, table, output) + "\n")
+
+
+@fuse_app.command("compare")
+def fuse_compare(table: Long, split: Split = None) -> None:
+    """Compare all ways to fuse on rows that their fits did not see.
+
+    Example: dyad fuse compare mine.csv
+    """
+    from flows.fusing import compare_table
+
+    print(compare_table(table, split))
 
 
 def _scores_option(given: list[str]) -> dict[str, Path]:
