@@ -77,6 +77,11 @@ class RunFolder:
         return self._kept / "cues.parquet"
 
     @property
+    def answers(self) -> Path:
+        """What a server answered so far, so that a run that broke off does not ask again."""
+        return self._kept / "answers.jsonl"
+
+    @property
     def frame_times(self) -> Path:
         """One row a frame of the video: its number, its time (s), and whether it was looked at."""
         return self._kept / "frame_times.parquet"

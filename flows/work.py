@@ -295,7 +295,7 @@ def _scene_by_server(job: Job) -> Scores:
     options = chat_server.ServerOptions(**asked.model_dump(include=names), api_key=key)
     prompt = vision_language.prompt_of(read_prompts(asked.prompt), asked.prompt)
     pictures = vision_language.PictureOptions(asked.pictures, asked.longest_side)
-    with chat_server.ChatServer(options, stop.check) as server:
+    with chat_server.ChatServer(options, stop.check, chat_server.Answers(job.folder.answers)) as server:
         table = vision_language.describe(_frames(job), job.windows, server, prompt, pictures, compounds)
     loaded = models.scene_context(job.settings.scene_context.weights, job.settings.device)
     words = scene_context.recognise(loaded, table, job.windows)

@@ -1,5 +1,8 @@
 """A client of an OpenAI-compatible server's `chat/completions`: a limit on concurrent requests, time limits, retries."""
 
+import contextlib
+import hashlib
+import json
 import logging
 import re
 import threading
@@ -9,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from data.errors import InputError, ServerError
@@ -63,11 +67,37 @@ class Refused:
     reason: str
 
 
+class Answers:
+    """Answers that were got before, by a digest of the whole question; new ones are appended to a file of JSON lines."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Read `path`; lines that are not whole count as not asked. Without a path answers live as long as the object."""
+        self._path, self._lock, self._known = path, threading.Lock(), dict[str, str]()
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path and path.is_file() else ():
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                noted = json.loads(line)
+                self._known[str(noted["asked"])] = str(noted["answer"])
+
+    def get(self, asked: str) -> str | None:
+        """The answer to a question, if there is one."""
+        return self._known.get(asked)
+
+    def add(self, asked: str, answer: str) -> None:
+        """Keep an answer; OSError when the disk is full."""
+        with self._lock:
+            self._known[asked] = answer
+            if self._path:
+                with self._path.open("a", encoding="utf-8") as stream:
+                    stream.write("\n" + json.dumps({"asked": asked, "answer": answer}))
+
+
 class ChatServer:
     """Asks one server; threads may share it. Use as a context manager."""
 
-    def __init__(self, options: ServerOptions, check: Callable[[], None] = lambda: None) -> None:
-        """`check` is called while waiting and raises to give up."""
+    def __init__(
+        self, options: ServerOptions, check: Callable[[], None] = lambda: None, answers: Answers | None = None
+    ) -> None:
+        """`check` is called while waiting and raises to give up; what `answers` holds is not asked again."""
         import httpx
 
         headers = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
@@ -75,6 +105,7 @@ class ChatServer:
         self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(options.timeout, pool=None), limits=limits)
         self._url = f"{options.base_url.rstrip('/')}/chat/completions"
         self._check = check
+        self._answers = answers or Answers()
         self.options = options
         self._failure = f"The questions to {options.base_url} were given up."
         self.stop = threading.Event()
@@ -86,9 +117,14 @@ class ChatServer:
         with exponential back-off; ServerError when they do not end, or when the server rejects key, model or address.
         """
         asked = {"model": self.options.model, "messages": messages, "max_tokens": self.options.max_tokens, "temperature": 0}
+        digest = hashlib.sha256(json.dumps([self._url, asked], sort_keys=True).encode()).hexdigest()
+        if (known := self._answers.get(digest)) is not None:
+            return known
         problem = ""
         for attempt in range(self.options.retries + 1):
             answer = self._once(asked)
+            if isinstance(answer, str):
+                self._answers.add(digest, answer)
             if not isinstance(answer, _Passing):
                 return answer
             problem = answer.reason
@@ -194,8 +230,6 @@ def _body(response: "httpx.Response", deadline: float) -> bytes:
 
 def text_of(body: bytes) -> str | Refused:
     """The text of the first choice of a completion; Refused when the body is no such thing."""
-    import json
-
     try:
         content = json.loads(body)["choices"][0]["message"]["content"]
         if isinstance(content, list):

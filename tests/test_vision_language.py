@@ -23,7 +23,7 @@ from data.sample import sample_clip
 from data.windows import make_windows
 from flows.settings import load_settings, read_prompts
 from modalities import scene_context
-from modalities.chat_server import ChatServer, Refused, ServerOptions, retry_after, text_of
+from modalities.chat_server import Answers, ChatServer, Refused, ServerOptions, retry_after, text_of
 from modalities.vision_language import (
     PictureOptions,
     Prompt,
@@ -246,6 +246,30 @@ def test_a_request_to_stop_ends_the_waiting() -> None:
         with client, pytest.raises(Stopped):
             describe(frames(), WINDOWS, client, FREE, PictureOptions(1, 80))
     assert time.monotonic() - began < 5
+
+
+def test_a_run_that_broke_off_asks_only_what_is_not_answered(tmp_path: Path) -> None:
+    kept, failing = tmp_path / "answers.jsonl", [True]
+
+    def answer(number: int, asked: dict[str, Any]) -> Reply:
+        return Reply(status=401) if failing[0] and number == 2 else Reply(f"He laughs at number {number}.")
+
+    def run(url: str, model: str = "tiny-vl") -> pd.DataFrame:
+        options = ServerOptions(url, model, concurrency=1)
+        with ChatServer(options, answers=Answers(kept)) as client:
+            return describe(frames(), WINDOWS, client, FREE, PictureOptions(2, 80))
+
+    with chat_server(answer) as server:
+        with pytest.raises(ServerError, match="HTTP 401"):
+            run(server.url)
+        failing[0] = False
+        kept.write_text(kept.read_text() + '\n{"asked": "cut o')
+        said = run(server.url)["text"].tolist()
+        assert said == [f"He laughs at number {number}." for number in (0, 1, 3, 4)]
+        assert run(server.url)["text"].tolist() == said
+        assert len(server.asked) == 5
+        run(server.url, "another-vl")
+        assert len(server.asked) == 9
 
 
 # ---- what is read
