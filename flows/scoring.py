@@ -118,7 +118,7 @@ def _in_chunks(items: Any, score: Callable[[Any], Probabilities]) -> Probabiliti
 
 
 def _column(table: Path, names: tuple[str, ...]) -> list[str]:
-    """One column of a CSV as text, empty where it is; InputError when none of `names` is there."""
+    """The first of the columns `names` that a CSV has, as text, empty where it is; InputError when it has none."""
     try:
         rows = pd.read_csv(table, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
@@ -130,17 +130,21 @@ def _column(table: Path, names: tuple[str, ...]) -> list[str]:
 
 
 def _files(table: Path, endings: frozenset[str]) -> list[Path]:
-    """The files of a folder by name, or those of a CSV's column `path`, relative to the CSV and inside its folder."""
+    """The files below a folder by name, or those of a CSV's column `path`.
+
+    A relative path starts from the CSV's folder and may not leave it; an absolute one is taken as it stands.
+    """
     if table.is_dir():
         found = sorted(file for file in table.rglob("*") if file.suffix.lower() in endings)
         if not found:
             raise InputError(f"{table} holds no file ending in one of {' '.join(sorted(endings))}.")
         return found
     root = table.resolve().parent
-    files = [(root / name).resolve() for name in _column(table, ("path", "file", "input"))]
-    if outside := [file for file in files if not file.is_relative_to(root)]:
-        raise InputError(f"{table} names {outside[0]}, which is outside of {root}; keep the files beside the table.")
-    return files
+    names = [Path(name) for name in _column(table, ("path", "file", "filename", "audio", "image", "input"))]
+    for name in names:
+        if not name.is_absolute() and not (root / name).resolve().is_relative_to(root):
+            raise InputError(f"{table} names {name}, which is outside of {root}; write its absolute path if that is meant.")
+    return [root / name for name in names]
 
 
 def _stored_images(table: Path) -> NDArray[np.uint8]:
@@ -149,7 +153,7 @@ def _stored_images(table: Path) -> NDArray[np.uint8]:
             images: NDArray[np.uint8] = stored["images"]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{table} is not an .npz with the array 'images' ({error}).") from error
-    return images
+    return images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
 
 
 def _pictures(files: Sequence[Path]) -> NDArray[np.uint8]:

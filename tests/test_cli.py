@@ -164,6 +164,17 @@ def test_paths_of_a_table_stay_in_its_folder(dyad: Dyad, tmp_path: Path) -> None
     assert "outside" in err
 
 
+def test_files_without_an_answer_keep_their_row_and_say_why(dyad: Dyad, tmp_path: Path) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    silent = make_clip(tmp_path / "silent.mp4", seconds=1, sound=None)
+    (tmp_path / "list.csv").write_text(f"path\nbroken.wav\n{silent}\nmissing.wav\n")
+    code, _, err = dyad("score", "voice", tmp_path / "list.csv", "-o", tmp_path / "out.csv")
+    assert code == 0
+    assert "3 inputs scored, 3 without an answer" in err
+    assert {"broken.wav", "silent.mp4", "missing.wav"} <= {Path(line.split(": ")[0]).name for line in err.splitlines()}
+    assert pd.read_csv(tmp_path / "out.csv").iloc[:, 1:].isna().all(axis=None)
+
+
 def test_ctrl_c_ends_in_a_sentence_and_the_next_run_goes_on(tmp_path: Path) -> None:
     """A real process, really interrupted while it works on a clip."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path / "prefect")}
