@@ -139,7 +139,7 @@ class ChatServer:
         import httpx
 
         with _gate(self.options.base_url, self.options.concurrency):
-            self._look_up()
+            self.look_up()
             deadline = time.monotonic() + self.options.timeout
             try:
                 with self._client.stream("POST", self._url, json=asked) as response:
@@ -171,10 +171,10 @@ class ChatServer:
         logger.info("Waiting %.1f s for the server: %s", seconds, problem)
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            self._look_up()
+            self.look_up()
             self.stop.wait(min(left, 0.2))
 
-    def _look_up(self) -> None:
+    def look_up(self) -> None:
         """Give up when the user asks to, or when another request has failed for good."""
         self._check()
         if self.stop.is_set():

@@ -8,7 +8,8 @@ import base64
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -93,20 +94,28 @@ def _answers(
     """The answer about each window, in order; pictures are prepared only a little ahead of the answers."""
     ahead: deque[tuple[int, Future[str | Refused]]] = deque()
     limit = server.options.concurrency
-    with ThreadPoolExecutor(limit, "describe") as pool:
-        try:
-            for window, urls in shown:
-                ahead.append((window, pool.submit(server.ask, messages(prompt, urls, names))))
-                if len(ahead) >= 2 * limit:
-                    window, answer = ahead.popleft()
-                    yield window, answer.result()
-            while ahead:
-                window, answer = ahead.popleft()
-                yield window, answer.result()
-        finally:
-            if ahead:  # something went wrong: nobody waits for these any more
-                server.stop.set()
-            pool.shutdown(cancel_futures=True)
+    pool = ThreadPoolExecutor(limit, "describe")
+    try:
+        for window, urls in shown:
+            # each in a copy of this thread's context, which says whose log it is
+            ahead.append((window, pool.submit(copy_context().run, server.ask, messages(prompt, urls, names))))
+            if len(ahead) >= 2 * limit:
+                yield ahead[0][0], _awaited(ahead[0][1], server)
+                ahead.popleft()
+        while ahead:
+            yield ahead[0][0], _awaited(ahead[0][1], server)
+            ahead.popleft()
+    finally:
+        if ahead:  # something went wrong: nobody waits for these any more
+            server.stop.set()
+        pool.shutdown(wait=not ahead, cancel_futures=True)
+
+
+def _awaited(answer: Future[str | Refused], server: ChatServer) -> str | Refused:
+    """The answer, unless the user asks to stop or another question fails for good meanwhile."""
+    while not wait([answer], timeout=0.2).done:
+        server.look_up()
+    return answer.result()
 
 
 def messages(prompt: Prompt, urls: Sequence[str], names: Mapping[str, str]) -> list[dict[str, object]]:

@@ -230,7 +230,11 @@ def test_addresses_that_are_none(url: str) -> None:
         ServerOptions(url, "model")
 
 
-def test_a_request_to_stop_ends_the_waiting() -> None:
+BUSY = Reply(status=503, headers={"Retry-After": "60"})
+
+
+@pytest.mark.parametrize("reply", [BUSY, Reply(HAPPY, delay=20.0)], ids=["busy", "slow"])
+def test_a_request_to_stop_ends_the_waiting(reply: Reply) -> None:
     class Stopped(Exception):
         pass
 
@@ -240,8 +244,7 @@ def test_a_request_to_stop_ends_the_waiting() -> None:
         if time.monotonic() - began > 0.5:
             raise Stopped
 
-    busy = Reply(status=503, headers={"Retry-After": "60"})
-    with chat_server(lambda number, asked: busy) as server:
+    with chat_server(lambda number, asked: reply) as server:
         client = ChatServer(ServerOptions(server.url, "tiny-vl"), check)
         with client, pytest.raises(Stopped):
             describe(frames(), WINDOWS, client, FREE, PictureOptions(1, 80))
