@@ -355,6 +355,7 @@ def test_the_flow_asks_a_server_once(
         entry = result_of(folder)["modalities"]["scene_context"]
         assert entry["state"] == "failed"
         assert "HTTP 500: loading (key)" in entry["reason"]
+        assert "Waiting 0.1 s for the server: HTTP 500: loading (key)" in folder.log.read_text()
         recognise_video(sample_clip(), settings, tmp_path)
         entry = result_of(folder)["modalities"]["scene_context"]
         assert (entry["state"], entry["source"]["model"]) == ("present", "tiny-vl")
