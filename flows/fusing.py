@@ -1,6 +1,6 @@
 """`dyad fuse`: fit, apply and compare ways to fuse anybody's probabilities, from long CSV tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -58,10 +58,10 @@ def apply_table(weights: Path, table: Path, output: Path) -> str:
     return "\n".join(lines)
 
 
-def compare_table(table: Path, split: str | None = None) -> str:
+def compare_table(table: Path, split: str | None = None, methods: Sequence[str] = tuple(POOLINGS)) -> str:
     """Every way to fuse, and each model alone, on rows that its fit did not see; a Markdown table and how it was made."""
     rows, why, by_fold = fitting_rows(read_long_table(table), split)
-    answers, parts = cross_fitted(rows, by_fold)
+    answers, parts = cross_fitted(rows, by_fold, methods)
     lines = [f"Each part of the rows answered by fits on the others: {len(rows.clips)} answers in {parts} parts; {why}.", ""]
     lines += ["| way | n | accuracy % | UAR % | log loss | ECE % |", "|---|---|---|---|---|---|"]
     for name, fused in answers.items():
@@ -100,21 +100,23 @@ def choose_rows(table: LongTable, split: str | None) -> tuple[Flags, str, bool]:
         chosen, by_fold = labelled & training, False
         why = f"rows of split '{TRAINING}' (if the models were trained on them, too sure)"
     else:
-        chosen, why, by_fold = labelled, "all labelled rows", len(folds - {""}) > 1
+        chosen, why, by_fold = labelled, "all labelled rows", len(set(table.folds[labelled]) - {""}) > 1
     if not chosen.any():
         wanted, known = f" of split '{split}'" if split else "", ", ".join(sorted(set(table.splits))) or "none"
         raise InputError(f"The table has no labelled answers{wanted} (splits: {known}); fill the column 'label'.")
     return chosen, why, by_fold
 
 
-def cross_fitted(rows: LongTable, by_fold: bool) -> tuple[dict[str, Floats], int]:
+def cross_fitted(
+    rows: LongTable, by_fold: bool, methods: Sequence[str] = tuple(POOLINGS)
+) -> tuple[dict[str, Floats], int]:
     """Held-out answers [N, C] by each model alone, mean and product as given, every way to fuse, and the automatic choice."""
     check_enough(rows)
     part = np.unique(rows.folds, return_inverse=True)[1] if by_fold else parts_of(rows.groups, OUTER_PARTS, SEED)
-    answers = as_given(rows) | {name: np.full(rows.probabilities[:, 0].shape, np.nan) for name in (*POOLINGS, "chosen by fit")}
+    answers = as_given(rows) | {name: np.full(rows.probabilities[:, 0].shape, np.nan) for name in (*methods, "chosen by fit")}
     for number in np.unique(part):
         outside = np.flatnonzero(part == number)
-        fits = fit_fusion(rows.rows(part != number), seed=SEED)
+        fits = fit_fusion(rows.rows(part != number), methods, SEED)
         tested = rows.rows(outside)
         for name, fitted in (fits | {"chosen by fit": best_of(fits)}).items():
             answers[name][outside] = apply_fusion(fitted, tested)

@@ -5,7 +5,8 @@ strength of the pull to equal weights, and which way of pooling is best, are cho
 group are never divided.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -245,6 +246,19 @@ def _unflat(flat: "Tensor", like: Mapping[str, Floats]) -> dict[str, "Tensor"]:
     return values
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Tensors as small as these are slower on several threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _lbfgs(objective: Callable[["Tensor"], "Tensor"], start: Floats) -> Floats:
     import torch
     from scipy.optimize import minimize
@@ -255,5 +269,6 @@ def _lbfgs(objective: Callable[["Tensor"], "Tensor"], start: Floats) -> Floats:
         (slope,) = torch.autograd.grad(loss, point)
         return float(loss.detach()), slope.numpy()
 
-    found: Floats = minimize(value_and_slope, start, jac=True, method="L-BFGS-B", options={"maxiter": 60}).x
+    with _one_thread():
+        found: Floats = minimize(value_and_slope, start, jac=True, method="L-BFGS-B", options={"maxiter": 60}).x
     return found

@@ -1,0 +1,173 @@
+"""How well the shipped models and the fitted fusion do on data that they never saw.
+
+    ./dyad benchmark quality --data ../shared/datasets [--only fusion]
+
+Trains nothing but the fusion of the two tables and the trivial baseline (the most frequent class of the same rows; for fusion
+the mean of the models' probabilities). Intervals: 95 % by bootstrap over speakers, dialogues, clips or pictures. A model
+without weights, or without its data, is left out with the reason.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.common import header, print_table
+from benchmarks.derive_fusion_weights import front_matter
+from data.emotions import BASIC_EMOTIONS, basic_emotion
+from data.errors import DyadError
+from data.metrics import scores_of
+from flows.fusing import cross_fitted, fitting_rows
+from fusion.tables import LongTable, read_long_table
+from modalities.checkpoint import WEIGHTS_FOLDER
+
+HEADS = ("task", "split", "n", "metric", "ours %", "95 % interval", "chance", "trivial", "published", "source")
+DRAWS = 500
+CREMA_CLASSES = ("anger", "disgust", "fear", "happiness", "neutral", "sadness")
+CREMA_METHODS = ("mean", "weighted_product", "stacking")
+Row = tuple[object, ...]
+Vector = np.ndarray
+
+
+def interval(truth: Vector, answer: Vector, groups: Vector, metric: str, classes: int) -> str:
+    """The middle 95 % of a metric over bootstrap draws of whole groups."""
+    chance = np.random.default_rng(7)
+    _, place = np.unique(groups.astype(str), return_inverse=True)
+    members = np.split(np.argsort(place, kind="stable"), np.cumsum(np.bincount(place))[:-1])
+    drawn = (np.concatenate([members[k] for k in chance.integers(0, len(members), len(members))]) for _ in range(DRAWS))
+    values = [scores_of(truth[rows], answer[rows], range(classes))[metric] for rows in drawn]
+    return "{:.1f} to {:.1f}".format(*(100 * np.quantile(values, [0.025, 0.975])))
+
+
+def row(
+    task: str, split: str, truth: Vector, answer: Vector, metric: str, published: str, source: str,
+    groups: Vector | None = None, classes: int = 7, trivial: Vector | None = None,
+) -> Row:  # fmt: skip
+    usual = np.full(len(truth), np.bincount(truth).argmax()) if trivial is None else trivial
+    ours, simple = (100 * scores_of(truth, given, range(classes))[metric] for given in (answer, usual))
+    spread = interval(truth, answer, np.arange(len(truth)) if groups is None else groups, metric, classes)
+    return task, split, len(truth), metric, f"{ours:.1f}", spread, f"{100 / classes:.1f}", f"{simple:.1f}", published, source
+
+
+def static_face_rows(data: Path) -> Iterator[Row]:
+    from modalities import static_face
+    from modalities.training.faces import read_faces
+
+    model, faces = static_face.load(), read_faces(data / "face" / "ferplus_valid.npz")
+    answers, split = static_face.describe_images(model, faces.images).probabilities, "ferplus_valid (held out)"
+    known, agreed = faces.majority >= 0, faces.agreed & (faces.majority >= 0) & (faces.majority < 7)
+    name = f"static_face {model.source.revision}"
+    yield row(f"{name}, 8 classes, majority", split, faces.majority[known], answers[known].argmax(1), "war", "84-85",
+              "VGG13 on the test split, Barsoum 2016", classes=8)
+    for metric in ("war", "uar"):
+        yield row(f"{name}, 7 classes, most agree", split, faces.majority[agreed], answers[agreed, :7].argmax(1), metric, "-",
+                  "-")
+
+
+def text_rows(data: Path) -> Iterator[Row]:
+    from modalities import text
+
+    model = text.load()
+    name = f"text {model.source.revision}"
+    go = pd.read_csv(data / "text" / "goemotions_ekman_dev.csv", keep_default_na=False)
+    go = go[~go["labels"].str.contains("|", regex=False)]
+    meld = pd.read_csv(data / "text" / "meld_dev.csv", keep_default_na=False)
+    yield row(f"{name}, GoEmotions-Ekman, one label", "dev (only measured)", *_judged(model, go["text"], go["labels"]),
+              "macro_f1", "62.4-64", "BERT-base, test, all rows")
+    yield row(f"{name}, MELD", "dev (only measured)", *_judged(model, meld["Utterance"], meld["Emotion"]), "weighted_f1",
+              "55.0 / 57.0", "text-CNN / DialogueRNN, test", meld["Dialogue_ID"].to_numpy())
+
+
+def _judged(model: object, texts: pd.Series, labels: pd.Series) -> tuple[Vector, Vector]:
+    """Truth and answers; a text without a readable word counts as neutral."""
+    from modalities import text
+
+    truth = np.array([BASIC_EMOTIONS.index(basic_emotion(word)) for word in labels])
+    return truth, np.nan_to_num(text.score_texts(model, texts.tolist())).argmax(1)  # type: ignore[arg-type]
+
+
+def scene_rows(data: Path) -> Iterator[Row]:
+    from modalities import scene_context
+
+    model = scene_context.load()
+    for size, published in (("32b", "36.5 counting words; 32.0 RAS"), ("7b", "-"), ("3b", "-")):
+        rows = pd.read_csv(data / "scene" / f"afew_dev_qwen2.5-vl-{size}_prompt1.csv")
+        labels = rows[[emotion.capitalize() for emotion in BASIC_EMOTIONS]].to_numpy()
+        rows, truth = rows[labels.sum(1) > 0], labels[labels.sum(1) > 0].argmax(1)
+        answer = np.nan_to_num(scene_context.score_texts(model, rows["text"].astype(str).tolist())).argmax(1)
+        clips = rows["video_name"].str.split("___").str[0].to_numpy(object)
+        for metric in ("uar", "macro_f1"):
+            yield row(f"scene_context {model.source.revision}, AFEW, {size}", "dev (only measured)", truth, answer, metric,
+                      published if metric == "uar" else "-", "datasets/README.md", clips)
+
+
+def voice_rows(data: Path) -> Iterator[Row]:
+    """The shipped network heard all actors, so only its card, of folds that did not, says how well it does on others."""
+    card = front_matter(WEIGHTS_FOLDER / "voice.md")
+    uar = 100 * card["metrics"]["uar"]
+    yield ("voice, RAVDESS, 7 classes", f"card: {card['split']}", "-", "uar", f"{uar:.1f}", "-", "14.3", "14.3",
+           "54", "MFCC and SVM, unseen actors (goals)")
+
+
+def fusion_rows(data: Path) -> Iterator[Row]:
+    rows, _, by_fold = fitting_rows(read_long_table(data / "fusion" / "ravdess_posteriors_folds0-2.csv"), None)
+    actors = np.array([clip.split("-")[-1] for clip in rows.clips], object)
+    yield from _fused("fusion, RAVDESS posteriors", "held-out actors, folds 0-2", rows, cross_fitted(rows, by_fold)[0], actors,
+                      "86.7 / 86.9", "authors' fusion / product, 5 folds")
+    crema = crema_table(data / "fusion" / "cremad_votes_actors1001-1061.csv")
+    yield from _fused("fusion, CREMA-D votes", "5 parts of actors", crema, cross_fitted(crema, False, CREMA_METHODS)[0],
+                      crema.groups, "77.3 / 76.8", "mean of both / face alone (goals)")
+
+
+def _fused(
+    task: str, split: str, rows: LongTable, answers: dict[str, Vector], groups: Vector, published: str, source: str
+) -> Iterator[Row]:
+    trivial = answers["mean, uncalibrated"].argmax(1)
+    for name, fused in answers.items():
+        compared = (published, source) if name == "chosen by fit" else ("-", "-")
+        yield row(f"{task}: {name}", split, rows.labels, fused.argmax(1), "war", *compared, groups, len(rows.classes), trivial)
+
+
+def crema_table(path: Path) -> LongTable:
+    """Shares of the voice's and the face's votes; the label is the audiovisual plurality (the first class of a tie)."""
+    votes = pd.read_csv(path).set_index(["presentation", "fileName"])
+    counts = {kind: votes.loc[kind].sort_index() for kind in ("voice", "face", "audiovisual")}
+    shares = [counts[kind][list(CREMA_CLASSES)].to_numpy(float) for kind in ("face", "voice")]
+    labels = counts["audiovisual"][list(CREMA_CLASSES)].to_numpy().argmax(1)
+    clips = counts["face"].index.to_numpy(object)
+    empty = np.full(len(clips), "", object)
+    shares = [part / part.sum(1, keepdims=True) for part in shares]
+    table = LongTable(("face", "voice"), CREMA_CLASSES, clips, np.stack(shares, 1),
+                      np.ones((len(clips), 2), bool), labels, empty, empty, clips)
+    return replace(table, groups=counts["face"]["actor"].to_numpy().astype(str).astype(object))
+
+
+TASKS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    "static_face": static_face_rows, "text": text_rows, "scene_context": scene_rows, "voice": voice_rows, "fusion": fusion_rows,
+}  # fmt: skip
+
+
+def collected(data: Path, tasks: Sequence[str]) -> Iterator[Row]:
+    for task in tasks:
+        try:
+            yield from TASKS[task](data)
+        except (DyadError, OSError, KeyError) as error:
+            yield task, f"left out: {error}", *["-"] * (len(HEADS) - 2)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Score the shipped models and the fusion on data that they never saw.")
+    parser.add_argument("--data", type=Path, required=True, help="folder with face/, text/, scene/ and fusion/")
+    parser.add_argument("--only", choices=TASKS, help="one task")
+    options = parser.parse_args()
+    print(header())
+    print_table(HEADS, collected(options.data, [options.only] if options.only else list(TASKS)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
