@@ -10,9 +10,9 @@ from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 class StaticFaceShape(NamedTuple):
     """Sizes of the network: channels of stem and stages, residual blocks of each stage, classes, regularisation."""
 
-    stem: int = 16
-    widths: tuple[int, ...] = (32, 96, 192)
-    depths: tuple[int, ...] = (1, 2, 2)
+    stem: int = 24
+    widths: tuple[int, ...] = (48, 96, 192)
+    depths: tuple[int, ...] = (2, 2, 2)
     classes: int = 8
     drop_path: float = 0.05
     dropout: float = 0.2
