@@ -85,7 +85,7 @@ def some_fit(method: str, seed: int) -> Fitted:
     return Fitted(method, ("good", "weak", "loud"), CLASSES, (Calibration(1.5),) * 3, values)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.sampled_from(sorted(POOLINGS)), st.integers(0, 10_000), st.sampled_from([0.0, 0.5]))
 def test_every_way_answers_with_distributions_and_ignores_what_is_absent(method: str, seed: int, absent: float) -> None:
     table, fitted = make_table(12, seed, absent), some_fit(method, seed)
@@ -100,7 +100,7 @@ def test_every_way_answers_with_distributions_and_ignores_what_is_absent(method:
 
 @pytest.mark.parametrize("method", ["mean", "product", "weighted_product", "mhpf", "conditional_mhpf"])
 def test_fusion_weighs_evidence_and_leaves_the_absent_out(method: str) -> None:
-    fits = fit_fusion(make_table(120), [method])
+    fits = fit_fusion(make_table(60), [method])
     table = make_table(400, seed=1)
     alone = replace(table, present=np.array([[True, False, False]] * 400), probabilities=np.where(
         np.array([True, False, False])[None, :, None], table.probabilities, np.nan))
