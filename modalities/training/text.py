@@ -350,7 +350,10 @@ def describe(
         split=f"{trained_on} texts to learn from; a tenth, by comment and dialogue, to choose; dev files only measured",
         metrics={name: round(value, 4) for name, value in figures.items() if name != "score"},
         # The fusion trusts a modality by this; what people say is written as in neither corpus, so both count alike.
-        per_class_recall=dict(zip(BASIC_EMOTIONS, np.round(np.mean([*recall.values()], axis=0), 4).tolist(), strict=True)),
+        per_class_recall={
+            emotion: round(float(np.mean([recall[corpus][place] for corpus in recall])), 4)
+            for place, emotion in enumerate(BASIC_EMOTIONS)
+        },
         text=CARD_TEXT.format(rank=RANK, blocks=ADAPTED_BLOCKS, epochs=learner.epoch, table=table),
     )
 
