@@ -161,7 +161,7 @@ def test_pseudo_sequences_are_repeatable_and_labelled(tmp_path: Path) -> None:
 
 def test_static_training_on_real_stills(shared: Path, tmp_path: Path) -> None:
     seen: list[Progress] = []
-    card = static_face.train(shared / "datasets", tmp_path, epochs=4, limit=1200, report=seen.append)
+    card = static_face.train(shared / "datasets", tmp_path, epochs=8, limit=1500, report=seen.append)
     assert seen[-1].figures["loss"] < seen[0].figures["loss"] - 0.05
-    assert card.metrics["uar"] > 1 / 7
-    assert "--limit 1200" in card.command
+    assert card.metrics["uar"] > 0.18  # chance is 0.143
+    assert "--limit 1500" in card.command
