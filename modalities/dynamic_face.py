@@ -84,7 +84,8 @@ def load(path: Path | None = None, static: StaticFace | None = None, device: str
             f"{path} was trained over the static face weights {trained_over}, not {static.source.revision}; "
             "train the dynamic face again, or give the static weights it was trained over."
         )
-    source = Source("embedded", "dynamic_face", checkpoint.revision, f"at most {LENGTH} faces through static_face")
+    model = "temporal network over the static face's features"
+    source = Source("embedded", model, checkpoint.revision, f"at most {LENGTH} faces of a window, through the static face")
     return DynamicFace(network.eval().to(device), static, source, float(temperature), centroids, device)
 
 
@@ -152,10 +153,9 @@ def score_sequences(
     return result
 
 
-def _sequences(kept: pd.DataFrame, windows: Windows, by_track: bool) -> tuple[NDArray[np.int64], list[FaceSequence]]:
-    """Every sequence of a window (one of the main track, or one of each track) and the number of its window."""
-    times = kept["time_s"].to_numpy(float)
-    tracks = kept["track_id"].to_numpy() if by_track else np.zeros(len(kept), np.int64)
+def _sequences(kept: pd.DataFrame, windows: Windows) -> tuple[NDArray[np.int64], list[FaceSequence]]:
+    """Every track's sequence in each window, and the number of its window; a cut in a window starts another track."""
+    times, tracks = kept["time_s"].to_numpy(float), kept["track_id"].to_numpy()
     numbers, sequences = [], []
     for number, inside in enumerate(windows_of(times, windows)):
         for track in np.unique(tracks[inside]):
@@ -166,11 +166,15 @@ def _sequences(kept: pd.DataFrame, windows: Windows, by_track: bool) -> tuple[ND
     return np.array(numbers, np.int64), sequences
 
 
-def _window_means(numbers: NDArray[np.int64], values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """Means [count, D] of the rows of `values` with the same number; NaN where there is none."""
-    total, rows = np.zeros((count, values.shape[1]), np.float32), np.bincount(numbers, minlength=count)[:, None]
-    np.add.at(total, numbers, values)
-    return np.where(rows > 0, total / np.maximum(rows, 1), np.nan).astype(np.float32)
+def _window_means(
+    numbers: NDArray[np.int64], sequences: Sequence[FaceSequence], values: NDArray[np.float32], count: int
+) -> NDArray[np.float32]:
+    """Means [count, D] of the sequences' `values` with the same number, weighted by their frames; NaN where there is none."""
+    frames = np.array([len(sequence.rows) for sequence in sequences], np.float64)
+    total = np.zeros((count, values.shape[1]))
+    np.add.at(total, numbers, values * frames[:, None])
+    weight = np.bincount(numbers, frames, minlength=count)[:, None]
+    return np.where(weight > 0, total / np.maximum(weight, 1), np.nan).astype(np.float32)
 
 
 def _attention_table(
@@ -197,13 +201,13 @@ def recognise(
     if kept.empty:
         return no_faces("dynamic_face", faces, windows, model.source)
     answers = describe_crops(model.static, crops, kept["face"].to_numpy(np.int64))
-    numbers, sequences = _sequences(kept, windows, which == "all")
+    numbers, sequences = _sequences(kept, windows)
     if not sequences:
         return Scores.absent("dynamic_face", windows, "No face lies in any window.", source=model.source)
     found = answer_sequences(model, answers, sequences)
-    probabilities = _window_means(numbers, found.probabilities, len(windows))
+    probabilities = _window_means(numbers, sequences, found.probabilities, len(windows))
     return Scores(
         "dynamic_face", windows, probabilities, ~np.isnan(probabilities[:, 0]), model.source,
-        features=_window_means(numbers, found.features, len(windows)),
+        features=_window_means(numbers, sequences, found.features, len(windows)),
         evidence=_attention_table(kept, numbers, sequences, found),
     )  # fmt: skip

@@ -69,7 +69,7 @@ def load(path: Path | None = None, device: str = "cpu") -> StaticFace:
         raise WeightsError(
             f"{path} does not hold weights of the static face network ({error}); train or copy them again."
         ) from error
-    source = Source("embedded", "static_face", checkpoint.revision, str(settings.get("preprocessing", "")))
+    source = Source("embedded", "residual CNN on FER+ votes", checkpoint.revision, str(settings.get("preprocessing", "")))
     return StaticFace(network.folded().to(device), source, int(settings["size"]), temperature, centroids, device)
 
 

@@ -135,3 +135,17 @@ def test_other_files_are_not_weights(tmp_path: Path) -> None:
         load(WEIGHTS_FOLDER / "static_face.safetensors")
     with pytest.raises(WeightsError, match="no weights at"):
         load(tmp_path / "none.safetensors")
+
+
+def test_a_cut_inside_a_window_starts_another_sequence() -> None:
+    """Two people shown one after the other are two sequences, weighted by how long each is shown."""
+    from modalities.dynamic_face import _sequences, _window_means
+
+    times = np.arange(20) * 0.2
+    kept = pd.DataFrame({"time_s": times, "track_id": np.where(times < 1.0, 1, 2)})
+    numbers, sequences = _sequences(kept, np.array([[0.0, 4.0]]))
+    assert numbers.tolist() == [0, 0]
+    assert [len(sequence.rows) for sequence in sequences] == [5, 15]
+    means = _window_means(numbers, sequences, np.array([[0.0], [1.0]], np.float32), 2)
+    assert means[0, 0] == pytest.approx(0.75)
+    assert np.isnan(means[1, 0])
