@@ -67,17 +67,17 @@ def faces(job: Job) -> Mapping[str, Any]:
     options = FaceOptions(detector=job.settings.faces.detector, crop_size=job.settings.faces.crop_size)
     found = find_faces(_frames(job), options, job.folder.crops)
     write_table(job.folder.faces, found.table)
-    return {"detector": found.detector}
+    return {"detector": found.detector} | ({"absent": found.reason} if found.reason else {})
 
 
-def static_face(job: Job) -> None:
+def static_face(job: Job) -> Mapping[str, Any]:
     """Score each face by itself."""
-    _face_modality(job, "static_face")
+    return _face_modality(job, "static_face")
 
 
-def dynamic_face(job: Job) -> None:
+def dynamic_face(job: Job) -> Mapping[str, Any]:
     """Score each window's faces as a sequence."""
-    _face_modality(job, "dynamic_face")
+    return _face_modality(job, "dynamic_face")
 
 
 def scene_labels(job: Job) -> Mapping[str, Any]:
