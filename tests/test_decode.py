@@ -304,14 +304,24 @@ def minute(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clip(tmp_path_factory.mktemp("long") / "minute.mp4", seconds=60, fps=10, size=(640, 480))
 
 
-def test_an_interruption_leaves_nothing_behind(minute: Path, tmp_path: Path) -> None:
-    work = tmp_path / "work"
-    running = subprocess.Popen([sys.executable, "-c", SCRIPT, str(minute), str(work)], stderr=subprocess.DEVNULL)
+def interrupted(clip: Path, work: Path) -> int:
+    """Exit code of a process that is interrupted as soon as it has begun to write."""
+    running = subprocess.Popen([sys.executable, "-c", SCRIPT, str(clip), str(work)], stderr=subprocess.DEVNULL)
     while running.poll() is None and not (work.exists() and list(work.iterdir())):
         time.sleep(0.005)
     running.send_signal(signal.SIGINT)
-    assert running.wait(30) != 0
-    assert list(work.iterdir()) == []
+    return running.wait(60)
+
+
+def test_an_interruption_leaves_nothing_behind(minute: Path, tmp_path: Path) -> None:
+    """A Ctrl-C that hits Python while a finaliser runs is lost, and the decoding ends well: then it is tried again."""
+    codes = []
+    for attempt in range(5):
+        codes.append(interrupted(minute, tmp_path / f"work{attempt}"))
+        if codes[-1] != 0:
+            break
+    assert codes[-1] != 0
+    assert list((tmp_path / f"work{len(codes) - 1}").iterdir()) == []
 
 
 def test_memory_does_not_grow_with_the_clip(minute: Path, tmp_path: Path) -> None:
