@@ -127,7 +127,7 @@ def score(
 
     answers = score_table(modality.replace("-", "_"), table, output, load_settings(profile))
     for name, reason in answers.reasons.items():
-        sys.stderr.write(f"{name}: {reason}\n")
+        sys.stderr.write(f"{reason}\n" if name in reason else f"{name}: {reason}\n")
     absent = sum(row[0] != row[0] for row in answers.basic)
     sys.stderr.write(f"{len(answers.names)} inputs scored, {absent} without an answer; written to {output}\n")
 

@@ -171,7 +171,8 @@ def test_files_without_an_answer_keep_their_row_and_say_why(dyad: Dyad, tmp_path
     code, _, err = dyad("score", "voice", tmp_path / "list.csv", "-o", tmp_path / "out.csv")
     assert code == 0
     assert "3 inputs scored, 3 without an answer" in err
-    assert {"broken.wav", "silent.mp4", "missing.wav"} <= {Path(line.split(": ")[0]).name for line in err.splitlines()}
+    for name in ("broken.wav", "silent.mp4", "missing.wav"):
+        assert sum(name in line for line in err.splitlines()) == 1
     assert pd.read_csv(tmp_path / "out.csv").iloc[:, 1:].isna().all(axis=None)
 
 
