@@ -1,0 +1,74 @@
+"""Items in batches: how every large network is fed, by one clip alone or by several clips together.
+
+A modality hands over its items and the function that answers a list of them; who calls it decides what runs them: the plain
+`in_batches` here, or a lane that fills its batches from all clips under way. Answers come back in the order of the items.
+"""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Protocol, TypeVar
+
+Model = TypeVar("Model")
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Batches(Protocol):
+    """Runs `work(model, some_items) -> one answer an item` over all items, in batches of at most `size`.
+
+    `work` must be a function of a module, not a closure: the same work with the same model shares batches across clips.
+    """
+
+    def __call__(
+        self, work: Callable[[Model, list[Item]], Sequence[Answer]], model: Model, items: Iterable[Item], size: int
+    ) -> Iterator[Answer]:
+        """Answers in the order of the items, which are taken only as they are needed."""
+        ...
+
+
+def in_batches(
+    work: Callable[[Model, list[Item]], Sequence[Answer]], model: Model, items: Iterable[Item], size: int
+) -> Iterator[Answer]:
+    """Answers to the items of one clip; items are taken only as they are needed, so memory stays flat."""
+    stream = iter(items)
+    while batch := list(islice(stream, size)):
+        yield from answer_batch(work, model, batch)
+
+
+def answer_batch(
+    work: Callable[[Model, list[Item]], Sequence[Answer]], model: Model, batch: list[Item]
+) -> list[Answer]:
+    """Answers to one batch. When the device's memory is too small, its halves one after the other, down to single items.
+
+    The error of memory is raised only when a single item does not fit.
+    """
+    try:
+        return list(work(model, batch))
+    except Exception as error:
+        if len(batch) == 1 or not is_out_of_memory(error):
+            raise
+    free_memory()  # outside the handler: the error's traceback holds the tensors of the failed try
+    middle = (len(batch) + 1) // 2
+    return answer_batch(work, model, batch[:middle]) + answer_batch(work, model, batch[middle:])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for the errors by which torch, on any device, and Python say that memory is too small."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said)
+
+
+def free_memory() -> None:
+    """Give what torch keeps in reserve back to the device."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
