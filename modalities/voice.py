@@ -1,15 +1,16 @@
 """Voice: where in a clip somebody speaks, and which emotion each window's speech sounds like.
 
 Speech is found first (Silero VAD, its packaged weights); a window with less than `SPEECH_NEEDED` seconds of it is absent.
-From each other window the span from its first to its last speech goes, as log-mel spectrum and prosody, through a small
-network of ours (`modalities/networks/voice.py`). Sound is read window by window, so that memory does not grow with the clip.
+From each other window the span from its first to its last speech is heard: here, as log-mel spectrum and prosody, by a small
+network of ours (`modalities/networks/voice.py`), or by a large one (`modalities/audio_classifier.py`,
+`modalities/speech_encoder.py`), which share all the rest. Sound is read window by window: memory does not grow with the clip.
 """
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from data.emotions import BASIC_EMOTIONS
 from data.errors import MediaError, WeightsError
 from data.scores import Scores, Source
 from data.windows import Windows, make_windows
+from modalities.batching import Batches, in_batches
 from modalities.checkpoint import WEIGHTS_FOLDER, Checkpoint, load_checkpoint
 
 if TYPE_CHECKING:
@@ -35,9 +37,23 @@ SPEECH_STARTS, SPEECH_ENDS = 0.5, 0.35
 """Probabilities at which a segment of speech starts and ends (the detector's own defaults)."""
 SHORTEST_SEGMENT, SHORTEST_PAUSE, SEGMENT_PADDING = 0.25, 0.1, 0.03
 CHUNK, CONTEXT, BLOCK = 512, 64, 512 * 512
+BATCH = 16
+"""Utterances that a network hears at once, unless the caller says otherwise."""
 
 Wave = NDArray[np.float32]
 Segments = NDArray[np.float64]
+Model = TypeVar("Model")
+
+
+class Heard(NamedTuple):
+    """What a network heard in one utterance: probabilities [7] (NaN where it heard none of the seven) and features [D]."""
+
+    probabilities: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
+Work = Callable[[Model, list[Wave]], Sequence[Heard]]
+"""Hears a list of utterances (float32, 16 kHz), one answer for each."""
 
 
 @dataclass(frozen=True)
@@ -113,75 +129,119 @@ def load_detector() -> "SpeechNetwork":
     return detector.eval()
 
 
-def recognise(model: Voice, audio: Path | None, windows: Windows) -> Scores:
+def recognise(
+    model: Voice, audio: Path | None, windows: Windows, *, batches: Batches = in_batches, batch: int = BATCH
+) -> Scores:
+    """Scores of a clip's windows by our own network; see `recognise_with`."""
+    return recognise_with(model.detector, hear_batch, model, model.source, audio, windows, batches=batches, batch=batch)
+
+
+def recognise_with(
+    detector: "SpeechNetwork", work: Work[Model], model: Model, source: Source, audio: Path | None, windows: Windows, *,
+    batches: Batches = in_batches, batch: int = BATCH, whole: bool = False,
+) -> Scores:
     """Scores of a clip's windows from its sound: a 16 kHz mono WAV whose time 0 is the clip's, or None when it has no sound.
 
+    The speech of a window, from its first to its last (with `whole`: all of the window), is heard by `work(model, waves)`.
     `features` [N, D] are the network's embeddings, 0 where absent. `evidence` has a row for each segment of speech in each
     window: `window, speech_seconds` (all speech of that window), `start, end` (s; empty for a window without speech).
     """
     if audio is None or not audio.is_file():
-        return Scores.absent("voice", windows, "The clip has no sound track.", "Give a clip with sound.", model.source)
-    segments = find_speech(model.detector, _blocks(audio))
+        return Scores.absent("voice", windows, "The clip has no sound track.", "Give a clip with sound.", source)
+    segments = find_speech(detector, _blocks(audio))
     if not len(segments):
         return Scores.absent("voice", windows, "Nobody speaks in the clip: no speech was found in its sound.",
-                             "Give a clip in which somebody speaks.", model.source)
+                             "Give a clip in which somebody speaks.", source)
     spoken = [_within(segments, start, end) for start, end in windows]
     seconds = np.array([float((part[:, 1] - part[:, 0]).sum()) for part in spoken])
     present = seconds >= SPEECH_NEEDED
     evidence = _evidence(spoken, seconds)
     if not present.any():
         absent = Scores.absent("voice", windows, f"No window of the clip holds {SPEECH_NEEDED} s of speech.",
-                               "Give a clip with more speech.", model.source)
+                               "Give a clip with more speech.", source)
         return replace(absent, evidence=evidence)
-    heard = hear(model, _spans(audio, [spoken[place] for place in np.flatnonzero(present)], windows[present]))
+    places = np.flatnonzero(present)
+    spans = _spans(audio, [windows[place][None] if whole else spoken[place] for place in places], windows[present])
+    heard = gathered(batches(work, model, spans, batch))
     probabilities = np.full((len(windows), len(BASIC_EMOTIONS)), np.nan, np.float32)
     features = np.zeros((len(windows), heard.features.shape[1]), np.float32)
     probabilities[present], features[present] = heard.probabilities, heard.features
-    return Scores("voice", windows, probabilities, present, model.source, features=features, evidence=evidence)
+    present = ~np.isnan(probabilities[:, 0])
+    reason = "" if present.any() else "The model hears none of the seven basic emotions in the clip's speech."
+    return Scores("voice", windows, probabilities, present, source, reason, features=features, evidence=evidence)
 
 
-def score_audio(model: Voice, files: Sequence[Path]) -> AudioScores:
+def gathered(heard: Iterable[Heard]) -> Hearing:
+    """The answers to one or more utterances as arrays."""
+    probabilities, features = zip(*heard, strict=True)
+    return Hearing(np.stack(probabilities), np.stack(features))
+
+
+def score_audio(
+    model: Voice, files: Sequence[Path], *, batches: Batches = in_batches, batch: int = BATCH
+) -> AudioScores:
+    """Probabilities of audio files by our own network; see `score_audio_with`."""
+    return score_audio_with(model.detector, hear_batch, model, files, batches=batches, batch=batch)
+
+
+def score_audio_with(
+    detector: "SpeechNetwork", work: Work[Model], model: Model, files: Sequence[Path], *,
+    batches: Batches = in_batches, batch: int = BATCH, whole: bool = False,
+) -> AudioScores:
     """Probabilities of each audio (or video) file of any format, rate and length.
 
     A long file is cut into windows, whose probabilities are averaged, weighted by their seconds of speech.
     """
     rows, reasons = [], []
     for file in files:
+        row, reason = np.full(len(BASIC_EMOTIONS), np.nan, np.float32), ""
         try:
-            row, reason = _score_wave(model, read_audio(file)), ""
+            waves, seconds = _spoken_waves(detector, read_audio(file), whole)
+            heard = gathered(batches(work, model, waves, batch)).probabilities if waves else row[None]
+            row, reason = _averaged(heard, seconds), "" if waves else f"{file} holds no window with {SPEECH_NEEDED} s of speech."
         except MediaError as error:
-            row, reason = None, str(error)
-        if row is None:
-            reason = reason or f"{file} holds no window with {SPEECH_NEEDED} s of speech."
-        rows.append(np.full(len(BASIC_EMOTIONS), np.nan, np.float32) if row is None else row)
+            reason = str(error)
+        if np.isnan(row[0]) and not reason:
+            reason = f"The model hears none of the seven basic emotions in {file}."
+        rows.append(row)
         reasons.append(reason)
     return AudioScores(np.array(rows, np.float32).reshape(len(files), len(BASIC_EMOTIONS)), tuple(reasons))
 
 
-def _score_wave(model: Voice, wave: Wave) -> NDArray[np.float32] | None:
-    segments = find_speech(model.detector, [wave])
+def _spoken_waves(detector: "SpeechNetwork", wave: Wave, whole: bool) -> tuple[list[Wave], NDArray[np.float64]]:
+    """What is to be heard of a file's windows with enough speech, and how many seconds of speech each of them has."""
+    segments = find_speech(detector, [wave])
     spoken = [(part, start, end) for start, end in make_windows(len(wave) / SAMPLE_RATE)
-              if (part := _within(segments, start, end)).size]
+              if (part := _within(segments, start, end)).size and enough_speech(part)]
+    spans = [(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)) if whole else speech_span(part, start, end)
+             for part, start, end in spoken]
     seconds = np.array([float((part[:, 1] - part[:, 0]).sum()) for part, _, _ in spoken])
-    chosen = [piece for piece, length in zip(spoken, seconds, strict=True) if length >= SPEECH_NEEDED]
-    if not chosen:
-        return None
-    heard = hear(model, (wave[slice(*speech_span(*piece))] for piece in chosen))
-    averaged = np.average(heard.probabilities, axis=0, weights=seconds[seconds >= SPEECH_NEEDED])
-    return np.asarray(averaged, np.float32)
+    return [wave[slice(*span)] for span in spans], seconds
+
+
+def _averaged(probabilities: NDArray[np.float32], seconds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Mean of the windows' probabilities [W, 7] weighted by `seconds` [W]; NaN where no window has an answer."""
+    answered = ~np.isnan(probabilities[:, 0])
+    if not answered.any():
+        return np.full(len(BASIC_EMOTIONS), np.nan, np.float32)
+    return np.asarray(np.average(probabilities[answered], axis=0, weights=seconds[answered]), np.float32)
 
 
 def hear(model: Voice, utterances: Iterable[Wave]) -> Hearing:
-    """Probabilities and embeddings of utterances (float, 16 kHz), one after another, since each has its own length."""
+    """Probabilities and embeddings of utterances (float, 16 kHz) by our own network."""
+    return gathered(hear_batch(model, list(utterances)))
+
+
+def hear_batch(model: Voice, waves: list[Wave]) -> list[Heard]:
+    """Our own network's answers, one utterance after another, since each has its own length."""
     import torch
 
-    probabilities, embeddings = [], []
+    answers = []
     with torch.inference_mode():
-        for wave in utterances:
+        for wave in waves:
             logits, embedding = model.network(model.features(torch.from_numpy(wave).to(model.device))[None])
-            probabilities.append((logits / model.temperature).softmax(-1).cpu().numpy())
-            embeddings.append(embedding.cpu().numpy())
-    return Hearing(np.concatenate(probabilities), np.concatenate(embeddings))
+            answers.append(Heard((logits / model.temperature).softmax(-1).cpu().numpy()[0], embedding.cpu().numpy()[0]))
+    return answers
 
 
 def speech_in(audio: Path) -> Segments:
@@ -251,6 +311,7 @@ def _blocks(audio: Path) -> Iterator[Wave]:
 
 
 def _spans(audio: Path, spoken: Sequence[Segments], windows: Windows) -> Iterator[Wave]:
+    """Each window's sound from its first to its last speech; given the window itself as speech, all of it."""
     with _open(audio) as sound:
         for part, (start, end) in zip(spoken, windows, strict=True):
             first, last = speech_span(part, start, end)
