@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -101,17 +101,14 @@ def _score(model: Text, texts: Sequence[str]) -> tuple[NDArray[np.float32], NDAr
 def recognise(model: Text, transcript: pd.DataFrame, windows: Windows) -> Scores:
     """Score the words of each window [N, 2] (s).
 
-    `transcript` has the columns `start`, `end` (s) and `text`, one row a cue or a word; a cue's words are spread evenly over
-    its time, and a window gets the words whose middle lies in it. Windows without words are absent. An optional column
-    `language` (code) that names another language than English makes those cues unreadable.
+    `transcript` is a table for `window_texts`. Windows without words are absent. An optional column `language` (code) that
+    names another language than English makes those cues unreadable.
     """
-    words = words_of(transcript)
-    if words.empty:
+    texts = window_texts(transcript, windows)
+    if not any(texts):
         return Scores.absent("text", windows, ABSENT_REASON, REMEDY, model.source)
     if not seems_english(transcript):
         return Scores.absent("text", windows, FOREIGN_REASON, FOREIGN_REMEDY, model.source)
-    inside = windows_of(words["middle"].to_numpy(np.float64), windows)
-    texts = [" ".join(words["word"][chosen]) for chosen in inside]
     probabilities, features = _score(model, texts)
     present = ~np.isnan(probabilities[:, 0])
     evidence = pd.DataFrame({"window": range(len(windows)), "start": windows[:, 0], "end": windows[:, 1], "text": texts})
@@ -120,14 +117,46 @@ def recognise(model: Text, transcript: pd.DataFrame, windows: Windows) -> Scores
     return Scores("text", windows, probabilities, present, model.source, reason, remedy, features, evidence)
 
 
+def window_texts(transcript: pd.DataFrame, windows: Windows) -> list[str]:
+    """The words that are said in each window [N, 2] (s), "" where none are: what any classifier of text reads.
+
+    `transcript` has the columns `start`, `end` (s) and `text`, one row a cue or a word, and perhaps `words`: for each cue a
+    list of `{"word": " so", "start": 1.2, "end": 1.4}` with the space before a word kept, as `modalities.transcript` makes
+    them and `data.subtitles` reads them from WebVTT. A window gets the words whose middle lies in it; where a cue has no
+    such list, or an empty one, its words are spread evenly over its time.
+
+        texts = window_texts(read_transcript(path, clip.duration), make_windows(clip.duration))
+    """
+    words = words_of(transcript)
+    inside = windows_of(words["middle"].to_numpy(np.float64), windows)
+    return ["".join(words["word"][chosen]).strip() for chosen in inside]
+
+
 def words_of(transcript: pd.DataFrame) -> pd.DataFrame:
-    """Every word with the `middle` (s) of its time, a cue's words spread evenly: columns `word`, `middle`, in order of time."""
+    """Every word, with the space before it, and the `middle` (s) of its time: columns `word`, `middle`, in order of time."""
     rows: list[tuple[str, float]] = []
     if not transcript.empty:
-        for start, end, text in transcript[["start", "end", "text"]].itertuples(index=False):
-            words = plain_text(text).split()
-            rows += [(word, start + (end - start) * (place + 0.5) / len(words)) for place, word in enumerate(words)]
+        timed = transcript["words"] if "words" in transcript else [None] * len(transcript)
+        cues = zip(transcript["start"], transcript["end"], transcript["text"], timed, strict=True)
+        for start, end, text, words in cues:
+            rows += _timed(words) if isinstance(words, Iterable) and len(list(words)) else _spread(start, end, text)
     return pd.DataFrame(rows, columns=["word", "middle"]).sort_values("middle", kind="stable", ignore_index=True)
+
+
+def _timed(words: Iterable[Mapping[str, Any]]) -> list[tuple[str, float]]:
+    """A cue's words at their real times; only what is written without a space inside the cue stays without one."""
+    rows: list[tuple[str, float]] = []
+    for word in words:
+        if plain := plain_text(word["word"]):
+            space = " " if not rows or str(word["word"])[:1].isspace() else ""
+            rows.append((space + plain, (float(word["start"]) + float(word["end"])) / 2))
+    return rows
+
+
+def _spread(start: float, end: float, text: object) -> list[tuple[str, float]]:
+    """A cue's words spread evenly over its time."""
+    words = plain_text(text).split()
+    return [(f" {word}", start + (end - start) * (place + 0.5) / len(words)) for place, word in enumerate(words)]
 
 
 def seems_english(transcript: pd.DataFrame) -> bool:

@@ -12,6 +12,7 @@ import torch
 
 from data.emotions import BASIC_EMOTIONS
 from data.errors import WeightsError
+from data.tables import read_table, write_table
 from data.windows import make_windows
 from modalities import sentence_encoder as sentences
 from modalities import text
@@ -148,6 +149,28 @@ def test_each_window_gets_its_words(model: text.Text) -> None:
 def test_a_row_a_word_is_a_transcript_too(model: text.Text) -> None:
     cues = transcript((0.0, 0.4, "I"), (0.5, 0.9, "won"), (5.0, 5.4, "today"))
     assert text.recognise(model, cues, make_windows(7.0)).evidence["text"].tolist() == ["I won", "today", "today"]
+
+
+def said(*words: tuple[str, float, float]) -> list[dict[str, object]]:
+    return [{"word": word, "start": start, "end": end} for word, start, end in words]
+
+
+def test_words_go_to_windows_by_their_real_times_where_these_are_known(tmp_path: Path) -> None:
+    cues = transcript((0, 7, "Well, no never"), (8, 12, "one two three four"), (12, 14, "\u6211\u4eec\u8d62\u4e86"))
+    exact = [said((" Well,", 0.0, 0.4), (" no", 5.0, 5.5), (" never", 6.5, 7.0)), []]
+    cues["words"] = [*exact, said(("\u6211", 12.0, 12.5), ("\u4eec", 12.5, 13.0), ("\u8d62", 13, 14), ("\u4e86", 13, 14))]
+    windows = np.array([[0.0, 4], [4, 8], [8, 12], [12, 14]])
+    expected = ["Well,", "no never", "one two three four", "\u6211\u4eec\u8d62\u4e86"]
+    assert text.window_texts(cues, windows) == expected
+    write_table(tmp_path / "cues.parquet", cues)
+    assert text.window_texts(read_table(tmp_path / "cues.parquet"), windows) == expected
+    assert text.window_texts(cues.drop(columns="words"), windows)[:2] == ["Well, no", "never"]
+
+
+def test_windows_without_a_transcript_have_no_text() -> None:
+    assert text.window_texts(transcript(), make_windows(6.0)) == ["", ""]
+    untimed = transcript((0, 2, "hello")).assign(words=[None])
+    assert text.window_texts(untimed, make_windows(2.0)) == ["hello"]
 
 
 @pytest.mark.parametrize("cues", [transcript(), transcript((0, 2, "")), transcript((0, 2, "<i></i>"))])
