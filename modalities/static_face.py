@@ -118,8 +118,7 @@ def describe_images(model: StaticFace, images: NDArray[np.uint8], batch: int = 2
     """
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
         raise InputError(
-            f"Face pictures must be uint8 [B, H, W] or [B, H, W, 3], not {images.dtype} {list(images.shape)}; "
-            "convert them first."
+            f"Face pictures must be uint8 [B, H, W] or [B, H, W, 3], not {images.dtype} {list(images.shape)}; convert them first."
         )
     parts = [_answer(model, images[start : start + batch]) for start in range(0, len(images), batch)]
     return _joined(parts, model.centroids.shape[1])
@@ -142,7 +141,7 @@ def describe_crops(model: StaticFace, crops: Path, rows: NDArray[np.int64]) -> F
     return _joined([_answer(model, piece) for piece in pieces], model.centroids.shape[1])
 
 
-def _frame_means(frames: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.float64]:
+def frame_means(frames: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.float64]:
     """Means of `values` [M, D] over the rows of the same frame -> [F, D], frames ascending."""
     _, place, count = np.unique(frames, return_inverse=True, return_counts=True)
     total = np.zeros((len(count), values.shape[1]))
@@ -174,13 +173,28 @@ def recognise(
     if kept.empty:
         return no_faces("static_face", faces, windows, model.source)
     answers = describe_crops(model, crops, kept["face"].to_numpy(np.int64))
+    return window_means("static_face", kept, answers.basic, answers.features, windows, model.source)
+
+
+def window_means(
+    modality: str,
+    kept: pd.DataFrame,
+    basic: NDArray[np.float32],
+    features: NDArray[np.float32],
+    windows: Windows,
+    source: Source,
+) -> Scores:
+    """Scores from answers for single faces: the mean over the faces of a frame, then over the frames of a window.
+
+    `kept` [M] are the rows of the faces, `basic` [M, 7] their probabilities, `features` [M, D] (D may be 0: then none).
+    """
     frames, first = np.unique(kept["frame"].to_numpy(np.int64), return_index=True)
     inside = windows_of(kept["time_s"].to_numpy(float)[first], windows)
-    per_frame = _frame_means(kept["frame"].to_numpy(np.int64), np.concatenate([answers.basic, answers.features], 1))
+    per_frame = frame_means(kept["frame"].to_numpy(np.int64), np.concatenate([basic, features], 1))
     present = np.asarray(inside.any(1))
     means = np.full((len(windows), per_frame.shape[1]), np.nan, np.float32)
     means[present] = (inside @ per_frame)[present] / inside[present].sum(1, keepdims=True)
     return Scores(
-        "static_face", windows, means[:, : len(BASIC_EMOTIONS)], present, model.source,
-        features=means[:, len(BASIC_EMOTIONS) :], evidence=face_table(kept, answers.basic),
+        modality, windows, means[:, : len(BASIC_EMOTIONS)], present, source,
+        features=means[:, len(BASIC_EMOTIONS) :] if features.shape[1] else None, evidence=face_table(kept, basic),
     )  # fmt: skip

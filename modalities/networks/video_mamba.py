@@ -1,4 +1,4 @@
-"""VideoMamba: the expression of a sequence of face features by selective state spaces (Mamba, arXiv 2312.00752), as RAS trained it.
+"""VideoMamba: the expression of a sequence of face features, by selective state spaces (Mamba, arXiv 2312.00752).
 
 The names of the parameters are those of the RAS release (arXiv 2507.02205), so that its checkpoints load as they are.
 """
@@ -74,9 +74,7 @@ class MambaBlock(nn.Module):
         self.out_proj = nn.Linear(width, width, bias=False)
         self.s_B = nn.Linear(width, shape.states, bias=False)
         self.s_C = nn.Linear(width, shape.states, bias=False)
-        self.s_D = nn.Sequential(
-            nn.Linear(width, shape.rank, bias=False), nn.Linear(shape.rank, width, bias=False)
-        )
+        self.s_D = nn.Sequential(nn.Linear(width, shape.rank, bias=False), nn.Linear(shape.rank, width, bias=False))
         self.conv = nn.Conv1d(width, width, shape.kernel, padding=shape.kernel - 1, groups=width)
         self.A = nn.Parameter(torch.arange(1.0, shape.states + 1).repeat(width, 1))
         self.D = nn.Parameter(torch.ones(width))
@@ -109,6 +107,7 @@ class TemporalShell(nn.Module):
 
     def __init__(self, features: int, width: int, hidden: int, classes: int, dropout: float) -> None:
         super().__init__()
+        self.features, self.width, self.classes = features, width, classes
         self.image_proj = nn.Sequential(nn.Linear(features, width), nn.LayerNorm(width), nn.Dropout(dropout))
         self.classifier = nn.Sequential(
             nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, classes)
@@ -124,10 +123,7 @@ class TemporalShell(nn.Module):
         Without a mask every step counts, padding included (so the release treats its zero-padded sequences).
         """
         x = self.over_time(self.image_proj(sequences), mask)
-        if mask is None:
-            pooled = x.mean(1)
-        else:
-            pooled = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).to(x.dtype)
+        pooled = x.mean(1) if mask is None else (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).to(x.dtype)
         return HeadAnswer(self.classifier(pooled), pooled)
 
 
