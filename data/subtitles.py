@@ -4,9 +4,11 @@ import codecs
 import csv
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from io import StringIO
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -19,14 +21,17 @@ _CLOCK = r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,3})?)"
 _TIMES = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?$")
 _SPEAKER = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
 _BREAK = re.compile(r"\\[Nnh]|<br\s*/?>")
+_STAMP = re.compile(rf"<{_CLOCK}>")
 _MARKUP = re.compile(r"</?[A-Za-z0-9][^>]*>|\{\\[^}]*\}")
 
 
 def read_transcript(path: Path, duration: float | None = None) -> pd.DataFrame:
     """Read a transcript: start, end (s), text, speaker ('' where unknown), sorted by start; empty cues are left out.
 
-    Plain text and CSVs without times have NaN for start and end, or one row over the whole clip when `duration` (s) is
-    given. Reads UTF-8, UTF-16 with a byte order mark, and Windows-1252. InputError, naming file and line, for the rest.
+    A column `words` (a list of `{"word", "start", "end"}` a row, the space before a word kept, empty where unknown) is there
+    when a WebVTT has times inside its cues. Plain text and CSVs without times have NaN for start and end, or one row over the
+    whole clip when `duration` (s) is given. Reads UTF-8, UTF-16 with a byte order mark, and Windows-1252. InputError, naming
+    file and line, for the rest.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path} is not a transcript that Dyad reads; give one of: {' '.join(sorted(SUFFIXES))}.")
@@ -37,7 +42,7 @@ def read_transcript(path: Path, duration: float | None = None) -> pd.DataFrame:
         case ".txt":
             table = _table([(float("nan"), float("nan"), " ".join(text.split()), "")])
         case _:
-            table = _table(_cues(text, path))
+            table = _timed_table(list(_cues(text, path)))
     table = table[table["text"] != ""]
     if table.empty:
         raise InputError(f"{path} holds no words; give a transcript with text, or remove the file.")
@@ -58,14 +63,37 @@ def sidecar_transcript(media: Path) -> Path | None:
 
 
 def to_vtt(table: pd.DataFrame) -> str:
-    """WebVTT of a transcript (start, end, text, perhaps speaker); rows without times are left out."""
+    """WebVTT of a transcript (start, end, text, perhaps speaker and words); rows without times are left out.
+
+    Where a row has `words`, their times stand inside the cue: `Hello<00:00:01.500> world`.
+    """
     cues = ["WEBVTT\n"]
     for row in table.dropna(subset=["start", "end"]).to_dict("records"):
         speaker = str(row.get("speaker") or "")
-        words = html.escape(" ".join(str(row["text"]).split()), quote=False)
+        timed = row.get("words")
+        stamped = _stamped(timed, row["start"], row["end"]) if isinstance(timed, Iterable) else ""
+        words = stamped or _escaped(str(row["text"]))
         voice = f"<v {html.escape(speaker, quote=False)}>" if speaker else ""
         cues.append(f"{_clock(row['start'])} --> {_clock(row['end'])}\n{voice}{words}\n")
     return "\n".join(cues)
+
+
+def _escaped(text: str) -> str:
+    return html.escape(" ".join(text.split()), quote=False)
+
+
+def _stamped(words: Iterable[Mapping[str, Any]], start: float, end: float) -> str:
+    """A cue's words with their times; WebVTT wants each time later than the one before it and inside the cue."""
+    parts: list[str] = []
+    latest, last = (round(time * 1000) for time in (start, end))
+    for word in words:
+        space = " " if str(word["word"])[:1].isspace() and parts else ""
+        stamps = ["", ""]
+        for side, time in enumerate((word["start"], word["end"])):
+            if latest < round(time * 1000) < last:
+                stamps[side], latest = f"<{_clock(time)}>", round(time * 1000)
+        parts += [stamps[0], space + _escaped(str(word["word"])), stamps[1]]
+    return "".join(parts)
 
 
 def _clock(seconds: float) -> str:
@@ -96,7 +124,7 @@ def _unicode(raw: bytes) -> str:
         return raw.decode("cp1252", errors="replace")
 
 
-def _cues(text: str, path: Path) -> Iterator[tuple[float, float, str, str]]:
+def _cues(text: str, path: Path) -> Iterator[tuple[float, float, str]]:
     """Cues of SubRip and WebVTT alike: a line of times, then text up to an empty line; all else is left out."""
     lines = text.split("\n")
     number = 0
@@ -109,7 +137,34 @@ def _cues(text: str, path: Path) -> Iterator[tuple[float, float, str, str]]:
         begin = number
         while number < len(lines) and lines[number].strip():
             number += 1
-        yield start, end, *plain_words(" ".join(lines[begin:number]))
+        yield start, end, " ".join(lines[begin:number])
+
+
+def _timed_table(cues: list[tuple[float, float, str]]) -> pd.DataFrame:
+    """Cues (start, end, text with markup) as a table, with the column `words` when there are times inside any of them."""
+    table = _table([(start, end, *plain_words(marked)) for start, end, marked in cues])
+    words = [_timed_words(*cue) for cue in cues]
+    return table.assign(words=pd.Series(words, table.index, object)) if any(words) else table
+
+
+def _timed_words(start: float, end: float, marked: str) -> list[dict[str, Any]]:
+    """The words of a cue by the times inside it; between two times words are spread evenly. Empty without such times."""
+    stamps = list(_STAMP.finditer(marked))
+    begins = [0, *(stamp.end() for stamp in stamps)]
+    ends = [*(stamp.start() for stamp in stamps), len(marked)]
+    times = [start, *(_seconds(stamp.group(1, 2, 3)) for stamp in stamps), end]
+    times = [min(time, end) for time in accumulate(times, max)]
+    words: list[dict[str, Any]] = []
+    space = ""
+    for part in range(len(begins) if stamps else 0):
+        plain = space + _plain(marked[begins[part] : ends[part]])
+        found = re.findall(r"\s*\S+", plain)
+        space = " " if plain[-1:].isspace() else ""
+        step = (times[part + 1] - times[part]) / max(len(found), 1)
+        for place, word in enumerate(found):
+            said = times[part] + step * place
+            words.append({"word": " " * word[:1].isspace() + word.strip(), "start": said, "end": said + step})
+    return words
 
 
 def _times(line: str, path: Path, number: int) -> tuple[float, float]:
@@ -130,8 +185,11 @@ def _seconds(parts: tuple[str | None, ...]) -> float:
 def plain_words(marked: str) -> tuple[str, str]:
     """A cue's text without markup (HTML-like tags, ASS overrides), and the speaker that a `<v Name>` tag names, else ''."""
     speaker = _SPEAKER.search(marked)
-    plain = html.unescape(_MARKUP.sub("", _BREAK.sub(" ", marked)))
-    return " ".join(plain.split()), html.unescape(speaker.group(1)).strip() if speaker else ""
+    return " ".join(_plain(marked).split()), html.unescape(speaker.group(1)).strip() if speaker else ""
+
+
+def _plain(marked: str) -> str:
+    return html.unescape(_MARKUP.sub("", _BREAK.sub(" ", marked)))
 
 
 def _from_csv(text: str, path: Path) -> pd.DataFrame:

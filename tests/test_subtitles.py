@@ -175,3 +175,38 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
     path = tmp_path_factory.mktemp("vtt") / "a.vtt"
     path.write_text(to_vtt(table), encoding="utf-8")
     pd.testing.assert_frame_equal(read_transcript(path), table)
+
+
+KARAOKE = """WEBVTT
+
+00:00:01.000 --> 00:00:04.000
+Hello<00:00:01.500> my<00:00:02.000><00:00:03.000><c> friends</c>
+
+00:05.000 --> 00:06.000
+plain &lt;words&gt;
+"""
+
+
+def test_times_inside_a_webvtt_cue_are_those_of_its_words(tmp_path: Path) -> None:
+    table = read_transcript(written(tmp_path, "a.vtt", KARAOKE))
+    assert table["text"].to_list() == ["Hello my friends", "plain <words>"]
+    assert table["words"][0] == [
+        {"word": "Hello", "start": 1.0, "end": 1.5},
+        {"word": " my", "start": 1.5, "end": 2.0},
+        {"word": " friends", "start": 3.0, "end": 4.0},
+    ]
+    assert table["words"][1] == []
+
+
+def test_words_survive_webvtt(tmp_path: Path) -> None:
+    table = read_transcript(written(tmp_path, "a.vtt", KARAOKE))
+    again = read_transcript(written(tmp_path, "b.vtt", to_vtt(table)))
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_times_that_do_not_grow_or_lie_outside_are_bounded_by_the_cue(tmp_path: Path) -> None:
+    text = "WEBVTT\n\n00:01.000 --> 00:02.000\na <00:00:09.000>b <00:00:01.200>c d"
+    words = read_transcript(written(tmp_path, "a.vtt", text))["words"][0]
+    assert [word["word"] for word in words] == ["a", " b", " c", " d"]
+    assert all(1 <= word["start"] <= word["end"] <= 2 for word in words)
+    assert [word["start"] for word in words] == sorted(word["start"] for word in words)
