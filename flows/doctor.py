@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from data.errors import DyadError
-from flows.settings import load_settings
+from flows.settings import Settings, load_settings
 
 State = Literal["ok", "absent", "broken"]
 COLOURS = {"ok": "green", "absent": "yellow", "broken": "red"}
@@ -98,20 +98,21 @@ def _devices() -> Iterator[Finding]:
 
 def _weights(name: str) -> Finding:
     from flows import models
+    from flows.backends.base import digest
 
-    loaders: dict[str, Callable[[], object]] = {
-        "static_face": lambda: models.static_face(None, "cpu"),
-        "dynamic_face": lambda: models.dynamic_face(None, None, "cpu"),
-        "voice": lambda: models.voice(None, "cpu"),
-        "text": lambda: models.text(None, "cpu"),
-        "scene_context": lambda: models.scene_context(None, "cpu"),
+    loaders: dict[str, Callable[[Settings], object]] = {
+        "static_face": models.static_face,
+        "dynamic_face": models.dynamic_face,
+        "voice": models.voice,
+        "text": models.text,
+        "scene_context": models.scene_context,
     }
     what = f"weights: {name.replace('_', ' ')}"
     try:
-        loaders[name]()
+        loaders[name](Settings())
     except DyadError as error:
         return Finding(what, "broken", str(error), "Restore the file from the repository (git checkout modalities/weights).")
-    return Finding(what, "ok", f"revision {models.digest(models.shipped_weights(name))[:12]}")
+    return Finding(what, "ok", f"revision {digest(models.shipped_weights(name))[:12]}")
 
 
 def _fusion_weights() -> Finding:

@@ -47,3 +47,8 @@ class Job:
         """The clip's windows [N, 2], s."""
         cut = self.settings.windows
         return make_windows(self.clip.duration, cut.length, cut.shift, cut.shortest)
+
+    def work_file(self, kind: str) -> Path | None:
+        """What decoding left of this kind (`frames`, `index`, `audio`, `subtitles`); None where the clip has none."""
+        name = self.folder.finished("decode").get("notes", {}).get(kind)
+        return self.folder.work / name if name else None

@@ -1,21 +1,32 @@
-"""`dyad models`: list, download, verify and find the models that are too large to ship."""
+"""`dyad models`: list, download, verify, find and remove the models that are too large to ship."""
 
 import contextlib
+import itertools
+import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from flows.sections import SceneContextSettings
+    from flows.settings import Settings
+    from modalities.local_models import LocalModel
+    from modalities.model_table import PinnedModel
+
 models_app = typer.Typer(
-    help="Fetch and check the models that are too large to ship.\n\nExample: dyad models download clip", no_args_is_help=True
+    help="Fetch and check the models that are too large to ship.\n\nExample: dyad models download cpu", no_args_is_help=True
 )
 
 
 @models_app.command("list")
-def list_models() -> None:
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
     """Show the models that can be fetched, their licences, and which are here.
 
     Example: dyad models list
@@ -24,13 +35,18 @@ def list_models() -> None:
     from modalities.model_table import model_table
 
     table = model_table()
-    for model in table.models.values():
-        notes = ["here"] if is_here(model) else []
-        notes += ["no commercial use"] if model.non_commercial else []
-        notes += ["unverified"] if model.unverified else []
-        print(f"{model.name:<24} {model.size:>5} MB  {model.purpose:<18} {model.licence}  {', '.join(notes)}".rstrip())
-    print("\nGroups: " + "; ".join(f"{name} = {', '.join(rows)}" for name, rows in table.profiles.items()))
-    print("Unverified rows could not be checked against the hub: they fetch its newest revision. Sizes are approximate.")
+    here = {model.name for model in table.models.values() if is_here(model)}
+    if as_json:
+        rows = [asdict(model) | {"here": model.name in here} for model in table.models.values()]
+        print(json.dumps({"models": rows, "groups": {name: list(group) for name, group in table.profiles.items()}}, indent=1))
+        return
+    for purpose, models in _by_purpose(table.models.values()):
+        print(f"{purpose}:")
+        print("\n".join(_aligned([_columns(model, model.name in here) for model in models])))
+    print("\ngroups:")
+    sizes = {name: readable(sum(model.size for model in table.choose(name))) for name in table.profiles}
+    print("\n".join(_aligned([(f"  {name}", sizes[name], ", ".join(rows)) for name, rows in table.profiles.items()])))
+    print("\nUnverified rows could not be confirmed: they fetch what the hub has there. Sizes are approximate.")
 
 
 @models_app.command()
@@ -40,17 +56,17 @@ def download(
 ) -> None:
     """Fetch models into Dyad's own folder, where every run finds them.
 
-    Example: dyad models download clip
+    Example: dyad models download cpu
     """
-    from modalities.model_store import Origin, fetch, is_here
+    from data.errors import WeightsError
+    from modalities.model_store import Origin, fetch, is_here, missing_space
     from modalities.model_table import model_table
 
     chosen = model_table().choose(what)
     source = mirror or (Path(os.environ["DYAD_MIRROR"]) if os.environ.get("DYAD_MIRROR") else None)
-    for model in chosen:
-        sys.stderr.write(f"{model.name}: {model.size} MB, licence: {model.licence}\n")
-        if model.non_commercial:
-            sys.stderr.write(f"{model.name}: this licence FORBIDS COMMERCIAL USE.\n")
+    _announce(chosen)
+    if source is None and (sentence := missing_space(chosen)):
+        raise WeightsError(sentence)
     with _network() as offline:
         for model in chosen:
             known = is_here(model)
@@ -68,29 +84,127 @@ def verify() -> None:
     from modalities import model_store
     from modalities.model_table import model_table
 
-    checked = list(model_store.verify(model_table().models))
-    for item in checked:
-        print(item.problem or f"{item.path} is whole.")
-    if not checked:
+    found = problems = 0
+    for item in model_store.verify(model_table().models):
+        found, problems = found + 1, problems + bool(item.problem)
+        print(item.problem or f"{item.path} is whole.", flush=True)
+    if not found:
         print("No model has been fetched yet; see 'dyad models list'.")
-    sys.exit(1 if any(item.problem for item in checked) else 0)
+    sys.exit(1 if problems else 0)
 
 
 @models_app.command()
-def where() -> None:
-    """Show the folders where models are looked for, and those that runs use.
+def remove(what: Annotated[str, typer.Argument(help="A model or a group that was fetched.", show_default=False)]) -> None:
+    """Remove fetched models from Dyad's own folder; nothing else is touched.
 
-    Example: dyad models where
+    Example: dyad models remove qwen3-vl-4b
     """
-    from modalities.local_models import find_clip, find_whisper, hub_cache, models_folder, whisper_cache
+    from modalities import model_store
+    from modalities.model_table import model_table
 
+    for model in model_table().choose(what):
+        freed = model_store.remove(model)
+        print(f"{model.name} is removed, {freed / 1e6:.0f} MB are free again." if freed else f"{model.name} was not fetched.")
+
+
+@models_app.command()
+def where(
+    profile: Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")] = "embedded",
+) -> None:
+    """Show the folders where models are looked for, and the model that each modality uses in a profile.
+
+    Example: dyad models where --profile gpu
+    """
+    from flows.settings import load_settings
+    from modalities.local_models import hub_cache, models_folder, whisper_cache
+
+    settings = load_settings(profile)
     print(f"Dyad's own folder (DYAD_MODELS): {models_folder()}")
     print(f"Hugging Face cache (HF_HOME):    {hub_cache()}")
     print(f"Whisper's cache:                 {whisper_cache()}")
     print(f"Mirror (DYAD_MIRROR):            {os.environ.get('DYAD_MIRROR') or 'none'}")
-    for name, found in (("CLIP", find_clip().found), ("Whisper", find_whisper().found)):
-        command = f"none; run 'dyad models download {name.lower()}'"
-        print(f"{name + ' in use:':<32} {found.path if found else command}")
+    print(f"\nIn profile {profile}:")
+    print("\n".join(_aligned([(f"  {modality}:", seen) for modality, seen in _in_use(settings)])))
+
+
+def readable(megabytes: int) -> str:
+    """Megabytes for people: `605 MB`, `7.8 GB`."""
+    from modalities.repositories import readable_size
+
+    return readable_size(megabytes)
+
+
+def _by_purpose(models: "Iterable[PinnedModel]") -> "Iterator[tuple[str, list[PinnedModel]]]":
+    for purpose, group in itertools.groupby(models, key=lambda model: model.purpose):
+        yield purpose, list(group)
+
+
+def _columns(model: "PinnedModel", here: bool) -> tuple[str, ...]:
+    marks = ["here"] if here else []
+    marks += ["NO COMMERCIAL USE"] if model.non_commercial else []
+    marks += ["unverified"] if model.unverified else []
+    return f"  {model.name}", readable(model.size), model.licence, ", ".join(marks), model.note
+
+
+def _aligned(rows: "Sequence[tuple[str, ...]]") -> list[str]:
+    """Rows with their columns as wide as the widest entry."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(entry.ljust(width) for entry, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _announce(chosen: "Sequence[PinnedModel]") -> None:
+    """Sizes, licences and the total, before anything is fetched."""
+    rows = [(f"{model.name}:", readable(model.size), f"licence: {model.licence}") for model in chosen]
+    sys.stderr.write("\n".join(_aligned(rows)) + "\n")
+    for model in chosen:
+        if model.non_commercial:
+            sys.stderr.write(f"{model.name}: this licence FORBIDS COMMERCIAL USE.\n")
+    if len(chosen) > 1:
+        sys.stderr.write(f"Together {readable(sum(model.size for model in chosen))}.\n")
+
+
+def _in_use(settings: "Settings") -> Iterator[tuple[str, str]]:
+    """For every modality what recognises it in a profile: a path, or the command that gets what is missing."""
+    from modalities.local_models import find_clip, find_whisper
+
+    for modality in ("static_face", "dynamic_face", "voice", "text"):
+        section = getattr(settings, modality)
+        own = "Dyad's own network" + (f", {section.weights}" if section.weights else "")
+        if section.backend == "embedded":
+            yield modality, own
+        elif section.backend == "clip":
+            yield modality, _seen(find_clip(None, section.model).found, section.model or "clip")
+        else:
+            yield modality, _repository(section.model)
+    labels, words, context = settings.scene_labels, settings.transcript, settings.scene_context
+    yield "scene_labels", _seen(find_clip(labels.checkpoint, labels.model).found, labels.model or "clip")
+    yield "transcript", _seen(find_whisper(words.checkpoint, words.model).found, words.model or "whisper")
+    yield "scene_context", _describer(context)
+    if context.reader:
+        yield "scene_context reader", _repository(context.reader)
+
+
+def _describer(context: "SceneContextSettings") -> str:
+    if context.backend == "server":
+        return f"{context.server.model} at {context.server.base_url}"
+    return _repository(context.vision.model) if context.backend == "transformers" else "descriptions given with --descriptions"
+
+
+def _repository(model: str) -> str:
+    from modalities.repositories import find_repository, missing_sentence
+
+    found = find_repository(model)
+    return str(found) if found else "none: " + " ".join(missing_sentence(model))
+
+
+def _seen(found: "LocalModel | None", wanted: str) -> str:
+    from modalities.model_table import model_table
+    from modalities.repositories import missing_sentence
+
+    if found:
+        return str(found.path)
+    group = wanted in model_table().profiles
+    return f"none; run 'dyad models download {wanted}'" if group else "none: " + " ".join(missing_sentence(wanted))
 
 
 @contextlib.contextmanager

@@ -1,121 +1,213 @@
-"""Models loaded once in a process, whichever task asks first."""
+"""Loaded models by what settings ask for, each on the shelf of its device, so that it is in memory once."""
 
-import threading
 from collections.abc import Callable, Hashable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.files import file_digest
-from flows.settings import SceneLabelSettings, Settings, read_prompts
+from data.errors import InputError
+from flows.lanes import lane
+from flows.settings import Settings, read_prompts
+from flows.shelf import shelf
+from modalities.batching import Batches
 from modalities.checkpoint import WEIGHTS_FOLDER
+from modalities.devices import resolve_device
 from modalities.local_models import LocalModel
 
 if TYPE_CHECKING:
+    from modalities.audio_classifier import AudioClassifier
+    from modalities.clip import Clip
+    from modalities.clip_dynamic_face import ClipDynamicFace
     from modalities.dynamic_face import DynamicFace
+    from modalities.image_classifier import ImageClassifier
+    from modalities.qwen_vl import QwenVL
     from modalities.scene_context import SceneContext
     from modalities.scene_labels import SceneLabels
+    from modalities.speech_encoder import SpeechModel
     from modalities.static_face import StaticFace
     from modalities.text import Text
+    from modalities.text_classifier import TextClassifier
     from modalities.transcript import Recogniser
     from modalities.voice import Voice
 
 Loaded = TypeVar("Loaded")
-_loaded: dict[Hashable, Any] = {}
-_locks: dict[Hashable, threading.Lock] = {}
-_guard = threading.Lock()
+device_named = cache(resolve_device)
+"""The device that a setting means on this machine."""
 
 
-def _once(key: Hashable, load: Callable[[], Loaded]) -> Loaded:
-    """The result of `load`, which runs once a key; two tasks that ask at once wait for one load."""
-    with _guard:
-        lock = _locks.setdefault(key, threading.Lock())
-    with lock:
-        if key not in _loaded:
-            _loaded[key] = load()
-        kept: Loaded = _loaded[key]
-        return kept
+def batches(settings: Settings) -> Batches:
+    """What runs the batches of large models: the lane of the settings' device."""
+    return lane(device_named(settings.device)).batches
 
 
-def static_face(weights: Path | None, device: str) -> "StaticFace":
+def feeding(settings: Settings, batch: int) -> dict[str, Any]:
+    """How a large model is fed: arguments that every `recognise` of one takes."""
+    return {"batches": batches(settings), "batch": batch}
+
+
+def _kept(settings: Settings, key: Hashable, load: Callable[[], Loaded], files: Path | None = None) -> Loaded:
+    """The model from the device's shelf; `files`: the checkpoint or folder whose size says what room it needs."""
+    return shelf(device_named(settings.device)).get((key, settings.precision), load, _bytes(files))
+
+
+def _bytes(files: Path | None) -> int:
+    if files is None:
+        return 0
+    weights = [files] if files.is_file() else [*files.glob("*.safetensors"), *files.glob("*.bin")]
+    return sum(file.stat().st_size for file in weights)
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {"device": device_named(settings.device), "precision": settings.precision}
+
+
+# Our own small networks
+
+
+def static_face(settings: Settings) -> "StaticFace":
     """Our network for single faces."""
     from modalities import static_face as modality
 
-    return _once(("static_face", weights, device), lambda: modality.load(weights, device))
+    weights, device = settings.static_face.weights, device_named(settings.device)
+    return _kept(settings, ("static_face", weights), lambda: modality.load(weights, device))
 
 
-def dynamic_face(weights: Path | None, static_weights: Path | None, device: str) -> "DynamicFace":
+def dynamic_face(settings: Settings) -> "DynamicFace":
     """Our network for faces over time, on the features of the network for single faces."""
     from modalities import dynamic_face as modality
 
-    static = static_face(static_weights, device)
-    return _once(("dynamic_face", weights, static_weights, device), lambda: modality.load(weights, static, device))
+    static, device = static_face(settings), device_named(settings.device)
+    weights = settings.dynamic_face.weights
+    key = ("dynamic_face", weights, settings.static_face.weights)
+    return _kept(settings, key, lambda: modality.load(weights, static, device))
 
 
-def scene_labels(found: LocalModel, settings: SceneLabelSettings, device: str) -> "SceneLabels":
-    """CLIP from a checkpoint, with its prompts encoded."""
-    from modalities import scene_labels as modality
-
-    prompts = read_prompts(settings.prompts)
-    architecture = settings.architecture or found.architecture
-    return _once(
-        ("scene_labels", found, settings, device),
-        lambda: modality.load(
-            found.path, architecture, prompts, tag=found.tag, temperature=settings.temperature, device=device
-        ),
-    )
-
-
-def scene_context(weights: Path | None, device: str) -> "SceneContext":
+def scene_context(settings: Settings) -> "SceneContext":
     """The sentence encoder and our head for scene descriptions."""
     from modalities import scene_context as modality
 
-    return _once(("scene_context", weights, device), lambda: modality.load(weights, device))
+    weights, device = settings.scene_context.weights, device_named(settings.device)
+    return _kept(settings, ("scene_context", weights), lambda: modality.load(weights, device))
 
 
-def voice(weights: Path | None, device: str) -> "Voice":
+def voice(settings: Settings) -> "Voice":
     """The speech detector and our network for voices."""
     from modalities import voice as modality
 
-    return _once(("voice", weights, device), lambda: modality.load(weights, device))
+    weights, device = settings.voice.weights, device_named(settings.device)
+    return _kept(settings, ("voice", weights), lambda: modality.load(weights, device))
 
 
-def whisper(checkpoint: Path, device: str) -> "Recogniser":
-    """Whisper from a checkpoint."""
-    from modalities import transcript as modality
-
-    return _once(("whisper", checkpoint, device), lambda: modality.load(checkpoint, device))
-
-
-def text(weights: Path | None, device: str) -> "Text":
+def text(settings: Settings) -> "Text":
     """The sentence encoder and our head for words."""
     from modalities import text as modality
 
-    return _once(("text", weights, device), lambda: modality.load(weights, device))
+    weights, device = settings.text.weights, device_named(settings.device)
+    return _kept(settings, ("text", weights), lambda: modality.load(weights, device))
+
+
+# Large models
+
+
+def clip(found: LocalModel, settings: Settings, architecture: str = "") -> "Clip":
+    """CLIP from a checkpoint; one for every modality that needs it."""
+    from modalities import clip as modality
+
+    architecture = architecture or found.architecture
+    key = ("clip", found.path, architecture)
+    return _kept(settings, key, lambda: modality.load_clip(found.path, architecture, found.tag, **_options(settings)), found.path)
+
+
+def scene_labels(found: LocalModel, settings: Settings) -> "SceneLabels":
+    """CLIP with the prompts of the settings encoded."""
+    from modalities import scene_labels as modality
+
+    asked = settings.scene_labels
+    loaded, prompts = clip(found, settings, asked.architecture), read_prompts(asked.prompts)
+    key = ("scene_labels", found.path, asked.architecture, asked.prompts, asked.temperature)
+    return _kept(settings, key, lambda: modality.attach_texts(loaded, prompts, asked.temperature))
+
+
+def clip_over_time(found: LocalModel, settings: Settings) -> "ClipDynamicFace":
+    """CLIP's features of faces with a network over time."""
+    from modalities import clip_dynamic_face as modality
+
+    loaded, head = clip(found, settings), settings.dynamic_face.head
+    if head is None:
+        raise InputError(
+            "The settings name no network over time for the moving face: give dynamic_face.head a .safetensors or .pt file "
+            "(Team RAS published none; one that you trained fits), or set dynamic_face.backend to embedded."
+        )
+    return _kept(settings, ("clip_over_time", found.path, head), lambda: modality.load(loaded, head, **_options(settings)))
+
+
+def image_classifier(folder: Path, settings: Settings) -> "ImageClassifier":
+    """A classifier of single faces from its folder."""
+    from modalities import image_classifier as modality
+
+    labels = settings.static_face.labels
+    key = ("image_classifier", folder, labels)
+    return _kept(settings, key, lambda: modality.load_image_classifier(folder, labels=labels, **_options(settings)), folder)
+
+
+def vision_model(folder: Path, settings: Settings) -> "QwenVL":
+    """A vision-language model from its folder."""
+    from modalities import qwen_vl as modality
+
+    return _kept(settings, ("vision_model", folder), lambda: modality.load_qwen(folder, **_options(settings)), folder)
+
+
+def audio_classifier(folder: Path, settings: Settings) -> "AudioClassifier":
+    """A classifier of voices from its folder."""
+    from modalities import audio_classifier as modality
+
+    labels = settings.voice.labels
+    key = ("audio_classifier", folder, labels)
+    return _kept(settings, key, lambda: modality.load_audio_classifier(folder, labels=labels, **_options(settings)), folder)
+
+
+def speech_encoder(folder: Path, settings: Settings) -> "SpeechModel":
+    """A speech encoder from its folder with a head of its own."""
+    from modalities import speech_encoder as modality
+
+    head = settings.voice.head
+    key = ("speech_encoder", folder, head)
+    return _kept(settings, key, lambda: modality.load_speech_model(folder, head, **_options(settings)), folder)
+
+
+def whisper(checkpoint: Path, settings: Settings) -> "Recogniser":
+    """Whisper from a checkpoint."""
+    from modalities import transcript as modality
+
+    return _kept(settings, ("whisper", checkpoint), lambda: modality.load(checkpoint, **_options(settings)), checkpoint)
+
+
+def text_classifier(folder: Path, labels: Path | None, head: Path | None, settings: Settings) -> "TextClassifier":
+    """A text classifier from its folder, or Team RAS's mean-pooled network from a checkpoint over that folder's encoder."""
+    from modalities import text_classifier as modality
+
+    def load() -> "TextClassifier":
+        if head is not None:
+            return modality.load_mean_pooled_text(head, folder, **_options(settings))
+        return modality.load_text_classifier(folder, labels=labels, **_options(settings))
+
+    return _kept(settings, ("text_classifier", folder, labels, head), load, folder)
 
 
 def centroids(settings: Settings, modalities: Iterable[str]) -> dict[str, NDArray[np.float32]]:
     """The mean features [7, D] of each emotion in training, of those modalities whose own network is in use."""
-    loaders: dict[str, Callable[[], Any]] = {
-        "static_face": lambda: static_face(settings.static_face.weights, settings.device),
-        "dynamic_face": lambda: dynamic_face(settings.dynamic_face.weights, settings.static_face.weights, settings.device),
-        "scene_context": lambda: scene_context(settings.scene_context.weights, settings.device),
-        "voice": lambda: voice(settings.voice.weights, settings.device),
-        "text": lambda: text(settings.text.weights, settings.device),
-    }
-    return {name: loaders[name]().centroids for name in modalities if name in loaders}
+    own: dict[str, Callable[[Settings], Any]] = {
+        "static_face": static_face, "dynamic_face": dynamic_face, "voice": voice, "text": text,
+    }  # fmt: skip
+    found = {name: own[name] for name in modalities if name in own and getattr(settings, name).backend == "embedded"}
+    if "scene_context" in modalities and not settings.scene_context.reader:
+        found["scene_context"] = scene_context
+    return {name: load(settings).centroids for name, load in found.items()}
 
 
 def shipped_weights(name: str) -> Path:
     """Where the weights of one of our own networks lie."""
     return WEIGHTS_FOLDER / f"{name}.safetensors"
-
-
-def digest(weights: Path) -> str:
-    """Digest of a file's content, read again only when its size or time changes; empty when there is no file."""
-    if not weights.is_file():
-        return ""
-    status = weights.stat()
-    return _once(("digest", weights, status.st_size, status.st_mtime_ns), lambda: file_digest(weights))

@@ -67,9 +67,9 @@ def _text_scorer(name: str) -> Callable[[Path, Settings], Answers]:
 
         texts = _column(table, ("text",))
         if name == "text":
-            model = models.text(settings.text.weights, settings.device)
+            model = models.text(settings)
             return Answers(texts, _in_chunks(texts, lambda part: text.score_texts(model, part)))
-        scene = models.scene_context(settings.scene_context.weights, settings.device)
+        scene = models.scene_context(settings)
         return Answers(texts, _in_chunks(texts, lambda part: scene_context.score_texts(scene, part)))
 
     return score
@@ -79,7 +79,7 @@ def _score_voice(table: Path, settings: Settings) -> Answers:
     from modalities import voice
 
     files = _files(table, MEDIA)
-    model = models.voice(settings.voice.weights, settings.device)
+    model = models.voice(settings)
     reasons: dict[str, str] = {}
 
     def score(part: Sequence[Path]) -> Probabilities:
@@ -93,7 +93,7 @@ def _score_voice(table: Path, settings: Settings) -> Answers:
 def _score_faces(table: Path, settings: Settings) -> Answers:
     from modalities import static_face
 
-    model = models.static_face(settings.static_face.weights, settings.device)
+    model = models.static_face(settings)
     if table.suffix.lower() == ".npz":
         images = _stored_images(table)
         names = [str(number) for number in range(len(images))]

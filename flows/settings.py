@@ -6,169 +6,53 @@ Also the typed form that Prefect shows for the parameter `settings`.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from data.emotions import ABAW_COMPOUNDS, Compound
 from data.errors import InputError
-from modalities.chat_server import ServerOptions
+from flows.sections import (
+    CompoundSetting,
+    DecodeSettings,
+    DynamicFaceSettings,
+    FaceSettings,
+    FusionSettings,
+    SceneContextSettings,
+    SceneLabelSettings,
+    Section,
+    StaticFaceSettings,
+    TextSettings,
+    TranscriptSettings,
+    VoiceSettings,
+    WindowSettings,
+)
+from modalities.devices import Precision
 
 PROFILES = Path(__file__).resolve().parents[1] / "configs"
 Device = str
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class WindowSettings(_Section):
-    """How a clip is cut."""
-
-    length: float = Field(default=4.0, gt=0)
-    """Seconds of a window."""
-    shift: float = Field(default=2.0, gt=0)
-    """Seconds from one window's start to the next."""
-    shortest: float = Field(default=1.0, ge=0)
-    """The last window is kept from this many seconds."""
-
-
-class DecodeSettings(_Section):
-    """What is taken from the media file."""
-
-    frames_per_second: float = Field(default=5.0, gt=0, le=120)
-    """Frames taken from each second of the video."""
-    longest_side: int = Field(default=960, ge=64)
-    """Frames are shrunk to this many pixels on their longer side."""
-
-
-class FaceSettings(_Section):
-    """How faces are found."""
-
-    detector: Literal["auto", "mediapipe", "opencv"] = "auto"
-    """`auto` is MediaPipe where it is installed, else OpenCV."""
-    crop_size: int = Field(default=112, ge=48, le=512)
-    """Side of the aligned square crops, pixels."""
-    which: Literal["main", "all"] = "main"
-    """Faces that the answer is about: the main track, or everybody."""
-
-
-class NetworkSettings(_Section):
-    """A modality that one of our own small networks recognises."""
-
-    weights: Path | None = None
-    """A .safetensors file; empty for the shipped one."""
-
-
-class SceneLabelSettings(_Section):
-    """CLIP's view of the whole picture."""
-
-    checkpoint: Path | None = None
-    """An open_clip checkpoint; empty: one that is already on this machine."""
-    architecture: str = ""
-    """open_clip's name of the architecture; empty: known from where the checkpoint lies."""
-    frames_per_second: float = Field(default=1.0, gt=0)
-    """Frames encoded from each second."""
-    temperature: float | None = Field(default=None, gt=0)
-    """Factor on the similarities; empty: the model's own logit scale."""
-    prompts: str = "scene_labels.yaml"
-    """File in configs/prompts."""
-
-
-class ServerSettings(_Section):
-    """An OpenAI-compatible server (vLLM, SGLang, Ollama, llama.cpp) that runs a vision-language model."""
-
-    base_url: str = ""
-    """Its address up to the version, e.g. `http://localhost:8000/v1`."""
-    model: str = ""
-    """The model's name there."""
-    key_variable: str = "DYAD_SERVER_KEY"
-    """The environment variable that holds the key, where the server wants one; the key itself is never a setting."""
-    prompt: str = "scene_description.yaml"
-    """File in configs/prompts, or a YAML file: what the model is asked."""
-    label_weight: float = Field(default=0.5, ge=0, le=1)
-    """Weight of the label that a constrained prompt asks for, against the words of the description."""
-    pictures: int = Field(default=8, ge=1, le=64)
-    """Pictures shown of each window."""
-    longest_side: int = Field(default=512, ge=64)
-    """Pixels of the pictures' longer side."""
-    max_tokens: int = Field(default=200, ge=1)
-    """Tokens of an answer at most."""
-    concurrency: int = Field(default=4, ge=1, le=256)
-    """Requests under way at once, over all clips of the process."""
-    timeout: float = Field(default=120.0, gt=0)
-    """Seconds for one answer."""
-    retries: int = Field(default=5, ge=0)
-    """Tries after the first, for rate limits, errors of the server and time-outs."""
-    backoff: float = Field(default=1.0, gt=0)
-    """Seconds before the first retry, doubled each time; a server's Retry-After goes before it."""
-    longest_wait: float = Field(default=120.0, gt=0)
-    """Seconds waited at most before a retry."""
-
-
-class SceneContextSettings(NetworkSettings):
-    """What the scene means to the people in it, from descriptions."""
-
-    backend: Literal["descriptions", "server"] = "descriptions"
-    """Who describes: the file given with --descriptions, or, where none is given, a server."""
-    server: ServerSettings = ServerSettings()
-    """The server."""
-
-    @model_validator(mode="after")
-    def _names_a_server(self) -> Self:
-        """An address that is none, or one with a password in it, is told before anything is run or written."""
-        if self.backend == "server":
-            ServerOptions(self.server.base_url, self.server.model)
-        return self
-
-
-class TranscriptSettings(_Section):
-    """Where the words come from when none are given."""
-
-    checkpoint: Path | None = None
-    """A Whisper checkpoint (.pt); empty: one that is already on this machine."""
-    language: str | None = None
-    """The language spoken, e.g. `en`; empty: recognised."""
-
-
-class FusionSettings(_Section):
-    """From six modalities to the seven compounds."""
-
-    weights: Path | None = None
-    """A weights file of Multi-Head Probability Fusion; empty for the shipped one."""
-    composition: Literal["ppa", "pfsa", "avcer_rule1", "avcer_rule2", "avcer_both"] = "ppa"
-    """How basic emotions become compounds."""
-
-
-class CompoundSetting(_Section):
-    """One compound expression."""
-
-    name: str
-    """Its name in snake case, e.g. `fearfully_surprised`."""
-    first: str
-    """One basic emotion."""
-    second: str
-    """The other."""
-
-
-class Settings(_Section):
+class Settings(Section):
     """All settings of a run."""
 
     profile: str = "embedded"
     """The profile these settings started from."""
     device: str = "cpu"
-    """Where networks run: `cpu`, `cuda:0`, `mps`."""
+    """Where networks run: `auto` (the best there is), `cpu`, `cuda:0`, `mps`."""
+    precision: Precision = "auto"
+    """Of the large models: `auto` takes half precision where the device computes it natively."""
     windows: WindowSettings = WindowSettings()
     decode: DecodeSettings = DecodeSettings()
     faces: FaceSettings = FaceSettings()
-    static_face: NetworkSettings = NetworkSettings()
-    dynamic_face: NetworkSettings = NetworkSettings()
+    static_face: StaticFaceSettings = StaticFaceSettings()
+    dynamic_face: DynamicFaceSettings = DynamicFaceSettings()
     scene_labels: SceneLabelSettings = SceneLabelSettings()
     scene_context: SceneContextSettings = SceneContextSettings()
-    voice: NetworkSettings = NetworkSettings()
+    voice: VoiceSettings = VoiceSettings()
     transcript: TranscriptSettings = TranscriptSettings()
-    text: NetworkSettings = NetworkSettings()
+    text: TextSettings = TextSettings()
     fusion: FusionSettings = FusionSettings()
     compounds: tuple[CompoundSetting, ...] = tuple(
         CompoundSetting(name=c.name, first=c.first, second=c.second) for c in ABAW_COMPOUNDS

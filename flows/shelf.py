@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,14 +17,9 @@ from modalities.batching import free_memory, is_out_of_memory
 
 logger = logging.getLogger(__name__)
 Loaded = TypeVar("Loaded")
+Storages = dict[int, int]
 SHARE = 0.7
 """Share of a device's free memory that models may fill; the rest is for what they compute."""
-
-
-@dataclass(frozen=True)
-class _Kept:
-    model: Any
-    size: int
 
 
 class Shelf:
@@ -32,7 +27,7 @@ class Shelf:
 
     def __init__(self, device: str, room: int | None = None) -> None:
         self.device, self._room = device, room
-        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[Any, Storages]] = OrderedDict()
         self._alive: weakref.WeakValueDictionary[Hashable, Any] = weakref.WeakValueDictionary()
         self._locks: dict[Hashable, threading.Lock] = {}
         self._guard = threading.RLock()
@@ -55,9 +50,9 @@ class Shelf:
             return list(self._kept)
 
     def size(self) -> int:
-        """Bytes of the models that are kept."""
+        """Bytes of the models that are kept; what two of them share counts once."""
         with self._guard:
-            return sum(kept.size for kept in self._kept.values())
+            return sum({place: size for _, storages in self._kept.values() for place, size in storages.items()}.values())
 
     def _found(self, key: Hashable) -> Any:
         with self._guard:
@@ -79,10 +74,10 @@ class Shelf:
         return load()
 
     def _keep(self, key: Hashable, model: Any) -> None:
-        size = size_of(model)
-        self._make_room(size)
+        storages = storages_of(model)
+        self._make_room(sum(storages.values()))
         with self._guard:
-            self._kept[key] = _Kept(model, size)
+            self._kept[key] = (model, storages)
             self._alive[key] = model
 
     def _make_room(self, size: int) -> None:
@@ -94,8 +89,8 @@ class Shelf:
         gone = False
         with self._guard:
             while self._kept and self.size() > most:
-                key, kept = self._kept.popitem(last=False)
-                logger.info("put aside %s (%.1f MB) on %s", key, kept.size / 1e6, self.device)
+                key, (_, storages) = self._kept.popitem(last=False)
+                logger.info("put aside %s (%.1f MB) on %s", key, sum(storages.values()) / 1e6, self.device)
                 gone = True
         if gone:
             free_memory()
@@ -136,20 +131,20 @@ def _number(path: Path) -> int | None:
         return None
 
 
-def size_of(model: Any) -> int:
-    """Bytes of all tensors in a model (a network, or a dataclass that holds networks), each storage counted once."""
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in _tensors(model)}
-    return sum(storages.values())
+def storages_of(model: Any) -> Storages:
+    """Address and bytes of every storage of tensors in a model (a network, or a dataclass that holds networks)."""
+    return {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in _tensors(model)}
 
 
 def _tensors(part: Any) -> Iterator[Any]:
     import torch
 
     if isinstance(part, torch.Tensor):
-        yield part
+        if part.layout is torch.strided:  # Whisper's sparse table of heads is a few bytes without a storage of its own
+            yield part
     elif isinstance(part, torch.nn.Module):
-        yield from part.parameters()
-        yield from part.buffers()
+        for tensor in (*part.parameters(), *part.buffers()):
+            yield from _tensors(tensor)
     elif is_dataclass(part) and not isinstance(part, type):
         for field in fields(part):
             yield from _tensors(getattr(part, field.name))

@@ -1,18 +1,19 @@
 """The stages of a clip as a table, the key that tells whether one is already done, and which of them must run."""
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from data.errors import InputError
-from data.files import file_digest
 from data.run_folder import RunFolder
+from data.scores import MODALITIES
 from flows import work
+from flows.backends import backend_of
+from flows.backends.base import code_digest
+from flows.backends.words import words_inputs
 from flows.graph import before
 from flows.jobs import Job
 
@@ -31,6 +32,12 @@ class Stage:
     settings: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
     inputs: Callable[[Job], Mapping[str, Any]] = lambda job: {}
+    about: str = ""
+
+    @property
+    def description(self) -> str:
+        """What it does, in a sentence."""
+        return self.about or (self.run.__doc__ or "").strip()
 
     @property
     def title(self) -> str:
@@ -38,35 +45,35 @@ class Stage:
         return self.name.replace("_", "-")
 
 
-def _modality(name: str, settings: tuple[str, ...], code: tuple[str, ...]) -> Stage:
+def _modality(name: str, title: str, *others: str) -> Stage:
+    """A modality's stage; `others` are further sections of the settings that change its scores."""
     return Stage(
         name,
-        getattr(work, name),
+        partial(work.recognise, modality=name),
         lambda folder: (folder.scores(name),),
-        (*settings, "windows", "device"),
-        (f"modalities.{name}", "data.scores", *code),
+        (name, "windows", "precision", *others),
+        ("data.scores",),
         lambda job: work.modality_inputs(job, name),
+        title,
     )
 
 
-_FACE_CODE = ("modalities.static_face", "modalities.networks.static_face", "data.crops")
-_SENTENCES = ("modalities.sentence_encoder", "modalities.networks.text")
 _STAGES = (
     Stage("decode", work.decode, work.decode_outputs, ("decode",), ("data.decode", "data.media", "data.frames")),
     Stage(
         "faces", work.faces, lambda f: (f.crops, f.faces), ("faces",),
         ("modalities.faces", "modalities.face_detectors", "modalities.face_tracks", "modalities.face_crops", "data.crops"),
     ),
-    _modality("static_face", ("static_face", "faces"), _FACE_CODE),
-    _modality("dynamic_face", ("dynamic_face", "static_face", "faces"), (*_FACE_CODE, "modalities.networks.dynamic_face")),
-    _modality("scene_labels", ("scene_labels",), ()),
-    _modality("scene_context", (), (*_SENTENCES, "modalities.vision_language", "modalities.chat_server")),
-    _modality("voice", ("voice",), ("modalities.networks.voice",)),
+    _modality("static_face", "Score each face by itself.", "faces"),
+    _modality("dynamic_face", "Score each window's faces as a sequence.", "static_face", "faces"),
+    _modality("scene_labels", "Match the pictures with CLIP's prompts."),
+    _modality("scene_context", "Read the emotion of scene descriptions: given ones, else a vision-language model's."),
+    _modality("voice", "Score the sound of the voice."),
     Stage(
-        "transcript", work.transcript, lambda f: (f.cues,), ("transcript", "device"),
-        ("modalities.transcript", "data.subtitles"), work.transcript_inputs,
+        "transcript", work.transcript, lambda f: (f.cues,), ("transcript", "precision"),
+        ("modalities.transcript", "data.subtitles"), words_inputs,
     ),
-    _modality("text", ("text",), _SENTENCES),
+    _modality("text", "Score the words."),
     Stage("fuse", work.fuse, lambda f: (f.fused,), ("windows",), ("fusion", "data.fused"), work.fusion_inputs),
     Stage(
         "compose", work.compose, lambda f: (f.composed, f.windows), ("fusion", "compounds"),
@@ -88,7 +95,7 @@ def stage_keys(job: Job) -> dict[str, str]:
         content = {
             "clip": job.clip.content_hash,
             "settings": {name: job.settings.model_dump(mode="json")[name] for name in stage.settings},
-            "code": [_code_digest(module) for module in stage.code],
+            "code": [code_digest(module) for module in stage.code],
             "inputs": dict(stage.inputs(job)),
             "before": [keys[name] for name in before(stage.name)],
         }
@@ -118,15 +125,4 @@ def stages_to_run(job: Job, keys: Mapping[str, str]) -> set[str]:
 
 def _reads_media(job: Job, stage: str) -> bool:
     """False for stages that come after decoding but read none of its intermediate media, which is removed after a run."""
-    return work.described_by_server(job) if stage == "scene_context" else stage != "fuse"
-
-
-@cache
-def _code_digest(module: str) -> str:
-    """Digest of a module's source; of a package's, all of its files'."""
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise InputError(f"The module {module} is not installed; install Dyad again.")
-    origin = Path(spec.origin)
-    files = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
-    return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()[:16]
+    return backend_of(job, stage).media if stage in MODALITIES else stage != "fuse"

@@ -79,7 +79,7 @@ def _outputs(stage: Stage, job: Job) -> list[str]:
 
 
 def _task_of(stage: Stage) -> Task[..., Any]:
-    @task(name=stage.title, task_run_name=f"{stage.title} · {{clip_id}}", description=stage.run.__doc__, **RETRIES)
+    @task(name=stage.title, task_run_name=f"{stage.title} · {{clip_id}}", description=stage.description, **RETRIES)
     def run(clip_id: str, job: Job, key: str, done: bool) -> Any:
         if done:
             tell(Event(clip_id, stage.name, "skipped"))

@@ -1,8 +1,6 @@
 """What each stage does with files: read the inputs, call the domain's function, write the outputs."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +10,22 @@ import yaml
 
 from data.brought import read_ready_scores
 from data.files import file_digest, write_text
-from data.frames import Frame, read_frames
 from data.fused import read_fusion, read_pooled, write_fused
 from data.run_folder import RunFolder
 from data.scores import MODALITIES, Scores
-from data.subtitles import read_transcript, sidecar_transcript, to_vtt
-from data.tables import read_notes, read_scores, read_table, write_scores, write_table
-from flows import models, stop
+from data.subtitles import to_vtt
+from data.tables import read_scores, read_table, write_scores, write_table
+from flows import models
+from flows.backends import NotHere, backend_of
+from flows.backends.base import code_digest, digest, frames_of
+from flows.backends.scene import describes
+from flows.backends.words import words_of
 from flows.graph import NEEDS, chain
 from flows.jobs import Job
-from flows.settings import read_prompts
-from modalities.local_models import find_clip, find_whisper
 from reports.result import build_result, frames_table, to_json, windows_table
 
 NO_PICTURE = "The file has no picture."
 NO_SOUND = "The file has no sound."
-WEIGHTS: dict[str, tuple[str, ...]] = {
-    "static_face": ("static_face",),
-    "dynamic_face": ("dynamic_face", "static_face"),
-    "scene_context": ("scene_context",),
-    "voice": ("voice",),
-    "text": ("text",),
-}
-"""Whose shipped weights a modality's scores depend on."""
-ASKED = {"base_url", "model", "label_weight", "pictures", "longest_side", "max_tokens"}
-"""Settings of a server that change what it answers; the others only change how long that takes."""
 
 
 def decode(job: Job) -> Mapping[str, Any]:
@@ -65,101 +54,45 @@ def faces(job: Job) -> Mapping[str, Any]:
     from modalities.faces import FaceOptions, find_faces
 
     options = FaceOptions(detector=job.settings.faces.detector, crop_size=job.settings.faces.crop_size)
-    found = find_faces(_frames(job), options, job.folder.crops)
+    found = find_faces(frames_of(job), options, job.folder.crops)
     write_table(job.folder.faces, found.table)
     return {"detector": found.detector} | ({"absent": found.reason} if found.reason else {})
 
 
-def static_face(job: Job) -> Mapping[str, Any]:
-    """Score each face by itself."""
-    return _face_modality(job, "static_face")
+def recognise(job: Job, modality: str) -> Mapping[str, Any]:
+    """Write a modality's scores: those the user brings, else none where the clip lacks what it needs, else recognised ones."""
+    brought = job.brought.scores.get(modality)
+    if brought is not None:
+        scores = read_ready_scores(brought, modality, job.windows)
+    elif missing := _missing_media(job, modality):
+        scores = Scores.absent(modality, job.windows, missing)
+    else:
+        try:
+            scores = backend_of(job, modality).recognise(job)
+        except NotHere as absent:
+            scores = Scores.absent(modality, job.windows, absent.reason, absent.remedy)
+    write_scores(job.folder.scores(modality), job.folder.evidence(modality), scores)
+    return {"absent": scores.reason} if scores.is_absent else {}
 
 
-def dynamic_face(job: Job) -> Mapping[str, Any]:
-    """Score each window's faces as a sequence."""
-    return _face_modality(job, "dynamic_face")
-
-
-def scene_labels(job: Job) -> Mapping[str, Any]:
-    """Match the pictures with CLIP's prompts."""
-    from modalities import scene_labels as modality
-
-    def recognise() -> Scores:
-        settings = job.settings.scene_labels
-        search = find_clip(settings.checkpoint)
-        if search.found is None:
-            reason = " ".join((modality.ABSENT_REASON, *search.passed_over))
-            return Scores.absent("scene_labels", job.windows, reason, modality.REMEDY)
-        loaded = models.scene_labels(search.found, settings, job.settings.device)
-        frames = _frames(job, settings.frames_per_second)
-        return modality.recognise(loaded, frames, job.windows, frames_per_second=settings.frames_per_second)
-
-    return _write(job, "scene_labels", recognise, "" if job.clip.has_video else NO_PICTURE)
-
-
-def scene_context(job: Job) -> Mapping[str, Any]:
-    """Read the emotion of scene descriptions: given ones, else those of a vision-language model behind a server."""
-    from modalities import scene_context as modality
-
-    def recognise() -> Scores:
-        given = job.brought.descriptions
-        if given is None and described_by_server(job):
-            return _scene_by_server(job)
-        if given is None:
-            return Scores.absent("scene_context", job.windows, modality.ABSENT_REASON, modality.REMEDY)
-        table = modality.read_descriptions(given, job.clip.path.stem, job.windows)
-        loaded = models.scene_context(job.settings.scene_context.weights, job.settings.device)
-        return modality.recognise(loaded, table, job.windows)
-
-    return _write(job, "scene_context", recognise, NO_PICTURE if described_by_server(job) and not job.clip.has_video else "")
-
-
-def voice(job: Job) -> Mapping[str, Any]:
-    """Score the sound of the voice."""
-    from modalities import voice as modality
-
-    def recognise() -> Scores:
-        loaded = models.voice(job.settings.voice.weights, job.settings.device)
-        return modality.recognise(loaded, _work_file(job, "audio"), job.windows)
-
-    return _write(job, "voice", recognise, "" if job.clip.has_audio else NO_SOUND)
+def _missing_media(job: Job, modality: str) -> str:
+    if modality == "voice" and not job.clip.has_audio:
+        return NO_SOUND
+    needs_picture = modality in ("static_face", "dynamic_face", "scene_labels") or modality == "scene_context" and describes(job)
+    return NO_PICTURE if needs_picture and not job.clip.has_video else ""
 
 
 def transcript(job: Job) -> Mapping[str, Any]:
     """Take the words from where they are: given, beside the clip, in the file, or recognised by Whisper."""
-    from modalities import transcript as modality
-
-    given = transcript_file(job)
-    subtitles = _work_file(job, "subtitles")
-    whisper = find_whisper(job.settings.transcript.checkpoint).found
-    if given is not None:
-        cues, origin = read_transcript(given, job.clip.duration), given.name
-    elif subtitles is not None:
-        cues, origin = read_transcript(subtitles, job.clip.duration), "subtitles in the file"
-    elif whisper is not None and job.clip.has_audio:
-        cues, origin = _recognised_words(job, whisper.path), f"Whisper {whisper.name}"
-    else:
-        cues, origin = pd.DataFrame({"start": [], "end": [], "text": []}), ""
-    write_table(job.folder.cues, cues, {"origin": origin})
-    if origin:
-        write_text(job.folder.transcript, to_vtt(cues))
-    else:
+    try:
+        cues, origin = words_of(job)
+    except NotHere as absent:
+        write_table(job.folder.cues, pd.DataFrame({"start": [], "end": [], "text": []}), {"origin": ""})
         job.folder.transcript.unlink(missing_ok=True)
-    return {"origin": origin} if origin else {"absent": modality.ABSENT_REASON}
-
-
-def text(job: Job) -> Mapping[str, Any]:
-    """Score the words."""
-    from modalities import text as modality
-    from modalities import transcript as words
-
-    def recognise() -> Scores:
-        if not read_notes(job.folder.cues).get("origin"):
-            return Scores.absent("text", job.windows, words.ABSENT_REASON, words.REMEDY)
-        loaded = models.text(job.settings.text.weights, job.settings.device)
-        return modality.recognise(loaded, read_table(job.folder.cues), job.windows)
-
-    return _write(job, "text", recognise)
+        return {"absent": absent.reason}
+    write_table(job.folder.cues, cues, {"origin": origin})
+    write_text(job.folder.transcript, to_vtt(cues))
+    return {"origin": origin}
 
 
 def fuse(job: Job) -> None:
@@ -235,124 +168,22 @@ def lacking(job: Job) -> list[str]:
 
 
 def modality_inputs(job: Job, modality: str) -> Mapping[str, Any]:
-    """What, besides settings and code, a modality's scores depend on: weights, and files that the user brings."""
-    inputs: dict[str, Any] = {}
+    """What, besides settings and shared code, a modality's scores depend on: files that the user brings, or the backend's."""
     if brought := job.brought.scores.get(modality):
         return {"brought": file_digest(brought)}
-    for name in WEIGHTS.get(modality, ()):
-        weights = getattr(job.settings, name).weights or models.shipped_weights(name)
-        inputs[name] = models.digest(weights)
-    if modality == "scene_labels":
-        found = find_clip(job.settings.scene_labels.checkpoint).found
-        inputs["checkpoint"] = models.digest(found.path) if found else None
-        inputs["prompts"] = read_prompts(job.settings.scene_labels.prompts)
-    if modality == "scene_context" and job.brought.descriptions:
-        inputs["descriptions"] = file_digest(job.brought.descriptions)
-    if modality == "scene_context" and described_by_server(job):
-        server = job.settings.scene_context.server
-        inputs["asked"] = server.model_dump(include=ASKED)
-        inputs["prompt"] = read_prompts(server.prompt)
-        inputs["compounds"] = [compound.model_dump() for compound in job.settings.compounds]
-    return inputs
-
-
-def described_by_server(job: Job) -> bool:
-    """True when a server is to describe the scene and the user brings no descriptions."""
-    return job.settings.scene_context.backend == "server" and job.brought.descriptions is None
-
-
-def transcript_inputs(job: Job) -> Mapping[str, Any]:
-    """What the words depend on: the file that is given or lies beside the clip, or the Whisper checkpoint."""
-    given = transcript_file(job)
-    if given is not None:
-        return {"given": file_digest(given)}
-    found = find_whisper(job.settings.transcript.checkpoint).found
-    return {"whisper": models.digest(found.path) if found else None}
-
-
-def transcript_file(job: Job) -> Path | None:
-    """The transcript that the user gave or put beside the clip."""
-    return job.brought.transcript or sidecar_transcript(job.clip.path)
+    backend = backend_of(job, modality)
+    return {**backend.inputs(job), "code": [code_digest(module) for module in backend.code]}
 
 
 def fusion_inputs(job: Job) -> Mapping[str, Any]:
     """What the fusion depends on besides the scores: its weights."""
-    return {"weights": models.digest(_fusion_weights(job))}
+    return {"weights": digest(_fusion_weights(job))}
 
 
 def _fusion_weights(job: Job) -> Path:
     from fusion.weights import DEFAULT_WEIGHTS
 
     return job.settings.fusion.weights or DEFAULT_WEIGHTS
-
-
-def _scene_by_server(job: Job) -> Scores:
-    from modalities import chat_server, scene_context, vision_language
-
-    asked, compounds = job.settings.scene_context.server, job.settings.compound_table()
-    names = {item.name for item in fields(chat_server.ServerOptions)}
-    key = os.environ.get(asked.key_variable, "").strip()
-    options = chat_server.ServerOptions(**asked.model_dump(include=names), api_key=key)
-    prompt = vision_language.prompt_of(read_prompts(asked.prompt), asked.prompt)
-    pictures = vision_language.PictureOptions(asked.pictures, asked.longest_side)
-    with chat_server.ChatServer(options, stop.check, chat_server.Answers(job.folder.answers)) as server:
-        table = vision_language.describe(_frames(job), job.windows, server, prompt, pictures, compounds)
-    loaded = models.scene_context(job.settings.scene_context.weights, job.settings.device)
-    words = scene_context.recognise(loaded, table, job.windows)
-    return vision_language.combine(words, table, compounds, asked.label_weight, asked.model)
-
-
-def _recognised_words(job: Job, checkpoint: Path) -> pd.DataFrame:
-    from modalities.transcript import transcribe
-    from modalities.voice import speech_in
-
-    audio = job.folder.work / "audio.wav"
-    speech = [(float(start), float(end)) for start, end in speech_in(audio)]
-    recogniser = models.whisper(checkpoint, job.settings.device)
-    return transcribe(recogniser, audio, language=job.settings.transcript.language, speech=speech)
-
-
-def _face_modality(job: Job, name: str) -> Mapping[str, Any]:
-    from modalities import dynamic_face, static_face
-
-    def recognise() -> Scores:
-        settings, static_weights = job.settings, job.settings.static_face.weights
-        crops, table, which = job.folder.crops, read_table(job.folder.faces), settings.faces.which
-        if name == "static_face":
-            single = models.static_face(static_weights, settings.device)
-            return static_face.recognise(single, crops, table, job.windows, which=which)
-        over_time = models.dynamic_face(settings.dynamic_face.weights, static_weights, settings.device)
-        return dynamic_face.recognise(over_time, crops, table, job.windows, which=which)
-
-    return _write(job, name, recognise, "" if job.clip.has_video else NO_PICTURE)
-
-
-def _write(job: Job, modality: str, recognise: Callable[[], Scores], missing: str = "") -> Mapping[str, Any]:
-    """Write a modality's scores: those the user brings, else none where the clip lacks what it needs, else recognised ones."""
-    brought = job.brought.scores.get(modality)
-    if brought is not None:
-        scores = read_ready_scores(brought, modality, job.windows)
-    elif missing:
-        scores = Scores.absent(modality, job.windows, missing)
-    else:
-        scores = recognise()
-    write_scores(job.folder.scores(modality), job.folder.evidence(modality), scores)
-    return {"absent": scores.reason} if scores.is_absent else {}
-
-
-def _frames(job: Job, fps: float | None = None) -> Iterator[Frame]:
-    """The sampled pictures, until the user asks to stop."""
-    frames, index = _work_file(job, "frames"), _work_file(job, "index")
-    if frames is None or index is None:
-        return
-    for frame in read_frames(frames, index, fps):
-        stop.check()
-        yield frame
-
-
-def _work_file(job: Job, kind: str) -> Path | None:
-    name = job.folder.finished("decode").get("notes", {}).get(kind)
-    return job.folder.work / name if name else None
 
 
 def _name(path: Path | None) -> str | None:

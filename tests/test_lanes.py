@@ -13,7 +13,7 @@ import torch
 from flows import stop
 from flows.faults import Interrupted
 from flows.lanes import Lane
-from flows.shelf import Shelf, free_bytes, shelf, size_of
+from flows.shelf import Shelf, free_bytes, shelf, storages_of
 from modalities.batching import Batches, in_batches
 
 
@@ -133,9 +133,17 @@ def weights(megabytes: int) -> Weights:
 
 def test_the_size_of_a_model_is_measured() -> None:
     model = weights(3)
-    assert size_of(model) == 3_000_000
+    assert sum(storages_of(model).values()) == 3_000_000
     model.network.register_buffer("same", model.network.weight.data)
-    assert size_of(model) == 3_000_000, "one storage is counted once"
+    assert sum(storages_of(model).values()) == 3_000_000, "one storage is counted once"
+
+
+def test_what_two_models_share_counts_once() -> None:
+    models, shared = Shelf("cpu", room=100_000_000), weights(3)
+    for name in "ab":
+        models.get(name, lambda name=name: Weights(shared.network, name))  # type: ignore[misc]
+    assert models.names() == ["a", "b"]
+    assert models.size() == 3_000_000
 
 
 def test_the_least_recently_used_model_makes_room() -> None:

@@ -1,0 +1,97 @@
+"""What every backend is made of, and what they share: fetched models, digests of weights and code."""
+
+import hashlib
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from data.errors import InputError
+from data.files import file_digest, quick_digest
+from data.frames import Frame, read_frames
+from data.scores import Scores
+from flows import stop
+from flows.jobs import Job
+from modalities.repositories import find_repository, missing_sentence
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to recognise a modality.
+
+    recognise: the scores of a clip; inputs: what they depend on besides settings and code (weights, files); code: modules
+    whose source they depend on; media: whether it reads pictures or sound, which only exist while a run is under way.
+    """
+
+    recognise: Callable[[Job], Scores]
+    inputs: Callable[[Job], Mapping[str, Any]]
+    code: tuple[str, ...]
+    media: bool = True
+
+
+class NotHere(Exception):
+    """A model is not on this machine: the modality is absent, with `reason` and `remedy` in sentences."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.reason, self.remedy = reason, remedy
+
+
+def fetched(model: str, setting: str) -> Path:
+    """The folder of a model that settings name; NotHere when it was not fetched, InputError when none is named."""
+    if not model:
+        raise InputError(f"The settings name no model for this backend; give {setting} a name that 'dyad models list' shows.")
+    found = find_repository(model)
+    if found is None:
+        raise NotHere(*missing_sentence(model))
+    return found
+
+
+def fingerprint(model: str) -> str:
+    """Digest of a fetched model's folder; empty when it is not here."""
+    found = find_repository(model) if model else None
+    return folder_digest(found) if found else ""
+
+
+def folder_digest(folder: Path) -> str:
+    """Digest of the names and contents (of large files: size, beginning, middle and end) of a folder's files."""
+    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    lines = [f"{file.name} {digest(file)}" for file in files if file.suffix != ".md"]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+_digests: dict[tuple[Path, int, int], str] = {}
+
+
+def digest(file: Path | None) -> str:
+    """Digest of a file's content, read again only when its size or time changes; empty when there is no file."""
+    if file is None or not file.is_file():
+        return ""
+    status = file.stat()
+    key = (file, status.st_size, status.st_mtime_ns)
+    if key not in _digests:
+        _digests[key] = quick_digest(file)
+    return _digests[key]
+
+
+@cache
+def code_digest(module: str) -> str:
+    """Digest of a module's source; of a package's, all of its files'."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise InputError(f"The module {module} is not installed; install Dyad again.")
+    origin = Path(spec.origin)
+    files = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
+    return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()[:16]
+
+
+def frames_of(job: Job, frames_per_second: float | None = None) -> Iterator[Frame]:
+    """The sampled pictures of a job's clip, until the user asks to stop."""
+    frames, index = job.work_file("frames"), job.work_file("index")
+    if frames is None or index is None:
+        return
+    for frame in read_frames(frames, index, frames_per_second):
+        stop.check()
+        yield frame

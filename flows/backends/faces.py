@@ -1,0 +1,86 @@
+"""Backends of static and dynamic face."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from data.scores import Scores
+from data.tables import read_table
+from flows import models
+from flows.backends.base import Backend, digest, fetched, fingerprint
+from flows.backends.scene import clip_found
+from flows.jobs import Job
+from modalities.local_models import find_clip
+
+OWN = ("modalities.static_face", "modalities.networks.static_face", "data.crops")
+
+
+def _faces(job: Job) -> dict[str, Any]:
+    """Where the faces of a job's clip are, as every backend takes them."""
+    return {"crops": job.folder.crops, "faces": read_table(job.folder.faces), "windows": job.windows}
+
+
+def _own_static(job: Job) -> Scores:
+    from modalities import static_face
+
+    return static_face.recognise(models.static_face(job.settings), **_faces(job), which=job.settings.faces.which)
+
+
+def _own_static_inputs(job: Job) -> Mapping[str, Any]:
+    return {"weights": digest(job.settings.static_face.weights or models.shipped_weights("static_face"))}
+
+
+def _own_dynamic(job: Job) -> Scores:
+    from modalities import dynamic_face
+
+    return dynamic_face.recognise(models.dynamic_face(job.settings), **_faces(job), which=job.settings.faces.which)
+
+
+def _own_dynamic_inputs(job: Job) -> Mapping[str, Any]:
+    own = {"over time": digest(job.settings.dynamic_face.weights or models.shipped_weights("dynamic_face"))}
+    return {**own, **_own_static_inputs(job)}
+
+
+def _classifier(job: Job) -> Scores:
+    from modalities import image_classifier
+
+    asked = job.settings.static_face
+    model = models.image_classifier(fetched(asked.model, "static_face.model"), job.settings)
+    feeding = models.feeding(job.settings, asked.batch)
+    return image_classifier.recognise(model, **_faces(job), which=job.settings.faces.which, **feeding)
+
+
+def _classifier_inputs(job: Job) -> Mapping[str, Any]:
+    asked = job.settings.static_face
+    return {"model": fingerprint(asked.model), "labels": digest(asked.labels)}
+
+
+def _clip_over_time(job: Job) -> Scores:
+    from modalities import clip_dynamic_face
+
+    asked = job.settings.dynamic_face
+    model = models.clip_over_time(clip_found(asked.model), job.settings)
+    feeding = models.feeding(job.settings, asked.batch)
+    return clip_dynamic_face.recognise(model, **_faces(job), which=job.settings.faces.which, **feeding)
+
+
+def _clip_over_time_inputs(job: Job) -> Mapping[str, Any]:
+    asked = job.settings.dynamic_face
+    found = find_clip(None).found
+    return {"model": digest(found.path) if found else "", "head": digest(asked.head)}
+
+
+STATIC = {
+    "embedded": Backend(_own_static, _own_static_inputs, OWN),
+    "transformers": Backend(
+        _classifier, _classifier_inputs, (*OWN, "modalities.image_classifier", "modalities.label_maps")
+    ),
+}
+DYNAMIC = {
+    "embedded": Backend(
+        _own_dynamic, _own_dynamic_inputs, (*OWN, "modalities.dynamic_face", "modalities.networks.dynamic_face")
+    ),
+    "clip": Backend(
+        _clip_over_time, _clip_over_time_inputs,
+        ("modalities.clip_dynamic_face", "modalities.clip", "modalities.networks.video_mamba", "data.crops"),
+    ),
+}  # fmt: skip
