@@ -94,7 +94,7 @@ def meanings_of(path: Path) -> dict[str, Meaning]:
 
 def _said(value: object, label: str, path: Path) -> Meaning:
     """What a table says of a label: an emotion, none, or shares of several, scaled to 1 where they sum to more."""
-    shares = value if isinstance(value, dict) else {} if _is_none(value) else {value: 1.0}
+    shares = value if isinstance(value, dict) else {} if _is_none(value) else {str(value): 1.0}
     found: Meaning = {}
     for word, share in shares.items():
         emotion = EMOTION_WORDS.get(str(word).strip().lower())

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -143,16 +144,30 @@ def recognise(model: SceneContext, descriptions: pd.DataFrame, windows: Windows)
     """
     described = descriptions.reset_index(drop=True)
     scores, features = _score(model, described["text"].tolist()) if len(described) else (np.empty((0, 7)), np.empty((0, 384)))
+    return scores_of_windows(described, scores, features, windows, model.source)
+
+
+def scores_of_windows(
+    described: pd.DataFrame,
+    scores: NDArray[np.floating[Any]],
+    features: NDArray[np.floating[Any]],
+    windows: Windows,
+    source: Source,
+) -> Scores:
+    """The windows' scores from those of the descriptions, [R, 7] and [R, D] for R rows: means, weighted by the overlap.
+
+    Where there is a column `window` a row counts in that window alone; rows that are NaN count nowhere.
+    """
     overlap = overlaps(described, windows) * ~np.isnan(scores[:, 0])
     if "window" in described:
         overlap *= described["window"].to_numpy() == np.arange(len(windows))[:, None]
     present = overlap.sum(1) > 0
     if not present.any():
-        return Scores.absent("scene_context", windows, ABSENT_REASON, REMEDY, model.source)
+        return Scores.absent("scene_context", windows, ABSENT_REASON, REMEDY, source)
     with np.errstate(invalid="ignore"):
         share = overlap / overlap.sum(1, keepdims=True)
     return Scores(
-        "scene_context", windows, (share @ np.nan_to_num(scores)).astype(np.float32), present, model.source,
+        "scene_context", windows, (share @ np.nan_to_num(scores)).astype(np.float32), present, source,
         features=(share @ np.nan_to_num(features)).astype(np.float32), evidence=_evidence(described, overlap),
     )  # fmt: skip
 
