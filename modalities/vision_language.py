@@ -1,16 +1,18 @@
-"""Descriptions of windows by a vision-language model behind an OpenAI-compatible server (vLLM, SGLang, Ollama, llama.cpp).
+"""Descriptions of windows by a vision-language model: pictures of each window, prompts, reading of answers, and scores.
 
-Pictures go out as JPEG in data URLs of `chat.completions` messages; answers are text that nobody vouches for: they are
+`describe` asks an OpenAI-compatible server (vLLM, SGLang, Ollama, llama.cpp), where pictures go out as JPEG in data URLs of
+`chat.completions` messages; `qwen_vl` asks a model on this machine. Answers are text that nobody vouches for: they are
 stripped of control characters, cut, and only ever read as words and, with a constrained prompt, as one label of a known set.
 """
 
 import base64
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -32,7 +34,8 @@ COLUMNS = {
     "window": "int64", "start": "float64", "end": "float64", "text": "str", "label": "str", "author": "str", "problem": "str",
 }  # fmt: skip
 UNREADABLE = "The description holds no words in Latin letters, which are what the head reads."
-ABSENT_REASON = "The server described no window of the clip."
+ABSENT_REASON = "The {backend} described no window of the clip."
+Shown = TypeVar("Shown")
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,18 @@ def describe(
     Returns, by window: window, start, end (s), text, label (a basic emotion or the name of a compound; empty when none is
     named), author (the model), and problem: why a window has no text, in a sentence. ServerError when the server itself fails.
     """
-    shown = pictures_by_window(frames, windows, pictures)
-    names = label_names(compounds if prompt.constrained else ())
+    names = names_asked(prompt, compounds)
+    answers = _answers(pictures_by_window(frames, windows, pictures), server, prompt, names)
+    return described_table(answers, windows, server.options.model, names if prompt.constrained else {})
+
+
+def described_table(
+    answers: Iterable[tuple[int, str | Refused]], windows: Windows, author: str, names: Mapping[str, str]
+) -> pd.DataFrame:
+    """The table that `describe` returns, of the answer about each window; `names` are the labels that may be read from it."""
     rows = [
-        {"window": window, "start": windows[window, 0], "end": windows[window, 1], "author": server.options.model}
-        | _row(answer, names if prompt.constrained else {})
-        for window, answer in _answers(shown, server, prompt, names)
+        {"window": window, "start": windows[window, 0], "end": windows[window, 1], "author": author} | _row(answer, names)
+        for window, answer in answers
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
@@ -120,11 +129,17 @@ def _awaited(answer: Future[str | Refused], server: ChatServer) -> str | Refused
 
 def messages(prompt: Prompt, urls: Sequence[str], names: Mapping[str, str]) -> list[dict[str, object]]:
     """A chat that shows pictures (data URLs) and asks the prompt's question."""
+    return chat_of(prompt, [{"type": "image_url", "image_url": {"url": url}} for url in urls], len(urls), names)
+
+
+def chat_of(
+    prompt: Prompt, parts: Sequence[Mapping[str, object]], count: int, names: Mapping[str, str]
+) -> list[dict[str, object]]:
+    """A chat of the prompt's system text, and of `parts`, which show `count` pictures, followed by its question."""
 
     def filled(text: str) -> str:
-        return text.replace("{count}", str(len(urls))).replace("{labels}", ", ".join(dict.fromkeys(names)))
+        return text.replace("{count}", str(count)).replace("{labels}", ", ".join(dict.fromkeys(names)))
 
-    parts: list[dict[str, object]] = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
     asked: dict[str, object] = {"role": "user", "content": [*parts, {"type": "text", "text": filled(prompt.user)}]}
     return [{"role": "system", "content": filled(prompt.system)}, asked] if prompt.system else [asked]
 
@@ -133,27 +148,38 @@ def pictures_by_window(
     frames: Iterable[Frame], windows: Windows, options: PictureOptions
 ) -> Iterator[tuple[int, list[str]]]:
     """Number and evenly chosen pictures (JPEG data URLs) of every window that has one, in order; only open windows are kept."""
-    kept: deque[tuple[float, str]] = deque()
+    for window, pictures in shown_by_window(frames, windows, lambda frame: data_url(frame.rgb, options.longest_side)):
+        spread = np.linspace(0, len(pictures) - 1, min(options.per_window, len(pictures))).round().astype(int)
+        yield window, [pictures[place][1] for place in spread]
+
+
+def shown_by_window(
+    frames: Iterable[Frame], windows: Windows, prepare: Callable[[Frame], Shown]
+) -> Iterator[tuple[int, list[tuple[float, Shown]]]]:
+    """Number of every window [N, 2] (s) that has a frame, in order, and time (s) and `prepare(frame)` of all its frames.
+
+    A frame is prepared once for all windows that it lies in, and kept only while one of them is open.
+    """
+    kept: deque[tuple[float, Shown]] = deque()
     waiting = deque(range(len(windows)))
     last = windows[:, 1].max(initial=0.0)
     for frame in frames:
         while waiting and windows[waiting[0], 1] <= min(frame.time_s, last - 1e-9):
-            yield from _chosen(waiting.popleft(), kept, windows, options.per_window)
+            yield from _inside(waiting.popleft(), kept, windows)
         while kept and waiting and kept[0][0] < windows[waiting[0], 0]:
             kept.popleft()
-        kept.append((frame.time_s, data_url(frame.rgb, options.longest_side)))
+        kept.append((frame.time_s, prepare(frame)))
     for window in waiting:
-        yield from _chosen(window, kept, windows, options.per_window)
+        yield from _inside(window, kept, windows)
 
 
-def _chosen(
-    window: int, kept: Iterable[tuple[float, str]], windows: Windows, count: int
-) -> Iterator[tuple[int, list[str]]]:
+def _inside(
+    window: int, kept: Iterable[tuple[float, Shown]], windows: Windows
+) -> Iterator[tuple[int, list[tuple[float, Shown]]]]:
     pictures = list(kept)
     inside = np.flatnonzero(windows_of(np.array([time_s for time_s, _ in pictures]), windows)[window])
     if len(inside):
-        spread = np.linspace(0, len(inside) - 1, min(count, len(inside))).round().astype(int)
-        yield window, [pictures[place][1] for place in inside[spread]]
+        yield window, [pictures[place] for place in inside]
 
 
 def data_url(rgb: NDArray[np.uint8], longest_side: int) -> str:
@@ -175,6 +201,11 @@ def data_url(rgb: NDArray[np.uint8], longest_side: int) -> str:
 def label_names(compounds: Sequence[Compound]) -> dict[str, str]:
     """The names a model may give -> the basic emotion or compound that is meant."""
     return {emotion: emotion for emotion in BASIC_EMOTIONS} | {compound.title: compound.name for compound in compounds}
+
+
+def names_asked(prompt: Prompt, compounds: Sequence[Compound]) -> dict[str, str]:
+    """The names that a prompt's {labels} show: compounds stand among them only where one label is to be named."""
+    return label_names(compounds if prompt.constrained else ())
 
 
 def read_answer(answer: str, names: Mapping[str, str]) -> tuple[str, str]:
@@ -217,14 +248,16 @@ def _row(answer: str | Refused, names: Mapping[str, str]) -> dict[str, str]:
 
 
 def combine(
-    scores: Scores, described: pd.DataFrame, compounds: Sequence[Compound], weight: float, model: str
+    scores: Scores, described: pd.DataFrame, compounds: Sequence[Compound], weight: float, model: str | Source
 ) -> Scores:
     """Scores of the descriptions' words, mixed in each window with the label that the model named there.
 
     p = (1 - w) q + w l: q is what the head read from the words (uniform where only a label was answered), l has its mass on
     the label's emotion, for a compound half on each of its two; w = `weight` in 0..1, and 0 where no label was named. The
-    evidence lists every window's text, label and problem. A clip of which nothing was described is absent.
+    evidence lists every window's text, label and problem. A clip of which nothing was described is absent. `model` is the
+    source of the descriptions, or the name of the model that a server runs.
     """
+    describer = Source("server", model) if isinstance(model, str) else model
     probabilities, present = scores.probabilities.copy(), scores.present.copy()
     named = described[described["label"] != ""]
     pairs = {compound.name: compound.pair for compound in compounds}
@@ -238,14 +271,17 @@ def combine(
     problems = described["problem"].mask(silent, UNREADABLE)
     evidence = described[["window", "text", "author", "label"]].assign(problem=problems)
     if not present.any():
-        return replace(Scores.absent("scene_context", scores.windows, absent_reason(evidence)), evidence=evidence)
+        reason = absent_reason(evidence, describer.backend)
+        return replace(Scores.absent("scene_context", scores.windows, reason), evidence=evidence)
     heads = scores.source or Source("", "")
-    reading = f"described by the model, then read by: {heads.model}; label weight {weight:g}"
-    source = Source("server", model, heads.revision, reading)
+    described_by = describer.preprocessing or "described by the model"
+    reading = f"{described_by}, then read by: {heads.model}; label weight {weight:g}"
+    source = replace(describer, revision=describer.revision or heads.revision, preprocessing=reading)
     return replace(scores, probabilities=probabilities, present=present, source=source, reason="", remedy="", evidence=evidence)
 
 
-def absent_reason(described: pd.DataFrame) -> str:
+def absent_reason(described: pd.DataFrame, backend: str = "server") -> str:
     """Why no window was described, with the first reason that was noted."""
     said = next((problem for problem in described["problem"] if problem), "")
-    return f"{ABSENT_REASON} {said}".strip()
+    described_nothing = ABSENT_REASON.format(backend="server" if backend == "server" else "model")
+    return f"{described_nothing} {said}".strip()
