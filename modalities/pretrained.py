@@ -1,22 +1,84 @@
-"""What every folder of transformers needs when it is loaded: silence, errors in sentences, a name, and a digest."""
+"""Models of transformers from local folders, as `save_pretrained` writes them; no hub is asked, no program of a folder runs."""
+
+from __future__ import annotations
 
 import contextlib
-import hashlib
 import pickle
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from data.errors import DyadError, WeightsError
+from data.errors import WeightsError
 from data.files import file_digest
-from modalities.batching import is_out_of_memory
 
-WEIGHT_SUFFIXES = (".safetensors", ".bin")
+if TYPE_CHECKING:
+    import torch
+
+WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""Names of the weights, the first choice of transformers first; an index lists the parts of weights in several files."""
+
+
+def load_config(folder: Path) -> Any:
+    """The folder's config; WeightsError when there is none that transformers knows."""
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        raise WeightsError(
+            f"{folder} holds no model (there is no config.json); name a folder as save_pretrained writes it."
+        )
+    with telling(f"The config.json in {folder} is not one of a model that transformers knows"):
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def load_network(kind: str, folder: Path, dtype: torch.dtype, random: tuple[str, ...] = ()) -> Any:
+    """A network of transformers' class `kind` (AutoModelFor...) with all its weights; SDPA attention where it has it.
+
+    WeightsError when weights are missing, damaged or of another shape. Keys that end in one of `random` may lack: they are
+    parameters that only training uses.
+    """
+    import transformers
+
+    with telling(f"The weights in {folder} cannot be loaded"), quiet():
+        network, report = getattr(transformers, kind).from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, weights_only=True, output_loading_info=True, dtype=dtype
+        )
+    missing = sorted(key for key in report["missing_keys"] if not key.endswith(random))
+    if missing:  # transformers draws them at random and goes on
+        raise WeightsError(
+            f"The weights in {folder} lack {missing[0]} (and {len(missing) - 1} others), so they are of another architecture "
+            "than its config.json; download or save the model again."
+        )
+    return network
+
+
+def name_of(folder: Path) -> str:
+    """The repository of a folder in the hub's cache, else the folder's name."""
+    part = next((part for part in folder.parts if part.startswith("models--")), "")
+    return part.removeprefix("models--").replace("--", "/") or folder.name
+
+
+def digest_of(folder: Path) -> str:
+    """12 digits of the SHA-256 of a folder's weights, or of the list of their parts."""
+    weights = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    return file_digest(weights)[:12] if weights else ""
 
 
 @contextlib.contextmanager
-def quiet_loading() -> Iterator[None]:
-    """No bars and reports of transformers: what matters of them is checked by whoever loads, and said in a sentence."""
+def telling(what: str) -> Iterator[None]:
+    """Turn what transformers raises at a damaged or foreign folder into one sentence."""
+    from safetensors import SafetensorError
+
+    wrong = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, EOFError)
+    try:
+        yield
+    except (SafetensorError, pickle.UnpicklingError, *wrong) as error:
+        raise WeightsError(f"{what} ({short(error)}); download or save the model again.") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No bars and reports of loading: what matters of them is checked and said."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -30,36 +92,7 @@ def quiet_loading() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-@contextlib.contextmanager
-def failing_as(what: str, remedy: str) -> Iterator[None]:
-    """Turn what transformers raises at a damaged or foreign folder into WeightsError "`what` (its words); `remedy`."."""
-    from safetensors import SafetensorError
-
-    foreign = (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, RuntimeError, EOFError)
-    try:
-        with quiet_loading():
-            yield
-    except DyadError:
-        raise
-    except (SafetensorError, pickle.UnpicklingError, *foreign) as error:
-        if is_out_of_memory(error):  # nothing is wrong with the folder
-            raise
-        raise WeightsError(f"{what} ({in_short(error)}); {remedy}.") from error
-
-
-def in_short(error: Exception) -> str:
-    """The first sentence of an error, on one line, 200 characters at most."""
+def short(error: Exception) -> str:
+    """The first sentence of an error, short."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return re.split(r"(?<=[.!?])\s", text)[0][:200].rstrip(". ")
-
-
-def folder_digest(folder: Path) -> str:
-    """12 digits that depend on the configuration and all weights in a folder."""
-    files = [file for file in sorted(folder.iterdir()) if file.name == "config.json" or file.suffix in WEIGHT_SUFFIXES]
-    return hashlib.sha256("".join(file_digest(file) for file in files).encode()).hexdigest()[:12]
-
-
-def folder_name(folder: Path) -> str:
-    """The repository of a folder in the hub's cache (`owner/name`), else the folder's own name."""
-    part = next((part for part in folder.parts if part.startswith("models--")), "")
-    return part.removeprefix("models--").replace("--", "/") or folder.name
+    return re.split(r"(?<=[.!?])\s", text)[0][:200].rstrip(".")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import pickle
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +16,8 @@ from data.files import file_digest
 from data.scores import Source
 from modalities.devices import Precision, precision_of
 from modalities.label_maps import basic_matrix, label_names, missing_note
+from modalities.pretrained import digest_of, load_config, load_network, name_of, quiet, short, telling
+from modalities.state_dicts import read_state_dict
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,8 +28,6 @@ RAS_CLASSES = (*BASIC_EMOTIONS, "other")
 
 SAFE_LENGTH = 512
 """Tokens of a piece where neither tokenizer nor network says what it takes."""
-
-WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +58,19 @@ def load_text_classifier(
     `labels` names a YAML file that says what its labels mean, before the general table. WeightsError for a folder that lacks
     something, is damaged or holds another kind of model; InputError for labels that nobody has explained.
     """
-    config = _config(folder)
+    config = load_config(folder)
     _check_kind(config, folder)
     matrix = basic_matrix(label_names(config.id2label), str(folder), labels)
     tokenizer = _tokenizer(folder)
-    network = _classifier(folder, device, precision)
+    network = load_network("AutoModelForSequenceClassification", folder, precision_of(device, precision))
+    network = network.to(device).eval().requires_grad_(False)
     _check_vocabulary(tokenizer, network, folder)
     multilabel = config.problem_type == "multi_label_classification"
+    longest = _longest(network, tokenizer)
+    source = _source("transformers", name_of(folder), digest_of(folder), longest, matrix)
     return TextClassifier(
-        network, _bare_tokenizer(tokenizer), matrix, multilabel, _longest(network, tokenizer), _padding(config, tokenizer),
-        "first", device, _source("transformers", _name(folder), _weights_file(folder), matrix),
-    )  # fmt: skip
+        network, _bare_tokenizer(tokenizer), matrix, multilabel, longest, _padding(config, tokenizer), "first", device, source
+    )
 
 
 def load_mean_pooled_text(
@@ -84,7 +83,7 @@ def load_mean_pooled_text(
     """
     from modalities.networks.mean_pooled_text import MeanPooledText
 
-    config, tokenizer, tensors = _config(base), _tokenizer(base), read_state_dict(weights)
+    config, tokenizer, tensors = load_config(base), _tokenizer(base), read_state_dict(weights)
     classes = len(tensors.get("classifier.bias", ()))
     if classes not in (len(RAS_CLASSES) - 1, len(RAS_CLASSES)):
         raise WeightsError(
@@ -97,82 +96,36 @@ def load_mean_pooled_text(
     network = network.to(device, precision_of(device, precision)).eval().requires_grad_(False)
     _check_vocabulary(tokenizer, encoder, base)
     matrix = basic_matrix(RAS_CLASSES[:classes], str(weights))
+    longest = _longest(encoder, tokenizer)
+    source = _source("ras text", weights.stem, file_digest(weights)[:12], longest, matrix)
     return TextClassifier(
-        network, _bare_tokenizer(tokenizer), matrix, False, _longest(encoder, tokenizer), _padding(config, tokenizer),
-        "mean", device, _source("ras text", weights.stem, weights, matrix),
-    )  # fmt: skip
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from .safetensors, or from a file of torch that is read as weights only; WeightsError otherwise."""
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise WeightsError(f"There are no weights at {path}; give an existing .safetensors or .pt file.")
-    try:
-        safe = path.suffix == ".safetensors"
-        stored: Any = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, OSError) as error:
-        raise WeightsError(f"{path} is not a readable file of weights alone ({_said(error)}); copy or save it again.") from error
-    for key in ("model_state_dict", "state_dict"):
-        if isinstance(stored, Mapping) and isinstance(stored.get(key), Mapping):
-            stored = stored[key]
-    entries = stored.items() if isinstance(stored, Mapping) else ()
-    return {str(key).removeprefix("module."): value for key, value in entries if isinstance(value, torch.Tensor)}
-
-
-def _config(folder: Path) -> Any:
-    """The folder's config; WeightsError when there is none that transformers knows."""
-    from transformers import AutoConfig
-
-    if not (folder / "config.json").is_file():
-        raise WeightsError(
-            f"{folder} holds no text classifier (there is no config.json); name a folder as save_pretrained writes it."
-        )
-    with _telling(f"The config.json in {folder} is not one of a model that transformers knows"):
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        network, _bare_tokenizer(tokenizer), matrix, False, longest, _padding(config, tokenizer), "mean", device, source
+    )
 
 
 def _check_kind(config: Any, folder: Path) -> None:
     """WeightsError unless the config is one of an encoder with a classifier on top."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+    from transformers.models.auto import modeling_auto as known
 
     built = [name for name in config.architectures or [] if not name.endswith("ForSequenceClassification")]
-    if built or config.model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+    if built or config.model_type not in known.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
         raise WeightsError(
             f"{folder} holds a {(built or [config.model_type])[0]}, which does not classify texts; name the folder of a model "
             "'...ForSequenceClassification'."
         )
-    if config.is_encoder_decoder or config.problem_type == "regression":
-        kind = "encoder and decoder" if config.is_encoder_decoder else "regression"
-        raise WeightsError(f"{folder} holds a model of {kind}; name a classifier on an encoder, such as RoBERTa or BERT.")
-
-
-def _classifier(folder: Path, device: str, precision: Precision) -> nn.Module:
-    """The network with all its weights from the folder, ready to run; SDPA attention wherever the architecture has it."""
-    from transformers import AutoModelForSequenceClassification
-
-    with _telling(f"The weights in {folder} cannot be loaded"), _quiet():
-        network, report = AutoModelForSequenceClassification.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, weights_only=True, output_loading_info=True,
-            dtype=precision_of(device, precision),
-        )  # fmt: skip
-    if report["missing_keys"]:  # transformers draws them at random and goes on
+    encodes = config.model_type in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES and not config.is_encoder_decoder
+    if not encodes or config.problem_type == "regression":  # a decoder's first token has seen nothing of the text
         raise WeightsError(
-            f"The weights in {folder} lack {sorted(report['missing_keys'])[0]} (and {len(report['missing_keys']) - 1} others), "
-            "so they are of another architecture than its config.json; download or save the model again."
+            f"{folder} holds a {config.model_type} of another kind than classifiers on an encoder; name one such as RoBERTa, "
+            "BERT or DeBERTa."
         )
-    loaded: nn.Module = network.to(device).eval().requires_grad_(False)
-    return loaded
 
 
 def _encoder(config: Any, base: Path) -> nn.Module:
     """An encoder of the config, its weights still to be filled in."""
     from transformers import AutoModel
 
-    with _telling(f"No text encoder can be built from the config.json in {base}"):
+    with telling(f"No text encoder can be built from the config.json in {base}"):
         encoder: nn.Module = AutoModel.from_config(config, trust_remote_code=False)
     return encoder
 
@@ -184,7 +137,7 @@ def _fill(network: nn.Module, tensors: Mapping[str, Tensor], weights: Path, base
         left = network.load_state_dict(kept, strict=False)
     except RuntimeError as error:
         raise WeightsError(
-            f"{weights} does not fit the config.json in {base} ({_said(error)}); name the folder of its own encoder."
+            f"{weights} does not fit the config.json in {base} ({short(error)}); name the folder of its own encoder."
         ) from error
     missing = [key for key in left.missing_keys if ".pooler." not in key]
     if wrong := [*missing, *left.unexpected_keys]:
@@ -199,7 +152,7 @@ def _tokenizer(folder: Path) -> Any:
     """The folder's tokenizer; WeightsError where it has none: transformers makes up one without a vocabulary."""
     from transformers import AutoTokenizer
 
-    with _telling(f"The tokenizer in {folder} cannot be loaded"), _quiet():
+    with telling(f"The tokenizer in {folder} cannot be loaded"), quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not tokenizer.is_fast or len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
         raise WeightsError(
@@ -241,50 +194,6 @@ def _padding(config: Any, tokenizer: Any) -> int:
     return next((int(number) for number in (config.pad_token_id, tokenizer.pad_token_id) if number is not None), 0)
 
 
-def _weights_file(folder: Path) -> Path:
-    return next(folder / name for name in WEIGHT_FILES if (folder / name).is_file())
-
-
-def _name(folder: Path) -> str:
-    """The repository of a folder in the hub's cache, else the folder's name."""
-    part = next((part for part in folder.parts if part.startswith("models--")), "")
-    return part.removeprefix("models--").replace("--", "/") or folder.name
-
-
-def _source(backend: str, name: str, weights: Path, matrix: NDArray[np.float32]) -> Source:
-    notes = ["pieces of at most the model's own length", missing_note(matrix)]
-    return Source(backend, name, file_digest(weights)[:12], "; ".join(note for note in notes if note))
-
-
-@contextlib.contextmanager
-def _telling(what: str) -> Iterator[None]:
-    """Turn what transformers raises at a damaged or foreign folder into one sentence."""
-    from safetensors import SafetensorError
-
-    wrong = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, EOFError)
-    try:
-        yield
-    except (SafetensorError, pickle.UnpicklingError, *wrong) as error:
-        raise WeightsError(f"{what} ({_said(error)}); download or save the model again.") from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars and reports of loading: what matters of them is checked and said."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _said(error: Exception) -> str:
-    """The first sentence of an error, short."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return re.split(r"(?<=[.!?])\s", text)[0][:200].rstrip(".")
+def _source(backend: str, name: str, revision: str, longest: int, matrix: NDArray[np.float32]) -> Source:
+    notes = [f"pieces of at most {longest} tokens", missing_note(matrix)]
+    return Source(backend, name, revision, "; ".join(note for note in notes if note))

@@ -293,7 +293,8 @@ def test_damaged_and_foreign_weights_are_refused(tmp_path: Path) -> None:
         ({"model_type": "clip"}, "does not classify texts"),
         ({"model_type": "nonsense"}, "not one of a model that transformers knows"),
         ({"architectures": ["RobertaForMaskedLM"]}, "holds a RobertaForMaskedLM"),
-        ({"problem_type": "regression"}, "a model of regression"),
+        ({"model_type": "gpt2", "architectures": ["GPT2ForSequenceClassification"]}, "another kind"),
+        ({"problem_type": "regression"}, "another kind"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(config | change))
         assert said in refused(tmp_path)
