@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import WeightsError
+from modalities.model_table import model_table
 
 WHISPER_NAMES: tuple[str, ...] = (
     "small", "small.en", "base", "base.en", "medium", "medium.en", "turbo", "large-v3-turbo",
@@ -28,13 +29,17 @@ CLIP_REPOSITORIES: tuple[tuple[str, str, str], ...] = (
     ("apple/MobileCLIP-S1-OpenCLIP", "MobileCLIP-S1", "datacompdr"),
     ("laion/CLIP-ViT-L-14-laion2B-s32B-b82K", "ViT-L-14", "laion2b_s32b_b82k"),
     ("timm/vit_large_patch14_clip_224.openai", "ViT-L-14-quickgelu", "openai"),
+    ("timm/ViT-B-16-SigLIP", "ViT-B-16-SigLIP", "webli"),
 )
 """Hub repositories of CLIP weights, first choice first: repository, open_clip's architecture, its tag for the weights.
 
 OpenAI's weights need the architecture with QuickGELU; the plain one loads them without complaint and answers wrongly.
 """
 
-CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_pytorch_model.safetensors")
+
+WHISPER_ALIASES: Mapping[str, str] = {"turbo": "large-v3-turbo", "large": "large-v3"}
+"""Names of Whisper that stand for a file of another name."""
 
 
 @dataclass(frozen=True)
@@ -109,15 +114,20 @@ def _whisper_files(environment: Mapping[str, str]) -> Iterator[Path]:
         yield from sorted(folder.glob("*.pt"))
 
 
-def find_whisper(given: Path | None = None, environment: Mapping[str, str] = os.environ) -> Search:
-    """The Whisper checkpoint to use: `given`, else `whisper/*.pt` in Dyad's folder, else one in Whisper's own cache.
+def find_whisper(given: Path | None = None, name: str = "", environment: Mapping[str, str] = os.environ) -> Search:
+    """The Whisper checkpoint to use: `given`, else the named one, else `whisper/*.pt` in Dyad's folder or Whisper's own cache.
 
-    WeightsError when `given` does not exist. A path proves nothing about the content: loading checks it.
+    `name` is a size (`small`, `turbo`), a row of the table (`whisper-turbo`) or a path. WeightsError when `given`, or a path,
+    does not exist. A path proves nothing about the content: loading checks it.
     """
     if given is not None:
         return Search(_given(given))
+    if name.endswith(".pt"):
+        return Search(_given(Path(name).expanduser()))
     paths = (path for path in _whisper_files(environment) if path.is_file())
-    return Search(next((LocalModel(path, path.stem) for path in paths), None))
+    size = name.removeprefix("whisper-")
+    names = {size, WHISPER_ALIASES.get(size, size)}
+    return Search(next((LocalModel(path, path.stem) for path in paths if not name or path.stem in names), None))
 
 
 def snapshots(repository: str, environment: Mapping[str, str] = os.environ) -> list[Path]:
@@ -126,6 +136,19 @@ def snapshots(repository: str, environment: Mapping[str, str] = os.environ) -> l
     main = folder / "refs" / "main"
     current = main.read_text(encoding="utf-8").strip() if main.is_file() else ""
     return sorted((folder / "snapshots").glob("*"), key=lambda path: (path.name != current, path.name))
+
+
+def clip_row(name: str) -> tuple[str, str, str]:
+    """Repository, architecture and tag of a CLIP by its repository, its folder's name, or open_clip's `ARCHITECTURE/TAG`.
+
+    Empty strings for any other name. `ViT-B-32/openai` means the architecture with QuickGELU, which those weights need.
+    """
+    for row in CLIP_REPOSITORIES:
+        repository, architecture, tag = row
+        plain = architecture.removesuffix("-quickgelu")
+        if name in (repository, repository.split("/")[1], f"{architecture}/{tag}", f"{plain}/{tag}"):
+            return row
+    return ("", "", "")
 
 
 def known_clip(path: Path) -> tuple[str, str, str]:
@@ -154,12 +177,35 @@ def _openai_archives(environment: Mapping[str, str]) -> Iterator[str]:
             yield f"{path} was passed over: it is a TorchScript archive, which carries a program and not weights alone."
 
 
-def find_clip(given: Path | None = None, environment: Mapping[str, str] = os.environ) -> Search:
-    """The CLIP checkpoint to use: `given`, else `open_clip/*/` in Dyad's folder, else a known one in the hub's cache.
+def find_clip(given: Path | None = None, name: str = "", environment: Mapping[str, str] = os.environ) -> Search:
+    """The CLIP checkpoint to use: `given`, else the named one, else `open_clip/*/` in Dyad's folder or a known one in the cache.
 
+    `name` is a row of the table (`clip-vit-b-32-openai`), open_clip's `ViT-B-32/openai`, a repository or a path.
     OpenAI's own files (`~/.cache/clip/*.pt`) are TorchScript archives and are passed over, with the reason.
     """
     if given is not None:
         return Search(_given(given))
+    if name:
+        return Search(next((model for model in _named_clips(name, environment) if model.path.is_file()), None))
     found = (model for models in (_own_clips, _hub_clips) for model in models(environment) if model.path.is_file())
     return Search(next(found, None), tuple(_openai_archives(environment)))
+
+
+def _named_clips(name: str, environment: Mapping[str, str]) -> Iterator[LocalModel]:
+    """Where a CLIP of that name may lie: a path, a folder of Dyad's, a snapshot of the hub's cache."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        yield LocalModel(path, path.stem)
+    row = model_table().models.get(name)
+    repository, architecture, tag = clip_row(row.repository if row else name)
+    repository = repository or (row.repository if row else name)
+    store = models_folder(environment)
+    for folder in (path, store / "open_clip" / repository.split("/")[-1], store / "hub" / repository):
+        said = (folder / "open_clip_config.json").is_file()
+        for file in CLIP_FILES:
+            yield LocalModel(folder / file, folder.name, "" if said else architecture, "" if said else tag)
+    cached = snapshots(repository, environment) if "/" in repository else []
+    pinned = row.revision if row and row.is_pinned else ""
+    for snapshot in sorted(cached, key=lambda place: not place.name.startswith(pinned)):
+        for file in CLIP_FILES:
+            yield LocalModel(snapshot / file, repository, architecture, tag)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,10 +18,15 @@ TABLE = Path(__file__).with_name("models.yaml")
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file of a model; its SHA-256 where it is known beforehand, else ''."""
+    """A file of a model, or a pattern of names (`*.json`); its SHA-256 where it is known beforehand, else ''."""
 
     name: str
     sha256: str = ""
+
+    @property
+    def is_pattern(self) -> bool:
+        """True for a pattern, which is resolved against what the repository holds."""
+        return any(sign in self.name for sign in "*?[")
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,8 @@ class PinnedModel:
     """One row of the table.
 
     A model of a hub has `repository` and `revision`, another one `url`. `folder` is its place in Dyad's folder of models;
-    size in MB; `unverified` when the row could not be confirmed.
+    size in MB; `unverified` when the row could not be confirmed; `weights_only` when pickles among its files are wanted, which
+    are loaded as tensors alone.
     """
 
     name: str
@@ -42,18 +49,26 @@ class PinnedModel:
     url: str = ""
     non_commercial: bool = False
     unverified: bool = False
+    weights_only: bool = False
+    note: str = ""
+
+    @property
+    def is_pinned(self) -> bool:
+        """True when the revision is a commit, so that it always means the same files."""
+        return bool(re.fullmatch(r"[0-9a-f]{40}", self.revision))
 
 
 @dataclass(frozen=True)
 class ModelTable:
-    """All rows by name, and the names of each profile's."""
+    """All rows by name, and the names of each group's; a profile that needs models has a group of its name."""
 
     models: Mapping[str, PinnedModel]
     profiles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def choose(self, wanted: str) -> tuple[PinnedModel, ...]:
-        """The models of a profile, or the one of that name; InputError lists what there is."""
-        names = self.profiles.get(wanted) or ((wanted,) if wanted in self.models else ())
+        """The models of a group, or the one of that name or repository; InputError lists what there is."""
+        repository = next((row.name for row in self.models.values() if row.repository and row.repository == wanted), wanted)
+        names = self.profiles.get(wanted) or ((repository,) if repository in self.models else ())
         if not names:
             raise InputError(
                 f"'{wanted}' is no model and no group of models; give one of: {', '.join((*self.profiles, *self.models))}."
@@ -65,22 +80,33 @@ class ModelTable:
 def model_table() -> ModelTable:
     """The table that comes with Dyad."""
     tree = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
-    files = tuple(ModelFile(name) for name in tree["clip_files"])
-    rows = [_clip(name, row, files) for name, row in tree["clip"].items()]
+    rows = [
+        _repository(name, purpose, row, tree["files"])
+        for purpose, section in tree["repositories"].items()
+        for name, row in section.items()
+    ]
     addresses = whisper_addresses()
     rows += [_whisper(name, size, addresses[name]) for name, size in tree["whisper"].items() if name in addresses]
-    return ModelTable({row.name: row for row in rows}, {name: tuple(rows) for name, rows in tree["profiles"].items()})
+    return ModelTable({row.name: row for row in rows}, {name: tuple(rows) for name, rows in tree["groups"].items()})
 
 
-def _clip(name: str, row: Mapping[str, Any], files: tuple[ModelFile, ...]) -> PinnedModel:
-    defaults: dict[str, Any] = {"revision": "main", "unverified": True, "folder": f"open_clip/{row['repository'].split('/')[-1]}"}
-    return PinnedModel(name=name, purpose="scene labels", files=files, **(defaults | dict(row)))
+def _repository(name: str, purpose: str, row: Mapping[str, Any], files: Mapping[str, list[str]]) -> PinnedModel:
+    """A row of a hub's repository, completed by what its kind has in common."""
+    clip = purpose == "scene labels"
+    fields = dict(row)
+    names, digests = fields.pop("files", files["open_clip" if clip else "transformers"]), fields.pop("sha256", {})
+    known = {file: digest for file, digest in digests.items() if file not in names}
+    kept = tuple(ModelFile(file, digests.get(file, "")) for file in names)
+    kept += tuple(ModelFile(file, digest) for file, digest in known.items())  # beside the pattern that covers it
+    repository = str(fields["repository"])
+    folder = f"open_clip/{repository.split('/')[-1]}" if clip else f"hub/{repository}"
+    return PinnedModel(name=name, purpose=purpose, files=kept, **({"folder": folder, "revision": "main"} | fields))
 
 
 def _whisper(name: str, size: int, url: str) -> PinnedModel:
     """OpenAI's addresses carry the SHA-256 of the file as their last folder."""
     file = ModelFile(url.rsplit("/", 1)[-1], url.split("/")[-2])
-    return PinnedModel(f"whisper-{name}", "words from speech", "whisper", (file,), size, "MIT", url=url)
+    return PinnedModel(f"whisper-{name}", "transcript", "whisper", (file,), size, "MIT", url=url)
 
 
 def whisper_addresses() -> dict[str, str]:

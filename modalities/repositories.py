@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from data.errors import WeightsError
-from modalities.local_models import CLIP_FILES, models_folder, snapshots
+from modalities.local_models import CLIP_FILES, clip_row, models_folder, snapshots
 from modalities.model_table import PinnedModel, model_table
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -54,9 +54,11 @@ def missing_sentence(model: str, revision: str = "") -> tuple[str, str]:
 
 
 def row_of(model: str) -> PinnedModel | None:
-    """The row of the table that has this name or this repository."""
+    """The row of the table that has this name or repository, this size of Whisper (`turbo`), or open_clip's `ViT-B-32/openai`."""
     rows = model_table().models
-    return rows.get(model) or next((row for row in rows.values() if row.repository and row.repository == model), None)
+    repository = clip_row(model)[0] or model
+    found = rows.get(model) or rows.get(f"whisper-{model}")
+    return found or next((row for row in rows.values() if row.repository and row.repository == repository), None)
 
 
 def own_folder(model: str, environment: Mapping[str, str] = os.environ) -> Path:

@@ -1,25 +1,24 @@
 """Fetching models: from a mirror folder, from an address, from a hub on loopback; damaged, interrupted, offline."""
 
-import contextlib
 import hashlib
 import json
 import re
-import threading
-from collections.abc import Callable, Iterator
+import shutil
+from collections import namedtuple
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from data.errors import InputError, WeightsError
-from modalities import scene_labels, transcript
-from modalities.local_models import CLIP_REPOSITORIES, find_clip, find_whisper, models_folder
-from modalities.model_store import Origin, fetch, is_here, verify
+from modalities import clip
+from modalities.local_models import CLIP_FILES, CLIP_REPOSITORIES, find_clip, find_whisper, models_folder
+from modalities.model_sources import resolve
+from modalities.model_store import Origin, fetch, is_here, missing_space, remove, verify
 from modalities.model_table import ModelFile, PinnedModel, model_table, whisper_addresses
+from tests.hub_stand_in import NEWEST, files_server, repository_files
 from tests.tiny_models import save_tiny_clip
 
-Dyad = Callable[..., tuple[int, str, str]]
 CLIP = model_table().choose("clip")[0]
 CONTENT = bytes(range(256)) * 4096
 SMALL = PinnedModel("small", "words", "whisper", (ModelFile("small.pt", hashlib.sha256(CONTENT).hexdigest()),), 1, "MIT")
@@ -62,28 +61,143 @@ def test_whisper_rows_are_those_of_its_package() -> None:
     assert all(re.fullmatch("[0-9a-f]{64}", model.files[0].sha256) for model in rows)
 
 
+def test_rows_are_pinned_or_say_that_they_are_not() -> None:
+    table = model_table()
+    for model in table.models.values():
+        weights_known = any(file.sha256 for file in model.files)
+        assert model.unverified or model.is_pinned or weights_known, f"{model.name} means whatever the hub has on the day"
+        assert model.size > 0
+        assert model.licence
+        assert not model.weights_only, "no row needs a pickle of the hub"
+    folders = [model.folder for model in table.models.values() if model.repository]
+    assert len(set(folders)) == len(folders)
+    assert table.models["qwen2.5-vl-3b"].non_commercial
+
+
 def test_clip_rows_are_repositories_that_are_known_to_dyad() -> None:
-    rows = [model for model in model_table().models.values() if model.repository]
+    rows = [model for model in model_table().models.values() if model.purpose == "scene labels"]
     assert {model.repository for model in rows} <= {row[0] for row in CLIP_REPOSITORIES}
-    assert all(model.unverified for model in rows), "none could be compared with the hub"
-    for group in model_table().profiles:
-        assert model_table().choose(group)
+    assert {file.name for model in rows for file in model.files if file.name.endswith(".safetensors")} <= set(CLIP_FILES)
+
+
+def test_groups_are_rows_and_repositories_are_names_too() -> None:
+    table = model_table()
+    for group in ("cpu", "gpu", "ras"):
+        assert len(table.choose(group)) >= 5
+        assert not any(model.non_commercial for model in table.choose(group)), "a profile must not surprise with its licence"
+    assert table.choose("Qwen/Qwen3-VL-4B-Instruct") == table.choose("qwen3-vl-4b")
     with pytest.raises(InputError, match="no model and no group.*clip, whisper"):
-        model_table().choose("nonesuch")
+        table.choose("nonesuch")
+
+
+# ---- patterns
+
+
+REPOSITORY = PinnedModel(
+    "classifier", "text", "hub/someone/classifier", tuple(map(ModelFile, ("*.json", "*.txt", "*.safetensors"))), 1, "MIT",
+    repository="someone/classifier", revision="abcdef01" * 5,
+)  # fmt: skip
+CONTENTS = {
+    "config.json": b'{"model_type": "roberta"}', "merges.txt": b"a b", "model.safetensors": CONTENT,
+    "pytorch_model.bin": b"pickle", "modeling_custom.py": b"raise SystemExit", "README.md": b"words",
+    "training_args.json.py": b"code", "onnx/config.json": b"{}", "checkpoint-7/model.safetensors": b"older",
+}  # fmt: skip
+FETCHED = ["config.json", "merges.txt", "model.safetensors"]
+
+
+def write_repository(folder: Path) -> Path:
+    for name, content in CONTENTS.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_patterns_take_configs_and_safetensors_and_nothing_that_runs() -> None:
+    assert [file.name for file in resolve(REPOSITORY, list(CONTENTS))] == FETCHED, "the weights come last"
+    pickles = replace(REPOSITORY, files=(ModelFile("*"),))
+    assert not {"pytorch_model.bin", "modeling_custom.py"} & {file.name for file in resolve(pickles, list(CONTENTS))}
+    asked_for = replace(REPOSITORY, files=(ModelFile("config.json"), ModelFile("*.bin")), weights_only=True)
+    assert [file.name for file in resolve(asked_for, list(CONTENTS))] == ["config.json", "pytorch_model.bin"]
+
+
+def test_a_repository_without_weights_or_without_a_named_file() -> None:
+    with pytest.raises(WeightsError, match=r"classifier has no weights \(\*.safetensors\) in someone/classifier"):
+        resolve(REPOSITORY, ["config.json", "pytorch_model.bin"])
+    with pytest.raises(WeightsError, match="has no file vocab.json in someone/classifier"):
+        resolve(replace(REPOSITORY, files=(*REPOSITORY.files, ModelFile("vocab.json"))), FETCHED)
+
+
+def test_patterns_from_a_mirror(tmp_path: Path, store: Path) -> None:
+    write_repository(tmp_path / "mirror" / "someone" / "classifier")
+    folder = fetch(REPOSITORY, Origin(tmp_path / "mirror", offline=True))
+    assert left(folder) == FETCHED
+    assert is_here(REPOSITORY)
+    (folder / "merges.txt").write_bytes(b"b a")
+    (folder / "config.json").unlink()
+    problems = " ".join(item.problem for item in verify({REPOSITORY.name: REPOSITORY}))
+    assert "merges.txt has changed" in problems
+    assert "config.json is gone" in problems
+    assert "model.safetensors" not in problems
+    assert not is_here(REPOSITORY)
+
+
+def test_another_commit_in_the_table_is_another_model(tmp_path: Path) -> None:
+    write_repository(tmp_path / "mirror" / "someone" / "classifier")
+    fetch(REPOSITORY, Origin(tmp_path / "mirror"))
+    newer = replace(REPOSITORY, revision="12345678" * 5)
+    assert not is_here(newer)
+    problems = [item.problem for item in verify({newer.name: newer}) if item.problem]
+    assert problems == [
+        f"classifier was fetched at revision {REPOSITORY.revision}, the table has {newer.revision}; "
+        "run 'dyad models download classifier'."
+    ]
+    fetch(newer, Origin(tmp_path / "mirror"))
+    assert is_here(newer)
+
+
+def test_removing_takes_only_what_was_fetched(tmp_path: Path, store: Path, mirror: Path) -> None:
+    write_repository(tmp_path / "mirror" / "someone" / "classifier")
+    fetch(REPOSITORY, Origin(mirror))
+    fetch(SMALL, Origin(mirror))
+    (store / "whisper" / "mine.pt").write_bytes(b"mine")
+    assert remove(REPOSITORY) == sum(len(CONTENTS[name]) for name in FETCHED)
+    assert remove(SMALL) == len(CONTENT)
+    assert remove(SMALL) == 0
+    assert left(store) == ["whisper/mine.pt"]
+    assert not (store / "hub").exists()
+
+
+# ---- room on the disk
+
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
+    tmp_path: Path, store: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(10**9, 10**9, 500_000))
+    with pytest.raises(WeightsError, match=r"small needs 0.0 GB and the disk of .*store has 0.0 GB free; make room.*DYAD_MODELS"):
+        fetch(SMALL, Origin(mirror))
+    assert not store.exists()
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(10**12, 0, 10**10))
+    assert missing_space(model_table().choose("cpu")) == ""
+    assert "qwen2.5-vl-7b needs 19.5 GB" in missing_space(model_table().choose("ras"))
+    fetch(SMALL, Origin(mirror))
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(1, 1, 0))
+    assert missing_space([SMALL]) == "", "what is here needs no room"
 
 
 # ---- from a mirror
 
 
 def test_a_mirror_gives_a_clip_that_dyad_finds_and_loads(mirror: Path, store: Path) -> None:
-    from flows.settings import read_prompts
-
     told: list[tuple[int, int]] = []
     folder = fetch(CLIP, Origin(mirror, offline=True), lambda done, total: told.append((done, total)))
     found = find_clip().found
     assert found is not None
     assert found.path == folder / "open_clip_model.safetensors"
-    assert scene_labels.load(found.path, found.architecture, read_prompts("scene_labels.yaml")).source.backend == "open_clip"
+    assert clip.load_clip(found.path, found.architecture).source.backend == "open_clip"
     assert told[-1][0] == told[-1][1] == found.path.stat().st_size
     assert [item.problem for item in verify({CLIP.name: CLIP})] == ["", ""]
     assert not [name for name in left(store) if ".downloads" in name]
@@ -134,50 +248,6 @@ def test_what_has_changed_on_the_disk_is_noticed(mirror: Path, store: Path) -> N
 # ---- from the network
 
 
-@contextlib.contextmanager
-def files_server(files: dict[str, bytes], cut: int = 0) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
-    """A server of files as a hub answers; the first GET of a file longer than `cut` > 0 bytes breaks off there."""
-    asked: list[tuple[str, str, str]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.answer(send=False)
-
-        def do_GET(self) -> None:
-            self.answer(send=True)
-
-        def answer(self, send: bool) -> None:
-            wanted = self.headers.get("Range", "")
-            first = not any(method == "GET" and path == self.path for method, path, _ in asked)
-            asked.append((self.command, self.path, wanted))
-            content = files.get(self.path)
-            if content is None:
-                self.send_response(404)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            begin = int(wanted.removeprefix("bytes=").rstrip("-") or 0) if wanted else 0
-            self.send_response(206 if wanted else 200)
-            self.send_header("Content-Length", str(len(content) - begin))
-            if wanted:
-                self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
-            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-            self.send_header("X-Repo-Commit", "c0ffee" * 6 + "beef")
-            self.end_headers()
-            if send:
-                self.wfile.write(content[begin : begin + cut] if cut and first and len(content) > cut else content[begin:])
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", asked
-        finally:
-            server.shutdown()
-
-
 def test_a_broken_download_goes_on_where_it_stopped(store: Path) -> None:
     with files_server({"/small.pt": CONTENT}, cut=300_000) as (address, asked):
         model = replace(SMALL, url=f"{address}/small.pt")
@@ -205,19 +275,94 @@ def online(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
 
-def hub_files(folder: Path) -> dict[str, bytes]:
-    paths = [folder / CLIP.repository / file.name for file in CLIP.files]
-    return {f"/{CLIP.repository}/resolve/main/{path.name}": path.read_bytes() for path in paths}
+def clip_on_hub(mirror: Path) -> dict[str, bytes]:
+    return repository_files(mirror / CLIP.repository, CLIP.repository, CLIP.revision)
 
 
 def test_the_hub_library_fetches_pinned_files(mirror: Path, store: Path, online: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    with files_server(hub_files(mirror)) as (address, _):
+    with files_server(clip_on_hub(mirror)) as (address, asked):
         monkeypatch.setenv("HF_ENDPOINT", address)
         fetch(CLIP, Origin())
     receipt = json.loads((store / "receipts" / f"{CLIP.name}.json").read_text())
-    assert receipt["revision"] == "c0ffee" * 6 + "beef", "the commit that 'main' was then"
+    assert receipt["revision"] == CLIP.revision
+    assert not any("/api/" in path for _, path, _ in asked), "files with names need no listing"
     assert [item.problem for item in verify({CLIP.name: CLIP})] == ["", ""]
     assert find_clip().found is not None
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> dict[str, bytes]:
+    return repository_files(write_repository(tmp_path / "hub"), REPOSITORY.repository, REPOSITORY.revision)
+
+
+def test_patterns_are_looked_up_on_the_hub(
+    served: dict[str, bytes], store: Path, online: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with files_server(served) as (address, asked):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        folder = fetch(REPOSITORY, Origin())
+    assert left(folder) == FETCHED
+    assert {path.rsplit("/", 1)[-1] for method, path, _ in asked if method == "GET" and "/resolve/" in path} == set(FETCHED)
+    receipt = json.loads((store / "receipts" / "classifier.json").read_text())
+    assert receipt["sha256"]["model.safetensors"] == hashlib.sha256(CONTENT).hexdigest()
+    assert receipt["revision"] == REPOSITORY.revision
+
+
+def test_a_branch_is_noted_as_the_commit_that_it_was(
+    tmp_path: Path, store: Path, online: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = replace(REPOSITORY, revision="refs/pr/1")
+    with files_server(repository_files(write_repository(tmp_path / "hub"), request.repository, "refs/pr/1")) as (address, _):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        fetch(request, Origin())
+    assert json.loads((store / "receipts" / "classifier.json").read_text())["revision"] == NEWEST
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_file_that_is_not_what_the_hub_lists(
+    name: str, served: dict[str, bytes], store: Path, online: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/{REPOSITORY.repository}/resolve/{REPOSITORY.revision}/{name}"
+    right, served[path] = served[path], served[path][:-1] + b"?"
+    with files_server(served) as (address, _):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        with pytest.raises(WeightsError, match=f"{name} of classifier arrived damaged or is another file"):
+            fetch(REPOSITORY, Origin())
+        assert not (store / REPOSITORY.folder).exists()
+        served[path] = right
+        fetch(REPOSITORY, Origin())
+    assert is_here(REPOSITORY)
+
+
+def test_weights_that_are_not_the_pinned_ones(served: dict[str, bytes], online: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned = replace(REPOSITORY, files=(*REPOSITORY.files, ModelFile("model.safetensors", "0" * 64)))
+    with files_server(served) as (address, _):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        with pytest.raises(WeightsError, match="model.safetensors of classifier arrived damaged.*not 000000000000"):
+            fetch(pinned, Origin())
+
+
+def test_a_repository_goes_on_after_the_file_that_broke(
+    served: dict[str, bytes], store: Path, online: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = f"/{REPOSITORY.repository}/resolve/{REPOSITORY.revision}/model.safetensors"
+    lacking = {path: content for path, content in served.items() if path != weights}
+    with files_server(lacking) as (address, asked):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        with pytest.raises(WeightsError, match="goes on where it stopped"):
+            fetch(REPOSITORY, Origin())
+        assert not (store / REPOSITORY.folder).exists()
+        lacking[weights] = served[weights]
+        asked.clear()
+        fetch(REPOSITORY, Origin())
+    assert not [path for method, path, _ in asked if method == "GET" and path.endswith("config.json")], "it was here already"
+    assert is_here(REPOSITORY)
+
+
+def test_offline_nothing_is_asked(online: None) -> None:
+    for model in (REPOSITORY, CLIP, SMALL):
+        with pytest.raises(WeightsError, match=f"{model.name} is not on this machine and HF_HUB_OFFLINE forbids the network"):
+            fetch(model, Origin(offline=True))
 
 
 def test_a_hub_without_the_model_is_a_sentence(store: Path, online: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,81 +371,3 @@ def test_a_hub_without_the_model_is_a_sentence(store: Path, online: None, monkey
         with pytest.raises(WeightsError, match="could not be fetched from laion.*name a folder that holds the files"):
             fetch(CLIP, Origin())
     assert not find_clip().found
-
-
-# ---- the commands
-
-
-def test_list_shows_licences_and_what_is_here(dyad: Dyad, mirror: Path) -> None:
-    fetch(CLIP, Origin(mirror))
-    code, out, _ = dyad("models", "list")
-    assert code == 0
-    lines = {line.split()[0]: line for line in out.splitlines() if line}
-    assert "here" in lines[CLIP.name]
-    assert "unverified" in lines[CLIP.name]
-    assert "no commercial use" in lines["mobileclip2-s0"]
-    assert "here" not in lines["whisper-small"]
-    assert "clip = clip-vit-b-32-laion2b" in out
-
-
-def test_download_verify_and_where(dyad: Dyad, mirror: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "No model has been fetched" in dyad("models", "verify")[1]
-    assert "none; run 'dyad models download clip'" in dyad("models", "where")[1]
-    monkeypatch.setenv("DYAD_MIRROR", str(mirror))
-    code, out, err = dyad("models", "download", "clip")
-    assert code == 0
-    assert "licence: MIT" in err
-    assert f"{CLIP.name} is now in {store / CLIP.folder}" in out
-    assert "was already in" in dyad("models", "download", "clip")[1]
-    code, out, _ = dyad("models", "verify")
-    assert code == 0
-    assert out.count("is whole.") == 2
-    assert str(store / CLIP.folder) in dyad("models", "where")[1]
-    (store / CLIP.folder / "open_clip_config.json").write_text("{}")
-    code, out, _ = dyad("models", "verify")
-    assert code == 1
-    assert "has changed" in out
-
-
-def test_a_licence_against_commercial_use_is_shown_before(dyad: Dyad, tmp_path: Path) -> None:
-    code, _, err = dyad("models", "download", "mobileclip2-s0", "--mirror", tmp_path)
-    assert code == 1
-    assert err.index("FORBIDS COMMERCIAL USE") < err.index("The mirror has no")
-
-
-def test_offline_is_the_users_choice(dyad: Dyad, monkeypatch: pytest.MonkeyPatch, mirror: Path) -> None:
-    from flows import prefect_setup
-
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(prefect_setup, "set_by_dyad", set())
-    code, _, err = dyad("models", "download", "clip")
-    assert code == 1
-    assert "HF_HUB_OFFLINE forbids the network; unset it, or name a folder" in " ".join(err.split())
-    monkeypatch.setattr(prefect_setup, "set_by_dyad", {"HF_HUB_OFFLINE"})
-    with files_server(hub_files(mirror)) as (address, _):
-        monkeypatch.setenv("HF_ENDPOINT", address)
-        assert dyad("models", "download", "clip")[0] == 0
-    import os
-
-    assert os.environ["HF_HUB_OFFLINE"] == "1", "runs stay without a hub"
-
-
-@pytest.mark.parametrize(("remedy", "file"), [(scene_labels.REMEDY, None), (transcript.REMEDY, "whisper")])
-def test_the_remedies_name_commands_that_work(
-    remedy: str, file: str | None, dyad: Dyad, mirror: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (command,) = re.findall(r"\./dyad ([a-z ]+[a-z])", remedy)
-    monkeypatch.setenv("DYAD_MIRROR", str(mirror))
-    code, _, err = dyad(*command.split())
-    if file:  # the mirror's file is not the real Whisper, and the digest that its package lists says so
-        assert code == 1
-        assert "small.pt of whisper-small arrived damaged" in " ".join(err.split())
-    else:
-        assert code == 0
-        assert find_clip().found is not None
-
-
-def test_an_unknown_name(dyad: Dyad) -> None:
-    code, _, err = dyad("models", "download", "nonesuch")
-    assert code == 2
-    assert "no model and no group" in err
