@@ -45,3 +45,46 @@ def save_tiny_clip(folder: Path, seed: int = 0, file: str = "open_clip_model.saf
     config = {"model_cfg": TINY_CLIP, "preprocess_cfg": preprocessing}
     (folder / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder / file
+
+
+TINY_SIGLIP = {
+    "embed_dim": 64,
+    "init_logit_bias": -10,
+    "custom_text": True,
+    "vision_cfg": {"image_size": 64, "timm_model_name": "test_vit", "timm_model_pretrained": False, "timm_pool": "map",
+                   "timm_proj": "none"},
+    "text_cfg": {"context_length": 16, "vocab_size": 200, "hf_tokenizer_name": "timm/tiny-siglip",
+                 "tokenizer_kwargs": {"clean": "canonicalize"}, "width": 64, "heads": 2, "layers": 2, "no_causal_mask": True,
+                 "proj_bias": True, "pool_type": "last"},
+}  # fmt: skip
+
+
+def save_tiny_siglip(folder: Path, seed: int = 0) -> Path:
+    """Write a SigLIP of 64 channels as a folder in the hub's layout: weights, config and the files of its tokenizer."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    preprocessing = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    config = {"model_cfg": TINY_SIGLIP, "preprocess_cfg": preprocessing}
+    (folder / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
+    network = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    file = folder / "open_clip_model.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, file)
+    save_tiny_tokenizer(folder)
+    return file
+
+
+def save_tiny_tokenizer(folder: Path) -> None:
+    """Write a tokenizer of 200 pieces in transformers' layout that ends each text with </s>."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=["<pad>", "</s>", "<unk>"])
+    tokenizer.train_from_iterator(["a photo of a happy angry sad fearful surprised disgusted neutral person and face"], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    wrapped.save_pretrained(folder)
