@@ -17,7 +17,7 @@ from data.windows import Windows
 from modalities.batching import Batches, in_batches
 from modalities.devices import Precision, precision_of
 from modalities.label_maps import basic_matrix, label_names, missing_note, to_basic
-from modalities.pretrained import failing_as, folder_digest, folder_name
+from modalities.pretrained import digest_of, load_config, load_network, name_of, quiet, telling
 from modalities.repositories import fault
 from modalities.static_face import chosen_faces, no_faces, window_means
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Picture = NDArray[np.uint8]
-AGAIN = "copy or download the model again"
 OTHER = "give an image classifier"
 
 
@@ -69,12 +68,13 @@ def load_image_classifier(
     names = label_names(config.id2label)
     matrix = basic_matrix(names, str(folder), labels)
     dtype = precision_of(device, precision)
-    processor, network = _processor(folder), _network(folder, config, dtype).to(device).eval().requires_grad_(False)
+    processor, network = _processor(folder), load_network("AutoModelForImageClassification", folder, dtype)
+    network = network.to(device).eval().requires_grad_(False)
     about = [type(processor).__name__, str(dtype).removeprefix("torch."), missing_note(matrix)]
-    source = Source("transformers", folder_name(folder), folder_digest(folder), ", ".join(filter(None, about)))
+    source = Source("transformers", name_of(folder), digest_of(folder), ", ".join(filter(None, about)))
     several = config.problem_type == "multi_label_classification"
     model = ImageClassifier(network, processor, tuple(names), matrix, 0, several, source, device, dtype)
-    with failing_as(f"The image processor in {folder} does not prepare pictures as its network wants them", AGAIN):
+    with telling(f"The image processor in {folder} does not prepare pictures as its network wants them"):
         return _keep_features(model)
 
 
@@ -157,13 +157,12 @@ def _crops(path: Path, rows: NDArray[np.int64]) -> Iterator[Picture]:
 
 def _config(folder: Path) -> Any:
     """The configuration of a folder; WeightsError unless it is one of an image classifier with its weights."""
-    from transformers import AutoConfig, AutoModelForImageClassification
+    from transformers import AutoModelForImageClassification
 
     lacks = fault(folder) if folder.is_dir() else "there is no such folder"
     if lacks:
         raise WeightsError(f"{folder} holds no image classifier: {lacks}; give a folder as save_pretrained writes it.")
-    with failing_as(f"{folder / 'config.json'} is no configuration that transformers knows", AGAIN):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = load_config(folder)
     if type(config) not in AutoModelForImageClassification._model_mapping:
         raise WeightsError(f"{folder} holds a network of the type '{config.model_type}', which classifies no pictures; {OTHER}.")
     if getattr(config, "num_channels", 3) != 3 or config.problem_type == "regression":
@@ -174,23 +173,8 @@ def _config(folder: Path) -> Any:
 def _processor(folder: Path) -> Any:
     from transformers import AutoImageProcessor
 
-    with failing_as(
-        f"The image processor in {folder} cannot be loaded", "put the preprocessor_config.json of its repository there"
-    ):
+    with telling(f"The image processor in {folder} (preprocessor_config.json) cannot be loaded"), quiet():
         return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-
-
-def _network(folder: Path, config: Any, dtype: "torch.dtype") -> Any:
-    """The network with all of its weights; transformers takes its fused attention (SDPA) where an architecture has it."""
-    from transformers import AutoModelForImageClassification
-
-    with failing_as(f"The weights in {folder} cannot be loaded", AGAIN):
-        network, report = AutoModelForImageClassification.from_pretrained(
-            folder, config=config, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True
-        )
-    if lacking := sorted(report["missing_keys"]):
-        raise WeightsError(f"The weights in {folder} lack {lacking[0]} and {len(lacking) - 1} more of the classifier's; {AGAIN}.")
-    return network
 
 
 def _keep_features(model: ImageClassifier) -> ImageClassifier:

@@ -207,7 +207,7 @@ def broken_folders(good: Path, root: Path) -> dict[str, Path]:
     folders = {
         "no such folder": root / "nowhere",
         "config.json is not there": root / "empty",
-        "no configuration that transformers knows": edited(good, root / "unknown", model_type="unheard-of"),
+        "not one of a model that transformers knows": edited(good, root / "unknown", model_type="unheard-of"),
         "type 'wav2vec2'": edited(good, root / "voice", model_type="wav2vec2"),
         "no classifier of RGB pictures": edited(good, root / "grey", num_channels=1),
         "image processor in": edited(good, root / "unprepared"),
