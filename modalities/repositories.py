@@ -16,16 +16,15 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 def find_repository(model: str, revision: str = "", environment: Mapping[str, str] = os.environ) -> Path | None:
     """The folder with config and weights of `model`, or None when it is not on this machine (`missing_sentence` says why).
 
-    `model` is a folder, the name of a row of the table (`qwen3-vl-4b`), or a repository (`Qwen/Qwen3-VL-4B-Instruct`). Looked
-    at in turn: that folder; Dyad's folder of models; the snapshots in the hub's cache, the pinned revision before others.
+    `model` is a folder, the name of a row of the table (`qwen3-vl-4b`), or a repository (`Qwen/Qwen3-VL-4B-Instruct`). A name
+    is looked for in Dyad's folder of models, in the hub's cache (the pinned revision before others), then as a folder.
     With `revision` (a commit, or the beginning of one) only what is known to be of it is found, except a folder given by path.
     """
-    given = Path(model).expanduser()
-    if model and given.is_dir():
-        return given.resolve() if is_model_folder(given) else None
-    if looks_like_path(model):
-        return None
-    return next((place for place in _places(model, revision, environment) if is_model_folder(place)), None)
+    given = Path(model).expanduser().resolve()
+    if not model or looks_like_path(model):
+        return given if model and is_model_folder(given) else None
+    found = next((place for place in _places(model, revision, environment) if is_model_folder(place)), None)
+    return found or (given if is_model_folder(given) else None)
 
 
 def require_repository(model: str, revision: str = "", environment: Mapping[str, str] = os.environ) -> Path:
@@ -38,7 +37,9 @@ def require_repository(model: str, revision: str = "", environment: Mapping[str,
 def missing_sentence(model: str, revision: str = "") -> tuple[str, str]:
     """Why `find_repository` found nothing, and what to do: the command that fetches it, or where to put it."""
     given = Path(model).expanduser()
-    if given.is_dir():
+    if not model:
+        return "No model is named.", "Name a folder, a repository (OWNER/NAME), or a model that 'dyad models list' shows."
+    if given.is_dir() and not row_of(model):
         return f"The folder {given} holds no model: {fault(given)}.", "Name a folder as save_pretrained writes it."
     if looks_like_path(model):
         return f"There is no folder {given}.", "Name an existing folder, a repository, or a model that 'dyad models list' shows."

@@ -39,6 +39,19 @@ def test_a_folder_is_found_as_it_is(tmp_path: Path, environment: Environment) ->
     assert missing_sentence(str(tmp_path / "none"))[0] == f"There is no folder {tmp_path / 'none'}."
 
 
+def test_a_name_is_a_model_before_it_is_a_folder_here(
+    tmp_path: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = put_model(tmp_path / "qwen3-vl-4b")
+    assert find_repository("qwen3-vl-4b", environment=environment) == here
+    assert find_repository("./qwen3-vl-4b", environment=environment) == here
+    own = put_model(models_folder(environment) / QWEN.folder)
+    assert find_repository("qwen3-vl-4b", environment=environment) == own
+    assert find_repository("", environment=environment) is None
+    assert missing_sentence("")[0] == "No model is named."
+
+
 def test_dyads_own_folder_comes_before_the_cache(environment: Environment) -> None:
     cached = put_model(snapshot(environment, QWEN.repository, "a" * 40))
     assert find_repository("qwen3-vl-4b", environment=environment) == cached
