@@ -12,7 +12,7 @@ from data.errors import WeightsError
 if TYPE_CHECKING:
     from torch import Tensor
 
-NESTED = ("model_state_dict", "state_dict")
+NESTED = ("model_state_dict", "state_dict", "model")
 """Where trainers put the weights in a checkpoint that holds more than them."""
 
 
@@ -30,7 +30,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         safe = path.suffix == ".safetensors"
         stored: Any = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, OSError) as error:
+    except (SafetensorError, pickle.UnpicklingError, EOFError, LookupError, RuntimeError, ValueError, OSError) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise WeightsError(f"{path} is not a readable file of weights alone ({said}); copy or save it again.") from error
     for key in NESTED:

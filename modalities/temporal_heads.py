@@ -8,7 +8,6 @@ tell can stand in the safetensors metadata, or in a JSON file of the same name b
 """
 
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from data.errors import WeightsError
 from data.files import file_digest
 from data.scores import Source
 from modalities.devices import Precision, precision_of
+from modalities.state_dicts import read_state_dict
 
 if TYPE_CHECKING:
     import torch
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 RAS_CLASSES = (*BASIC_EMOTIONS, "other")
 """The classes of RAS's heads in the order of their logits."""
-
-NESTED = ("model_state_dict", "state_dict", "model")
-"""Where trainers put the weights in a checkpoint that holds more than them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +62,8 @@ def load_head(path: Path, device: str = "cpu", precision: Precision = "auto") ->
     `auto` is float32 on every device: a head costs less than a hundredth of the features it reads, and its recurrence adds
     up rounding errors. WeightsError for a file that is missing, damaged or of another network.
     """
-    tensors, notes = _read(path)
-    notes |= _notes_beside(path)
+    tensors = read_state_dict(path)
+    notes = _notes_inside(path) | _notes_beside(path)
     network = _network_of(path, tensors, notes)
     dtype = precision_of(device, "float32" if precision == "auto" else precision)
     columns = _columns(path, network.classes, notes.get("classes"))
@@ -95,36 +92,14 @@ def answer_sequences(head: TemporalHead, sequences: list[NDArray[np.float32]]) -
     return [HeadScores(*answer) for answer in zip(seven, features.float().cpu().numpy(), strict=True)]
 
 
-def _read(path: Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
-    """Tensors and metadata of a checkpoint; WeightsError when it cannot be read."""
-    import torch
-    from safetensors import SafetensorError, safe_open
+def _notes_inside(path: Path) -> dict[str, Any]:
+    """The metadata of a safetensors file, which `read_state_dict` has found to be one."""
+    from safetensors import safe_open
 
-    if not path.is_file():
-        raise WeightsError(f"There is no temporal head at {path}; give an existing .safetensors or .pt file.")
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as opened:
-                stored = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
-                return stored, {key: _parsed(value) for key, value in (opened.metadata() or {}).items()}
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, OSError) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise WeightsError(f"{path} is not a readable file of weights alone ({said}); save or copy it again.") from error
-    return _bare(stored), {}
-
-
-def _bare(stored: Any) -> dict[str, "Tensor"]:
-    """The state dict in what a trainer saved, without the prefix of a parallel run."""
-    import torch
-
-    for key in NESTED:
-        if isinstance(stored, Mapping) and isinstance(stored.get(key), Mapping):
-            stored = stored[key]
-            break
-    if not isinstance(stored, Mapping):
+    if path.suffix != ".safetensors":
         return {}
-    return {str(key).removeprefix("module."): value for key, value in stored.items() if isinstance(value, torch.Tensor)}
+    with safe_open(path, framework="pt") as opened:
+        return {key: _parsed(value) for key, value in (opened.metadata() or {}).items()}
 
 
 def _parsed(value: str) -> Any:
@@ -154,7 +129,7 @@ def _network_of(path: Path, tensors: dict[str, "Tensor"], notes: Mapping[str, An
     from modalities.networks.video_former import VideoFormer
     from modalities.networks.video_mamba import VideoMamba
 
-    tensors = {key.removeprefix("module."): value.float() for key, value in tensors.items()}
+    tensors = {key: value.float() for key, value in tensors.items()}
     kinds = {key.split(".")[0] for key in tensors}
     try:
         if "mamba" in kinds:

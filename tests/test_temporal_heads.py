@@ -166,7 +166,7 @@ def test_classes_in_another_order(tmp_path: Path, sequences: list[np.ndarray]) -
 def test_other_files_are_no_heads(tmp_path: Path) -> None:
     network = tiny_head("mamba")
     files = {
-        "no temporal head at": tmp_path / "none.pt",
+        "no weights at": tmp_path / "none.pt",
         "not a readable file of weights": tmp_path / "damaged.safetensors",
         "neither 'mamba' nor 'transformer'": save_head(nn.Linear(2, 2), tmp_path / "linear.pt"),
         "heads; name 'heads' in a JSON": save_head(tiny_head("former", width=30, heads=3), tmp_path / "odd.pt"),
