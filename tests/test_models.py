@@ -16,8 +16,11 @@ from modalities.local_models import CLIP_FILES, CLIP_REPOSITORIES, find_clip, fi
 from modalities.model_sources import resolve
 from modalities.model_store import Origin, fetch, is_here, missing_space, remove, verify
 from modalities.model_table import ModelFile, PinnedModel, model_table, whisper_addresses
+from modalities.repositories import require_repository
+from modalities.text_models import load_text_classifier
 from tests.hub_stand_in import NEWEST, files_server, repository_files
 from tests.tiny_models import save_tiny_clip
+from tests.tiny_text import save_tiny_classifier
 
 CLIP = model_table().choose("clip")[0]
 CONTENT = bytes(range(256)) * 4096
@@ -371,3 +374,20 @@ def test_a_hub_without_the_model_is_a_sentence(store: Path, online: None, monkey
         with pytest.raises(WeightsError, match="could not be fetched from laion.*name a folder that holds the files"):
             fetch(CLIP, Origin())
     assert not find_clip().found
+
+
+def test_a_fetched_repository_is_found_and_loaded(
+    tmp_path: Path, online: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    row = model_table().models["emotion-distilroberta"]
+    saved = save_tiny_classifier(tmp_path / "saved")
+    (saved / "training_args.bin").write_bytes(b"a pickle that nobody asked for")
+    with files_server(repository_files(saved, row.repository, row.revision)) as (address, _):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        fetch(row, Origin())
+    folder = require_repository("emotion-distilroberta", row.revision)
+    assert not (folder / "training_args.bin").exists()
+    ours, original = load_text_classifier(folder).network.state_dict(), load_text_classifier(saved).network.state_dict()
+    assert all(torch.equal(tensor, original[name]) for name, tensor in ours.items())
