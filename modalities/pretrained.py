@@ -41,7 +41,13 @@ def load_network(kind: str, folder: Path, dtype: torch.dtype, random: tuple[str,
 
     with telling(f"The weights in {folder} cannot be loaded"), quiet():
         network, report = getattr(transformers, kind).from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, weights_only=True, output_loading_info=True, dtype=dtype
+            folder, local_files_only=True, trust_remote_code=False, weights_only=True, output_loading_info=True, dtype=dtype,
+            ignore_mismatched_sizes=True,
+        )  # fmt: skip
+    for name, there, wanted in sorted(report["mismatched_keys"]):  # transformers' own error does not name them
+        raise WeightsError(
+            f"The weights in {folder} cannot be loaded ({name} is {list(there)} where config.json asks for {list(wanted)}); "
+            "download or save the model again."
         )
     missing = sorted(key for key in report["missing_keys"] if not key.endswith(random))
     if missing:  # transformers draws them at random and goes on

@@ -1,12 +1,12 @@
 """Descriptions of windows by Qwen-VL on this machine (transformers): each window is shown as a video with its true times.
 
 Pictures are resized and cut into patches where they are read, by the thread of their clip; what runs on the device is the
-network alone, over a batch of windows of any clips. Decoding is greedy, so an answer does not depend on its batch.
+network alone, over a batch of windows of any clips. Decoding is greedy, so an answer does not depend on its batch (but for
+ties of tokens in half precision).
 """
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -23,15 +23,14 @@ from data.scores import Source
 from data.windows import Windows
 from modalities.batching import Batches, in_batches
 from modalities.devices import Precision, precision_of
+from modalities.pretrained import digest_of, load_config, load_network, name_of, quiet, short, telling
 from modalities.vision_language import Prompt, chat_of, described_table, names_asked, shown_by_window
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 FAMILIES = {"qwen2_vl": False, "qwen2_5_vl": False, "qwen3_vl": True, "qwen3_vl_moe": True}
 """Kinds of models (`model_type` of config.json), and whether their processors count pixels of a whole video, not of a picture."""
-FILES = "config.json, *.safetensors, tokenizer.json, tokenizer_config.json, preprocessor_config.json and a chat template"
 WANTED = {
     "a tokenizer": ("tokenizer.json", "vocab.json"),
     "the tokenizer's settings": ("tokenizer_config.json",),
@@ -92,41 +91,24 @@ def load_qwen(folder: Path, *, device: str = "cpu", precision: Precision = "auto
     Nothing is fetched and no program of the folder runs. WeightsError in a sentence when the folder holds another kind of
     model, lacks a file, or holds weights that are damaged or of another shape.
     """
-    kind = _model_type(folder)
-    processor = _processor(folder)
-    network = _network(folder, precision_of(device, precision))
-    _check_tokens(folder, network.config, processor)
-    _decode_greedily(network, processor.tokenizer)
-    name, revision = name_of(folder)
-    source = Source("qwen", name, revision, "described by the model from a video of each window")
-    return QwenVL(network.requires_grad_(False).eval().to(device), processor, device, FAMILIES[kind], source)
-
-
-def name_of(folder: Path) -> tuple[str, str]:
-    """Repository and revision of a snapshot in the hub's cache; else the folder's name and ''."""
-    real = folder.expanduser().absolute()
-    repository = real.parent.parent.name
-    if real.parent.name == "snapshots" and repository.startswith("models--"):
-        return repository.removeprefix("models--").replace("--", "/"), real.name[:12]
-    return real.name, ""
-
-
-def _model_type(folder: Path) -> str:
-    import json
-
-    path = folder / "config.json"
-    try:
-        kind = str(json.loads(path.read_text(encoding="utf-8")).get("model_type", ""))
-    except FileNotFoundError:
-        raise WeightsError(f"There is no {path}; give a folder that holds {FILES}.") from None
-    except (OSError, ValueError, AttributeError) as error:
-        raise WeightsError(f"{path} is not a readable model configuration ({error}); {AGAIN}.") from error
+    kind = str(load_config(folder).model_type)
     if kind not in FAMILIES:
         raise WeightsError(
             f"{folder} holds a model of the kind '{kind}', which cannot be asked about videos here; give the folder of one of "
             f"the kinds {', '.join(FAMILIES)}."
         )
-    return kind
+    processor = _processor(folder)
+    network = load_network("AutoModelForImageTextToText", folder, precision_of(device, precision))
+    _check_tokens(folder, network.config, processor)
+    _decode_greedily(network, processor.tokenizer)
+    source = Source("qwen", name_of(folder), _revision(folder), "described by the model from a video of each window")
+    return QwenVL(network.requires_grad_(False).eval().to(device), processor, device, FAMILIES[kind], source)
+
+
+def _revision(folder: Path) -> str:
+    """The commit of a snapshot in the hub's cache, else a digest of the weights or of the list of their shards."""
+    place = folder.absolute()
+    return place.name[:12] if place.parent.name == "snapshots" else digest_of(folder)
 
 
 def _processor(folder: Path) -> Any:
@@ -135,12 +117,8 @@ def _processor(folder: Path) -> Any:
     for what, names in WANTED.items():
         if not any((folder / name).is_file() for name in names):
             raise WeightsError(f"{folder} lacks {what} ({names[0]}); {AGAIN}.")
-    try:
-        with _quiet():
-            processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # the library has no common class for what may be wrong in its many files
-        what = "The tokenizer and the picture processor"
-        raise WeightsError(f"{what} in {folder} cannot be read ({_first(error)}); {AGAIN}.") from error
+    with telling(f"The tokenizer and the picture processor in {folder} cannot be loaded"), quiet():
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not processor.chat_template:
         raise WeightsError(f"{folder} lacks a chat template (chat_template.jinja or chat_template.json); {AGAIN}.")
     _check_chat(folder, processor)
@@ -156,52 +134,9 @@ def _check_chat(folder: Path, processor: Any) -> None:
             chat_of(Prompt("system", "user"), [{"type": "video"}], 1, {}), tokenize=False, add_generation_prompt=True
         )
     except Exception as error:  # errors of jinja2, which is not imported here
-        raise WeightsError(f"The chat template in {folder} cannot be used ({_first(error)}); {AGAIN}.") from error
+        raise WeightsError(f"The chat template in {folder} cannot be used ({short(error)}); {AGAIN}.") from error
     if text.count(processor.video_token) != 1 or "user" not in text:
         raise WeightsError(f"The chat template in {folder} does not show videos; {AGAIN}.")
-
-
-def _network(folder: Path, dtype: "torch.dtype") -> Any:
-    from transformers import AutoModelForImageTextToText
-
-    try:
-        with _quiet():
-            network, found = AutoModelForImageTextToText.from_pretrained(
-                folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True, trust_remote_code=False,
-                use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True,
-            )  # fmt: skip
-    except Exception as error:  # as above: OSError, ValueError, SafetensorError, RuntimeError, ...
-        raise WeightsError(f"The weights in {folder} cannot be read ({_first(error)}); {AGAIN}.") from error
-    if found["mismatched_keys"]:
-        name, there, wanted = sorted(found["mismatched_keys"])[0]
-        shapes = f"is {list(there)} where config.json asks for {list(wanted)}"
-        raise WeightsError(f"The weights in {folder} do not fit its config.json: {name} {shapes}; {AGAIN}.")
-    if found["missing_keys"]:
-        names = sorted(found["missing_keys"])
-        more = f" and {len(names) - 1} more" if names[1:] else ""
-        raise WeightsError(f"The weights in {folder} lack {names[0]}{more}; {AGAIN}.")
-    return network
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the library's progress bars and its report of what does not fit off the screen: a sentence says it."""
-    from transformers.utils import logging
-
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _first(error: Exception) -> str:
-    """The first line of what an error says, short."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(". ")
 
 
 def _check_tokens(folder: Path, config: Any, processor: Any) -> None:
@@ -244,7 +179,7 @@ def request_of(
             text=[text], videos=[video], return_tensors="pt", videos_kwargs=video_arguments(model, shown, options, start)
         )
     except ValueError as error:
-        raise InputError(f"Pictures of {video.shape[2]} x {video.shape[1]} pixels cannot be shown ({_first(error)}).") from error
+        raise InputError(f"Pictures of {video.shape[2]} x {video.shape[1]} pixels cannot be shown ({short(error)}).") from error
     seconds = made.get("second_per_grid_ts")
     return Request(
         made["input_ids"][0], made["mm_token_type_ids"][0],
