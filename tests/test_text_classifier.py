@@ -115,6 +115,13 @@ def test_the_tokenizers_own_limit_counts_too(tmp_path: Path) -> None:
     assert load_text_classifier(tmp_path).longest == 12
 
 
+def test_a_model_in_the_hubs_cache_is_named_by_its_repository(tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--somebody--tiny-roberta" / "snapshots" / "0123456789ab"
+    source = load_text_classifier(save_tiny_classifier(snapshot)).source
+    assert source.model == "somebody/tiny-roberta"
+    assert len(source.revision) == 12
+
+
 # ---- clips ---------------------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +236,8 @@ def test_checkpoints_of_ras(tmp_path: Path, nested: str, name: str) -> None:
     assert np.isfinite(ours).all()
     scores = recognise(classifier, transcript(SENTENCES[0]), make_windows(4.0))
     np.testing.assert_allclose(scores.probabilities[0], ours[0], atol=1e-6)
+    half = score_texts(load_mean_pooled_text(weights, base, precision="bfloat16"), SENTENCES)
+    np.testing.assert_allclose(half, ours[: len(SENTENCES)], atol=0.05)
 
 
 def test_checkpoints_that_are_not_of_ras_or_not_of_this_encoder(tmp_path: Path) -> None:
