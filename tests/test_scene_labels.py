@@ -265,7 +265,7 @@ def test_real_clips_are_scored_in_order(name: str, model: scene_labels.SceneLabe
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("basic: {anger: [x]}", "'basic' must have texts for exactly: neutral, .* 'disgust' is missing"),
+        ("basic: {anger: [x]}", "'basic' must have texts for exactly: neutral, .* 'neutral' is missing"),
         ("basic: {joy: [x]}", "'joy' is none of them"),
         ("compound: {sadly_angry: [x]}", "at least two compounds"),
         ("compound: {sadly_angry: a sadly angry person, other: [x]}", "'compound': 'sadly_angry' must be a list"),
