@@ -14,15 +14,14 @@ from modalities import voice
 from modalities.batching import Batches, in_batches
 from modalities.devices import Precision, precision_of
 from modalities.label_maps import basic_matrix, label_names, missing_note, to_basic
+from modalities.pretrained import digest_of, load_config, name_of
 from modalities.speech_models import (
     Inputs,
     fixed_length,
-    folder_digest,
     frames_mask,
     inputs_of,
-    load_config,
     load_extractor,
-    load_pretrained,
+    load_speech_network,
     settle,
 )
 from modalities.voice import BATCH, SPEECH_NEEDED, AudioScores, Heard, Wave
@@ -65,12 +64,12 @@ def load_audio_classifier(
 
     config, dtype = load_config(folder), precision_of(device, precision)
     matrix = basic_matrix(label_names(config.id2label), str(folder), labels)
-    extractor, network = load_extractor(folder), load_pretrained("AutoModelForAudioClassification", folder)
+    extractor, network = load_extractor(folder), load_speech_network("AutoModelForAudioClassification", folder)
     network = settle(network, device, dtype)
     keep_last_state(body_of(network))
     heard = f"{seconds:g} s, cut or filled" if seconds else "speech from its first to its last"
     notes = [f"Silero VAD, windows with {SPEECH_NEEDED} s of speech or more, 16 kHz mono, {heard}", missing_note(matrix)]
-    source = Source("transformers", folder.name, folder_digest(folder), "; ".join(note for note in notes if note))
+    source = Source("transformers", name_of(folder), digest_of(folder), "; ".join(note for note in notes if note))
     detector = voice.load_detector().to(device)
     return AudioClassifier(network, extractor, matrix, detector, source, device, dtype, bears_padding(config), seconds)
 

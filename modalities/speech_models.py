@@ -1,8 +1,6 @@
 """Speech networks in the layout of transformers: loaded from local folders, and fed with utterances in batches."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data.errors import WeightsError
-from data.files import file_digest
+from modalities.pretrained import load_network, quiet, telling
 from modalities.voice import SAMPLE_RATE, Wave
 
 if TYPE_CHECKING:
@@ -30,69 +28,19 @@ class Inputs:
     samples: "Tensor | None" = None
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' bars and reports: what is wrong with a checkpoint is said by our own errors."""
-    from transformers.utils import logging
+def load_speech_network(kind: str, folder: Path) -> Any:
+    """A float32 network of transformers' class `kind` with all its weights; see `pretrained.load_network`."""
+    import torch
 
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def load_config(folder: Path) -> Any:
-    """The configuration of a network from `folder`/config.json; WeightsError when it is missing or unreadable."""
-    from transformers import AutoConfig
-
-    if not (folder / "config.json").is_file():
-        raise WeightsError(f"There is no config.json in {folder}; name a folder as save_pretrained writes it.")
-    try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{folder / 'config.json'} is not the configuration of a model that transformers knows "
-                           f"({_short(error)}); copy or download the model again.") from error
-
-
-def load_pretrained(kind: str, folder: Path) -> Any:
-    """A float32 network of transformers' class `kind` with all its weights from a local folder.
-
-    WeightsError when weights are missing, damaged, of another shape, or when some of them would start at random.
-    """
-    import pickle
-
-    import transformers
-    from safetensors import SafetensorError
-
-    what = f"{folder} does not hold a usable {kind.removeprefix('Auto')}"
-    remedy = "copy or download the model again, or name another folder."
-    try:
-        with _quiet():
-            network, report = getattr(transformers, kind).from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, dtype="float32", output_loading_info=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError, SafetensorError,
-            pickle.UnpicklingError) as error:
-        raise WeightsError(f"{what} ({_short(error)}); {remedy}") from error
-    if missing := sorted(key for key in report["missing_keys"] if not key.endswith(UNUSED)):
-        raise WeightsError(f"{what}: its weights lack {_some(missing)}; {remedy}")
-    return network
+    return load_network(kind, folder, torch.float32, UNUSED)
 
 
 def load_extractor(folder: Path) -> Any:
     """The preprocessing that `folder`/preprocessor_config.json describes; WeightsError when there is none for 16 kHz."""
     from transformers import AutoFeatureExtractor
 
-    try:
-        with _quiet():
-            extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"The preprocessing of the speech model in {folder} is missing or unreadable ({_short(error)}); "
-                           "put the preprocessor_config.json of its repository there.") from error
+    with telling(f"The preprocessing in {folder} (preprocessor_config.json) is missing or unreadable"), quiet():
+        extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if (rate := getattr(extractor, "sampling_rate", None)) != SAMPLE_RATE:
         raise WeightsError(f"The model in {folder} hears sound at {rate} Hz, and Dyad gives {SAMPLE_RATE}; choose another model.")
     return extractor
@@ -104,12 +52,6 @@ def settle(network: Any, device: str, dtype: "torch.dtype") -> Any:
 
     prepare(network)
     return network.to(device=device, dtype=dtype).eval().requires_grad_(False)
-
-
-def folder_digest(folder: Path) -> str:
-    """12 digits that depend on the configuration and the weights in a folder."""
-    files = [file for file in sorted(folder.iterdir()) if file.name == "config.json" or file.suffix in (".safetensors", ".bin")]
-    return hashlib.sha256("".join(file_digest(file) for file in files).encode()).hexdigest()[:12]
 
 
 def is_spectral(extractor: Any) -> bool:
@@ -163,14 +105,3 @@ def frames_mask(network: Any, length: int, inputs: Inputs) -> "Tensor | None":
         return None
     found: Tensor = network._get_feature_vector_attention_mask(length, inputs.arguments["attention_mask"])
     return found
-
-
-def _short(error: Exception) -> str:
-    """The first sentence of an error, in one line."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else text[:197] + "..."
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
