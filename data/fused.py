@@ -46,7 +46,9 @@ class Fusion:
     was taken from which modality (columns sum to 1), `presence` [N, M] which modalities answered, `coverage` [N] the
     part of the fusion's full trust that they hold (0..1). `confidence` [N] is 4 p q in 0..1, with p and q the fused
     probabilities of the winner's two emotions: 1 when the two share all the evidence equally, near 0 when one of them
-    stands alone or neutral rules.
+    stands alone or neutral rules. `none` [N] is the probability that none of the compounds is shown, but an emotion alone
+    or another pair: with it, (1 - none) x `compound` and `none` are a distribution over K + 1 answers. A window has no
+    winner where `none` exceeds `none_threshold` (0..1; 1: never). `over_time` says how windows used their neighbours.
     """
 
     windows: Windows
@@ -65,6 +67,9 @@ class Fusion:
     matrices: Floats
     presence: NDArray[np.bool_]
     coverage: Floats
+    none: Floats
+    none_threshold: float
+    over_time: str
     reasons: tuple[str, ...]
 
     @property
@@ -80,13 +85,17 @@ class Fusion:
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """The answer at T points in time (s): means over the windows around each; NaN and -1 where no window answers."""
+    """The answer at T points in time (s): means over the windows around each; NaN and -1 where no window answers.
+
+    `winner` is also -1 where the mean of `none` [T] exceeds the fusion's threshold.
+    """
 
     times: Floats
     basic: Floats
     compound: Floats
     winner: NDArray[np.int64]
     confidence: Floats
+    none: Floats
 
 
 @dataclass(frozen=True)

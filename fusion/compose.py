@@ -1,11 +1,12 @@
-"""From basic emotions to compounds: PPA, AVCER's two rules, and PFSA, for any table of compounds.
+"""From basic emotions to compounds: PPA, AVCER's two rules, PFSA, and the learned composer, for any table of compounds.
 
 Every method adds two parts, one for each emotion of the pair, computed from evidence [N, 7] for the basic emotions:
 fused probabilities, or for PFSA similarities of features to the emotions' centroids. Rows of NaN stay NaN.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from data.emotions import BASIC_EMOTIONS, Compound
 from data.errors import InputError
 from fusion.arrays import Flags, Floats, Integers, as_distribution, ratio, softmax
+from fusion.composer import Composer, default_composer, pair_probabilities
 
 Features = NDArray[np.float32]
 Parts = Callable[[Floats, Sequence[Compound]], Floats]
@@ -62,6 +64,13 @@ def masked_weighted_parts(evidence: Floats, compounds: Sequence[Compound]) -> Fl
     return masked_parts(evidence, compounds) * rarity(compounds)
 
 
+def learned_parts(evidence: Floats, compounds: Sequence[Compound], composer: Composer | None = None) -> Floats:
+    """Learned composer (`fusion.composer`): the pair's probability, divided in proportion to its two emotions'."""
+    probability = pair_probabilities(composer or default_composer(), evidence, compounds)
+    both = pair_parts(evidence, compounds)
+    return ratio(both, both.sum(-1, keepdims=True), 0.5) * probability[..., None]
+
+
 @dataclass(frozen=True)
 class Method:
     """A way to compose: its title, its two parts [N, K, 2], and whether its evidence are similarities of features."""
@@ -79,6 +88,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
+    "learned": Method("learned composer, from votes and texts with two emotions", learned_parts),
     "ppa": Method("pair sum of the fused probabilities (PPA)", pair_parts),
     "pfsa": Method("pair sum of feature similarities (PFSA, our reconstruction)", pair_parts, on_features=True),
     "avcer_rule1": Method("pair sum of probabilities above chance (AVCER rule 1)", masked_parts),
@@ -87,12 +97,14 @@ METHODS: dict[str, Method] = {
 }
 
 
-def method_named(name: str) -> Method:
-    """Look up a method; InputError listing the known ones."""
-    try:
-        return METHODS[name]
-    except KeyError:
-        raise InputError(f"'{name}' is not a way to compose emotions; use one of: {', '.join(METHODS)}.") from None
+def method_named(name: str, composer: Composer | None = None) -> Method:
+    """Look up a method, the learned one with the given composer (default: the shipped); InputError listing the known ones."""
+    if name not in METHODS:
+        raise InputError(f"'{name}' is not a way to compose emotions; use one of: {', '.join(METHODS)}.")
+    method = METHODS[name]
+    if name != "learned" or composer is None:
+        return method
+    return replace(method, parts=partial(learned_parts, composer=composer))
 
 
 def compound_distribution(scores: Floats) -> Floats:

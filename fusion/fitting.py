@@ -233,7 +233,7 @@ def _minimise(logs: Floats, table: LongTable, method: str, strength: float, seed
         fit = (losses[0] + DROPPED * losses[1]) / (1.0 + DROPPED)
         return fit + strength * pooling.penalty(values) / len(truth)
 
-    found = _lbfgs(objective, np.concatenate([value.ravel() for value in start.values()]))
+    found = lbfgs(objective, np.concatenate([value.ravel() for value in start.values()]))
     return {name: value.numpy() for name, value in _unflat(torch.from_numpy(found), start).items()}
 
 
@@ -259,7 +259,8 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _lbfgs(objective: Callable[["Tensor"], "Tensor"], start: Floats) -> Floats:
+def lbfgs(objective: Callable[["Tensor"], "Tensor"], start: Floats) -> Floats:
+    """The point [P] of the least `objective`, from `start` [P], by at most 60 steps of L-BFGS."""
     import torch
     from scipy.optimize import minimize
 

@@ -1,6 +1,6 @@
 """One entry to fusion and composition: the modalities' scores in, the fused compounds with their reasons out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from data.errors import InputError
 from data.fused import Fusion, Pooled
 from data.scores import Scores
 from data.windows import Windows
-from fusion.arrays import Flags, Floats, Integers
+from fusion.arrays import Flags, Floats, Integers, ratio
 from fusion.compose import (
     Features,
     Method,
@@ -20,9 +20,10 @@ from fusion.compose import (
     similarities,
     winners,
 )
+from fusion.composer import Composer, default_composer, none_probability
 from fusion.contributions import emotion_shares, linear_contributions, shapley_contributions
 from fusion.mhpf import collapse, matrices, pool, weigh
-from fusion.over_time import confidence_of
+from fusion.over_time import abstaining, confidence_of, smoothed
 from fusion.weights import FusionWeights, read_weights
 
 NOTHING_PRESENT = "No modality answers for this window."
@@ -30,14 +31,21 @@ NOTHING_ABOVE_CHANCE = "No emotion of any compound is above chance in this windo
 NO_FEATURES = "No modality that answers for this window brings features that centroids are known for."
 
 
+SMOOTHING = ("plain", "neighbours")
+"""How a window uses its neighbours: not at all, or by `fusion.over_time.smoothed`."""
+
+
 class Composed(NamedTuple):
-    """What a composition answers: scores and distribution [N, K], winner [N], what it is made of [N, 2] and [N, M]."""
+    """What a composition answers before a winner is chosen.
+
+    Scores and distribution [N, K], the two emotions' parts [N, K, 2], and the function that divides the winner's shares
+    [N, 2] among the modalities [N, M].
+    """
 
     scores: Floats
     compound: Floats
-    winner: Integers
-    emotion_shares: Floats
-    contributions: Floats
+    parts: Floats
+    divide: Callable[[Integers, Floats], Floats]
 
 
 def fuse(
@@ -80,18 +88,34 @@ def compose_compounds(
     method: str = "ppa",
     features: Mapping[str, Features] | None = None,
     centroids: Mapping[str, Features] | None = None,
+    *,
+    composer: Composer | None = None,
+    none_threshold: float = 1.0,
+    over_time: str = "plain",
 ) -> Fusion:
     """Compose compounds from fused basic emotions by one of `fusion.compose.METHODS`.
 
-    PFSA needs `features` [N, D] and `centroids` [7, D] by modality and uses those that both give. InputError for an
-    unknown method, an empty table of compounds, or features and centroids that do not fit.
+    PFSA needs `features` [N, D] and `centroids` [7, D] by modality and uses those that both give. `composer` (default: the
+    shipped one) tells for every method how likely none of the compounds is; above `none_threshold` (0..1) a window has no
+    winner. `over_time`: one of `SMOOTHING`. InputError for an unknown method or way, a threshold outside 0..1, an empty table
+    of compounds, or features and centroids that do not fit.
     """
-    chosen = method_named(method)
+    chosen = method_named(method, composer)
+    _check_options(none_threshold, over_time)
     if chosen.on_features:
         composed = _from_features(pooled, chosen, compounds, features or {}, centroids or {})
     else:
         composed = _from_probabilities(pooled, chosen, compounds)
+    scores, compound = composed.scores, composed.compound
+    none = none_probability(composer or default_composer(), pooled.basic, compounds)
+    if over_time != "plain":
+        compound, none = smoothed(compound, none, pooled.windows)
+        scores = compound * (1.0 - none)[:, None]
+    likeliest = winners(scores)
+    winner = abstaining(likeliest, none, none_threshold)
+    shares = emotion_shares(composed.parts, winner, _of_winner(compound, winner))
     present = ~np.isnan(pooled.basic[:, 0])
+    undecided = NO_FEATURES if chosen.on_features else NOTHING_ABOVE_CHANCE
     return Fusion(
         windows=pooled.windows,
         modalities=pooled.modalities,
@@ -99,14 +123,28 @@ def compose_compounds(
         method=method,
         weights=pooled.weights,
         basic=pooled.basic,
+        scores=scores,
+        compound=compound,
         present=present,
-        confidence=confidence_of(pooled.basic, composed.winner, compounds),
+        winner=winner,
+        confidence=confidence_of(pooled.basic, winner, compounds),
+        contributions=composed.divide(winner, shares),
+        emotion_shares=shares,
         matrices=pooled.matrices,
         presence=pooled.presence,
         coverage=pooled.coverage,
-        reasons=_reasons(present, composed.winner, NO_FEATURES if chosen.on_features else NOTHING_ABOVE_CHANCE),
-        **composed._asdict(),
+        none=none,
+        none_threshold=none_threshold,
+        over_time=over_time,
+        reasons=_reasons(pooled.basic, none, likeliest, winner, undecided),
     )
+
+
+def _check_options(none_threshold: float, over_time: str) -> None:
+    if not 0.0 <= none_threshold <= 1.0:
+        raise InputError(f"The threshold for none of the compounds is {none_threshold}; give a number from 0 to 1.")
+    if over_time not in SMOOTHING:
+        raise InputError(f"'{over_time}' is not a way to use neighbouring windows; use one of: {', '.join(SMOOTHING)}.")
 
 
 def _check(scores: Sequence[Scores], weights: FusionWeights) -> Windows:
@@ -146,11 +184,11 @@ def _stack(scores: Sequence[Scores], modalities: Sequence[str], count: int) -> t
 
 
 def _from_probabilities(pooled: Pooled, method: Method, compounds: Sequence[Compound]) -> Composed:
-    scores = method(pooled.basic, compounds)
-    compound, winner = compound_distribution(scores), winners(scores)
-    shares = emotion_shares(method.parts(pooled.basic, compounds), winner, _of_winner(compound, winner))
-    contributions = linear_contributions(pooled.weighed, shares, winner, compounds)
-    return Composed(scores, compound, winner, shares, contributions)
+    parts, scores = method.parts(pooled.basic, compounds), method(pooled.basic, compounds)
+    return Composed(
+        scores, compound_distribution(scores), parts,
+        lambda winner, shares: linear_contributions(pooled.weighed, shares, winner, compounds),
+    )  # fmt: skip
 
 
 def _from_features(
@@ -161,18 +199,21 @@ def _from_features(
     centroids: Mapping[str, Features],
 ) -> Composed:
     values, known = _similarities(pooled, features, centroids)
-
-    def worth(coalition: Flags) -> Floats:
-        """The winner's probability [N] from the features of some modalities alone; 0 from none."""
-        return np.nan_to_num(_of_winner(method(mean_similarity(values, coalition.T), compounds), winner))
-
     evidence = mean_similarity(values, known)
     compound = method(evidence, compounds)
-    winner = winners(compound)
+
+    def divide(winner: Integers, shares: Floats) -> Floats:
+        """Shapley values of the winner's probability, scaled to what it is after neighbours were heard."""
+
+        def worth(coalition: Flags) -> Floats:
+            """The winner's probability [N] from the features of some modalities alone; 0 from none."""
+            return np.nan_to_num(_of_winner(method(mean_similarity(values, coalition.T), compounds), winner))
+
+        scale = ratio(shares.sum(1), _of_winner(compound, winner), np.nan)
+        return np.where((winner >= 0)[:, None], shapley_contributions(worth, known.T) * scale[:, None], np.nan)
+
     # Cosines may be negative: 1 + cosine measures the two emotions' parts from 0.
-    shares = emotion_shares(method.parts(1.0 + evidence, compounds), winner, _of_winner(compound, winner))
-    contributions = np.where((winner >= 0)[:, None], shapley_contributions(worth, known.T), np.nan)
-    return Composed(compound, compound, winner, shares, contributions)
+    return Composed(compound, compound, method.parts(1.0 + evidence, compounds), divide)
 
 
 def _similarities(
@@ -194,7 +235,18 @@ def _of_winner(compound: Floats, winner: Integers) -> Floats:
     return np.where(winner >= 0, compound[np.arange(len(winner)), winner], np.nan)
 
 
-def _reasons(present: Flags, winner: Integers, undecided: str) -> tuple[str, ...]:
-    """Why a window has no winner; empty where it has one."""
-    why = np.where(present, undecided, NOTHING_PRESENT)
-    return tuple(np.where(winner >= 0, "", why).tolist())
+def _reasons(basic: Floats, none: Floats, likeliest: Integers, winner: Integers, undecided: str) -> tuple[str, ...]:
+    """Why each window has no winner; empty where it has one."""
+    reasons = []
+    for row, chosen in enumerate(winner):
+        if chosen >= 0:
+            reasons.append("")
+        elif np.isnan(basic[row, 0]):
+            reasons.append(NOTHING_PRESENT)
+        elif likeliest[row] < 0:
+            reasons.append(undecided)
+        else:
+            most = int(basic[row].argmax())
+            strongest = f"most of the evidence is for {BASIC_EMOTIONS[most]} ({basic[row, most]:.0%})"
+            reasons.append(f"None of the compounds ({none[row]:.0%} likely); {strongest}.")
+    return tuple(reasons)

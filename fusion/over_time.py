@@ -9,8 +9,14 @@ from numpy.typing import ArrayLike
 from data.emotions import BASIC_EMOTIONS, Compound
 from data.fused import Fusion, Moments, Stretch
 from data.windows import Windows
-from fusion.arrays import Floats, Integers, ratio
+from fusion.arrays import Floats, Integers, as_distribution, ratio
 from fusion.compose import compound_distribution, pairs_of, winners
+from fusion.composer import ASSUMED_SHARE
+
+DWELL = 8.0
+"""How long an answer lasts on the mean (s), as `smoothed` assumes; `./dyad benchmark over_time` measures what others give."""
+TRUST = 0.7
+"""The exponent of a window's own evidence in `smoothed`."""
 
 
 def confidence_of(basic: Floats, winner: Integers, compounds: Sequence[Compound]) -> Floats:
@@ -71,13 +77,49 @@ def forward_fill(rows: ArrayLike, known: ArrayLike, clips: Sequence[str] | None 
     return filled
 
 
+def abstaining(winner: Integers, none: Floats, threshold: float) -> Integers:
+    """Winners [N] with -1 where the probability of none of the compounds [N] exceeds the threshold."""
+    return np.where(np.nan_to_num(none) > threshold, -1, winner)
+
+
+def smoothed(
+    compound: Floats, none: Floats, windows: Windows, dwell: float = DWELL, trust: float = TRUST
+) -> tuple[Floats, Floats]:
+    """Compound distributions [N, K] and none [N] where each window also heeds the windows before and after it.
+
+    Posterior of a hidden Markov model (forward-backward) over the K compounds and none: an answer lasts `dwell` seconds on
+    the mean, and what follows is as likely as it is anywhere. What neighbours say counts to the power `trust`, because
+    overlapping windows tell the same twice; a window without neighbours keeps its answer. Windows without an answer stay
+    without one, and tell nothing.
+    """
+    answers = np.concatenate([(1.0 - none[:, None]) * compound, none[:, None]], 1)
+    kinds = compound.shape[1]
+    usual = np.array([*np.full(kinds, ASSUMED_SHARE / kinds), 1.0 - ASSUMED_SHARE])
+    known = ~np.isnan(answers).any(1)
+    told = np.where(known[:, None], (np.maximum(np.nan_to_num(answers), 1e-9) / usual) ** trust, 1.0)
+    stay = np.exp(-np.diff(windows[:, 0]) / dwell)
+    before, after = _expected(told, stay, usual), _expected(told[::-1], stay[::-1], usual)[::-1]
+    posterior = as_distribution(answers * before * after / usual**2)
+    return as_distribution(posterior[:, :-1]), posterior[:, -1]
+
+
+def _expected(told: Floats, stay: Floats, usual: Floats) -> Floats:
+    """What the windows before each lead to expect, [N, S]; `stay` [N-1] is the probability that a state lasts to the next."""
+    expected = np.tile(usual, (len(told), 1))
+    for row, lasts in enumerate(stay):
+        seen = expected[row] * told[row]
+        expected[row + 1] = lasts * seen / seen.sum() + (1.0 - lasts) * usual
+    return expected
+
+
 def at_times(fusion: Fusion, times: Floats) -> Moments:
     """The answer at sorted `times` [T] (s): means of the basic probabilities and compound scores around each (RAS)."""
     spans = spans_at(fusion.windows, times)
-    basic, scores = (spread(values, spans, len(times)) for values in (fusion.basic, fusion.scores))
-    winner = winners(scores)
+    given = (fusion.basic, fusion.scores, fusion.none[:, None])
+    basic, scores, none = (spread(values, spans, len(times)) for values in given)
+    winner = abstaining(winners(scores), none[:, 0], fusion.none_threshold)
     confidence = confidence_of(basic, winner, fusion.compounds)
-    return Moments(times, basic, compound_distribution(scores), winner, confidence)
+    return Moments(times, basic, compound_distribution(scores), winner, confidence, none[:, 0])
 
 
 def timeline(fusion: Fusion) -> list[Stretch]:

@@ -50,7 +50,10 @@ def build_result(
         "emotions": list(BASIC_EMOTIONS),
         "compounds": [asdict(compound) for compound in fusion.compounds],
         "modalities": {item.modality: modality_entry(item, failed) for item in scores},
-        "fusion": {"weights": fusion.weights, "composition": fusion.method, "matrices": matrices(fusion)},
+        "fusion": {
+            "weights": fusion.weights, "composition": fusion.method, "none_threshold": fusion.none_threshold,
+            "over_time": fusion.over_time, "matrices": matrices(fusion),
+        },
         "windows": [window_entry(fusion, row) for row in range(len(fusion.windows))],
         "timeline": [{name: number(value) for name, value in asdict(stretch).items()} for stretch in timeline],
         "summary": summary(fusion, timeline),
@@ -93,6 +96,7 @@ def window_entry(fusion: Fusion, row: int) -> dict[str, Any]:
         "present": bool(fusion.present[row]),
         "basic": named(BASIC_EMOTIONS, fusion.basic[row]),
         "compound": named([compound.name for compound in fusion.compounds], fusion.compound[row]),
+        "none": number(fusion.none[row]),
         "top": top.name if top else None,
         "confidence": number(fusion.confidence[row]),
         "coverage": number(fusion.coverage[row]),
@@ -130,20 +134,39 @@ def summary(fusion: Fusion, timeline: Sequence[Stretch]) -> dict[str, Any]:
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "compound": named(seconds, _mean(fusion.compound[answered])),
         "basic": named(BASIC_EMOTIONS, _mean(fusion.basic[fusion.present])),
+        "none": number(_mean(fusion.none[fusion.present])),
         "confidence": number(_mean(fusion.confidence[answered])),
         "windows_answered": int(answered.sum()),
+        "windows_none": int(is_none(fusion).sum()),
         "sentence": _sentence(longest, seconds, fusion),
     }
 
 
+def is_none(fusion: Fusion) -> Any:
+    """Flags [N] of the windows that have evidence but no winner, because none of the compounds is likelier."""
+    return (fusion.winner < 0) & (np.nan_to_num(fusion.none) > fusion.none_threshold)
+
+
 def _sentence(longest: str | None, seconds: Mapping[str, float], fusion: Fusion) -> str:
-    if longest is None:
+    none = is_none(fusion)
+    if longest is None and not none.any():
         return next((reason for reason in fusion.reasons if reason), "No window of the clip has an answer.")
+    if longest is None:
+        basic = _mean(fusion.basic[none])
+        strongest = f"{BASIC_EMOTIONS[int(basic.argmax())]} ({basic.max():.0%} of the evidence)"
+        return f"None of the {_count(len(fusion.compounds))} compounds; strongest alone is {strongest}."
     shown = ", ".join(f"{name.replace('_', ' ')} {value:.1f} s" for name, value in seconds.items() if value > 0)
+    if none.any():
+        shown += f"; none of the {_count(len(fusion.compounds))} in {int(none.sum())} of {len(none)} windows"
     neutral = float(_mean(fusion.neutral[fusion.present]))
     if neutral > 0.5:
         return f"Mostly neutral ({neutral:.0%}); of the compounds the nearest are: {shown}."
     return f"Mostly {longest.replace('_', ' ')} ({shown})."
+
+
+def _count(number_: int) -> str:
+    words = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+    return words[number_] if number_ < len(words) else str(number_)
 
 
 def _mean(rows: Any) -> Any:
@@ -170,9 +193,11 @@ def to_json(result: Mapping[str, Any]) -> str:
 
 
 def windows_table(fusion: Fusion) -> pd.DataFrame:
-    """One row a window: start, end, present, 7 basic and K compound probabilities, top, confidence, contribution_<modality>."""
+    """One row a window: start, end, present, 7 basic and K compound probabilities, top, confidence, none,
+    contribution_<modality>."""
     table = pd.DataFrame({"start": fusion.windows[:, 0], "end": fusion.windows[:, 1], "present": fusion.present})
     _add_distributions(table, fusion.basic, fusion.compound, fusion.winner, fusion.confidence, fusion.compounds)
+    table["none"] = fusion.none
     for place, modality in enumerate(fusion.modalities):
         table[f"contribution_{modality}"] = fusion.contributions[:, place]
     return table
@@ -186,6 +211,7 @@ def frames_table(
     faces_seen = pd.array(looked, dtype="Int32")
     table = pd.DataFrame({"frame": frames["frame"].astype("int32"), "time_s": moments.times, "faces": faces_seen})
     _add_distributions(table, moments.basic, moments.compound, moments.winner, moments.confidence, compounds)
+    table["none"] = moments.none
     return table
 
 
