@@ -1,14 +1,13 @@
 """Words from speech with openai-whisper, from a checkpoint that is already on the machine.
 
 The sound is read in pieces of at most 30 s that begin and end in silence, so memory does not grow with the clip, and
-silence is never shown to the recogniser, which would invent words for it. Decoding is greedy at temperature 0: the same
-sound gives the same words.
+silence is never shown to the recogniser, which would invent words for it; what Whisper itself takes for silence has no words
+either. Decoding is greedy at temperature 0: the same sound gives the same words.
 """
 
+import contextlib
 import pickle
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +15,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.errors import MediaError, WeightsError
+from data.errors import InputError, MediaError, WeightsError
 from data.files import file_digest
 from data.scores import Source
+from modalities.batching import Batches, in_batches
+from modalities.devices import Precision, precision_of
 from modalities.local_models import is_torchscript
+from modalities.repetitions import clean
+from modalities.whisper_decoding import PIECE, SAMPLE_RATE, Gate, Piece, Recogniser, Segment, decode_pieces, detect_languages
 
 if TYPE_CHECKING:
+    import torch
     from whisper import Whisper
 
-SAMPLE_RATE = 16_000
-PIECE = 30.0
-"""Seconds that Whisper hears at once."""
+__all__ = ["Gate", "Recogniser", "load", "pieces", "recognise_speech", "transcribe"]
+
 GAP = 3.0
 """Silence (s) that does not end a piece: each piece costs Whisper as much as 30 s of sound."""
-COLUMNS = {"start": "float64", "end": "float64", "text": "str", "language": "str"}
+COLUMNS = {"start": "float64", "end": "float64", "text": "str", "language": "str", "words": "object"}
+BATCH = 8
+"""Pieces that are decoded together."""
 Interval = tuple[float, float]
+Said = dict[str, Any]
 
 ABSENT_REASON = "No transcript was given and no Whisper checkpoint is on this machine."
 REMEDY = (
@@ -39,38 +45,66 @@ REMEDY = (
 )
 
 
-@dataclass(frozen=True)
-class Recogniser:
-    """A Whisper network in evaluation mode and where it came from."""
-
-    network: "Whisper"
-    source: Source
-    device: str
-
-
-def load(checkpoint: Path, device: str = "cpu") -> Recogniser:
+def load(checkpoint: Path, device: str = "cpu", precision: Precision = "auto") -> Recogniser:
     """Load a checkpoint in openai-whisper's layout (`dims` and `model_state_dict`), as weights only.
 
-    WeightsError when the file is missing, damaged, a TorchScript archive or not such a checkpoint.
+    `precision` auto is float16 on GPUs, the precision that OpenAI's weights are published in, and else that of
+    `precision_of`. WeightsError when the file is missing, damaged, a TorchScript archive or not such a checkpoint.
     """
-    import whisper
-
     path = checkpoint.resolve()  # a bare name such as "tiny" would mean a download
     if not path.is_file():
         raise WeightsError(f"There is no Whisper checkpoint at {checkpoint}; give the path of an existing .pt file.")
     if is_torchscript(path):
         raise WeightsError(f"{checkpoint} is a TorchScript archive and not a Whisper checkpoint; give another file.")
+    network, digest = _network(path, checkpoint), file_digest(path)
+    heads = _alignment_heads(network, checkpoint.stem, digest)
+    network.register_buffer("alignment_heads", None)  # sparse, which not every device can hold
+    chosen = precision_of(device, "float16" if precision == "auto" and device.startswith("cuda") else precision)
+    network = _in_precision(network, chosen).to(device)
+    preprocessing = f"pieces of at most 30 s cut in silence, greedy, temperature 0, no-speech gate, {chosen}"
+    source = Source("openai-whisper", checkpoint.stem, digest[:12], preprocessing.replace("torch.", ""))
+    return Recogniser(network.eval().requires_grad_(False), source, device, heads)
+
+
+def _network(path: Path, named: Path) -> "Whisper":
+    import whisper
+
     try:
-        network = whisper.load_model(str(path), device=device)
+        network: Whisper = whisper.load_model(str(path), device="cpu")
     except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError, ValueError, EOFError, OSError) as error:
         said = str(error).strip().splitlines()
         raise WeightsError(
-            f"{checkpoint} is not a readable Whisper checkpoint ({said[0][:120] if said else type(error).__name__}); "
+            f"{named} is not a readable Whisper checkpoint ({said[0][:120] if said else type(error).__name__}); "
             "copy or download it again."
         ) from error
-    preprocessing = "pieces of at most 30 s cut in silence, greedy, temperature 0"
-    source = Source("openai-whisper", checkpoint.stem, file_digest(path)[:12], preprocessing)
-    return Recogniser(network.eval().requires_grad_(False), source, device)
+    return network
+
+
+def _alignment_heads(network: "Whisper", name: str, digest: str) -> "torch.Tensor":
+    """The attention heads that follow the sound, sparse [layers, heads].
+
+    OpenAI published them for its own checkpoints, which are known by their digest, else by their name; for others all heads
+    of the later half of the layers are taken, as whisper does.
+    """
+    from whisper import _ALIGNMENT_HEADS, _MODELS
+
+    known = {url.split("/")[-2]: official for official, url in _MODELS.items()}
+    official = known.get(digest, name)
+    if official in _ALIGNMENT_HEADS:
+        with contextlib.suppress(RuntimeError):  # another network under an official name
+            network.set_alignment_heads(_ALIGNMENT_HEADS[official])
+    heads: torch.Tensor = network.alignment_heads
+    return heads
+
+
+def _in_precision(network: "Whisper", dtype: "torch.dtype") -> "Whisper":
+    """Cast what is large; whisper computes norms in float32 and adds positions before it casts."""
+    import torch
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv1d | torch.nn.Embedding):
+            module.to(dtype)
+    return network
 
 
 def recognise_speech(
@@ -79,20 +113,31 @@ def recognise_speech(
     *,
     language: str | None = None,
     device: str = "cpu",
+    precision: Precision = "auto",
     speech: Sequence[Interval] | None = None,
 ) -> pd.DataFrame:
     """Load a checkpoint and transcribe one file with it; see `transcribe`."""
-    return transcribe(load(checkpoint, device), audio, language=language, speech=speech)
+    return transcribe(load(checkpoint, device, precision), audio, language=language, speech=speech)
 
 
 def transcribe(
-    recogniser: Recogniser, audio: Path, *, language: str | None = None, speech: Sequence[Interval] | None = None
+    recogniser: Recogniser,
+    audio: Path,
+    *,
+    language: str | None = None,
+    speech: Sequence[Interval] | None = None,
+    word_times: bool = True,
+    gate: Gate | None = None,
+    batches: Batches = in_batches,
+    batch: int = BATCH,
 ) -> pd.DataFrame:
-    """Recognise the words of a 16 kHz mono file: a table of `start`, `end` (s), `text`, `language` (code), by time.
+    """Recognise the words of a 16 kHz mono file: a table of `start`, `end` (s), `text`, `language` (code), `words`, by time.
 
     `speech` are the intervals (s) in which somebody speaks, from voice activity detection: only they are heard, and an
-    empty sequence gives an empty table. Without it the whole file is heard. Without `language` it is detected on the
-    longest piece. MediaError when the file cannot be read or has another rate.
+    empty sequence gives an empty table. Without it the whole file is heard. Without `language` (code or English name) it is
+    detected on the longest piece. `words` is for each row a list of `{"word": " so", "start": 1.2, "end": 1.4}`, the space
+    before a word kept, empty without `word_times`; parquet, `data.subtitles.to_vtt` and `text.window_texts` take it as it
+    is. MediaError when the file cannot be read or has another rate, InputError for a language that the network lacks.
     """
     import soundfile
 
@@ -102,10 +147,49 @@ def transcribe(
                 raise MediaError(f"{audio} is not 16 kHz mono sound; give the audio.wav that decoding the clip makes.")
             heard = [(0.0, len(sound) / SAMPLE_RATE)] if speech is None else speech
             cuts = pieces(heard, _loudness(sound)) if len(heard) else []
-            rows = _rows(recogniser, sound, cuts, language) if cuts else []
+            code = _code(recogniser, language) if language else _language(recogniser, sound, cuts, batches, batch)
+            items = (Piece(_read(sound, *cut), code, word_times, gate or Gate()) for cut in cuts)
+            found = zip(cuts, batches(decode_pieces, recogniser, items, batch), strict=True)
+            rows = [row for cut, segments in found for row in _rows(cut, segments, code)]
     except soundfile.SoundFileError as error:
         raise MediaError(f"{audio} cannot be read as sound ({error}); decode the clip again.") from error
     return clean(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS))
+
+
+def _rows(cut: Interval, segments: Sequence[Segment], language: str) -> Iterator[tuple[float, float, str, str, list[Said]]]:
+    """Rows of a piece: times are moved to the clip's and kept inside the piece, and words never run backwards."""
+    begin, end = cut
+    for segment in segments:
+        first, last = (min(max(begin + time, begin), end) for time in (segment.start, segment.end))
+        words: list[Said] = []
+        latest = first
+        for word in segment.words:
+            start = min(max(begin + word.start, latest), last)
+            latest = min(max(begin + word.end, start), last)
+            words.append({"word": word.text, "start": start, "end": latest})
+        yield first, last, segment.text, language, words
+
+
+def _code(recogniser: Recogniser, language: str) -> str:
+    """The code of a language given as code or English name; InputError when the network does not know it."""
+    from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
+
+    network, given = recogniser.network, language.strip().lower()
+    code: str = TO_LANGUAGE_CODE.get(given, given)
+    known = list(LANGUAGES)[: network.num_languages] if network.is_multilingual else ["en"]
+    if code not in known:
+        raise InputError(
+            f"The Whisper checkpoint {recogniser.source.model} does not know the language '{language}'; "
+            f"give one of {', '.join(known)}, or leave the language empty to have it detected."
+        )
+    return code
+
+
+def _language(recogniser: Recogniser, sound: Any, cuts: Sequence[Interval], batches: Batches, batch: int) -> str:
+    """The language of the longest piece; English where there is nothing to hear."""
+    longest = sorted(cuts, key=lambda cut: cut[0] - cut[1])[:1]
+    found = batches(detect_languages, recogniser, [_read(sound, *cut) for cut in longest], batch)
+    return next(iter(found), "en")
 
 
 def _read(sound: Any, start: float, end: float) -> NDArray[np.float32]:
@@ -148,77 +232,3 @@ def pieces(
 def _quietest(loudness: NDArray[np.float32], earliest: float, latest: float, step: float) -> float:
     levels = loudness[round(earliest / step) : round(latest / step)]
     return earliest + (int(levels.argmin()) + 0.5) * step if levels.size else latest
-
-
-def _rows(
-    recogniser: Recogniser, sound: Any, cuts: Sequence[Interval], language: str | None
-) -> list[tuple[float, float, str, str]]:
-    """Transcribe the pieces one by one; times are moved to the clip's and kept inside their piece."""
-    language = language or _language(recogniser, _read(sound, *max(cuts, key=lambda cut: cut[1] - cut[0])))
-    rows = []
-    for start, end in cuts:
-        for segment in _segments(recogniser, _read(sound, start, end), language):
-            first, last = min(start + segment["start"], end), min(start + segment["end"], end)
-            rows.append((first, last, segment["text"], language))
-    return rows
-
-
-def _segments(recogniser: Recogniser, samples: NDArray[np.float32], language: str) -> list[dict[str, Any]]:
-    segments: list[dict[str, Any]] = recogniser.network.transcribe(
-        samples,
-        language=language,
-        temperature=0.0,
-        condition_on_previous_text=False,  # carried text is what makes Whisper repeat itself
-        fp16=recogniser.device != "cpu",
-        verbose=None,
-    )["segments"]
-    return segments
-
-
-def _language(recogniser: Recogniser, samples: NDArray[np.float32]) -> str:
-    """The language with the highest probability on the first 30 s of `samples`; English for an English-only network."""
-    import torch
-    import whisper
-
-    network = recogniser.network
-    if not network.is_multilingual:
-        return "en"
-    mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(samples), network.dims.n_mels).to(network.device)
-    with torch.inference_mode():
-        _, probabilities = network.detect_language(mel)
-    return str(max(probabilities, key=probabilities.__getitem__))
-
-
-def clean(table: pd.DataFrame, keep: int = 2) -> pd.DataFrame:
-    """Remove repetitions inside each text, empty texts, and rows that repeat the one before more than `keep` times."""
-    table = table.assign(text=table["text"].map(lambda text: without_repetitions(text, keep)).astype("str"))
-    table = table[table["text"] != ""]
-    same = table["text"].str.casefold()
-    position = same.groupby((same != same.shift()).cumsum()).cumcount()
-    return table[position < keep].reset_index(drop=True)
-
-
-def without_repetitions(text: str, keep: int = 2, longest: int = 50) -> str:
-    """Text with at most `keep` of whatever a recogniser stuck in a loop repeats.
-
-    First letters and syllables inside words of more than 10 characters ("nooooooooooo"; digits stay), then sequences
-    of 1 to `longest` words, compared without case and punctuation.
-    """
-    repeated = re.compile(rf"([^\s\d]{{1,25}}?)\1{{{keep},}}")
-    words = [repeated.sub(lambda hit: hit[1] * keep, word) if len(word) > 10 else word for word in text.split()]
-    for length in range(1, min(longest, len(words) // 2) + 1):
-        words = _without_loops(words, length, keep)
-    return " ".join(words)
-
-
-def _without_loops(words: list[str], length: int, keep: int) -> list[str]:
-    """Drop each run of `length` words that says for the (keep + 1)-th time in a row what the run before it says."""
-    kept: list[str] = []
-    bare: list[str] = []
-    for word in words:
-        kept.append(word)
-        bare.append(re.sub(r"\W", "", word).casefold() or word)
-        run = bare[-length:]
-        if len(bare) >= length * (keep + 1) and bare[-length * (keep + 1) :] == run * (keep + 1):
-            del kept[-length:], bare[-length:]
-    return kept

@@ -8,11 +8,17 @@ import soundfile
 import torch
 from tiny_models import save_tiny_whisper
 
-from data.errors import MediaError, WeightsError
+from data.errors import InputError, MediaError, WeightsError
+from data.subtitles import read_transcript, to_vtt
+from data.tables import read_table, write_table
+from data.windows import make_windows
 from modalities import transcript
 from modalities.local_models import find_whisper, models_folder
+from modalities.repetitions import clean
+from modalities.text import window_texts
+from modalities.whisper_decoding import PIECE, SAMPLE_RATE
 
-RATE = transcript.SAMPLE_RATE
+RATE = SAMPLE_RATE
 
 
 @pytest.fixture(scope="module")
@@ -31,27 +37,40 @@ def speech(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_recognised_words_are_those_of_whisper_called_directly(checkpoint: Path, speech: Path) -> None:
+@pytest.fixture(scope="module")
+def recogniser(checkpoint: Path) -> transcript.Recogniser:
+    return transcript.load(checkpoint, precision="float32")
+
+
+@pytest.mark.parametrize("word_times", [False, True])
+def test_recognised_words_are_those_of_whisper_called_directly(
+    recogniser: transcript.Recogniser, checkpoint: Path, speech: Path, word_times: bool
+) -> None:
     import whisper
 
-    table = transcript.recognise_speech(speech, checkpoint, language="en")
+    plain = transcript.Gate(shortest=0.0)
+    table = transcript.transcribe(recogniser, speech, language="en", word_times=word_times, gate=plain)
     samples, _ = soundfile.read(speech, dtype="float32")
     direct = whisper.load_model(str(checkpoint), device="cpu").transcribe(
-        samples, language="en", temperature=0.0, condition_on_previous_text=False, fp16=False
+        samples, language="en", temperature=0.0, condition_on_previous_text=False, fp16=False, word_timestamps=word_times
     )
-    expected = [transcript.without_repetitions(segment["text"]) for segment in direct["segments"]]
-    assert table["text"].to_list() == [text for text in expected if text]
-    assert table["text"].str.len().sum() > 20
+    expected = clean(pd.DataFrame({"text": [segment["text"] for segment in direct["segments"]]}))
+    assert table["text"].to_list() == expected["text"].to_list()
+    assert table["text"].str.len().sum() > 10
     assert table["start"].iloc[0] == pytest.approx(direct["segments"][0]["start"])
     assert table["end"].max() <= len(samples) / RATE
 
 
-def test_words_of_a_later_piece_carry_the_time_of_the_clip(checkpoint: Path, speech: Path) -> None:
-    recogniser = transcript.load(checkpoint)
+def test_words_of_a_later_piece_carry_the_time_of_the_clip(recogniser: transcript.Recogniser, speech: Path) -> None:
     late = transcript.transcribe(recogniser, speech, language="en", speech=[(6.0, 9.5)])
     assert not late.empty
     assert late["start"].min() >= 6.0
     assert late["end"].max() <= 9.5
+    for start, end, words in zip(late["start"], late["end"], late["words"], strict=True):
+        times = [time for word in words for time in (word["start"], word["end"])]
+        assert times == sorted(times)
+        assert start <= times[0]
+        assert times[-1] <= end
     again = transcript.transcribe(recogniser, speech, language="en", speech=[(6.0, 9.5)])
     pd.testing.assert_frame_equal(late, again)
 
@@ -67,7 +86,50 @@ def test_the_language_is_detected_once_and_said(checkpoint: Path, speech: Path) 
 def test_without_speech_there_are_no_words(checkpoint: Path, speech: Path) -> None:
     table = transcript.recognise_speech(speech, checkpoint, speech=[])
     assert table.empty
-    assert list(table.columns) == ["start", "end", "text", "language"]
+    assert list(table.columns) == ["start", "end", "text", "language", "words"]
+
+
+def test_a_transcript_survives_the_disk_and_goes_to_windows(
+    recogniser: transcript.Recogniser, speech: Path, tmp_path: Path
+) -> None:
+    table = transcript.transcribe(recogniser, speech, language="en")
+    windows = make_windows(11.0)
+    texts = window_texts(table, windows)
+    assert " ".join(table["text"]) != ""
+    write_table(tmp_path / "cues.parquet", table)
+    assert window_texts(read_table(tmp_path / "cues.parquet"), windows) == texts
+    (tmp_path / "words.vtt").write_text(to_vtt(table), encoding="utf-8")
+    again = read_transcript(tmp_path / "words.vtt")
+    shown = table[table["end"] > table["start"]]
+    assert again["text"].to_list() == [" ".join(text.split()) for text in shown["text"]]
+
+
+def test_words_are_not_timed_where_nobody_asks(recogniser: transcript.Recogniser, speech: Path) -> None:
+    table = transcript.transcribe(recogniser, speech, language="en", word_times=False)
+    assert table["words"].to_list() == [[]] * len(table)
+
+
+def test_an_unknown_language_is_a_sentence(recogniser: transcript.Recogniser, speech: Path) -> None:
+    with pytest.raises(InputError, match="small does not know the language 'klingon'; give one of en, zh"):
+        transcript.transcribe(recogniser, speech, language="klingon")
+    assert set(transcript.transcribe(recogniser, speech, language="German")["language"]) <= {"de"}
+
+
+@pytest.mark.parametrize("clip", ["two_speakers.wav", "talking_1.mp4"])
+def test_a_real_clip_runs_through(recogniser: transcript.Recogniser, shared: Path, clip: str, tmp_path: Path) -> None:
+    from data.decode import decode
+    from data.media import probe
+    from modalities.voice import speech_in
+
+    found = probe(shared / "datasets" / "media" / clip)
+    audio = decode(found, tmp_path).audio
+    assert audio is not None
+    speech = speech_in(audio)
+    table = transcript.transcribe(recogniser, audio, speech=speech)
+    assert len(speech)
+    assert not table.empty
+    assert table["start"].is_monotonic_increasing
+    assert table["end"].max() <= found.duration + 0.1
 
 
 def test_memory_does_not_grow_with_the_sound(checkpoint: Path, tmp_path: Path) -> None:
@@ -78,7 +140,7 @@ def test_memory_does_not_grow_with_the_sound(checkpoint: Path, tmp_path: Path) -
     with soundfile.SoundFile(tmp_path / "long.wav", "w", RATE, 1) as sound:
         for _ in range(10):
             sound.write(noise)
-    recogniser = transcript.load(checkpoint)
+    recogniser = transcript.load(checkpoint, precision="float32")
     transcript.transcribe(recogniser, tmp_path / "long.wav", language="en", speech=[(0.0, 1.0)])
     tracemalloc.start()
     transcript.transcribe(recogniser, tmp_path / "long.wav", language="en", speech=[(60.0, 80.0), (590.0, 600.0)])
@@ -94,34 +156,8 @@ def test_pieces_join_short_pauses_and_cut_long_speech_where_it_is_quiet() -> Non
     assert transcript.pieces([(0, 40)], loudness) == [(0, pytest.approx(25.55)), (pytest.approx(25.55), 40)]
     assert transcript.pieces([], loudness) == []
     long = transcript.pieces([(0, 100)], loudness)
-    assert all(end - start <= transcript.PIECE for start, end in long)
+    assert all(end - start <= PIECE for start, end in long)
     assert [start for start, _ in long[1:]] == [end for _, end in long[:-1]]
-
-
-@pytest.mark.parametrize(
-    ("said", "kept"),
-    [
-        ("I am happy.", "I am happy."),
-        ("No, no, no, no, no!", "No, no,"),
-        ("thank you so much thank you so much thank you so much bye", "thank you so much thank you so much bye"),
-        ("nooooooooooooooo way", "noo way"),
-        ("hahahahahahahaha", "haha"),
-        ("bookkeeper committee", "bookkeeper committee"),
-        ("call 1000000000000", "call 1000000000000"),
-        ("... ... ... ...", "... ..."),
-        ("  ", ""),
-    ],
-)
-def test_repetitions_are_cut_to_two(said: str, kept: str) -> None:
-    assert transcript.without_repetitions(said) == kept
-    assert transcript.without_repetitions(kept) == kept
-
-
-def test_a_sentence_that_many_rows_repeat_stays_twice() -> None:
-    rows = [(float(i), i + 1.0, text, "en") for i, text in enumerate(["Hello."] + ["Thank you."] * 5 + ["", "Hello."])]
-    table = transcript.clean(pd.DataFrame(rows, columns=["start", "end", "text", "language"]))
-    assert table["text"].to_list() == ["Hello.", "Thank you.", "Thank you.", "Hello."]
-    assert table["start"].to_list() == [0.0, 1.0, 2.0, 7.0]
 
 
 def _script_archive(path: Path) -> None:
@@ -190,4 +226,4 @@ def test_whisper_is_found_where_it_lies(tmp_path: Path) -> None:
     assert found is not None
     assert (found.path, found.name) == (own, "mine")
     with pytest.raises(WeightsError, match="no checkpoint at"):
-        find_whisper(tmp_path / "missing.pt", environment)
+        find_whisper(tmp_path / "missing.pt", environment=environment)
