@@ -91,6 +91,32 @@ def test_padding_without_care_would_change_the_answers_of_base_models(tmp_path):
     assert theirs[1] == pytest.approx(ours[1].probabilities, abs=1e-4)
 
 
+def test_older_files_of_torch_with_older_names_are_read(tmp_path):
+    """Most published emotion classifiers are pytorch_model.bin with the weight norm of before torch 2."""
+    from safetensors.torch import load_file
+
+    save_tiny_classifier(tmp_path, "wav2vec2")
+    wave = utterances(1.0)
+    expected = hear(load_audio_classifier(tmp_path, precision="float32"), wave)[0]
+    names = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    state = load_file(tmp_path / "model.safetensors")
+    for new, old in names.items():
+        assert any(new in key for key in state)
+        state = {key.replace(new, old): value for key, value in state.items()}
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    found = hear(load_audio_classifier(tmp_path, precision="float32"), wave)[0]
+    assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+
+
+def test_a_file_that_would_run_a_program_is_refused(tmp_path):
+    save_tiny_classifier(tmp_path, "wav2vec2")
+    (tmp_path / "model.safetensors").unlink()
+    torch.save({"classifier.bias": Path("x")}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(WeightsError, match=str(tmp_path)):
+        load_audio_classifier(tmp_path)
+
+
 def test_labels_of_another_order_and_number_are_put_in_ours(tmp_path):
     save_tiny_classifier(tmp_path, "hubert", ("sad", "hap", "ang", "neu"))
     model = load_audio_classifier(tmp_path, precision="float32")

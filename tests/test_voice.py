@@ -93,6 +93,44 @@ def test_the_evidence_counts_speech_in_seconds(model, speakers):
     assert (spoken.end - spoken.start).groupby(spoken.window).sum().to_numpy() == pytest.approx(per_window[per_window > 0])
 
 
+def lengths(model: list[int], waves: list[voice.Wave]) -> list[voice.Heard]:
+    """Notes how many samples it is given; hears nothing of the seven in utterances under two seconds."""
+    model += [len(wave) for wave in waves]
+    even = np.full(len(BASIC_EMOTIONS), 1 / len(BASIC_EMOTIONS), np.float32)
+    return [voice.Heard(even if len(wave) > 2 * RATE else even * np.nan, np.float32([len(wave)])) for wave in waves]
+
+
+def test_another_network_can_hear_the_same_speech(model, speakers):
+    windows, heard = make_windows(30.0), []
+    scores = voice.recognise_with(model.detector, lengths, heard, model.source, speakers, windows, batch=5)
+    ours = voice.recognise(model, speakers, windows)
+    assert len(heard) == ours.present.sum() == 12
+    assert scores.features[ours.present, 0].tolist() == heard
+    assert min(heard) < 2 * RATE < max(heard) <= 4 * RATE
+    assert scores.present.sum() == sum(length > 2 * RATE for length in heard)  # NaN is no answer
+    assert scores.evidence.equals(ours.evidence)
+
+
+def test_a_network_may_hear_whole_windows(model, speakers):
+    heard: list[int] = []
+    voice.recognise_with(model.detector, lengths, heard, model.source, speakers, make_windows(30.0), whole=True)
+    assert heard == [4 * RATE] * 12
+    files = [speakers]
+    assert voice.score_audio_with(model.detector, lengths, heard, files, whole=True).reasons == ("",)
+    assert heard == [4 * RATE] * 24
+
+
+def test_a_network_that_hears_none_of_the_seven_says_so(model, speakers):
+    scores = voice.recognise_with(model.detector, lengths, [], model.source, speakers, make_windows(30.0)[2:3])
+    assert scores.is_absent
+    assert "none of the seven" in scores.reason
+
+
+def test_batches_of_any_size_give_the_same(model, speakers):
+    one, many = (voice.recognise(model, speakers, make_windows(30.0), batch=size) for size in (1, 50))
+    assert np.array_equal(one.probabilities, many.probabilities, equal_nan=True)
+
+
 def test_too_little_speech_is_absent_but_shown(model, wave, tmp_path):
     silence = np.zeros(2 * RATE, np.float32)
     short = np.concatenate([silence, wave[int(9.0 * RATE) : int(9.33 * RATE)], silence])
