@@ -48,7 +48,8 @@ class Fusion:
     probabilities of the winner's two emotions: 1 when the two share all the evidence equally, near 0 when one of them
     stands alone or neutral rules. `none` [N] is the probability that none of the compounds is shown, but an emotion alone
     or another pair: with it, (1 - none) x `compound` and `none` are a distribution over K + 1 answers. A window has no
-    winner where `none` exceeds `none_threshold` (0..1; 1: never). `over_time` says how windows used their neighbours.
+    winner where `none` exceeds `none_threshold` (0..1; 1: never). `over_time` says how the windows
+    around a moment become its answer (`fusion.over_time.WAYS`).
     """
 
     windows: Windows
@@ -85,9 +86,9 @@ class Fusion:
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """The answer at T points in time (s): means over the windows around each; NaN and -1 where no window answers.
+    """The answer at T points in time (s), from the windows around each; NaN and -1 where no window answers.
 
-    `winner` is also -1 where the mean of `none` [T] exceeds the fusion's threshold.
+    `winner` is also -1 where `none` [T] exceeds the fusion's threshold.
     """
 
     times: Floats

@@ -23,16 +23,12 @@ from fusion.compose import (
 from fusion.composer import Composer, default_composer, none_probability
 from fusion.contributions import emotion_shares, linear_contributions, shapley_contributions
 from fusion.mhpf import collapse, matrices, pool, weigh
-from fusion.over_time import abstaining, confidence_of, smoothed
+from fusion.over_time import WAYS, abstaining, confidence_of, smoothed
 from fusion.weights import FusionWeights, read_weights
 
 NOTHING_PRESENT = "No modality answers for this window."
 NOTHING_ABOVE_CHANCE = "No emotion of any compound is above chance in this window."
 NO_FEATURES = "No modality that answers for this window brings features that centroids are known for."
-
-
-SMOOTHING = ("plain", "neighbours")
-"""How a window uses its neighbours: not at all, or by `fusion.over_time.smoothed`."""
 
 
 class Composed(NamedTuple):
@@ -97,8 +93,8 @@ def compose_compounds(
 
     PFSA needs `features` [N, D] and `centroids` [7, D] by modality and uses those that both give. `composer` (default: the
     shipped one) tells for every method how likely none of the compounds is; above `none_threshold` (0..1) a window has no
-    winner. `over_time`: one of `SMOOTHING`. InputError for an unknown method or way, a threshold outside 0..1, an empty table
-    of compounds, or features and centroids that do not fit.
+    winner. `over_time`: one of `fusion.over_time.WAYS`. InputError for an unknown method or way, a threshold outside 0..1,
+    an empty table of compounds, or features and centroids that do not fit.
     """
     chosen = method_named(method, composer)
     _check_options(none_threshold, over_time)
@@ -108,7 +104,7 @@ def compose_compounds(
         composed = _from_probabilities(pooled, chosen, compounds)
     scores, compound = composed.scores, composed.compound
     none = none_probability(composer or default_composer(), pooled.basic, compounds)
-    if over_time != "plain":
+    if over_time == "neighbours":
         compound, none = smoothed(compound, none, pooled.windows)
         scores = compound * (1.0 - none)[:, None]
     likeliest = winners(scores)
@@ -143,8 +139,8 @@ def compose_compounds(
 def _check_options(none_threshold: float, over_time: str) -> None:
     if not 0.0 <= none_threshold <= 1.0:
         raise InputError(f"The threshold for none of the compounds is {none_threshold}; give a number from 0 to 1.")
-    if over_time not in SMOOTHING:
-        raise InputError(f"'{over_time}' is not a way to use neighbouring windows; use one of: {', '.join(SMOOTHING)}.")
+    if over_time not in WAYS:
+        raise InputError(f"'{over_time}' is not a way to join windows over time; use one of: {', '.join(WAYS)}.")
 
 
 def _check(scores: Sequence[Scores], weights: FusionWeights) -> Windows:
