@@ -91,6 +91,8 @@ def load_qwen(folder: Path, *, device: str = "cpu", precision: Precision = "auto
     Nothing is fetched and no program of the folder runs. WeightsError in a sentence when the folder holds another kind of
     model, lacks a file, or holds weights that are damaged or of another shape.
     """
+    from modalities.networks.chunked_attention import use_chunked_attention
+
     kind = str(load_config(folder).model_type)
     if kind not in FAMILIES:
         raise WeightsError(
@@ -101,6 +103,8 @@ def load_qwen(folder: Path, *, device: str = "cpu", precision: Precision = "auto
     network = load_network("AutoModelForImageTextToText", folder, precision_of(device, precision))
     _check_tokens(folder, network.config, processor)
     _decode_greedily(network, processor.tokenizer)
+    if device != "cpu":  # a processor is not kept waiting by many small calls, and saves the copies
+        use_chunked_attention(network.model.visual)
     source = Source("qwen", name_of(folder), _revision(folder), "described by the model from a video of each window")
     return QwenVL(network.requires_grad_(False).eval().to(device), processor, device, FAMILIES[kind], source)
 

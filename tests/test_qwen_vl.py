@@ -20,6 +20,7 @@ from data.media import probe
 from data.windows import make_windows
 from flows.settings import read_prompts
 from modalities import scene_context
+from modalities.networks.chunked_attention import attend, use_chunked_attention
 from modalities.qwen_vl import (
     QwenVL,
     VideoOptions,
@@ -155,6 +156,34 @@ def test_half_precision(folders: Callable[[str], Path], precision: Any) -> None:
     request = request_of(model, pictures(4), FREE, {}, SMALL, 0.0)
     assert request.patches.dtype == getattr(torch, precision)
     assert describe_windows(model, [request])[0]
+
+
+@pytest.mark.parametrize("model", FAMILIES, indirect=True)
+def test_the_picture_tower_attends_to_all_chunks_at_once(model: QwenVL) -> None:
+    """As it does on a GPU: the same numbers as with transformers' loop over the chunks, in a few calls."""
+    asked = [request_of(model, pictures(count, seed=count), FREE, {}, SMALL, 0.0) for count in (8, 3)]
+    tower, (inputs, _) = model.network.model.visual, batch_inputs(model, asked)
+    seen = [inputs[name] for name in ("pixel_values_videos", "video_grid_thw")]
+    before, said, calls = tower(*seen).pooler_output, describe_windows(model, asked), attention_calls(tower, *seen)
+    use_chunked_attention(tower)
+    torch.testing.assert_close(tower(*seen).pooler_output, before, atol=1e-5, rtol=1e-4)
+    assert describe_windows(model, asked) == said
+    assert attention_calls(tower, *seen) < calls
+
+
+def attention_calls(tower: Any, *seen: torch.Tensor) -> int:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        tower(*seen)
+    return sum(event.count for event in profile.key_averages() if event.key == "aten::scaled_dot_product_attention")
+
+
+def test_attention_within_chunks_of_any_lengths() -> None:
+    lengths = [4, 7, 4, 1, 7, 7, 2]
+    bounds = torch.tensor([0, *np.cumsum(lengths)])
+    query, key, value = torch.randn(3, 2, sum(lengths), 8)
+    parts = zip(*(part.split(lengths, 1) for part in (query, key, value)), strict=True)
+    alone = torch.cat([torch.nn.functional.scaled_dot_product_attention(*part) for part in parts], 1)
+    torch.testing.assert_close(attend(query, key, value, bounds), alone)
 
 
 def test_no_warnings(model: QwenVL, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
