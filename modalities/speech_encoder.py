@@ -1,10 +1,10 @@
 """Voice by a speech encoder (WavLM, HuBERT, wav2vec2, Whisper's) with a head: one of RAS (arXiv 2507.02205), or one of ours."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,7 @@ SAMPLES_A_POSITION = 320
 POOLED = 4
 """Frames (20 ms) that our head hears as one."""
 OURS = "speech_head"
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -255,23 +256,42 @@ def score_audio(
 
 def hear(model: SpeechModel, waves: list[Wave]) -> list[Heard]:
     """What the model hears in each utterance (float32, 16 kHz); an answer does not depend on the others in the batch."""
+    if model.layered:
+        return by_length(model.encoder, waves, lambda part: _answers(model, *layered_states(model.encoder, part)))
+    return _answers(model, last_states(model.encoder, waves))
+
+
+def _answers(model: SpeechModel, *states: "Tensor") -> list[Heard]:
+    """What the head says of the states of a batch; of eight classes the last, Other, is left out."""
     import torch
 
     with torch.inference_mode():
-        if model.layered:
-            logits, features = model.head(*layered_states(model.encoder, waves))
-        else:
-            logits, features = model.head(last_states(model.encoder, waves))
+        logits, features = model.head(*states)
         probabilities = (logits.float() / model.temperature).softmax(-1)[:, : len(BASIC_EMOTIONS)]
         probabilities = probabilities / probabilities.sum(1, keepdim=True)
     return list(map(Heard, probabilities.cpu().numpy(), features.float().cpu().numpy()))
 
 
+def by_length(
+    encoder: SpeechEncoder, waves: Sequence[Wave], answer: Callable[[list[Wave]], Sequence[Answer]]
+) -> list[Answer]:
+    """Answers to the utterances: all in one padded batch, or, on a CPU, in one for each length, which is less work there."""
+    places: dict[int, list[int]] = {}
+    for place, wave in enumerate(waves):
+        places.setdefault(len(wave) if encoder.device == "cpu" else 0, []).append(place)
+    found = {place: one for part in places.values()
+             for place, one in zip(part, answer([waves[place] for place in part]), strict=True)}
+    return [found[place] for place in range(len(waves))]
+
+
 def last_states(encoder: SpeechEncoder, waves: Sequence[Wave]) -> "Tensor":
     """The last hidden states [B, T, D] (float32) of utterances that are cut, or filled with zeros, to one length, as in RAS."""
+    import torch
+
     seconds = encoder.positions * SAMPLES_A_POSITION / SAMPLE_RATE if encoder.positions else SECONDS
     inputs = encoder_inputs(encoder, [fixed_length(wave, seconds) for wave in waves])
-    states: Tensor = encoder.network(**inputs.arguments).last_hidden_state.float()
+    with torch.inference_mode():
+        states: Tensor = encoder.network(**inputs.arguments).last_hidden_state.float()
     return states
 
 
@@ -283,7 +303,7 @@ def layered_states(encoder: SpeechEncoder, waves: Sequence[Wave]) -> tuple["Tens
     from modalities.networks.speech_heads import pooled_layers
 
     inputs = encoder_inputs(encoder, waves)
-    with one_pass(inputs.samples):
+    with torch.inference_mode(), one_pass(inputs.samples):
         states = torch.stack(encoder.network(**inputs.arguments, output_hidden_states=True).hidden_states, 1)
     mask = frames_mask(encoder.network, states.shape[2], inputs)
     if encoder.positions:

@@ -266,6 +266,9 @@ def test_a_head_learns_and_is_loaded_back(recordings, tmp_path):
     waves = [hum(150, code, seed) for seed, code in enumerate(("01", "03", "04", "03"))]
     waves[1] = waves[1][: RATE // 2]
     together = hear(model, waves)
+    with torch.inference_mode():  # as on a GPU, where all share a batch
+        padded = model.head(*layered_states(model.encoder, waves)).logits / model.temperature
+    assert padded.softmax(-1).numpy() == pytest.approx(np.stack([one.probabilities for one in together]), abs=1e-4)
     for wave, answer in zip(waves, together, strict=True):
         alone = hear(model, [wave])[0]
         assert answer.probabilities == pytest.approx(alone.probabilities, abs=1e-4)

@@ -26,7 +26,7 @@ from modalities.batching import answer_batch
 from modalities.checkpoint import Card, save_checkpoint
 from modalities.devices import Precision
 from modalities.networks.speech_heads import LayeredHead
-from modalities.speech_encoder import OURS, SpeechEncoder, layered_states, load_encoder
+from modalities.speech_encoder import OURS, SpeechEncoder, by_length, layered_states, load_encoder
 from modalities.training.common import Progress, Report, silent
 from modalities.training.voice import best_temperature
 from modalities.training.voice_corpus import Corpus, distort, read_ravdess
@@ -141,10 +141,13 @@ def hear_all(encoder: SpeechEncoder, corpus: Corpus, output: Path, settings: str
 
 def listen(encoder: SpeechEncoder, waves: list[Wave]) -> list[NDArray[np.float16]]:
     """Pooled states [T, L, D] of each utterance, without padding."""
-    with torch.inference_mode():
-        states, mask = layered_states(encoder, waves)
+
+    def answer(part: list[Wave]) -> list[NDArray[np.float16]]:
+        states, mask = layered_states(encoder, part)
         halves = states.transpose(1, 2).half().cpu().numpy()
-    return [part[inside] for part, inside in zip(halves, mask.cpu().numpy(), strict=True)]
+        return [one[inside] for one, inside in zip(halves, mask.cpu().numpy(), strict=True)]
+
+    return by_length(encoder, waves, answer)
 
 
 def _utterances(corpus: Corpus, seed: int, copies: int) -> Iterator[Wave]:
