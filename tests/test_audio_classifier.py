@@ -21,6 +21,7 @@ KINDS = {
     "hubert large": ("hubert", LAYER), "wavlm base": ("wavlm", {}), "wavlm large": ("wavlm", LAYER),
     "hubert with batch norm": ("hubert", {"conv_pos_batch_norm": True}),
     "weighted layers": ("wavlm", {"use_weighted_layer_sum": True}),
+    "unispeech": ("unispeech", {}), "unispeech-sat": ("unispeech-sat", LAYER),
     "sew": ("sew", {}), "whisper": ("whisper", {}),
 }  # fmt: skip
 
