@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from data.scores import Source
 
 if TYPE_CHECKING:
-    from torch import Tensor, dtype
+    from torch import Tensor
     from whisper import Whisper
     from whisper.decoding import DecodingResult, DecodingTask
     from whisper.tokenizer import Tokenizer
@@ -127,12 +127,15 @@ def detect_languages(model: Recogniser, sounds: Sequence[NDArray[np.float32]]) -
         return ["en"] * len(sounds)
     mels = torch.stack([_mel(model, whisper.pad_or_trim(sound)) for sound in sounds])
     with torch.inference_mode():
-        _, probabilities = model.network.detect_language(mels.to(_dtype(model)))
+        _, probabilities = model.network.detect_language(encoded(model, mels))
     return [max(one, key=one.__getitem__) for one in probabilities]
 
 
-def _dtype(model: Recogniser) -> "dtype":
-    return model.network.decoder.token_embedding.weight.dtype  # type: ignore[no-any-return]
+def encoded(model: Recogniser, mels: "Tensor") -> "Tensor":
+    """Features [B, 1500, D] of spectrograms [B, n_mels, 3000], in the decoder's precision, which may be another one."""
+    encoder, decoder = model.network.encoder, model.network.decoder
+    features: Tensor = encoder(mels.to(encoder.conv1.weight.dtype))
+    return features.to(decoder.token_embedding.weight.dtype)
 
 
 def _mel(model: Recogniser, samples: NDArray[np.float32]) -> "Tensor":
@@ -151,7 +154,7 @@ def _hear(model: Recogniser, hearings: Sequence[_Hearing], language: str) -> Non
 
     windows = [whisper.pad_or_trim(one.mel[:, one.seek : one.seek + one.size], FRAMES) for one in hearings]
     task = decoding_task(model, language)
-    for hearing, result in zip(hearings, task.run(torch.stack(windows).to(_dtype(model))), strict=True):
+    for hearing, result in zip(hearings, task.run(encoded(model, torch.stack(windows))), strict=True):
         if _is_silent(result, hearing.piece.gate):
             hearing.seek += hearing.size
         else:
@@ -266,13 +269,12 @@ class _ReadAttention:
 
 
 def decoding_task(model: Recogniser, language: str) -> "DecodingTask":
-    """whisper's greedy decoding with timestamps, for any precision and with rules for a whole batch at once."""
+    """whisper's greedy decoding with timestamps: `run` takes features of any precision, and the rules whole batches."""
     from whisper.decoding import ApplyTimestampRules, DecodingOptions, DecodingTask
 
     class Task(DecodingTask):  # type: ignore[misc]
-        def _get_audio_features(self, mel: "Tensor") -> "Tensor":
-            features: Tensor = self.model.encoder(mel)  # whisper's own knows two precisions only
-            return features
+        def _get_audio_features(self, features: "Tensor") -> "Tensor":
+            return features  # whisper's own knows two precisions only
 
     task = Task(model.network, DecodingOptions(language=language, temperature=0.0, fp16=False))
     task.logit_filters = [

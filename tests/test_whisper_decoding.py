@@ -19,6 +19,7 @@ from modalities.whisper_decoding import (
     decode_pieces,
     decoding_task,
     detect_languages,
+    encoded,
     joined_words,
     segment_spans,
 )
@@ -110,9 +111,21 @@ def test_half_precision_hears_nearly_the_same(checkpoint: Path, model: Recognise
     assert precision in half.source.preprocessing
     assert all(decode_pieces(half, [Piece(sounds()[0], "en")]))
     mel = torch.randn(2, 80, 3000, generator=torch.Generator().manual_seed(0)) * 0.3
-    features = half.network.encoder(mel.to(getattr(torch, precision)))
-    assert features.dtype == getattr(torch, precision)
-    assert (features.float() - model.network.encoder(mel)).abs().max() < 0.15
+    features = encoded(half, mel)
+    assert features.dtype == torch.float32  # the decoder's
+    assert half.network.encoder.conv1.weight.dtype == getattr(torch, precision)
+    difference = (features - encoded(model, mel)).abs().max()
+    assert 0 < difference < 0.15
+
+
+def test_the_whole_network_runs_in_half_precision(checkpoint: Path) -> None:
+    """As it does on a GPU."""
+    half = transcript.load(checkpoint, precision="bfloat16")
+    transcript._cast(half.network, torch.bfloat16)
+    (segments,) = decode_pieces(half, [Piece(sounds()[0], "en")])
+    assert segments
+    assert encoded(half, torch.zeros(1, 80, 3000)).dtype == torch.bfloat16
+    assert all(word.start <= word.end for segment in segments for word in segment.words)
 
 
 def test_languages_are_detected_together_as_alone(model: Recogniser) -> None:
