@@ -48,3 +48,17 @@ def quick_digest(path: Path, piece: int = 2**20, most: int = 2**26) -> str:
             stream.seek(place)
             digest.update(stream.read(piece))
     return digest.hexdigest()
+
+
+_digests: dict[tuple[Path, int, int], str] = {}
+
+
+def digest(path: Path | None) -> str:
+    """`quick_digest`, read again only when the file's size or time changes; empty when there is no file."""
+    if path is None or not path.is_file():
+        return ""
+    status = path.stat()
+    key = (path, status.st_size, status.st_mtime_ns)
+    if key not in _digests:
+        _digests[key] = quick_digest(path)
+    return _digests[key]

@@ -44,6 +44,10 @@ Face = Annotated[Which | None, typer.Option(help="Answer about the main face, or
 Detector = Annotated[str | None, typer.Option(help="Face detector: auto, mediapipe or opencv.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document a clip on stdout and nothing else there.")]
 Strict = Annotated[bool, typer.Option(help="Fail when a modality fails or lacks its model.")]
+Device = Annotated[str | None, typer.Option(help="Where networks run: auto (the best there is), cpu, cuda:0 or mps.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=64, help="Clips under way at once, sharing the models; 1 on a CPU, else 2.")
+]
 Fresh = Annotated[bool, typer.Option(help="Do everything again, also what is already done.")]
 
 
@@ -78,6 +82,8 @@ def run(
     scores: Annotated[list[str] | None, typer.Option(help="Ready probabilities: MODALITY=FILE; repeatable.")] = None,
     face: Face = None,
     detector: Detector = None,
+    device: Device = None,
+    workers: Workers = None,
     json: Json = False,
     strict: Strict = False,
     fresh: Fresh = False,
@@ -91,8 +97,9 @@ def run(
     from flows.settings import load_settings
 
     brought = Brought(transcript, descriptions, _scores_option(scores or [])).check()
-    settings = load_settings(profile, _overrides(face, detector))
-    sys.exit(run_clips(files, output, settings, brought, as_json=json, strict=strict, fresh=fresh))
+    settings = load_settings(profile, _overrides(face, detector, device))
+    code = run_clips(files, output, settings, brought, as_json=json, strict=strict, fresh=fresh, workers=workers)
+    sys.exit(code)
 
 
 @app.command()
@@ -243,9 +250,10 @@ def _scores_option(given: list[str]) -> dict[str, Path]:
     return pairs
 
 
-def _overrides(face: Which | None, detector: str | None) -> dict[str, Any]:
+def _overrides(face: Which | None, detector: str | None, device: str | None) -> dict[str, Any]:
     faces = {"which": face.value if face else None, "detector": detector}
-    return {"faces": {key: value for key, value in faces.items() if value is not None}}
+    given = {"faces": {key: value for key, value in faces.items() if value is not None}}
+    return given | ({"device": device} if device else {})
 
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads and forks warn on stderr

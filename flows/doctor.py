@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from data.errors import DyadError
+from data.files import digest
 from flows.settings import Settings, load_settings
 
 State = Literal["ok", "absent", "broken"]
@@ -98,7 +99,6 @@ def _devices() -> Iterator[Finding]:
 
 def _weights(name: str) -> Finding:
     from flows import models
-    from flows.backends.base import digest
 
     loaders: dict[str, Callable[[Settings], object]] = {
         "static_face": models.static_face,

@@ -15,9 +15,10 @@ PACKAGES = ("data", "modalities", "fusion", "reports", "flows")
 
 @dataclass(frozen=True)
 class Event:
-    """A stage of a clip changed its state; `message` is a sentence where there is something to say."""
+    """A stage of a clip changed its state; `file` is the media file's name, `message` a sentence where there is one to say."""
 
     clip_id: str
+    file: str
     stage: str
     state: State
     seconds: float = 0.0

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import InputError
+from data.files import digest
 from flows.lanes import lane
-from flows.settings import Settings, read_prompts
+from flows.settings import Settings, prompts_path
 from flows.shelf import shelf
 from modalities.batching import Batches
 from modalities.checkpoint import WEIGHTS_FOLDER
@@ -126,22 +126,18 @@ def scene_labels(found: LocalModel, settings: Settings) -> "SceneLabels":
     from modalities import scene_labels as modality
 
     asked = settings.scene_labels
-    loaded, prompts = clip(found, settings, asked.architecture), read_prompts(asked.prompts)
-    key = ("scene_labels", found.path, asked.architecture, asked.prompts, asked.temperature)
+    loaded, prompts = clip(found, settings, asked.architecture), prompts_path(asked.prompts)
+    key = ("scene_labels", found.path, asked.architecture, digest(prompts), asked.temperature)
     return _kept(settings, key, lambda: modality.attach_texts(loaded, prompts, asked.temperature))
 
 
-def clip_over_time(found: LocalModel, settings: Settings) -> "ClipDynamicFace":
+def clip_over_time(found: LocalModel, head: Path, settings: Settings) -> "ClipDynamicFace":
     """CLIP's features of faces with a network over time."""
     from modalities import clip_dynamic_face as modality
 
-    loaded, head = clip(found, settings), settings.dynamic_face.head
-    if head is None:
-        raise InputError(
-            "The settings name no network over time for the moving face: give dynamic_face.head a .safetensors or .pt file "
-            "(Team RAS published none; one that you trained fits), or set dynamic_face.backend to embedded."
-        )
-    return _kept(settings, ("clip_over_time", found.path, head), lambda: modality.load(loaded, head, **_options(settings)))
+    loaded = clip(found, settings)
+    device = device_named(settings.device)
+    return _kept(settings, ("clip_over_time", found.path, head), lambda: modality.load(loaded, head, device))
 
 
 def image_classifier(folder: Path, settings: Settings) -> "ImageClassifier":
@@ -169,11 +165,10 @@ def audio_classifier(folder: Path, settings: Settings) -> "AudioClassifier":
     return _kept(settings, key, lambda: modality.load_audio_classifier(folder, labels=labels, **_options(settings)), folder)
 
 
-def speech_encoder(folder: Path, settings: Settings) -> "SpeechModel":
+def speech_encoder(folder: Path, head: Path, settings: Settings) -> "SpeechModel":
     """A speech encoder from its folder with a head of its own."""
     from modalities import speech_encoder as modality
 
-    head = settings.voice.head
     key = ("speech_encoder", folder, head)
     return _kept(settings, key, lambda: modality.load_speech_model(folder, head, **_options(settings)), folder)
 

@@ -41,6 +41,18 @@ def has_server() -> bool:
     return bool(get_current_settings().api.url)
 
 
+def start_temporary_server() -> None:
+    """Start the temporary server and wait until it answers; nothing happens when the user named a server.
+
+    Prefect starts it with the first flow, but two flows that begin at once disturb each other while it starts.
+    """
+    from prefect.client.orchestration import get_client
+
+    if not has_server():
+        with get_client(sync_client=True):
+            pass
+
+
 @contextlib.contextmanager
 def without_heartbeats() -> Iterator[None]:
     """Inside the block flows send no heartbeats: joining their thread costs a second at the end of every flow."""

@@ -5,6 +5,8 @@ import json
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +16,9 @@ from data.errors import InputError
 from flows import prefect_setup, stop
 from flows.events import Event, listening
 from flows.faults import Interrupted, sentence
+from flows.graph import NEEDS
 from flows.jobs import Brought
+from flows.models import device_named
 from flows.settings import Settings
 
 VIDEO = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv")
@@ -46,42 +50,53 @@ def run_clips(
     as_json: bool = False,
     strict: bool = False,
     fresh: bool = False,
+    workers: int | None = None,
 ) -> int:
-    """Recognise clips one after the other; returns 0 when all went well, 1 when one failed, 130 when interrupted."""
+    """Recognise clips, `workers` at a time; returns 0 when all went well, 1 when one failed, 130 when interrupted.
+
+    Without `workers` clips run one by one on a processor, which one keeps busy, and two at a time where networks run on another
+    device: while one clip is on the device the next is decoded.
+    """
     files = media_files(paths)
     if len(files) > 1 and (brought.transcript or brought.scores):
         raise InputError("--transcript and --scores belong to one clip; name one file, or put transcripts beside the clips.")
+    device = device_named(settings.device)  # one that is not there is told before anything starts
+    workers = workers or (1 if device == "cpu" else 2)
     console = Console(stderr=True)
     _announce(console, as_json)
+    prefect_setup.start_temporary_server()
+    recognise = partial(_recognise, output=output, settings=settings, brought=brought, strict=strict, fresh=fresh)
     failed = 0
-    for file in files:
+    with _progress(console) as progress, ThreadPoolExecutor(workers, "clip") as pool:
         try:
-            with _progress(console, file):
-                folder = _recognise(file, output, settings, brought, strict, fresh)
+            for file, folder in zip(files, pool.map(recognise, files), strict=True):
+                failed += not isinstance(folder, Path)
+                with progress.paused():
+                    _show(folder, as_json) if isinstance(folder, Path) else _show_failure(console, file, folder, as_json)
         except (KeyboardInterrupt, Interrupted):
+            stop.requested.set()  # each clip stops after what it is doing, so that nothing is left half-written
             console.print(sentence(Interrupted()), markup=False)
             return 130
-        except Exception as error:
-            failed += 1
-            _show_failure(console, file, error, as_json)
-            continue
-        _show(folder, as_json)
     return 1 if failed else 0
 
 
-def _recognise(file: Path, output: Path, settings: Settings, brought: Brought, strict: bool, fresh: bool) -> Path:
-    """Run the flow; Ctrl-C asks it to stop after what it is doing, so that nothing is left half-written."""
+def _recognise(
+    file: Path, output: Path, settings: Settings, brought: Brought, strict: bool, fresh: bool
+) -> Path | Exception:
+    """The run folder of a clip, or the error that it failed with; Interrupted when the user asks to stop."""
     from flows.video import recognise_video
 
     try:
+        stop.check()
         with prefect_setup.without_heartbeats():
             folder: Path = recognise_video(
                 file, settings, output, brought.transcript, brought.descriptions, dict(brought.scores), strict, fresh
             )
         return folder
-    except KeyboardInterrupt:
-        stop.requested.set()
+    except Interrupted:
         raise
+    except Exception as error:
+        return error
 
 
 def _announce(console: Console, as_json: bool) -> None:
@@ -101,39 +116,49 @@ def _warm_up() -> None:
 
 
 class _Progress:
-    """Shows the events of one clip: a bar on a terminal, plain lines elsewhere."""
+    """Shows the events of all clips under way: a bar each on a terminal, plain lines elsewhere."""
 
-    def __init__(self, console: Console, file: Path) -> None:
-        from flows.stages import STAGES
-
-        self.console, self.file, self.total = console, file, len(STAGES)
-        self.running: set[str] = set()
-        self.bar: Progress | None = None
-        self.task = TaskID(0)
-        if console.is_terminal:
-            name = TextColumn("{task.fields[file]}", markup=False)
-            stages = TextColumn("{task.description}", markup=False)
-            self.bar = Progress(name, BarColumn(), stages, TimeElapsedColumn(), console=console, transient=True)
-            self.task = self.bar.add_task("starting", total=self.total, file=file.name)
+    def __init__(self, console: Console) -> None:
+        name = TextColumn("{task.fields[file]}", markup=False)
+        stages = TextColumn("{task.description}", markup=False)
+        columns = (name, BarColumn(), stages, TimeElapsedColumn())
+        self.console = console
+        self.bars = Progress(
+            *columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal
+        )
+        self.clips: dict[str, tuple[TaskID, set[str]]] = {}
 
     def __call__(self, event: Event) -> None:
-        if event.state == "started":
-            self.running.add(event.stage)
-        else:
-            self.running.discard(event.stage)
-        if self.bar:
-            step = 0 if event.state == "started" else 1
-            self.bar.update(self.task, advance=step, description=", ".join(sorted(self.running)).replace("_", " "))
+        if self.console.is_terminal:
+            self._move(event)
         elif event.state not in ("started", "skipped"):
-            line = f"{self.file.name}: {event.stage} {event.state} ({event.seconds:.1f} s) {event.message}"
+            line = f"{event.file}: {event.stage} {event.state} ({event.seconds:.1f} s) {event.message}"
             self.console.print(line.rstrip(), markup=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the bars off the terminal while something else is printed there."""
+        self.bars.stop()
+        try:
+            yield
+        finally:
+            self.bars.start()
+
+    def _move(self, event: Event) -> None:
+        if event.clip_id not in self.clips:
+            self.clips[event.clip_id] = (self.bars.add_task("starting", total=len(NEEDS), file=event.file), set())
+        task, running = self.clips[event.clip_id]
+        running.add(event.stage) if event.state == "started" else running.discard(event.stage)
+        step = 0 if event.state == "started" else 1
+        self.bars.update(task, advance=step, description=", ".join(sorted(running)).replace("_", " "))
+        self.bars.update(task, visible=not self.bars.tasks[self.bars.task_ids.index(task)].finished)
 
 
 @contextlib.contextmanager
-def _progress(console: Console, file: Path) -> Iterator[None]:
-    shown = _Progress(console, file)
-    with listening(shown), shown.bar or contextlib.nullcontext():
-        yield
+def _progress(console: Console) -> Iterator[_Progress]:
+    shown = _Progress(console)
+    with listening(shown), shown.bars:
+        yield shown
 
 
 def _show(folder: Path, as_json: bool) -> None:

@@ -162,8 +162,10 @@ class VisionSettings(Section):
     """Weight of the label that a constrained prompt asks for, against the words of the description."""
     frames_per_second: float = Field(default=2.0, gt=0)
     """Frames shown of each second, as far as decoding took so many."""
-    longest_side: int = Field(default=448, ge=56)
-    """Pixels of the frames' longer side."""
+    pixels: int = Field(default=200_704, ge=56 * 56)
+    """Pixels of a frame after it is made smaller, at most (448 x 448)."""
+    pixels_of_window: int = Field(default=3_211_264, ge=56 * 56)
+    """Pixels of all frames of a window together, at most."""
     max_tokens: int = Field(default=200, ge=1)
     """Tokens of an answer at most."""
     batch: int = Field(default=4, ge=1, le=256)

@@ -31,7 +31,6 @@ from flows.sections import (
 from modalities.devices import Precision
 
 PROFILES = Path(__file__).resolve().parents[1] / "configs"
-Device = str
 
 
 class Settings(Section):
@@ -97,8 +96,13 @@ def profile_path(profile: str) -> Path:
 
 def read_prompts(name: str) -> dict[str, Any]:
     """Read a prompt file of configs/prompts, or a YAML file anywhere."""
+    return _read_yaml(prompts_path(name))
+
+
+def prompts_path(name: str) -> Path:
+    """The prompt file of configs/prompts that has this name, else the path `name`."""
     path = PROFILES / "prompts" / name
-    return _read_yaml(path if path.is_file() else Path(name))
+    return path if path.is_file() else Path(name)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 
 from data.brought import read_ready_scores
-from data.files import file_digest, write_text
+from data.files import digest, file_digest, write_text
 from data.fused import read_fusion, read_pooled, write_fused
 from data.run_folder import RunFolder
 from data.scores import MODALITIES, Scores
@@ -17,7 +17,7 @@ from data.subtitles import to_vtt
 from data.tables import read_scores, read_table, write_scores, write_table
 from flows import models
 from flows.backends import NotHere, backend_of
-from flows.backends.base import code_digest, digest, frames_of
+from flows.backends.base import code_digest, frames_of
 from flows.backends.scene import describes
 from flows.backends.words import words_of
 from flows.graph import NEEDS, chain
@@ -87,7 +87,8 @@ def transcript(job: Job) -> Mapping[str, Any]:
     try:
         cues, origin = words_of(job)
     except NotHere as absent:
-        write_table(job.folder.cues, pd.DataFrame({"start": [], "end": [], "text": []}), {"origin": ""})
+        notes = {"origin": "", "reason": absent.reason, "remedy": absent.remedy}
+        write_table(job.folder.cues, pd.DataFrame({"start": [], "end": [], "text": []}), notes)
         job.folder.transcript.unlink(missing_ok=True)
         return {"absent": absent.reason}
     write_table(job.folder.cues, cues, {"origin": origin})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import WeightsError
 from data.files import file_digest
+from modalities.batching import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -79,6 +80,8 @@ def telling(what: str) -> Iterator[None]:
     try:
         yield
     except (SafetensorError, pickle.UnpicklingError, *wrong) as error:
+        if is_out_of_memory(error):  # the folder is whole: whoever loads it may make room and try again
+            raise
         raise WeightsError(f"{what} ({short(error)}); download or save the model again.") from error
 
 

@@ -59,7 +59,7 @@ def test_list_is_by_purpose_with_licences_and_what_is_here(dyad: Dyad, mirror: P
     assert "here" in lines[CLIP.name]
     assert "NO COMMERCIAL USE, unverified" in lines["mobileclip2-s0"]
     assert "here" not in lines["whisper-small"]
-    assert re.search(r"^  cpu +2.1 GB +clip-vit-b-32-laion2b, ", out, re.M)
+    assert re.search(r"^  cpu +1.4 GB +clip-vit-b-32-laion2b, ", out, re.M)
     assert out.index("scene labels:") < out.index("scene context:") < out.index("text:") < out.index("transcript:")
     places = {lines[name].index("Apache-2.0") for name in ("qwen3-vl-2b", "qwen2.5-vl-32b")}
     assert len(places) == 1, "columns are aligned"
@@ -101,7 +101,7 @@ def test_a_group_is_announced_whole_before_its_first_file(dyad: Dyad, tmp_path: 
     code, _, err = dyad("models", "download", "gpu", "--mirror", tmp_path)
     assert code == 1
     said = " ".join(err.split())
-    announced, total = said.index("qwen3-vl-4b: 8.9 GB licence: Apache-2.0"), said.index("Together 14.2 GB.")
+    announced, total = said.index("qwen3-vl-4b: 8.9 GB licence: Apache-2.0"), said.index("Together 15.4 GB.")
     assert announced < total < said.index("The mirror has no")
 
 

@@ -86,7 +86,7 @@ def test_clip_rows_are_repositories_that_are_known_to_dyad() -> None:
 def test_groups_are_rows_and_repositories_are_names_too() -> None:
     table = model_table()
     for group in ("cpu", "gpu", "ras"):
-        assert len(table.choose(group)) >= 5
+        assert len(table.choose(group)) >= 3
         assert not any(model.non_commercial for model in table.choose(group)), "a profile must not surprise with its licence"
     assert table.choose("Qwen/Qwen3-VL-4B-Instruct") == table.choose("qwen3-vl-4b")
     with pytest.raises(InputError, match="no model and no group.*clip, whisper"):

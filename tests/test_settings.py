@@ -7,6 +7,7 @@ import pytest
 from data.emotions import ABAW_COMPOUNDS
 from data.errors import InputError
 from flows.settings import load_settings, profile_path, read_prompts
+from modalities.model_table import model_table
 
 
 def test_the_default_profile_is_embedded() -> None:
@@ -61,3 +62,16 @@ def test_the_schema_of_settings_makes_a_form() -> None:
     schema = load_settings(environment={}).model_json_schema()
     for section in schema["$defs"].values():
         assert all("description" in field for field in section["properties"].values()), section["title"]
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu", "ras"])
+def test_a_profile_uses_exactly_the_models_of_its_group(profile: str) -> None:
+    def named(tree: object) -> set[str]:
+        if not isinstance(tree, dict):
+            return set()
+        found = {tree["model"]} if isinstance(tree.get("model"), str) and tree["model"] else set()
+        return found.union(*(named(part) for part in tree.values()))
+
+    settings = load_settings(profile, environment={})
+    assert settings.profile == profile
+    assert named(settings.model_dump()) == set(model_table().profiles[profile])

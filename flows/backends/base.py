@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
-from data.files import file_digest, quick_digest
+from data.files import digest, file_digest
 from data.frames import Frame, read_frames
 from data.scores import Scores
 from flows import stop
@@ -60,20 +60,6 @@ def folder_digest(folder: Path) -> str:
     files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
     lines = [f"{file.name} {digest(file)}" for file in files if file.suffix != ".md"]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-_digests: dict[tuple[Path, int, int], str] = {}
-
-
-def digest(file: Path | None) -> str:
-    """Digest of a file's content, read again only when its size or time changes; empty when there is no file."""
-    if file is None or not file.is_file():
-        return ""
-    status = file.stat()
-    key = (file, status.st_size, status.st_mtime_ns)
-    if key not in _digests:
-        _digests[key] = quick_digest(file)
-    return _digests[key]
 
 
 @cache

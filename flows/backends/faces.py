@@ -3,14 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
+from data.files import digest
 from data.scores import Scores
 from data.tables import read_table
 from flows import models
-from flows.backends.base import Backend, digest, fetched, fingerprint
+from flows.backends.base import Backend, NotHere, fetched, fingerprint
 from flows.backends.scene import clip_found
 from flows.jobs import Job
 from modalities.local_models import find_clip
 
+NO_HEAD = "The settings name no network over time for CLIP's features of the face, and Team RAS published none."
+NO_HEAD_REMEDY = (
+    "Name one that you trained (VideoMamba or a transformer) with dynamic_face.head, or set dynamic_face.backend to embedded."
+)
 OWN = ("modalities.static_face", "modalities.networks.static_face", "data.crops")
 
 
@@ -58,21 +63,25 @@ def _clip_over_time(job: Job) -> Scores:
     from modalities import clip_dynamic_face
 
     asked = job.settings.dynamic_face
-    model = models.clip_over_time(clip_found(asked.model), job.settings)
+    if asked.head is None:
+        raise NotHere(NO_HEAD, NO_HEAD_REMEDY)
+    model = models.clip_over_time(clip_found(asked.model), asked.head, job.settings)
     feeding = models.feeding(job.settings, asked.batch)
     return clip_dynamic_face.recognise(model, **_faces(job), which=job.settings.faces.which, **feeding)
 
 
 def _clip_over_time_inputs(job: Job) -> Mapping[str, Any]:
     asked = job.settings.dynamic_face
-    found = find_clip(None).found
-    return {"model": digest(found.path) if found else "", "head": digest(asked.head)}
+    found = find_clip(None, asked.model).found
+    notes = asked.head.with_suffix(".json") if asked.head else None
+    return {"model": digest(found.path) if found else "", "head": digest(asked.head), "notes": digest(notes)}
 
 
 STATIC = {
     "embedded": Backend(_own_static, _own_static_inputs, OWN),
     "transformers": Backend(
-        _classifier, _classifier_inputs, (*OWN, "modalities.image_classifier", "modalities.label_maps")
+        _classifier, _classifier_inputs,
+        (*OWN, "modalities.image_classifier", "modalities.networks.with_input", "modalities.label_maps", "modalities.pretrained"),
     ),
 }
 DYNAMIC = {
@@ -81,6 +90,7 @@ DYNAMIC = {
     ),
     "clip": Backend(
         _clip_over_time, _clip_over_time_inputs,
-        ("modalities.clip_dynamic_face", "modalities.clip", "modalities.networks.video_mamba", "data.crops"),
+        (*OWN, "modalities.clip_dynamic_face", "modalities.clip", "modalities.temporal_heads", "modalities.state_dicts",
+         "modalities.networks.video_mamba", "modalities.networks.video_former"),
     ),
 }  # fmt: skip

@@ -6,13 +6,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.files import file_digest
+from data.files import digest, file_digest
 from data.scores import Scores
 from flows import models, stop
-from flows.backends.base import Backend, NotHere, digest, fetched, fingerprint, frames_of
+from flows.backends.base import Backend, NotHere, fetched, fingerprint, frames_of
 from flows.jobs import Job
 from flows.settings import read_prompts
 from modalities.local_models import LocalModel, find_clip
+from modalities.repositories import missing_sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,9 @@ def clip_found(model: str, checkpoint: Path | None = None) -> LocalModel:
     """The CLIP checkpoint that settings name, or the best one here; NotHere when there is none."""
     from modalities import scene_labels
 
-    search = find_clip(checkpoint)
+    search = find_clip(checkpoint, model)
+    if search.found is None and model:
+        raise NotHere(*missing_sentence(model))
     if search.found is None:
         raise NotHere(" ".join((scene_labels.ABSENT_REASON, *search.passed_over)), scene_labels.REMEDY)
     return search.found
@@ -46,7 +49,7 @@ def _labels(job: Job) -> Scores:
 
 def _labels_inputs(job: Job) -> Mapping[str, Any]:
     asked = job.settings.scene_labels
-    found = find_clip(asked.checkpoint).found
+    found = find_clip(asked.checkpoint, asked.model).found
     return {"checkpoint": digest(found.path) if found else "", "prompts": read_prompts(asked.prompts)}
 
 
@@ -127,10 +130,10 @@ def _by_model(job: Job) -> Scores:
     asked, compounds = job.settings.scene_context.vision, job.settings.compound_table()
     model = models.vision_model(fetched(asked.model, "scene_context.vision.model"), job.settings)
     prompt = vision_language.prompt_of(read_prompts(asked.prompt), asked.prompt)
-    options = qwen_vl.VideoOptions(asked.frames_per_second, asked.longest_side, asked.max_tokens)
+    options = qwen_vl.VideoOptions(asked.frames_per_second, asked.pixels, asked.pixels_of_window, asked.max_tokens)
     feeding = models.feeding(job.settings, asked.batch)
     table = qwen_vl.describe(model, frames_of(job), job.windows, prompt, options, compounds, **feeding)
-    return vision_language.combine(read(job, table), table, compounds, asked.label_weight, model.source.model)
+    return vision_language.combine(read(job, table), table, compounds, asked.label_weight, model.source)
 
 
 def _by_model_inputs(job: Job) -> Mapping[str, Any]:

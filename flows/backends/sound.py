@@ -3,10 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from data.files import digest
 from data.scores import Scores
 from flows import models
-from flows.backends.base import Backend, digest, fetched, fingerprint
+from flows.backends.base import Backend, NotHere, fetched, fingerprint
 from flows.jobs import Job
+
+NO_HEAD = "The settings name no head for the speech encoder, and Team RAS published none."
+NO_HEAD_REMEDY = (
+    "Train one with ./dyad train voice --encoder {model} --data FOLDER and name it with voice.head, or set voice.backend to "
+    "embedded."
+)
 
 
 def _own(job: Job) -> Scores:
@@ -32,7 +39,10 @@ def _encoder(job: Job) -> Scores:
     from modalities import speech_encoder
 
     asked = job.settings.voice
-    model = models.speech_encoder(fetched(asked.model, "voice.model"), job.settings)
+    folder = fetched(asked.model, "voice.model")
+    if asked.head is None:
+        raise NotHere(NO_HEAD, NO_HEAD_REMEDY.format(model=asked.model))
+    model = models.speech_encoder(folder, asked.head, job.settings)
     feeding = models.feeding(job.settings, asked.batch)
     return speech_encoder.recognise(model, job.work_file("audio"), job.windows, **feeding)
 

@@ -6,14 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from data.files import file_digest
+from data.files import digest, file_digest
 from data.scores import Scores
 from data.subtitles import read_transcript, sidecar_transcript
 from data.tables import read_notes, read_table
 from flows import models
-from flows.backends.base import Backend, NotHere, digest, fetched, fingerprint
+from flows.backends.base import Backend, NotHere, fetched, fingerprint
 from flows.jobs import Job
 from modalities.local_models import find_whisper
+from modalities.repositories import missing_sentence
 
 
 def words_of(job: Job) -> tuple[pd.DataFrame, str]:
@@ -26,7 +27,9 @@ def words_of(job: Job) -> tuple[pd.DataFrame, str]:
     if subtitles is not None:
         return read_transcript(subtitles, job.clip.duration), "subtitles in the file"
     asked = job.settings.transcript
-    whisper = find_whisper(asked.checkpoint).found
+    whisper = find_whisper(asked.checkpoint, asked.model).found
+    if whisper is None and asked.model:
+        raise NotHere(*missing_sentence(asked.model))
     if whisper is None or not job.clip.has_audio:
         raise NotHere(transcript.ABSENT_REASON, transcript.REMEDY)
     return _recognised(job, whisper.path), f"Whisper {whisper.name}"
@@ -43,7 +46,7 @@ def words_inputs(job: Job) -> Mapping[str, Any]:
     if given is not None:
         return {"given": file_digest(given)}
     asked = job.settings.transcript
-    found = find_whisper(asked.checkpoint).found
+    found = find_whisper(asked.checkpoint, asked.model).found
     return {"whisper": digest(found.path) if found else ""}
 
 
@@ -54,15 +57,17 @@ def _recognised(job: Job, checkpoint: Path) -> pd.DataFrame:
     audio, asked = job.folder.work / "audio.wav", job.settings.transcript
     speech = [(float(start), float(end)) for start, end in speech_in(audio)]
     return transcribe(
-        models.whisper(checkpoint, job.settings), audio, language=asked.language, speech=speech
-    )
+        models.whisper(checkpoint, job.settings), audio, language=asked.language, speech=speech,
+        word_times=asked.word_times, **models.feeding(job.settings, asked.batch),
+    )  # fmt: skip
 
 
 def _cues(job: Job) -> pd.DataFrame:
     from modalities import transcript
 
-    if not read_notes(job.folder.cues).get("origin"):
-        raise NotHere(transcript.ABSENT_REASON, transcript.REMEDY)
+    notes = read_notes(job.folder.cues)
+    if not notes.get("origin"):
+        raise NotHere(notes.get("reason") or transcript.ABSENT_REASON, notes.get("remedy") or transcript.REMEDY)
     return read_table(job.folder.cues)
 
 
