@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -18,39 +19,56 @@ import pandas as pd
 
 from benchmarks.common import header, print_table
 from benchmarks.derive_fusion_weights import front_matter
-from data.emotions import BASIC_EMOTIONS, basic_emotion
+from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, basic_emotion
 from data.errors import DyadError
-from data.metrics import scores_of
+from data.metrics import calibration_error, scores_of
 from flows.fusing import cross_fitted, fitting_rows
+from fusion.compose import METHODS, similarities, winners
+from fusion.composer import default_composer, none_probability, states_of
+from fusion.fitting import apply_fusion, fit_fusion, parts_of
 from fusion.tables import LongTable, read_long_table
 from modalities.checkpoint import WEIGHTS_FOLDER
 
 HEADS = ("task", "split", "n", "metric", "ours %", "95 % interval", "chance", "trivial", "published", "source")
 DRAWS = 500
 CREMA_CLASSES = ("anger", "disgust", "fear", "happiness", "neutral", "sadness")
-CREMA_METHODS = ("mean", "weighted_product", "stacking")
+CREMA_METHODS = ("mean", "weighted_product", "conditional_product", "mhpf", "conditional_mhpf", "stacking")
+SUBSET_METHODS = ("weighted_product", "conditional_product", "mhpf", "conditional_mhpf")
 Row = tuple[object, ...]
 Vector = np.ndarray
 
 
-def interval(truth: Vector, answer: Vector, groups: Vector, metric: str, classes: int) -> str:
-    """The middle 95 % of a metric over bootstrap draws of whole groups."""
+def interval(figure: Callable[[Vector], float], groups: Vector) -> str:
+    """The middle 95 % of a figure of chosen rows over bootstrap draws of whole groups."""
     chance = np.random.default_rng(7)
     _, place = np.unique(groups.astype(str), return_inverse=True)
     members = np.split(np.argsort(place, kind="stable"), np.cumsum(np.bincount(place))[:-1])
     drawn = (np.concatenate([members[k] for k in chance.integers(0, len(members), len(members))]) for _ in range(DRAWS))
-    values = [scores_of(truth[rows], answer[rows], range(classes))[metric] for rows in drawn]
-    return "{:.1f} to {:.1f}".format(*(100 * np.quantile(values, [0.025, 0.975])))
+    return "{:.1f} to {:.1f}".format(*(100 * np.quantile([figure(rows) for rows in drawn], [0.025, 0.975])))
 
 
 def row(
     task: str, split: str, truth: Vector, answer: Vector, metric: str, published: str, source: str,
-    groups: Vector | None = None, classes: int = 7, trivial: Vector | None = None,
+    groups: Vector | None = None, classes: int | Sequence[int] = 7, trivial: Vector | None = None,
 ) -> Row:  # fmt: skip
+    """One row; `classes` counts those that metrics average over, or lists them (for splits in which some do not occur)."""
+    labels = range(classes) if isinstance(classes, int) else classes
     usual = np.full(len(truth), np.bincount(truth).argmax()) if trivial is None else trivial
-    ours, simple = (100 * scores_of(truth, given, range(classes))[metric] for given in (answer, usual))
-    spread = interval(truth, answer, np.arange(len(truth)) if groups is None else groups, metric, classes)
-    return task, split, len(truth), metric, f"{ours:.1f}", spread, f"{100 / classes:.1f}", f"{simple:.1f}", published, source
+
+    def reached(given: Vector, rows: Vector) -> float:
+        return scores_of(truth[rows], given[rows], labels)[metric]
+
+    everything = np.arange(len(truth))
+    ours, simple = (f"{100 * reached(given, everything):.1f}" for given in (answer, usual))
+    spread = interval(lambda rows: reached(answer, rows), everything if groups is None else groups)
+    return task, split, len(truth), metric, ours, spread, f"{100 / len(labels):.1f}", simple, published, source
+
+
+def difference(task: str, split: str, one: Callable[[Vector], float], other: Callable[[Vector], float], groups: Vector) -> Row:
+    """By how much one figure of the same rows exceeds another, with a paired interval."""
+    everything = np.arange(len(groups))
+    gained = f"{100 * (one(everything) - other(everything)):+.1f}"
+    return task, split, len(groups), "difference", gained, interval(lambda r: one(r) - other(r), groups), "-", "-", "-", "-"
 
 
 def static_face_rows(data: Path) -> Iterator[Row]:
@@ -113,6 +131,62 @@ def voice_rows(data: Path) -> Iterator[Row]:
            "54", "MFCC and SVM, unseen actors (goals)")
 
 
+COMPOSITIONS = ("learned", "ppa", "avcer_rule1", "avcer_rule2", "avcer_both")
+
+
+def composition_rows(data: Path) -> Iterator[Row]:
+    """Every way to compose, on stills whose votes and comments whose labels name two emotions; and none of the seven."""
+    from benchmarks.derive_composer import text_rows as texts_with_states
+    from fusion.composer_fitting import state_of_votes
+    from modalities import static_face
+    from modalities.training.faces import compound_of_votes, read_faces
+
+    model, faces = static_face.load(), read_faces(data / "face" / "ferplus_valid.npz")
+    described = static_face.describe_images(model, faces.images)
+    basic, pairs, split = described.basic.astype(float), compound_of_votes(faces.votes), "ferplus_valid (held out)"
+    shown = pairs >= 0
+    pfsa = METHODS["pfsa"](similarities("static_face", described.features[shown], model.centroids), ABAW_COMPOUNDS)
+    yield from _composed("compound stills, FER+ votes", split, basic[shown], pairs[shown], {"pfsa": pfsa.argmax(1)}, "52")
+    yield from _none("stills", split, basic, state_of_votes(faces.votes))
+    texts, _ = texts_with_states(data, "dev")
+    places = {int(state): number for number, state in enumerate(states_of(ABAW_COMPOUNDS))}
+    labels = np.array([places.get(int(state), -1) for state in texts.state])
+    split = "GoEmotions dev (only measured)"
+    yield from _composed("comments with two labels", split, texts.basic[labels >= 0], labels[labels >= 0], {}, "-")
+    yield from _none("comments", split, texts.basic, texts.state)
+
+
+def _composed(task: str, split: str, basic: Vector, truth: Vector, more: dict[str, Vector], published: str) -> Iterator[Row]:
+    """Macro-F1 over all seven compounds (0 for one that does not occur), and over those that occur."""
+    answers = {name: winners(METHODS[name](basic, ABAW_COMPOUNDS)) for name in COMPOSITIONS} | more
+    occurring = sorted(set(truth.tolist()))
+    for name, answer in answers.items():
+        compared = (published, "quick net's pair sum (goals)") if name == "ppa" and published != "-" else ("-", "-")
+        yield row(f"{task}: {name}, 7 compounds", split, truth, answer, "macro_f1", *compared)
+        if len(occurring) < 7:
+            yield row(f"{task}: {name}, the {len(occurring)} that occur", split, truth, answer, "macro_f1", "-", "-",
+                      classes=occurring)
+
+    def reached(name: str) -> Callable[[Vector], float]:
+        return lambda rows: scores_of(truth[rows], answers[name][rows], range(7))["macro_f1"]
+
+    yield difference(f"{task}: learned less pair sum", split, reached("learned"), reached("ppa"), np.arange(len(truth)))
+
+
+def _none(task: str, split: str, basic: Vector, state: Vector) -> Iterator[Row]:
+    """Whether one of the seven is shown at all: UAR at the default threshold, and calibration at the data's own share."""
+    known = state >= 0
+    basic, none = basic[known], ~np.isin(state[known], states_of(ABAW_COMPOUNDS))
+    judged = none_probability(default_composer(), basic, ABAW_COMPOUNDS)
+    found = (judged > 0.5).astype(int)
+    yield row(f"none of the seven or one, {task}", split, none.astype(int), found, "uar", "-", "-", classes=2)
+    share = float(1 - none.mean())
+    fair = none_probability(default_composer(), basic, ABAW_COMPOUNDS, share)
+    error = calibration_error(np.stack([1 - fair, fair], 1), none)
+    yield (f"none, {task}: calibration error at the share of {share:.1%}", split, len(none), "ece", f"{100 * error:.1f}",
+           *["-"] * (len(HEADS) - 5))
+
+
 def fusion_rows(data: Path) -> Iterator[Row]:
     rows, _, by_fold = fitting_rows(read_long_table(data / "fusion" / "ravdess_posteriors_folds0-2.csv"), None)
     actors = np.array([clip.split("-")[-1] for clip in rows.clips], object)
@@ -121,6 +195,35 @@ def fusion_rows(data: Path) -> Iterator[Row]:
     crema = crema_table(data / "fusion" / "cremad_votes_actors1001-1061.csv")
     yield from _fused("fusion, CREMA-D votes", "5 parts of actors", crema, cross_fitted(crema, False, CREMA_METHODS)[0],
                       crema.groups, "77.3 / 76.8", "mean of both / face alone (goals)")
+    for method in SUBSET_METHODS:
+        yield subsets_row("fusion, RAVDESS", "held-out actors, folds 0-2", rows, np.unique(rows.folds, return_inverse=True)[1],
+                          actors, method)
+        yield subsets_row("fusion, CREMA-D", "5 parts of actors", crema, parts_of(crema.groups, 5, 7), crema.groups, method)
+
+
+def subsets_row(task: str, split: str, rows: LongTable, part: Vector, groups: Vector, method: str) -> Row:
+    """The subset of models whose fused accuracy is least above (most below) that of its best member."""
+    fits = {int(n): fit_fusion(rows.rows(part != n), (method,))[method] for n in np.unique(part)}
+    alone = {place: rows.probabilities[:, place].argmax(1) == rows.labels for place in range(len(rows.models))}
+    found = {}
+    for size in range(2, len(rows.models) + 1):
+        for members in combinations(alone, size):
+            fused = np.full(len(rows.labels), -1)
+            for number, fitted in fits.items():
+                fused[part == number] = np.nan_to_num(apply_fusion(fitted, only(rows.rows(part == number), members))).argmax(1)
+            found[members] = fused == rows.labels
+    best = {members: max((alone[place] for place in members), key=np.mean) for members in found}
+    worst = min(found, key=lambda members: found[members].mean() - best[members].mean())
+    name = " + ".join(rows.models[place] for place in worst)
+    return difference(f"{task}: {method}, worst subset ({name}) less its best member", split,
+                      lambda r: float(found[worst][r].mean()), lambda r: float(best[worst][r].mean()), groups)
+
+
+def only(table: LongTable, members: Sequence[int]) -> LongTable:
+    """The table as if no other models had answered."""
+    kept = np.isin(np.arange(len(table.models)), members)
+    present = table.present & kept
+    return replace(table, present=present, probabilities=np.where(present[..., None], table.probabilities, np.nan))
 
 
 def _fused(
@@ -147,7 +250,8 @@ def crema_table(path: Path) -> LongTable:
 
 
 TASKS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    "static_face": static_face_rows, "text": text_rows, "scene_context": scene_rows, "voice": voice_rows, "fusion": fusion_rows,
+    "static_face": static_face_rows, "text": text_rows, "scene_context": scene_rows, "voice": voice_rows,
+    "composition": composition_rows, "fusion": fusion_rows,
 }  # fmt: skip
 
 

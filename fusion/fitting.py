@@ -7,7 +7,7 @@ group are never divided.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
+STATIC = 1e6
+"""The strength that leaves nothing of what a way adds to the one it shrinks to."""
 TEMPERATURES = np.geomspace(0.4, 8.0, 40)
 FLOORS = (1e-7, 1e-4, 1e-3, 1e-2, 5e-2)
 DROPPED = 0.5
@@ -32,12 +34,17 @@ INNER_PARTS = 4
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of one model: p' is proportional to (p + floor)^(1 / temperature); expected calibration error (0..1) before and after."""
+    """Of one model: p' is proportional to (p + floor)^(1 / temperature); expected calibration error (0..1) before and after.
+
+    Its quality, where the table has any, is centred and scaled by mean and spread.
+    """
 
     temperature: float = 1.0
     floor: float = 1e-7
     error_before: float = float("nan")
     error_after: float = float("nan")
+    quality_mean: float = 0.0
+    quality_spread: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +65,16 @@ class Fitted:
 
 def calibrate(table: LongTable) -> tuple[Calibration, ...]:
     """Temperature and floor of each model by the least log loss on its labelled rows; no change for a model without any."""
-    return tuple(_calibrate(table.probabilities[table.present[:, place], place], table.labels[table.present[:, place]])
-                 for place in range(len(table.models)))  # fmt: skip
+    found = []
+    for place in range(len(table.models)):
+        rows = table.present[:, place]
+        fitted = _calibrate(table.probabilities[rows, place], table.labels[rows])
+        known = np.zeros(0) if table.quality is None else table.quality[rows, place]
+        known = known[np.isfinite(known)]
+        if len(known):
+            fitted = replace(fitted, quality_mean=float(known.mean()), quality_spread=float(known.std()) or 1.0)
+        found.append(fitted)
+    return tuple(found)
 
 
 def _calibrate(probabilities: Floats, labels: Integers) -> Calibration:
@@ -87,6 +102,15 @@ def logs_of(table: LongTable, calibrations: Sequence[Calibration]) -> Floats:
     return np.where(table.present[..., None], np.log(np.maximum(np.stack(columns, 1), 1e-12)), 0.0)
 
 
+def quality_of(table: LongTable, calibrations: Sequence[Calibration]) -> Floats:
+    """Standardised quality [N, M], 0 where it is unknown."""
+    if table.quality is None:
+        return np.zeros(table.present.shape)
+    mean, spread = (np.array([getattr(given, name) for given in calibrations]) for name in ("quality_mean", "quality_spread"))
+    standardised: Floats = np.clip(np.nan_to_num((table.quality - mean) / spread), -3.0, 3.0)
+    return standardised
+
+
 def apply_fusion(fitted: Fitted, table: LongTable) -> Floats:
     """Fused distributions [N, C] of a table with the fit's models and classes; NaN where no model answers."""
     import torch
@@ -94,7 +118,8 @@ def apply_fusion(fitted: Fitted, table: LongTable) -> Floats:
     given = table.aligned(fitted.models, fitted.classes)
     logs, present = torch.from_numpy(logs_of(given, fitted.calibrations)), torch.from_numpy(given.present.astype(np.float64))
     values = {name: torch.as_tensor(np.asarray(value, np.float64)) for name, value in fitted.parameters.items()}
-    fused: Floats = POOLINGS[fitted.method].scores(values, logs, present).softmax(1).numpy()
+    quality = torch.from_numpy(quality_of(given, fitted.calibrations))
+    fused: Floats = POOLINGS[fitted.method].answer(values, logs, present, quality).softmax(1).numpy()
     fused[~given.present.any(1)] = np.nan
     return fused
 
@@ -108,14 +133,11 @@ def fit_fusion(table: LongTable, methods: Sequence[str] = tuple(POOLINGS), seed:
     check_enough(table)
     if unknown := [name for name in methods if name not in POOLINGS]:
         raise InputError(f"There is no method '{unknown[0]}'; use one of {', '.join(POOLINGS)}.")
-    tried = _validate(table, methods, seed)
-    strengths = {name: min((loss, strength) for strength, (loss, _) in losses.items())[1] for name, losses in tried.items()}
-    validation = {name: dict(zip(("log_loss", "accuracy"), tried[name][strengths[name]], strict=True))
-                  | {"strength": strengths[name]} for name in methods}  # fmt: skip
+    strengths, validation = _strengths(table, methods, seed)
     calibrations = calibrate(table)
     return {
         name: Fitted(name, table.models, table.classes, calibrations,
-                     _learn(table, calibrations, name, strengths[name], seed), strengths[name], validation)
+                     _learn(table, calibrations, name, strengths, seed), strengths[name], validation)
         for name in methods
     }  # fmt: skip
 
@@ -142,35 +164,50 @@ def parts_of(groups: Words, parts: int, seed: int) -> Integers:
     return shuffled
 
 
-Losses = dict[str, dict[float, tuple[float, float]]]
+Part = tuple[LongTable, tuple[Calibration, ...], Integers]
+"""Of validation: the rows to fit on, the models' calibrations on them, and the places of the rows to answer."""
 
 
-def _validate(table: LongTable, methods: Sequence[str], seed: int) -> Losses:
-    """Log loss and accuracy of each way and strength on rows that the fit did not see."""
+def _strengths(
+    table: LongTable, methods: Sequence[str], seed: int
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """The best strength of each way, and of those it shrinks to; and the figures of validation for the ways asked for."""
     part = parts_of(table.groups, INNER_PARTS, seed)
-    held = {(name, strength): np.full(len(part), np.nan) for name in methods for strength in strengths_of(name)}
-    right = {key: np.zeros(len(part)) for key in held}
-    for number in np.unique(part):
-        inside, outside = table.rows(part != number), np.flatnonzero(part == number)
-        tested, calibrations = table.rows(outside), calibrate(inside)
-        for name, strength in held:
-            values = _learn(inside, calibrations, name, strength, seed)
-            fused = apply_fusion(Fitted(name, table.models, table.classes, calibrations, values), tested)
-            held[name, strength][outside] = -np.log(np.maximum(fused[np.arange(len(outside)), tested.labels], 1e-12))
-            right[name, strength][outside] = fused.argmax(1) == tested.labels
-    losses: Losses = {name: {} for name in methods}
-    for (name, strength), loss in held.items():
-        losses[name][strength] = (float(loss.mean()), float(right[name, strength].mean()))
-    return losses
+    insides = {int(number): table.rows(part != number) for number in np.unique(part)}
+    fits = [(inside, calibrate(inside), np.flatnonzero(part == number)) for number, inside in insides.items()]
+    strengths: dict[str, float] = {}
+    validation: dict[str, dict[str, float]] = {}
+    bases = [base for name in methods if (base := POOLINGS[name].shrinks_to) and base not in methods]
+    # Those that shrink to another come after it.
+    for name in sorted({*methods, *bases}, key=lambda name: bool(POOLINGS[name].shrinks_to)):
+        tried = {strength: _validate(table, fits, name, strengths | {name: strength}, seed) for strength in strengths_of(name)}
+        strengths[name] = min((figures["log_loss"], strength) for strength, figures in tried.items())[1]
+        validation[name] = tried[strengths[name]] | {"strength": strengths[name]}
+    return strengths, {name: validation[name] for name in methods}
+
+
+def _validate(
+    table: LongTable, fits: Sequence[Part], method: str, strengths: Mapping[str, float], seed: int
+) -> dict[str, float]:
+    """Log loss and accuracy of a way and its strength on rows that the fit did not see."""
+    loss, right = np.full(len(table.clips), np.nan), np.zeros(len(table.clips))
+    for inside, calibrations, outside in fits:
+        tested, values = table.rows(outside), _learn(inside, calibrations, method, strengths, seed)
+        fused = apply_fusion(Fitted(method, table.models, table.classes, calibrations, values), tested)
+        loss[outside] = -np.log(np.maximum(fused[np.arange(len(outside)), tested.labels], 1e-12))
+        right[outside] = fused.argmax(1) == tested.labels
+    return {"log_loss": float(loss.mean()), "accuracy": float(right.mean())}
 
 
 def strengths_of(method: str) -> tuple[float, ...]:
     """The strengths to choose from; one for a way without a penalty."""
+    if POOLINGS[method].shrinks_to:
+        return (*STRENGTHS, STATIC)
     return STRENGTHS if POOLINGS[method].learned == "likelihood" else (0.0,)
 
 
 def _learn(
-    table: LongTable, calibrations: Sequence[Calibration], method: str, strength: float, seed: int
+    table: LongTable, calibrations: Sequence[Calibration], method: str, strengths: Mapping[str, float], seed: int
 ) -> dict[str, Floats]:
     pooling = POOLINGS[method]
     if not pooling.learned:
@@ -178,7 +215,8 @@ def _learn(
     logs = logs_of(table, calibrations)
     if pooling.learned == "search":
         return _search(logs, table, seed)
-    return _minimise(logs, table, method, strength, seed)
+    fixed = _learn(table, calibrations, pooling.shrinks_to, strengths, seed) if pooling.shrinks_to else {}
+    return _minimise(logs, quality_of(table, calibrations), table, method, strengths[method], seed, fixed)
 
 
 def _search(logs: Floats, table: LongTable, seed: int) -> dict[str, Floats]:
@@ -201,7 +239,7 @@ def _start(method: str, models: int, classes: int, seed: int) -> dict[str, Float
     sizes = {"model": models, "class": classes, "head": HEADS, "feature": len(FEATURES), "count": models}
     shapes = {name: tuple(sizes[axis] for axis in axes) for name, axes in POOLINGS[method].axes.items()}
     start = {name: np.zeros(shape) for name, shape in shapes.items()}
-    if method == "weighted_product":
+    if "sharpness" in start:
         start["sharpness"] += np.arange(1, models + 1)
     if "head" in start:
         start["weight"] += np.random.default_rng(seed).normal(0, 0.05, start["weight"].shape)
@@ -218,23 +256,28 @@ def _dropped(present: Flags, seed: int) -> Flags:
     return kept
 
 
-def _minimise(logs: Floats, table: LongTable, method: str, strength: float, seed: int) -> dict[str, Floats]:
-    """Parameters with the least mean log loss plus `strength` x penalty / N, by L-BFGS."""
+def _minimise(
+    logs: Floats, quality: Floats, table: LongTable, method: str, strength: float, seed: int, fixed: Mapping[str, Floats]
+) -> dict[str, Floats]:
+    """Parameters with the least mean log loss plus `strength` x penalty / N, by L-BFGS; those in `fixed` stay."""
     import torch
 
-    start = _start(method, logs.shape[1], logs.shape[2], seed)
+    start = {name: value for name, value in _start(method, logs.shape[1], logs.shape[2], seed).items() if name not in fixed}
     whole, dropped = (torch.from_numpy(flags.astype(np.float64)) for flags in (table.present, _dropped(table.present, seed)))
     tensors, truth, pooling = torch.from_numpy(logs), torch.from_numpy(table.labels), POOLINGS[method]
+    seen, held = torch.from_numpy(quality), {name: torch.from_numpy(value) for name, value in fixed.items()}
 
     def objective(flat: "Tensor") -> "Tensor":
-        values = _unflat(flat, start)
-        losses = [torch.nn.functional.cross_entropy(pooling.scores(values, tensors * flags[..., None], flags), truth)
-                  for flags in (whole, dropped)]  # fmt: skip
+        free = _unflat(flat, start)
+        losses = [
+            torch.nn.functional.cross_entropy(pooling.answer(free | held, tensors * flags[..., None], flags, seen), truth)
+            for flags in (whole, dropped)
+        ]
         fit = (losses[0] + DROPPED * losses[1]) / (1.0 + DROPPED)
-        return fit + strength * pooling.penalty(values) / len(truth)
+        return fit + strength * pooling.penalty(free) / len(truth)
 
     found = lbfgs(objective, np.concatenate([value.ravel() for value in start.values()]))
-    return {name: value.numpy() for name, value in _unflat(torch.from_numpy(found), start).items()}
+    return dict(fixed) | {name: value.numpy() for name, value in _unflat(torch.from_numpy(found), start).items()}
 
 
 def _unflat(flat: "Tensor", like: Mapping[str, Floats]) -> dict[str, "Tensor"]:

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Parameters = Mapping[str, "Tensor"]
-FEATURES = ("confidence", "entropy", "agreement", "present")
+FEATURES = ("confidence", "entropy", "agreement", "present", "quality")
 """What a conditional gate sees of a model: its highest probability, its entropy (of ln C), how much it agrees with the mean
-of the present models, and the share of the models that are present."""
+of the present models, the share of the models that are present, and the quality of what it judged (size of a face, share of
+speech, ..., standardised; 0 where unknown)."""
 HEADS = 2
 Axes = tuple[str, ...]
 
@@ -24,14 +25,20 @@ Axes = tuple[str, ...]
 class Pooling:
     """A way to pool: the axes of each parameter, the scores, and the penalty that is 0 where all models count alike.
 
-    `learned` is 'likelihood' where training minimises the log loss, 'search' for a random search, '' for no training.
+    `learned` is 'likelihood' where training minimises the log loss, 'search' for a random search, '' for no training. With
+    `shrinks_to` another way is fitted first, and only the parameters that it lacks are then learned, from 0.
     """
 
     describe: str
     axes: Mapping[str, Axes]
-    scores: Callable[[Parameters, "Tensor", "Tensor"], "Tensor"]
+    scores: Callable[..., "Tensor"]
     penalty: Callable[[Parameters], "Tensor"]
     learned: str = "likelihood"
+    shrinks_to: str = ""
+
+    def answer(self, values: Parameters, logs: "Tensor", present: "Tensor", quality: "Tensor") -> "Tensor":
+        """The scores [N, C]; `quality` [N, M] is for those ways that see it."""
+        return self.scores(values, logs, present, quality) if "gate" in self.axes else self.scores(values, logs, present)
 
 
 def _mean(_: Parameters, logs: "Tensor", present: "Tensor") -> "Tensor":
@@ -46,6 +53,11 @@ def _weighted(values: Parameters, logs: "Tensor", present: "Tensor") -> "Tensor"
     shares = values["weight"].expand_as(present).masked_fill(present == 0, -1e9).softmax(1) * present
     sharpness = values["sharpness"][(present.sum(1).long() - 1).clamp_min(0)]
     return sharpness[:, None] * (logs * shares[..., None]).sum(1)
+
+
+def _conditional_product(values: Parameters, logs: "Tensor", present: "Tensor", quality: "Tensor") -> "Tensor":
+    gates = (features_of(logs, present, quality) * values["gate"]).sum(-1)
+    return _weighted({**values, "weight": values["weight"] + gates}, logs, present)
 
 
 def _mixed(shares: "Tensor", logs: "Tensor", present: "Tensor") -> "Tensor":
@@ -69,13 +81,13 @@ def _mhpf(values: Parameters, logs: "Tensor", present: "Tensor") -> "Tensor":
     return _mixed(_shares(values, values["weight"][None], present), logs, present)
 
 
-def _conditional(values: Parameters, logs: "Tensor", present: "Tensor") -> "Tensor":
-    gates = (features_of(logs, present) * values["gate"]).sum(-1)
+def _conditional(values: Parameters, logs: "Tensor", present: "Tensor", quality: "Tensor") -> "Tensor":
+    gates = (features_of(logs, present, quality) * values["gate"]).sum(-1)
     return _mixed(_shares(values, values["weight"][None] + gates[:, None, :, None], present), logs, present)
 
 
-def features_of(logs: "Tensor", present: "Tensor") -> "Tensor":
-    """What the gates see, [N, M, 4] in the order of `FEATURES`, each about 0 to 1."""
+def features_of(logs: "Tensor", present: "Tensor", quality: "Tensor") -> "Tensor":
+    """What the gates see, [N, M, 5] in the order of `FEATURES`, each about 0 to 1, but `quality` [N, M] about -1 to 1."""
     import math
 
     import torch
@@ -85,7 +97,7 @@ def features_of(logs: "Tensor", present: "Tensor") -> "Tensor":
     entropy = -(probabilities * logs).sum(2) / math.log(logs.shape[2])
     agreement = (probabilities * consensus).sum(2)
     known = (count / present.shape[1]).expand_as(entropy)
-    return torch.stack([probabilities.amax(2), entropy, agreement, known], -1)
+    return torch.stack([probabilities.amax(2), entropy, agreement, known, quality * present], -1)
 
 
 def _stacked(values: Parameters, logs: "Tensor", present: "Tensor") -> "Tensor":
@@ -124,6 +136,11 @@ POOLINGS: dict[str, Pooling] = {
         "softmax of `weight`, times the `sharpness` for so many present",
         {"weight": ("model",), "sharpness": ("count",)}, _weighted, _unequal,
     ),
+    "conditional_product": Pooling(
+        "the weighted product whose weights see each model's confidence, entropy, agreement, presence and quality",
+        {"weight": ("model",), "sharpness": ("count",), "gate": ("model", "feature")}, _conditional_product, _squares,
+        shrinks_to="weighted_product",
+    ),
     "dirichlet": Pooling(
         "mean with the best of many Dirichlet draws of each class's weights (AVCER)",
         {"share": ("model", "class")}, _dirichlet, _nothing, "search",
@@ -137,7 +154,8 @@ POOLINGS: dict[str, Pooling] = {
         {"weight": ("head", "model", "class"), "head": ("head",)}, _mhpf, _squares,
     ),
     "conditional_mhpf": Pooling(
-        "MHPF whose weights see each model's confidence, entropy, agreement and presence",
+        "MHPF whose weights see each model's confidence, entropy, agreement, presence and quality",
         {"weight": ("head", "model", "class"), "head": ("head",), "gate": ("model", "feature")}, _conditional, _squares,
+        shrinks_to="mhpf",
     ),
 }  # fmt: skip

@@ -13,8 +13,9 @@ from data.files import atomic_path
 from fusion.arrays import Flags, Floats, Integers, as_distribution
 
 Words = NDArray[np.object_]
-NAMED = ("clip", "model", "label", "split", "fold", "group")
-"""Columns with a meaning; every other one is a class. `group` (a speaker, a video) keeps clips together in validation."""
+NAMED = ("clip", "model", "label", "split", "fold", "group", "quality")
+"""Columns with a meaning; every other one is a class. `group` (a speaker, a video) keeps clips together in validation;
+`quality` is any number that says how well a model could see or hear this clip (the size of a face, the share of speech)."""
 UNKNOWN = -1
 
 
@@ -24,6 +25,7 @@ class LongTable:
 
     `probabilities` [N, M, C] are distributions where `present` [N, M], NaN elsewhere; `labels` [N] are places in `classes`
     or -1; `clips`, `splits`, `folds` and `groups` [N] are words, '' where the table has none (`groups`: then the clip).
+    `quality` [N, M] is NaN where unknown; None where the table says nothing of it.
     """
 
     models: tuple[str, ...]
@@ -35,11 +37,13 @@ class LongTable:
     splits: Words
     folds: Words
     groups: Words
+    quality: Floats | None = None
 
     def rows(self, chosen: Flags | Integers) -> "LongTable":
         """The chosen rows."""
         names = ("clips", "probabilities", "present", "labels", "splits", "folds", "groups")
-        return replace(self, **{name: getattr(self, name)[chosen] for name in names})
+        quality = None if self.quality is None else self.quality[chosen]
+        return replace(self, quality=quality, **{name: getattr(self, name)[chosen] for name in names})
 
     def aligned(self, models: Sequence[str], classes: Sequence[str]) -> "LongTable":
         """The same with the given models (absent ones are marked so) and classes in the given order; InputError otherwise."""
@@ -49,12 +53,15 @@ class LongTable:
             raise InputError(f"The weights are for the classes {', '.join(classes)}, the table has {', '.join(self.classes)}.")
         order = [self.classes.index(name) for name in classes]
         probabilities = np.full((len(self.clips), len(models), len(classes)), np.nan)
+        quality = None if self.quality is None else np.full((len(self.clips), len(models)), np.nan)
         for place, name in enumerate(self.models):
             probabilities[:, models.index(name)] = self.probabilities[:, place][:, order]
+            if quality is not None and self.quality is not None:
+                quality[:, models.index(name)] = self.quality[:, place]
         places = np.array([*np.argsort(order), UNKNOWN])
         present = ~np.isnan(probabilities[:, :, 0])
         return replace(self, models=tuple(models), classes=tuple(classes), probabilities=probabilities, present=present,
-                       labels=places[self.labels])
+                       labels=places[self.labels], quality=quality)
 
 
 def read_long_table(path: Path) -> LongTable:
@@ -75,13 +82,18 @@ def read_long_table(path: Path) -> LongTable:
     index = rows[key].drop_duplicates().reset_index(drop=True)
     place = index.reset_index().merge(rows[key].reset_index(names="row"), on=key).set_index("row")["index"].sort_index()
     probabilities = np.full((len(index), len(models), len(classes)), np.nan)
-    probabilities[place.to_numpy(), [models.index(name) for name in rows["model"]]] = as_distribution(values)
+    where = place.to_numpy(), [models.index(name) for name in rows["model"]]
+    probabilities[where] = as_distribution(values)
+    quality = _qualities(path, rows)
+    if quality is not None:
+        given, quality = quality, np.full((len(index), len(models)), np.nan)
+        quality[where] = given
     first_rows = np.unique(place.to_numpy(), return_index=True)[1]
     labels = _labels(path, rows, classes, place.to_numpy())
     columns = {name: rows[name].to_numpy(object)[first_rows] for name in NAMED}
     groups = np.where(columns["group"] == "", columns["clip"], columns["group"])
     return LongTable(tuple(models), tuple(classes), columns["clip"], probabilities, ~np.isnan(probabilities[:, :, 0]),
-                     labels, columns["split"], columns["fold"], groups)
+                     labels, columns["split"], columns["fold"], groups, quality)
 
 
 def write_fused_table(path: Path, table: LongTable, fused: Floats) -> None:
@@ -127,6 +139,16 @@ def _numbers(path: Path, rows: pd.DataFrame, classes: list[str]) -> Floats:
             f"columns other than {', '.join(NAMED)} are classes."
         )
     return values
+
+
+def _qualities(path: Path, rows: pd.DataFrame) -> Floats | None:
+    """The column `quality` of each row, NaN where it is empty; None where it is everywhere."""
+    cells = rows["quality"].str.strip()
+    values: Floats = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64)
+    if (bad := (cells != "").to_numpy() & ~np.isfinite(values)).any():
+        line = int(np.flatnonzero(bad)[0])
+        raise InputError(f"{path}, line {line + 2} (clip {rows['clip'][line]}): '{cells[line]}' in 'quality' is not a number.")
+    return values if np.isfinite(values).any() else None
 
 
 def _labels(path: Path, rows: pd.DataFrame, classes: list[str], place: Integers) -> Integers:

@@ -79,7 +79,7 @@ def test_a_bad_table_is_named_in_a_sentence(text: str, words: str, tmp_path: Pat
 def some_fit(method: str, seed: int) -> Fitted:
     """Parameters of any size, for the properties that hold whatever was fitted."""
     random = np.random.default_rng(seed)
-    sizes = {"model": 3, "class": 3, "head": 2, "feature": 4, "count": 3}
+    sizes = {"model": 3, "class": 3, "head": 2, "feature": 5, "count": 3}
     shapes = {name: tuple(sizes[axis] for axis in axes) for name, axes in POOLINGS[method].axes.items()}
     values = {name: np.abs(random.normal(size=shape)) + 0.1 for name, shape in shapes.items()}
     return Fitted(method, ("good", "weak", "loud"), CLASSES, (Calibration(1.5),) * 3, values)
