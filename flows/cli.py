@@ -192,6 +192,28 @@ for _name, _network, _what in (
     _train_command(_name, _network, _what)
 
 
+@train_app.command("voice-head")
+def train_voice_head(
+    data: Data,
+    encoder: Annotated[str, typer.Option(help="WavLM, HuBERT, wav2vec2 or Whisper: a name of 'dyad models list', or a folder.")],
+    output: Weights = Path("weights"),
+    seed: Seed = 7,
+    epochs: Epochs = None,
+    limit: Limit = None,
+    device: Device = "auto",
+) -> None:
+    """Train a head for voices on a large speech encoder that stays as it is, on RAVDESS.
+
+    Example: dyad train voice-head --encoder wavlm-base-plus-sd --data ../shared/datasets -o weights
+    """
+    from flows.models import device_named
+    from flows.training import train_on_terminal
+    from modalities.repositories import require_repository
+
+    place = {"encoder": require_repository(encoder), "device": device_named(device or "auto")}
+    sys.exit(train_on_terminal("speech_head", data, output, seed, epochs, limit, **place))
+
+
 Long = Annotated[Path, typer.Argument(help="CSV: clip, model, label, split, fold, group (the last four optional), classes.")]
 Split = Annotated[str | None, typer.Option(help="Fit on the rows of this split only.")]
 

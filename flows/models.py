@@ -16,6 +16,7 @@ from modalities.batching import Batches
 from modalities.checkpoint import WEIGHTS_FOLDER
 from modalities.devices import resolve_device
 from modalities.local_models import LocalModel
+from modalities.repositories import require_repository
 
 if TYPE_CHECKING:
     from modalities.audio_classifier import AudioClassifier
@@ -160,9 +161,10 @@ def audio_classifier(folder: Path, settings: Settings) -> "AudioClassifier":
     """A classifier of voices from its folder."""
     from modalities import audio_classifier as modality
 
-    labels = settings.voice.labels
-    key = ("audio_classifier", folder, labels)
-    return _kept(settings, key, lambda: modality.load_audio_classifier(folder, labels=labels, **_options(settings)), folder)
+    asked = settings.voice
+    options = {"labels": asked.labels, "seconds": asked.seconds, **_options(settings)}
+    key = ("audio_classifier", folder, asked.labels, asked.seconds)
+    return _kept(settings, key, lambda: modality.load_audio_classifier(folder, **options), folder)
 
 
 def speech_encoder(folder: Path, head: Path, settings: Settings) -> "SpeechModel":
@@ -200,7 +202,11 @@ def centroids(settings: Settings, modalities: Iterable[str]) -> dict[str, NDArra
     found = {name: own[name] for name in modalities if name in own and getattr(settings, name).backend == "embedded"}
     if "scene_context" in modalities and not settings.scene_context.reader:
         found["scene_context"] = scene_context
-    return {name: load(settings).centroids for name, load in found.items()}
+    if "voice" in modalities and settings.voice.backend == "encoder" and settings.voice.head:
+        head = settings.voice.head
+        found["voice"] = lambda asked: speech_encoder(require_repository(asked.voice.model), head, asked)
+    means = {name: load(settings).centroids for name, load in found.items()}
+    return {name: values for name, values in means.items() if values is not None}
 
 
 def shipped_weights(name: str) -> Path:

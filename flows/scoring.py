@@ -2,19 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS
-from data.errors import InputError
+from data.errors import InputError, WeightsError
 from data.files import atomic_path
 from flows import models
+from flows.backends.base import NotHere, fetched
+from flows.backends.sound import head_of
 from flows.running import MEDIA
 from flows.settings import Settings
 from fusion.compose import compound_distribution, method_named
+
+if TYPE_CHECKING:
+    from modalities.voice import AudioScores
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
 CHUNK = 512
@@ -40,7 +45,10 @@ def score_table(modality: str, table: Path, output: Path, settings: Settings) ->
         raise InputError(f"'{modality}' cannot score tables; use one of {known}.")
     if not table.exists():
         raise InputError(f"There is no file or folder {table}.")
-    answers = SCORERS[modality](table, settings)
+    try:
+        answers = SCORERS[modality](table, settings)
+    except NotHere as missing:
+        raise WeightsError(f"{missing.reason} {missing.remedy}") from missing
     rows = _rows(answers, settings)
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(output) as aside:
@@ -61,51 +69,85 @@ def _rows(answers: Answers, settings: Settings) -> pd.DataFrame:
     return pd.DataFrame(columns).round(6)
 
 
-def _text_scorer(name: str) -> Callable[[Path, Settings], Answers]:
-    def score(table: Path, settings: Settings) -> Answers:
-        from modalities import scene_context, text
+def _score_text(table: Path, settings: Settings) -> Answers:
+    from modalities import text, text_classifier
 
-        texts = _column(table, ("text",))
-        if name == "text":
-            model = models.text(settings)
-            return Answers(texts, _in_chunks(texts, lambda part: text.score_texts(model, part)))
-        scene = models.scene_context(settings)
-        return Answers(texts, _in_chunks(texts, lambda part: scene_context.score_texts(scene, part)))
+    texts, asked = _column(table, ("text",)), settings.text
+    if asked.backend == "embedded":
+        own = models.text(settings)
+        return Answers(texts, _in_chunks(texts, lambda part: text.score_texts(own, part)))
+    model = models.text_classifier(fetched(asked.model, "text.model"), asked.labels, asked.head, settings)
+    feeding = models.feeding(settings, asked.batch)
+    return Answers(texts, _in_chunks(texts, lambda part: text_classifier.score_texts(model, part, **feeding)))
 
-    return score
+
+def _score_descriptions(table: Path, settings: Settings) -> Answers:
+    from modalities import scene_context, text_classifier
+
+    texts, asked = _column(table, ("text",)), settings.scene_context
+    if not asked.reader:
+        own = models.scene_context(settings)
+        return Answers(texts, _in_chunks(texts, lambda part: scene_context.score_texts(own, part)))
+    model = models.text_classifier(fetched(asked.reader, "scene_context.reader"), asked.labels, None, settings)
+    batches = models.batches(settings)
+    return Answers(texts, _in_chunks(texts, lambda part: text_classifier.score_texts(model, part, batches=batches)))
 
 
 def _score_voice(table: Path, settings: Settings) -> Answers:
-    from modalities import voice
-
     files = _files(table, MEDIA)
-    model = models.voice(settings)
+    listen = _listener(settings)
     reasons: dict[str, str] = {}
 
     def score(part: Sequence[Path]) -> Probabilities:
-        heard = voice.score_audio(model, part)
+        heard = listen(part)
         reasons.update({str(file): reason for file, reason in zip(part, heard.reasons, strict=True) if reason})
         return heard.probabilities
 
     return Answers([str(file) for file in files], _in_chunks(files, score), reasons)
 
 
-def _score_faces(table: Path, settings: Settings) -> Answers:
-    from modalities import static_face
+def _listener(settings: Settings) -> Callable[[Sequence[Path]], "AudioScores"]:
+    """The function of the voice backend that scores files."""
+    from modalities import audio_classifier, speech_encoder, voice
 
-    model = models.static_face(settings)
+    asked = settings.voice
+    if asked.backend == "embedded":
+        own = models.voice(settings)
+        return lambda part: voice.score_audio(own, part)
+    folder, feeding = fetched(asked.model, "voice.model"), models.feeding(settings, asked.batch)
+    if asked.backend == "transformers":
+        classifier = models.audio_classifier(folder, settings)
+        return lambda part: audio_classifier.score_audio(classifier, part, **feeding)
+    encoder = models.speech_encoder(folder, head_of(settings), settings)
+    return lambda part: speech_encoder.score_audio(encoder, part, **feeding)
+
+
+def _score_faces(table: Path, settings: Settings) -> Answers:
+    look = _looker(settings)
     if table.suffix.lower() == ".npz":
         images = _stored_images(table)
         names = [str(number) for number in range(len(images))]
-        return Answers(names, _in_chunks(images, lambda part: static_face.score_images(model, np.asarray(part))))
+        return Answers(names, _in_chunks(images, lambda part: look(np.asarray(part))))
     files = _files(table, PICTURES)
-    probabilities = _in_chunks(files, lambda part: static_face.score_images(model, _pictures(part)))
-    return Answers([str(file) for file in files], probabilities)
+    size = 96 if settings.static_face.backend == "embedded" else 224
+    return Answers([str(file) for file in files], _in_chunks(files, lambda part: look(_pictures(part, size))))
+
+
+def _looker(settings: Settings) -> Callable[[NDArray[np.uint8]], Probabilities]:
+    """The function of the static face backend that scores pictures uint8 [B, H, W] or [B, H, W, 3]."""
+    from modalities import image_classifier, static_face
+
+    asked = settings.static_face
+    if asked.backend == "embedded":
+        own = models.static_face(settings)
+        return lambda images: static_face.score_images(own, images)
+    model = models.image_classifier(fetched(asked.model, "static_face.model"), settings)
+    return lambda images: image_classifier.score_images(model, images, asked.batch)
 
 
 SCORERS: dict[str, Callable[[Path, Settings], Answers]] = {
-    "text": _text_scorer("text"),
-    "scene_context": _text_scorer("scene_context"),
+    "text": _score_text,
+    "scene_context": _score_descriptions,
     "voice": _score_voice,
     "static_face": _score_faces,
 }
@@ -156,14 +198,14 @@ def _stored_images(table: Path) -> NDArray[np.uint8]:
     return images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
 
 
-def _pictures(files: Sequence[Path]) -> NDArray[np.uint8]:
-    """Pictures as grey squares [B, 96, 96]; InputError names one that cannot be read."""
+def _pictures(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
+    """Pictures as RGB squares [B, size, size, 3]; InputError names one that cannot be read."""
     import cv2
 
     rows = []
     for file in files:
-        picture = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_GRAYSCALE) if file.is_file() else None
+        picture = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR_RGB) if file.is_file() else None
         if picture is None:
             raise InputError(f"{file} is not a picture that can be read; remove it or give another.")
-        rows.append(cv2.resize(picture, (96, 96), interpolation=cv2.INTER_AREA))
+        rows.append(cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA))
     return np.stack(rows).astype(np.uint8)

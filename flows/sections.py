@@ -85,7 +85,9 @@ class VoiceSettings(ModelSettings):
     backend: Literal["embedded", "transformers", "encoder"] = "embedded"
     """`transformers`: an audio classifier; `encoder`: WavLM, HuBERT or Whisper's encoder with a head of its own."""
     head: Path | None = None
-    """The head on the encoder: one that `dyad train voice --encoder` wrote, or a checkpoint of Team RAS's form."""
+    """The head on the encoder: one that `dyad train voice-head` wrote, or a checkpoint of Team RAS's form."""
+    seconds: float | None = Field(default=None, gt=0, le=30)
+    """Cut or fill what a classifier hears to this many seconds, for one that was trained so; empty: the span of speech."""
     batch: int = Field(default=8, ge=1, le=1024)
     """Windows that the large model hears at once."""
 

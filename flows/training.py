@@ -16,11 +16,13 @@ from flows.artifacts import artifact_key
 from modalities.checkpoint import Card
 from modalities.training.common import Progress
 
-NETWORKS = ("static_face", "dynamic_face", "voice", "text", "scene_context")
+NETWORKS = ("static_face", "dynamic_face", "voice", "text", "scene_context", "speech_head")
 
 
 @task(name="fit", task_run_name="fit · {network}", cache_policy=NO_CACHE, persist_result=False)
-def fit(network: str, data: Path, output: Path, seed: int, epochs: int | None, limit: int | None) -> Card:
+def fit(
+    network: str, data: Path, output: Path, seed: int, epochs: int | None, limit: int | None, others: dict[str, Any]
+) -> Card:
     """Train one network; its progress is an artifact, its figures are log lines."""
     trainer: Callable[..., Card] = importlib.import_module(f"modalities.training.{network}").train
     logger = get_run_logger()
@@ -34,37 +36,46 @@ def fit(network: str, data: Path, output: Path, seed: int, epochs: int | None, l
 
     options: dict[str, Any] = {"epochs": epochs, "limit": limit}
     given = {name: value for name, value in options.items() if value is not None}
-    return trainer(data, output, seed=seed, report=report, **given)
+    return trainer(data, output, seed=seed, report=report, **given, **others)
 
 
 @flow(name="train", flow_run_name="train {network}", persist_result=False)
 def train(
-    network: str, data: Path, output: Path = Path("weights"), seed: int = 7, epochs: int | None = None, limit: int | None = None
+    network: str,
+    data: Path,
+    output: Path = Path("weights"),
+    seed: int = 7,
+    epochs: int | None = None,
+    limit: int | None = None,
+    others: dict[str, Any] | None = None,
 ) -> Card:
     """Train one of Dyad's own networks and publish its model card.
 
     Args:
-        network: static_face, dynamic_face, voice, text or scene_context.
+        network: static_face, dynamic_face, voice, text, scene_context or speech_head.
         data: The folder with the data sets.
         output: Folder for the weights and the card.
         seed: Seed of every random draw.
         epochs: Passes over the data; the recipe's own number when not given.
         limit: Use so many examples only: a trial.
+        others: What only this network's training takes, such as the encoder of a speech head.
     """
     if network not in NETWORKS:
         raise InputError(f"'{network}' cannot be trained; use one of {', '.join(NETWORKS)}.")
     if not data.is_dir():
         raise InputError(f"There is no data folder {data}; give it with --data.")
     output.mkdir(parents=True, exist_ok=True)
-    card = fit(network, data, output, seed, epochs, limit)
+    card = fit(network, data, output, seed, epochs, limit, others or {})
     create_markdown_artifact((output / f"{network}.md").read_text(encoding="utf-8"), key=artifact_key("card", network))
     return card
 
 
-def train_on_terminal(network: str, data: Path, output: Path, seed: int, epochs: int | None, limit: int | None) -> int:
+def train_on_terminal(
+    network: str, data: Path, output: Path, seed: int, epochs: int | None, limit: int | None, **others: Any
+) -> int:
     """Train and print the held-out figures; returns the exit code."""
     with prefect_setup.without_heartbeats():
-        card: Card = train(network, data, output, seed, epochs, limit)
+        card: Card = train(network, data, output, seed, epochs, limit, others)
     for name, value in card.metrics.items():
         print(f"{name}: {value:.4f}")
     print(f"Weights: {output / f'{network}.safetensors'}; card: {output / f'{network}.md'}")

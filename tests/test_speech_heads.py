@@ -260,7 +260,7 @@ def test_a_head_learns_and_is_loaded_back(recordings, tmp_path):
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["speech_head.md", "speech_head.safetensors"]
     assert Card.read(tmp_path / "out" / "speech_head.md").metrics == card.metrics
     assert card.metrics["war"] > 0.6  # of three equally frequent classes
-    assert "dyad train voice --encoder" in card.command
+    assert "dyad train voice-head --encoder" in card.command
 
     model = load_speech_model(encoder, tmp_path / "out" / "speech_head.safetensors", precision="float32")
     waves = [hum(150, code, seed) for seed, code in enumerate(("01", "03", "04", "03"))]

@@ -1,6 +1,7 @@
 """Backends of the voice."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from data.files import digest
@@ -8,10 +9,11 @@ from data.scores import Scores
 from flows import models
 from flows.backends.base import Backend, NotHere, fetched, fingerprint
 from flows.jobs import Job
+from flows.settings import Settings
 
 NO_HEAD = "The settings name no head for the speech encoder, and Team RAS published none."
 NO_HEAD_REMEDY = (
-    "Train one with ./dyad train voice --encoder {model} --data FOLDER and name it with voice.head, or set voice.backend to "
+    "Train one with ./dyad train voice-head --encoder {model} --data FOLDER and name it with voice.head, or set voice.backend to "
     "embedded."
 )
 
@@ -40,11 +42,17 @@ def _encoder(job: Job) -> Scores:
 
     asked = job.settings.voice
     folder = fetched(asked.model, "voice.model")
-    if asked.head is None:
-        raise NotHere(NO_HEAD, NO_HEAD_REMEDY.format(model=asked.model))
-    model = models.speech_encoder(folder, asked.head, job.settings)
+    model = models.speech_encoder(folder, head_of(job.settings), job.settings)
     feeding = models.feeding(job.settings, asked.batch)
     return speech_encoder.recognise(model, job.work_file("audio"), job.windows, **feeding)
+
+
+def head_of(settings: Settings) -> Path:
+    """The head that settings name for the speech encoder; NotHere when they name none."""
+    asked = settings.voice
+    if asked.head is None:
+        raise NotHere(NO_HEAD, NO_HEAD_REMEDY.format(model=asked.model))
+    return asked.head
 
 
 def _large_inputs(job: Job) -> Mapping[str, Any]:
@@ -52,12 +60,15 @@ def _large_inputs(job: Job) -> Mapping[str, Any]:
     return {"model": fingerprint(asked.model), "labels": digest(asked.labels), "head": digest(asked.head)}
 
 
+_LARGE = (
+    "modalities.voice", "modalities.speech_models", "modalities.networks.padded_speech", "modalities.label_maps",
+    "modalities.pretrained",
+)  # fmt: skip
 VOICE = {
     "embedded": Backend(_own, _own_inputs, ("modalities.voice", "modalities.networks.voice")),
-    "transformers": Backend(
-        _classifier, _large_inputs, ("modalities.audio_classifier", "modalities.voice", "modalities.label_maps")
-    ),
+    "transformers": Backend(_classifier, _large_inputs, (*_LARGE, "modalities.audio_classifier")),
     "encoder": Backend(
-        _encoder, _large_inputs, ("modalities.speech_encoder", "modalities.voice", "modalities.networks.speech_heads")
+        _encoder, _large_inputs,
+        (*_LARGE, "modalities.speech_encoder", "modalities.networks.speech_heads", "modalities.state_dicts"),
     ),
-}
+}  # fmt: skip

@@ -271,7 +271,7 @@ def describe(
         name="speech_head",
         data=f"RAVDESS speech, audio only, {sum(counts)} actors, {len(states.emotions)} utterances; calm counts as neutral",
         terms=f"CC BY-NC-SA 4.0 (RAVDESS); the encoder {encoder} has terms of its own and is not part of this file",
-        command=f"dyad train voice --encoder {encoder} --data ../shared/datasets",
+        command=f"dyad train voice-head --encoder {encoder} --data ../shared/datasets",
         seed=seed,
         date=date.today().isoformat(),
         split="{} actors to learn from, {} to choose the epoch and the temperature, {} for the metrics".format(*counts),
