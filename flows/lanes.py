@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from flows import stop
+from flows.shelf import free_bytes
 from modalities.batching import answer_batch
 
 Model = TypeVar("Model")
@@ -23,6 +24,10 @@ PATIENCE = 2.0
 """Seconds that an item waits for its batch to fill."""
 AHEAD = 2
 """Batches that a clip may have prepared before it waits for their answers."""
+GROWTH = 4
+"""A batch on a GPU grows to so many times the size asked for, as far as memory allows."""
+ROOM = 0.7
+"""Share of a GPU's free memory that a batch may fill."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,14 @@ class _Queue:
     size: int
     asked: deque[_Asked] = field(default_factory=deque)
     feeders: int = 0
+    most: int = 0
+
+    def __post_init__(self) -> None:
+        self.most = GROWTH * self.size
+
+    def halved(self, size: int) -> None:
+        """No batch is larger from now on: that much did not fit."""
+        self.size = self.most = min(size, self.size)
 
     def is_ready(self, now: float) -> bool:
         """Whether a batch should run: full, or nobody adds to it, or somebody has waited long enough."""
@@ -74,7 +87,7 @@ class Lane:
         stream, owner = iter(items), object()
         try:
             while feeding or waiting:
-                while feeding and len(waiting) < AHEAD * size:
+                while feeding and len(waiting) < AHEAD * queue.size:
                     feeding = self._feed(queue, stream, owner, waiting)
                 if waiting:
                     yield _awaited(waiting.popleft().answer)
@@ -117,7 +130,11 @@ class Lane:
             with self._changed:
                 queue = self._next()
                 batch = queue.take()
+            full, before = len(batch) == queue.size, _memory_used(self.name, reset=True)
             _answer(queue, batch)
+            if full and before is not None:
+                taken = (_memory_used(self.name) or before) - before
+                queue.size = larger(queue.size, queue.most, taken / len(batch), free_bytes(self.name))
 
     def _next(self) -> _Queue:
         """The queue whose first item has waited longest, of those that are ready; waits until there is one."""
@@ -134,7 +151,7 @@ class Lane:
 def _answer(queue: _Queue, batch: list[_Asked]) -> None:
     """Run a batch; when it fails, once more for each clip alone, so that a bad item fails no other clip."""
     try:
-        answers = answer_batch(queue.work, queue.model, [asked.item for asked in batch])
+        answers = answer_batch(queue.work, queue.model, [asked.item for asked in batch], queue.halved)
         for asked, answer in zip(batch, answers, strict=True):
             asked.answer.set_result(answer)
     except Exception as error:
@@ -144,6 +161,23 @@ def _answer(queue: _Queue, batch: list[_Asked]) -> None:
         if len(owners) == 1:
             for asked in batch:
                 asked.answer.set_exception(error)
+
+
+def larger(size: int, most: int, bytes_per_item: float, free: int) -> int:
+    """The size of the next batch: up to twice the last one, at most `most`, and no more than fits into the free memory."""
+    fits = int(ROOM * free / max(bytes_per_item, 1.0))
+    return max(size, min(2 * size, most, fits))
+
+
+def _memory_used(device: str, reset: bool = False) -> int | None:
+    """Bytes that torch has taken on a GPU at most since the last reset; None elsewhere, where batches do not grow."""
+    import torch
+
+    if not device.startswith("cuda"):
+        return None
+    if reset:
+        torch.cuda.reset_peak_memory_stats(device)
+    return int(torch.cuda.max_memory_allocated(device))
 
 
 def _awaited(answer: "Future[Any]") -> Any:

@@ -32,16 +32,20 @@ def in_batches(
 ) -> Iterator[Answer]:
     """Answers to the items of one clip; items are taken only as they are needed, so memory stays flat."""
     stream = iter(items)
-    while batch := list(islice(stream, size)):
-        yield from answer_batch(work, model, batch)
+    fits = [size]
+    while batch := list(islice(stream, fits[-1])):
+        yield from answer_batch(work, model, batch, fits.append)
 
 
 def answer_batch(
-    work: Callable[[Model, list[Item]], Sequence[Answer]], model: Model, batch: list[Item]
+    work: Callable[[Model, list[Item]], Sequence[Answer]],
+    model: Model,
+    batch: list[Item],
+    halved: Callable[[int], None] = lambda size: None,
 ) -> list[Answer]:
     """Answers to one batch. When the device's memory is too small, its halves one after the other, down to single items.
 
-    The error of memory is raised only when a single item does not fit.
+    `halved` is told each size that is tried instead. The error of memory is raised only when a single item does not fit.
     """
     try:
         return list(work(model, batch))
@@ -50,7 +54,8 @@ def answer_batch(
             raise
     free_memory()  # outside the handler: the error's traceback holds the tensors of the failed try
     middle = (len(batch) + 1) // 2
-    return answer_batch(work, model, batch[:middle]) + answer_batch(work, model, batch[middle:])
+    halved(middle)
+    return answer_batch(work, model, batch[:middle], halved) + answer_batch(work, model, batch[middle:], halved)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ import torch
 
 from flows import stop
 from flows.faults import Interrupted
-from flows.lanes import Lane
+from flows.lanes import Lane, larger
 from flows.shelf import Shelf, free_bytes, shelf, storages_of
 from modalities.batching import Batches, in_batches
 
@@ -24,10 +24,12 @@ class Network:
     memory: int = 1000
     seconds: float = 0.0
     batches: list[int] = field(default_factory=list)
+    refused: int = 0
 
 
 def squares(network: Network, items: list[int]) -> list[int]:
     if len(items) > network.memory:
+        network.refused += 1
         raise torch.OutOfMemoryError("out of memory")
     if 13 in items:
         raise ValueError("13 cannot be read")
@@ -80,6 +82,30 @@ def test_too_little_memory_halves_the_batch_and_loses_nothing() -> None:
     network = Network(memory=3)
     assert list(Lane("test").batches(squares, network, range(20, 36), 8)) == [n * n for n in range(20, 36)]
     assert set(network.batches) == {2}
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "bytes_per_item", "free", "expected"),
+    [
+        (32, 128, 1e6, 10**10, 64),  # room enough: twice as many
+        (96, 128, 1e6, 10**10, 128),  # as many as allowed
+        (32, 128, 1e9, 40 * 10**9, 32),  # no room for more; what fitted still fits
+        (32, 128, 0.0, 10**10, 64),
+    ],
+)
+def test_batches_grow_as_far_as_memory_allows(
+    size: int, most: int, bytes_per_item: float, free: int, expected: int
+) -> None:
+    assert larger(size, most, bytes_per_item, free) == expected
+
+
+def test_what_did_not_fit_once_is_not_tried_again() -> None:
+    network = Network(memory=3)
+    list(Lane("test").batches(squares, network, range(20, 60), 8))
+    assert network.refused == 3, "eight, and its two halves"
+    alone = Network(memory=3)
+    list(in_batches(squares, alone, range(20, 60), 8))
+    assert alone.refused == 3
 
 
 def test_the_next_items_are_prepared_while_the_network_runs() -> None:
