@@ -8,6 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from data.errors import DyadError
 from data.run_folder import RunFolder
 from data.scores import MODALITIES
 from flows import work
@@ -71,7 +72,8 @@ _STAGES = (
     _modality("voice", "Score the sound of the voice."),
     Stage(
         "transcript", work.transcript, lambda f: (f.cues,), ("transcript", "precision"),
-        ("modalities.transcript", "data.subtitles"), words_inputs,
+        ("modalities.transcript", "modalities.whisper_decoding", "modalities.repetitions", "modalities.voice", "data.subtitles"),
+        words_inputs,
     ),
     _modality("text", "Score the words."),
     Stage("fuse", work.fuse, lambda f: (f.fused,), ("windows",), ("fusion", "data.fused"), work.fusion_inputs),
@@ -86,6 +88,8 @@ _STAGES = (
 )  # fmt: skip
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}
 """In an order in which every stage comes after those it depends on."""
+SPEED = frozenset({"batch", "concurrency", "timeout", "retries", "backoff", "longest_wait"})
+"""Fields of the settings that change no answer."""
 
 
 def stage_keys(job: Job) -> dict[str, str]:
@@ -94,13 +98,28 @@ def stage_keys(job: Job) -> dict[str, str]:
     for stage in STAGES.values():
         content = {
             "clip": job.clip.content_hash,
-            "settings": {name: job.settings.model_dump(mode="json")[name] for name in stage.settings},
+            "settings": {name: telling(job.settings.model_dump(mode="json")[name]) for name in stage.settings},
             "code": [code_digest(module) for module in stage.code],
-            "inputs": dict(stage.inputs(job)),
+            "inputs": _inputs(stage, job),
             "before": [keys[name] for name in before(stage.name)],
         }
         keys[stage.name] = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:24]
     return keys
+
+
+def telling(section: Any) -> Any:
+    """A section of the settings without those that change how fast it goes and not what comes out."""
+    if not isinstance(section, Mapping):
+        return section
+    return {name: telling(value) for name, value in section.items() if name not in SPEED}
+
+
+def _inputs(stage: Stage, job: Job) -> dict[str, Any]:
+    """What else the stage depends on; what is wrong with it, the stage itself will tell, and the others go on."""
+    try:
+        return dict(stage.inputs(job))
+    except (DyadError, OSError) as error:
+        return {"fault": str(error)}
 
 
 def stages_to_run(job: Job, keys: Mapping[str, str]) -> set[str]:
