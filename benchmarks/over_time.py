@@ -44,13 +44,13 @@ class Sequence(NamedTuple):
 
 
 def make_sequence(examples: Mapping[int, Floats], lasting: float, steady: bool, seed: int) -> Sequence:
-    """States follow each other, every one as likely (but none half the time, as the composer assumes).
+    """States follow each other, every one as likely, but none two thirds of the time, as the composer assumes.
 
     A stretch lasts 2 s times a geometric number with the mean `lasting` / 2.
     """
     chance = np.random.default_rng(seed)
     halves, truth = [], []
-    drawn = [state for state in examples for _ in range(len(examples) - 1 if state == NONE else 1)]
+    drawn = [state for state in examples for _ in range(2 * len(examples) - 2 if state == NONE else 1)]
     while len(truth) < HALVES:
         state = int(chance.choice(drawn))
         count = int(chance.geometric(min(1.0, 2.0 / lasting)))

@@ -32,8 +32,8 @@ from modalities.checkpoint import WEIGHTS_FOLDER
 HEADS = ("task", "split", "n", "metric", "ours %", "95 % interval", "chance", "trivial", "published", "source")
 DRAWS = 500
 CREMA_CLASSES = ("anger", "disgust", "fear", "happiness", "neutral", "sadness")
-CREMA_METHODS = ("mean", "weighted_product", "conditional_product", "mhpf", "conditional_mhpf", "stacking")
-SUBSET_METHODS = ("weighted_product", "conditional_product", "mhpf", "conditional_mhpf")
+CREMA_METHODS = ("mean", "weighted_product", "mhpf", "conditional_mhpf", "stacking")
+SUBSET_METHODS = ("weighted_product", "mhpf", "conditional_mhpf")
 Row = tuple[object, ...]
 Vector = np.ndarray
 

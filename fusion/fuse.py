@@ -50,10 +50,17 @@ def fuse(
     compounds: Sequence[Compound] = ABAW_COMPOUNDS,
     method: str = "ppa",
     centroids: Mapping[str, Features] | None = None,
+    *,
+    composer: Composer | None = None,
+    none_threshold: float = 1.0,
+    over_time: str = "plain",
 ) -> Fusion:
     """Both steps at once: `pool_modalities`, then `compose_compounds` with the features that the scores bring."""
     features = {item.modality: item.features for item in scores if item.features is not None}
-    return compose_compounds(pool_modalities(scores, weights), compounds, method, features, centroids)
+    return compose_compounds(
+        pool_modalities(scores, weights), compounds, method, features, centroids,
+        composer=composer, none_threshold=none_threshold, over_time=over_time,
+    )  # fmt: skip
 
 
 def pool_modalities(scores: Sequence[Scores], weights: FusionWeights | None = None) -> Pooled:

@@ -55,11 +55,6 @@ def _weighted(values: Parameters, logs: "Tensor", present: "Tensor") -> "Tensor"
     return sharpness[:, None] * (logs * shares[..., None]).sum(1)
 
 
-def _conditional_product(values: Parameters, logs: "Tensor", present: "Tensor", quality: "Tensor") -> "Tensor":
-    gates = (features_of(logs, present, quality) * values["gate"]).sum(-1)
-    return _weighted({**values, "weight": values["weight"] + gates}, logs, present)
-
-
 def _mixed(shares: "Tensor", logs: "Tensor", present: "Tensor") -> "Tensor":
     """Log of the sum over models of shares [N or 1, M, C], already of the present ones, times probabilities."""
     return (shares * logs.exp() * present[..., None]).sum(1).clamp_min(1e-12).log()
@@ -135,11 +130,6 @@ POOLINGS: dict[str, Pooling] = {
         "product with an exponent for each model (weighted log-linear pooling): its share among the present ones, by the "
         "softmax of `weight`, times the `sharpness` for so many present",
         {"weight": ("model",), "sharpness": ("count",)}, _weighted, _unequal,
-    ),
-    "conditional_product": Pooling(
-        "the weighted product whose weights see each model's confidence, entropy, agreement, presence and quality",
-        {"weight": ("model",), "sharpness": ("count",), "gate": ("model", "feature")}, _conditional_product, _squares,
-        shrinks_to="weighted_product",
     ),
     "dirichlet": Pooling(
         "mean with the best of many Dirichlet draws of each class's weights (AVCER)",

@@ -41,7 +41,7 @@ def fused(rows: list[dict[str, float] | None], method: str = "ppa", windows: Win
     return fuse([face(rows, windows)], ONE, method=method)
 
 
-@pytest.mark.parametrize("method", ["ppa", "avcer_rule1", "avcer_rule2", "avcer_both"])
+@pytest.mark.parametrize("method", ["learned", "ppa", "avcer_rule1", "avcer_rule2", "avcer_both"])
 @pytest.mark.parametrize("compound", ABAW_COMPOUNDS, ids=NAMES)
 def test_two_emotions_shown_at_once_make_their_compound(method: str, compound: Compound) -> None:
     fusion = fused([{compound.first: 0.45, compound.second: 0.45}], method)

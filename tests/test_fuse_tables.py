@@ -14,7 +14,7 @@ from data.errors import InputError
 from flows.cli import main
 from flows.fusing import apply_table, choose_rows, compare_table, fit_table
 from fusion.fitted import read_fitted
-from fusion.fitting import Calibration, Fitted, apply_fusion, best_of, calibrate, fit_fusion, parts_of
+from fusion.fitting import Calibration, Fitted, apply_fusion, apply_temperature, best_of, calibrate, fit_fusion, parts_of
 from fusion.pooling import POOLINGS
 from fusion.tables import LongTable, read_long_table
 
@@ -115,6 +115,82 @@ def test_a_fit_beats_the_plain_mean_and_the_best_model_on_new_clips() -> None:
     chosen = right[best_of(fits).method]
     assert chosen > (table.probabilities.mean(1).argmax(1) == table.labels).mean() + 0.03
     assert chosen >= (table.probabilities[:, 0].argmax(1) == table.labels).mean()
+
+
+def six_models(count: int, seed: int) -> LongTable:
+    """Six models from good to guessing, as many as there are modalities."""
+    random = np.random.default_rng(seed)
+    labels, worth = random.integers(0, 3, count), np.array([2.5, 2.0, 1.5, 1.0, 0.5, 0.0])
+    scores = np.eye(3)[labels][:, None] * worth[None, :, None] + random.normal(size=(count, 6, 3))
+    probabilities = np.exp(scores) / np.exp(scores).sum(2, keepdims=True)
+    clips, empty = np.array([f"clip{number}" for number in range(count)], object), np.full(count, "", object)
+    return LongTable(tuple("abcdef"), CLASSES, clips, probabilities, np.ones((count, 6), bool), labels, empty, empty, clips)
+
+
+@pytest.mark.parametrize("method", ["weighted_product", "mhpf", "conditional_mhpf"])
+def test_no_subset_is_worse_than_its_best_member_by_more_than_noise(method: str) -> None:
+    fitted, table = fit_fusion(six_models(240, 1), [method])[method], six_models(1500, 2)
+    alone = table.probabilities.argmax(2) == table.labels[:, None]
+    for number in range(1, 64):
+        members = np.array([bool(number >> place & 1) for place in range(6)])
+        part = replace(table, present=np.tile(members, (1500, 1)),
+                       probabilities=np.where(members[None, :, None], table.probabilities, np.nan))
+        right = apply_fusion(fitted, part).argmax(1) == table.labels
+        best = alone[:, members].mean(0).max()
+        assert right.mean() >= best - 2.5 * np.sqrt(best * (1 - best) / 1500), f"subset {number:06b}"
+
+
+def seen_well_or_not(count: int, seed: int) -> LongTable:
+    """Two models alike; each is right where its quality is high and guesses, as surely, where it is low."""
+    random = np.random.default_rng(seed)
+    labels, quality = random.integers(0, 3, count), random.integers(0, 2, (count, 2)) * 100.0
+    shown = np.where(quality > 50, labels[:, None], random.integers(0, 3, (count, 2)))
+    probabilities = 0.1 + 0.7 * np.eye(3)[shown]
+    table = make_table(count, seed)
+    return replace(table, models=("one", "two"), labels=labels, probabilities=probabilities, present=np.ones((count, 2), bool),
+                   quality=quality)
+
+
+def test_gates_hear_the_model_that_sees_well_and_are_static_without_quality() -> None:
+    fits, table = fit_fusion(seen_well_or_not(400, 1), ["mhpf", "conditional_mhpf"]), seen_well_or_not(1000, 2)
+    right = {name: (apply_fusion(fitted, table).argmax(1) == table.labels).mean() for name, fitted in fits.items()}
+    assert right["conditional_mhpf"] > right["mhpf"] + 0.08
+    blind = replace(table, quality=None)
+    known, unknown = (apply_fusion(fits["conditional_mhpf"], given) for given in (table, blind))
+    assert not np.allclose(known, unknown)
+    some = replace(table, quality=np.where(np.arange(1000)[:, None] < 500, table.quality, np.nan))
+    np.testing.assert_allclose(apply_fusion(fits["conditional_mhpf"], some)[:500], known[:500])
+
+
+def test_conditional_fusion_is_the_static_one_where_the_gates_say_nothing() -> None:
+    fits = fit_fusion(make_table(60), ["mhpf", "conditional_mhpf"])
+    conditional, static = fits["conditional_mhpf"], fits["mhpf"]
+    np.testing.assert_array_equal(conditional.parameters["weight"], static.parameters["weight"])
+    figures = conditional.validation
+    assert figures["conditional_mhpf"]["log_loss"] <= figures["mhpf"]["log_loss"] + 1e-6, "the static one is among its choices"
+    silent = replace(conditional, parameters={**conditional.parameters, "gate": np.zeros((3, 5))})
+    table = make_table(50, seed=4)
+    np.testing.assert_allclose(apply_fusion(silent, table), apply_fusion(static, table))
+
+
+@given(st.integers(0, 99), st.floats(0.3, 5.0), st.floats(0.3, 5.0))
+def test_temperatures_multiply_and_keep_the_order_of_classes(seed: int, one: float, other: float) -> None:
+    given_, floor = make_table(5, seed).probabilities, 0.0
+    twice = apply_temperature(apply_temperature(given_, one, floor), other, floor)
+    np.testing.assert_allclose(twice, apply_temperature(given_, one * other, floor), atol=1e-9)
+    np.testing.assert_array_equal(twice.argmax(2), given_.argmax(2))
+    np.testing.assert_allclose(twice.sum(2), 1.0)
+
+
+def test_quality_is_read_and_anything_else_in_its_column_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("clip,model,quality,a,b\nx,m,40,1,0\nx,n,,0,1\ny,m,90.5,1,0\n")
+    table = read_long_table(tmp_path / "t.csv")
+    assert table.classes == ("a", "b")
+    np.testing.assert_array_equal(table.quality, [[40, np.nan], [90.5, np.nan]])
+    assert table.rows(np.array([1])).aligned(["n", "m"], ["b", "a"]).quality.tolist()[0][1] == 90.5
+    (tmp_path / "t.csv").write_text("clip,model,quality,a,b\nx,m,good,1,0\n")
+    with pytest.raises(InputError, match="'good' in 'quality' is not a number"):
+        read_long_table(tmp_path / "t.csv")
 
 
 def test_calibration_finds_the_model_that_is_too_sure() -> None:

@@ -120,6 +120,19 @@ def test_more_evidence_for_an_emotion_never_lowers_it(drawn, emotion: int, step:
     assert (after >= before - 1e-12).all()
 
 
+@given(fusions(), st.integers(0, 5))
+def test_a_modality_told_twice_at_half_the_weight_changes_nothing(drawn, which: int) -> None:
+    probabilities, present, weights = drawn
+    if len(present) == len(MODALITIES):
+        return  # there is no seventh name
+    twin = which % len(present)
+    table = np.concatenate([weights.head_weights, weights.head_weights[:, [twin]]], 1)
+    table[:, [twin, -1]] -= np.log(2)
+    doubled = dataclasses.replace(weights, modalities=MODALITIES[: len(present) + 1], head_weights=table)
+    both = mhpf(doubled, np.concatenate([probabilities, probabilities[[twin]]]), np.concatenate([present, present[[twin]]]))
+    np.testing.assert_allclose(both, mhpf(weights, probabilities, present), atol=1e-12)
+
+
 def test_the_result_does_not_depend_on_the_order_of_the_scores_nor_on_absent_ones() -> None:
     weights = random_weights()
     scores = [some_scores(name, 4, seed=1, absent=(place,)) for place, name in enumerate(("voice", "text", "static_face"))]
@@ -132,7 +145,7 @@ def test_the_result_does_not_depend_on_the_order_of_the_scores_nor_on_absent_one
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from(["ppa", "avcer_rule1", "avcer_rule2", "avcer_both", "pfsa"]))
+@given(st.integers(0, 10_000), st.sampled_from(["learned", "ppa", "avcer_rule1", "avcer_rule2", "avcer_both", "pfsa"]))
 def test_contributions_of_modalities_and_of_emotions_add_up_to_the_winner(seed: int, method: str) -> None:
     fusion = fused_example(seed, method)
     answered = np.flatnonzero(fusion.winner >= 0)

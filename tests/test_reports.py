@@ -5,12 +5,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
+from data.fused import Fusion
 from data.run_folder import RunFolder
+from data.scores import Scores
+from data.windows import make_windows
+from fusion.fuse import fuse
+from fusion.over_time import timeline
+from reports.explain import explain, whole_percents
 from reports.markdown import escape, figure, main_contribution, result_markdown, seconds, title
-from reports.result import number, to_json, version
+from reports.result import number, summary, to_json, version, windows_table
 from reports.terminal import print_result
 
 
@@ -64,6 +73,72 @@ def test_markdown_tables_have_equal_columns(result: dict[str, Any]) -> None:
 )
 def test_seconds_for_people(value: float | None, text: str) -> None:
     assert seconds(value) == text
+
+
+def window(top: str | None, **more: Any) -> dict[str, Any]:
+    compound = {"sadly_angry": 0.433333, "sadly_fearful": 0.566667}
+    given = {"static_face": 0.2, "voice": 0.133333, "text": 0.1, "scene_labels": 0.0}
+    shares = {"sadness": 0.301111, "anger": 0.132222}
+    return {"start": 2.0, "end": 6.0, "compound": compound, "top": top, "none": 0.25, "reason": "",
+            "contributions": given, "emotion_shares": shares, **more}  # fmt: skip
+
+
+def test_the_explanation_divides_a_winner_between_emotions_and_modalities_without_rest() -> None:
+    (line,) = explain({"windows": [window("sadly_angry")]})
+    assert line == (
+        "0:02.0 to 0:06.0: sadly angry, 43 %: 30 from sadness and 13 from anger; by modality static face 20, voice 13, text 10. "
+        "None of the compounds: 25%."
+    )
+
+
+def test_the_explanation_of_no_winner_names_the_reason_and_the_nearest() -> None:
+    none, absent = "None of the compounds (80% likely).", "No modality answers for this window."
+    lines = explain({"windows": [
+        window(None, reason=none), window(None, reason=absent, compound=dict.fromkeys(("sadly_angry", "sadly_fearful"))),
+    ]})  # fmt: skip
+    assert lines[0].endswith("None of the compounds (80% likely). The nearest would be sadly fearful.")
+    assert lines[1].endswith("No modality answers for this window.")
+
+
+@given(st.lists(st.floats(-0.2, 0.4), min_size=1, max_size=6))
+def test_whole_percents_add_up_and_are_off_by_less_than_one(parts: list[float]) -> None:
+    named = {str(place): value for place, value in enumerate(parts)}
+    found = whole_percents(named)
+    assert abs(sum(found.values()) - 100 * sum(parts)) <= 0.501
+    assert all(abs(found[name] - 100 * value) < 1.001 for name, value in named.items())
+
+
+def test_every_window_of_a_result_is_explained(result: dict[str, Any]) -> None:
+    lines = explain(result)
+    assert len(lines) == len(result["windows"])
+    for line, row in zip(lines, result["windows"], strict=True):
+        assert row["top"] is None or title(row["top"]) in line
+
+
+def some_fusion(basic: list[list[float]], threshold: float) -> Fusion:
+    rows = np.array(basic, np.float32)
+    scores = Scores("voice", make_windows(2.0 * len(rows) + 2.0), rows, np.ones(len(rows), bool))
+    return fuse([scores], method="learned", none_threshold=threshold, over_time="geometric")
+
+
+NEUTRAL, AFRAID = [0.88, 0.02, 0.02, 0.02, 0.02, 0.02, 0.02], [0.02, 0.02, 0.02, 0.45, 0.02, 0.02, 0.45]
+
+
+@pytest.mark.parametrize(
+    ("basic", "threshold", "words"),
+    [
+        ([NEUTRAL, NEUTRAL], 0.5, "None of the seven compounds; strongest alone is neutral (88% of the evidence)."),
+        ([AFRAID, NEUTRAL, NEUTRAL], 0.5, "none of the seven in 2 of 3 windows"),
+        ([NEUTRAL, NEUTRAL], 1.0, "Mostly neutral (88%); of the compounds the nearest are"),
+        ([AFRAID], 0.5, "Mostly fearfully surprised (fearfully surprised 4.0 s)."),
+    ],
+)
+def test_the_sentence_says_when_none_is_shown(basic: list[list[float]], threshold: float, words: str) -> None:
+    fusion = some_fusion(basic, threshold)
+    content = summary(fusion, timeline(fusion))
+    assert words in content["sentence"]
+    assert content["windows_none"] == sum(row is NEUTRAL for row in basic) * (threshold < 1)
+    assert windows_table(fusion)["none"].between(0, 1).all()
 
 
 def test_figures_and_numbers() -> None:
