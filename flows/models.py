@@ -49,9 +49,20 @@ def feeding(settings: Settings, batch: int) -> dict[str, Any]:
     return {"batches": batches(settings), "batch": batch}
 
 
-def _kept(settings: Settings, key: Hashable, load: Callable[[], Loaded], files: Path | None = None) -> Loaded:
-    """The model from the device's shelf; `files`: the checkpoint or folder whose size says what room it needs."""
-    return shelf(device_named(settings.device)).get((key, settings.precision), load, _bytes(files))
+def _kept(settings: Settings, key: tuple[Hashable, ...], load: Callable[[], Loaded], files: Path | None = None) -> Loaded:
+    """The model from the device's shelf; `files`: the checkpoint or folder whose size says what room it needs.
+
+    Files that have changed since make another model: a process may run for days, and a download come between.
+    """
+    versions = tuple(_version(part) for part in key if isinstance(part, Path))
+    return shelf(device_named(settings.device)).get((key, versions, settings.precision), load, _bytes(files))
+
+
+def _version(path: Path) -> Hashable:
+    """Names, sizes and times of change of a file, or of the files in a folder."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    states = [(file.name, file.stat()) for file in files if file.is_file()]
+    return tuple((name, state.st_size, state.st_mtime_ns) for name, state in states)
 
 
 def _bytes(files: Path | None) -> int:

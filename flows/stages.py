@@ -14,7 +14,7 @@ from data.scores import MODALITIES
 from flows import work
 from flows.backends import backend_of
 from flows.backends.base import code_digest
-from flows.backends.words import words_inputs
+from flows.backends.words import given_transcript, words_inputs
 from flows.graph import before
 from flows.jobs import Job
 
@@ -144,4 +144,6 @@ def stages_to_run(job: Job, keys: Mapping[str, str]) -> set[str]:
 
 def _reads_media(job: Job, stage: str) -> bool:
     """False for stages that come after decoding but read none of its intermediate media, which is removed after a run."""
+    if stage == "transcript":
+        return given_transcript(job) is None
     return backend_of(job, stage).media if stage in MODALITIES else stage != "fuse"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Names of the weights, the first choice of transformers first; an index lists the parts of weights in several files."""
+
+BUILDING = threading.RLock()
 
 
 def load_config(folder: Path) -> Any:
@@ -40,7 +43,7 @@ def load_network(kind: str, folder: Path, dtype: torch.dtype, random: tuple[str,
     """
     import transformers
 
-    with telling(f"The weights in {folder} cannot be loaded"), quiet():
+    with telling(f"The weights in {folder} cannot be loaded"), quiet(), building():
         network, report = getattr(transformers, kind).from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, weights_only=True, output_loading_info=True, dtype=dtype,
             ignore_mismatched_sizes=True,
@@ -69,6 +72,25 @@ def digest_of(folder: Path) -> str:
     """12 digits of the SHA-256 of a folder's weights, or of the list of their parts."""
     weights = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
     return file_digest(weights)[:12] if weights else ""
+
+
+@contextlib.contextmanager
+def building() -> Iterator[None]:
+    """One network of transformers at a time: while it builds one it changes itself, and torch's default dtype, for all threads.
+
+    What other threads make meanwhile keeps its dtype.
+    """
+    from transformers import modeling_utils
+
+    from modalities.networks.own_dtype import own_dtype
+
+    with BUILDING:
+        before = modeling_utils.local_torch_dtype
+        modeling_utils.local_torch_dtype = own_dtype
+        try:
+            yield
+        finally:
+            modeling_utils.local_torch_dtype = before
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from modalities import voice
 from modalities.batching import Batches, in_batches
 from modalities.checkpoint import load_checkpoint
 from modalities.devices import Precision, precision_of
-from modalities.pretrained import load_config
+from modalities.pretrained import building, load_config
 from modalities.speech_models import (
     UNUSED,
     Inputs,
@@ -137,7 +137,9 @@ def _network(folder: Path, state: Mapping[str, "Tensor"]) -> tuple[Any, int | No
         return load_speech_network("AutoModel", folder), None
     from transformers import AutoModel
 
-    return _filled(AutoModel.from_config(config), state, folder), None
+    with building():
+        network = AutoModel.from_config(config)
+    return _filled(network, state, folder), None
 
 
 def _whisper(folder: Path, config: Any, state: Mapping[str, "Tensor"]) -> tuple[Any, int]:

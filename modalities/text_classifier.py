@@ -19,7 +19,7 @@ from modalities.batching import Batches, in_batches
 from modalities.label_maps import to_basic
 from modalities.scene_context import scores_of_windows
 from modalities.sentence_encoder import plain_text
-from modalities.text import ABSENT_REASON, FOREIGN_REASON, FOREIGN_REMEDY, REMEDY, seems_english, window_texts
+from modalities.text import ABSENT_REASON, REMEDY, seems_english, window_texts
 from modalities.text_models import TextClassifier, load_mean_pooled_text, load_text_classifier
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ __all__ = [
 
 Answer = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Probabilities of a model's own labels [L] and the feature [D] of one piece."""
+FOREIGN_REASON = "The words do not seem to be English, and the settings show the text model nothing else."
+FOREIGN_REMEDY = (
+    "Give an English transcript with --transcript FILE, or name a model that reads this language with text.model and set "
+    "text.english_only to false."
+)
 
 
 def score_texts(

@@ -16,7 +16,7 @@ from data.files import file_digest
 from data.scores import Source
 from modalities.devices import Precision, precision_of
 from modalities.label_maps import basic_matrix, label_names, missing_note
-from modalities.pretrained import digest_of, load_config, load_network, name_of, quiet, short, telling
+from modalities.pretrained import building, digest_of, load_config, load_network, name_of, quiet, short, telling
 from modalities.state_dicts import read_state_dict
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _encoder(config: Any, base: Path) -> nn.Module:
     """An encoder of the config, its weights still to be filled in."""
     from transformers import AutoModel
 
-    with telling(f"No text encoder can be built from the config.json in {base}"):
+    with telling(f"No text encoder can be built from the config.json in {base}"), building():
         encoder: nn.Module = AutoModel.from_config(config, trust_remote_code=False)
     return encoder
 
