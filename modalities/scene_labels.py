@@ -20,7 +20,7 @@ from data.frames import Frame, Ticks
 from data.scores import Scores, Source
 from data.windows import Windows, windows_of
 from modalities.batching import Batches, in_batches
-from modalities.clip import Clip, FloatArray, each_picture, encode_texts, load_clip
+from modalities.clip import Clip, FloatArray, each_picture, encode_texts, load_clip, shrunk
 from modalities.devices import Precision
 from modalities.label_texts import (
     LabelSets,
@@ -111,7 +111,8 @@ def recognise(
     against the mean embedding (a cosine; with negative texts a difference of two) and that of its texts which fits best.
     """
     times: list[float] = []
-    rows = list(batches(each_picture, model.clip, _sampled(frames, windows, frames_per_second, times), batch))
+    pictures = (shrunk(model.clip, picture) for picture in _sampled(frames, windows, frames_per_second, times))
+    rows = list(batches(each_picture, model.clip, pictures, batch))
     if not rows:
         return Scores.absent("scene_labels", windows, "The clip has no picture.", source=model.source)
     embeddings = np.stack(rows)

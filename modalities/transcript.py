@@ -61,12 +61,18 @@ def load(checkpoint: Path, device: str = "cpu", precision: Precision = "auto") -
     network, digest = _network(path, checkpoint), file_digest(path)
     heads = _alignment_heads(network, checkpoint.stem, digest)
     network.register_buffer("alignment_heads", None)  # sparse, which not every device can hold
-    chosen = precision_of(device, "float16" if precision == "auto" and device.startswith("cuda") else precision)
-    _cast(network.encoder if device == "cpu" else network, chosen)
-    name = str(chosen).removeprefix("torch.") + (" encoder" if device == "cpu" else "")
+    network = settle(network, device, precision)
+    name = str(network.encoder.conv1.weight.dtype).removeprefix("torch.") + (" encoder" if device == "cpu" else "")
     preprocessing = f"pieces of at most 30 s cut in silence, greedy, temperature 0, no-speech gate, {name}"
     source = Source("openai-whisper", checkpoint.stem, digest[:12], preprocessing)
-    return Recogniser(network.to(device).eval().requires_grad_(False), source, device, heads)
+    return Recogniser(network, source, device, heads)
+
+
+def settle(network: "Whisper", device: str, precision: Precision = "auto") -> "Whisper":
+    """A network in the precision that `load` says, in evaluation mode and frozen, on its device."""
+    chosen = precision_of(device, "float16" if precision == "auto" and device.startswith("cuda") else precision)
+    _cast(network.encoder if device == "cpu" else network, chosen)
+    return network.to(device).eval().requires_grad_(False)
 
 
 def _network(path: Path, named: Path) -> "Whisper":
