@@ -65,8 +65,8 @@ def fused_rows(faces: StateRows, texts: StateRows, seed: int = SEED) -> StateRow
     return StateRows(mhpf(read_weights(), probabilities, present), faces.state[kept])
 
 
-def derive(data: Path) -> Composer:
-    (faces, of_faces), (texts, of_texts) = face_rows(data), text_rows(data)
+def derive(faces: StateRows, of_faces: str, texts: StateRows, of_texts: str) -> Composer:
+    """The composer of two sources, described in words, and of what the default fusion makes of them."""
     fused = fused_rows(faces, texts)
     sources = {of_faces: faces, of_texts: texts, "a still and a comment of the same state, fused by the default weights": fused}
     about: dict[str, Any] = {
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=DEFAULT_COMPOSER)
     options = parser.parse_args(arguments)
     try:
-        composer = derive(options.data)
+        composer = derive(*face_rows(options.data), *text_rows(options.data))
     except (DyadError, OSError, KeyError) as error:
         print(error, file=sys.stderr)
         return 1
