@@ -1,0 +1,87 @@
+"""The table in a manifest file: a CSV, read in pieces so that memory stays near what the table needs, or parquet."""
+
+import csv
+from collections.abc import Iterator
+from typing import IO
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.errors import InputError
+
+_PIECE = 65_536
+"""Rows that are held as Python lists at a time."""
+
+
+def read_rows(source: str) -> tuple[pd.DataFrame, str, dict[int, str]]:
+    """The table of a manifest, a file or an fsspec address, with `number`, the line (CSV) or row (parquet, from 1) of each.
+
+    Also the word for what `number` counts, and by number what is wrong with the form of a row. InputError when the file is
+    missing, no table, or has no rows.
+    """
+    import fsspec
+
+    try:
+        if source.lower().endswith((".parquet", ".pq")):
+            with fsspec.open(source, "rb") as stream:
+                table = pd.read_parquet(stream)
+                table["number"] = np.arange(1, len(table) + 1)
+                word, faults = "Row", dict[int, str]()
+        else:
+            with fsspec.open(source, "rt", encoding="utf-8-sig", newline="") as stream:
+                table, faults = _read_csv(stream)
+                word = "Line"
+    except FileNotFoundError:
+        raise InputError(f"There is no manifest {source}; check the name.") from None
+    except IsADirectoryError:
+        raise InputError(f"{source} is a folder; give a manifest, a CSV or parquet file.") from None
+    except (OSError, ValueError, ImportError, csv.Error) as error:
+        raise InputError(f"{source} cannot be read as a manifest ({error}); give a CSV in UTF-8 or a parquet file.") from error
+    if table.empty:
+        raise InputError(f"{source} has no rows; a manifest has a line for each clip.")
+    return table, word, faults
+
+
+def _read_csv(stream: IO[str]) -> tuple[pd.DataFrame, dict[int, str]]:
+    import pyarrow as pa
+
+    first = stream.readline()
+    if "\x00" in first:
+        raise ValueError("it is not text")
+    delimiter = max(",;\t", key=first.count)
+    header = next(csv.reader([first], delimiter=delimiter), [])
+    names = [str(place) for place in range(len(header))]
+    tables, numbers = [], []
+    faults: dict[int, str] = {}
+    for lines, rows in _pieces(stream, delimiter, len(header), faults):
+        tables.append(pa.table([pa.array(column, pa.large_string()) for column in zip(*rows, strict=True)], names))
+        numbers.append(lines)
+    if not tables:
+        return pd.DataFrame(columns=header), faults
+    table: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+    table.columns = pd.Index(header)
+    table["number"] = np.concatenate(numbers)
+    return table, faults
+
+
+def _pieces(
+    stream: IO[str], delimiter: str, width: int, faults: dict[int, str]
+) -> Iterator[tuple[NDArray[np.int64], list[list[str]]]]:
+    """Rows of `width` cells and the lines they begin on; missing cells at the end are empty, too many are noted in `faults`."""
+    reader = csv.reader(stream, delimiter=delimiter)
+    lines: list[int] = []
+    rows: list[list[str]] = []
+    line = 2
+    for cells in reader:
+        if cells:
+            if len(cells) > width:
+                faults[line] = f"it has {len(cells)} cells, the first line {width}; put text with '{delimiter}' in double quotes"
+            lines.append(line)
+            rows.append(cells if len(cells) == width else (cells + [""] * width)[:width])
+        line = reader.line_num + 2
+        if len(rows) == _PIECE:
+            yield np.array(lines), rows
+            lines, rows = [], []
+    if rows:
+        yield np.array(lines), rows
