@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.model_commands import models_app
+from flows.server_commands import register as register_server_commands
 
 app = typer.Typer(
     name="dyad",
@@ -29,6 +30,7 @@ fuse_app = typer.Typer(
 )
 app.add_typer(fuse_app, name="fuse")
 app.add_typer(models_app, name="models")
+register_server_commands(app)
 
 
 class Which(StrEnum):

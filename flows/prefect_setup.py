@@ -2,7 +2,12 @@
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flows.state import state_folder
 
 DEFAULTS = {
     # The first start of a temporary server creates its database, which takes longer than Prefect's 20 s on a busy machine.
@@ -32,10 +37,40 @@ def prepare() -> None:
     set_by_dyad.update(name for name in DEFAULTS if name not in os.environ)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    if "PREFECT_API_URL" not in os.environ and (url := own_server()) and not _profile_names_a_server():
+        os.environ["PREFECT_API_URL"] = url
+        set_by_dyad.add("PREFECT_API_URL")
+
+
+def own_server() -> str:
+    """The address of the server that `dyad up` started, when it runs and takes connections; else empty. Takes milliseconds."""
+    if not (state_folder() / "processes" / "server.json").exists():
+        return ""
+    from flows import processes
+
+    server = processes.noted("server")
+    if server is None or not server.process:
+        return ""
+    with contextlib.suppress(OSError), socket.create_connection((server.facts["host"], server.facts["port"]), timeout=0.1):
+        return str(server.facts["url"])
+    return ""
+
+
+def _profile_names_a_server() -> bool:
+    """Whether the user's Prefect profile names a server, which comes before ours."""
+    import tomllib
+
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    try:
+        told: dict[str, Any] = tomllib.loads((home / "profiles.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    profile = told.get("profiles", {}).get(os.environ.get("PREFECT_PROFILE", told.get("active")), {})
+    return isinstance(profile, dict) and "PREFECT_API_URL" in profile
 
 
 def has_server() -> bool:
-    """True when runs go to a server that the user named (PREFECT_API_URL, also from a Prefect profile)."""
+    """True when runs go to a server: one that the user named (PREFECT_API_URL, a Prefect profile), or that of `dyad up`."""
     from prefect.settings import get_current_settings
 
     return bool(get_current_settings().api.url)

@@ -1,8 +1,10 @@
 """Fixtures that several test modules use."""
 
 import json
+import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from data.run_folder import RunFolder
 from data.sample import sample_clip
 
 ROOT = Path(__file__).resolve().parents[1]
+# Before any test imports flows: a server that 'dyad up' started on this machine is none of the tests' business.
+os.environ["DYAD_STATE"] = tempfile.mkdtemp(prefix="dyad-tests-")
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +38,12 @@ def prefect_session() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=180), without_heartbeats():
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _state_folder_removed() -> Iterator[None]:
+    yield
+    shutil.rmtree(os.environ["DYAD_STATE"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="session")
