@@ -71,7 +71,8 @@ class Row:
         batch = f"{self.batched.size}{' (memory)' if self.batched.memory_ended else ''}"
         speeds = [f"{number:.4g}" for number in (self.rate, self.batched.rate, self.flops / 1e9)]
         memory = "" if self.gigabytes is None else f"{self.gigabytes:.1f}"
-        return [*named, self.dtype, batch, *speeds, f"{self.share:.1%}", f"{self.plain:.4g}", f"{self.ratio:.1f}", memory, self.goals()]
+        ratios = [f"{self.share:.1%}", f"{self.plain:.4g}", f"{self.ratio:.1f}"]
+        return [*named, self.dtype, batch, *speeds, *ratios, memory, self.goals()]
 
     def goals(self) -> str:
         """Which goals the model has, and whether they are reached; tiny sizes are not judged."""

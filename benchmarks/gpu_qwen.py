@@ -46,9 +46,10 @@ def qwen2_5_vl(device: str, precision: Precision, tiny: bool) -> Subject:
         "num_key_value_heads": 4, "vocab_size": 152064, "max_position_embeddings": 128000,
     }  # fmt: skip
     vision = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584}
-    more: dict[str, Any] = {"patch_size": 14, "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31], "tokens_per_second": 2}
+    blocks = [1] if tiny else [7, 15, 23, 31]
+    more: dict[str, Any] = {"patch_size": 14, "window_size": 112, "fullatt_block_indexes": blocks, "tokens_per_second": 2}
     if tiny:
-        text, vision, more = TINY_TEXT, TINY_VISION, more | {"fullatt_block_indexes": [1]}
+        text, vision = TINY_TEXT, TINY_VISION
     text = text | rotation(1e6, [2, 3, 3] if tiny else [16, 24, 24])
     tokenizer = tokenizer_of()
     marks = _marks(tokenizer)

@@ -28,6 +28,7 @@ from modalities.speech_models import (
     load_speech_network,
     padded_inputs,
     settle,
+    spectra,
 )
 from modalities.state_dicts import read_state_dict
 from modalities.voice import BATCH, SAMPLE_RATE, SPEECH_NEEDED, AudioScores, Heard, Wave
@@ -321,9 +322,8 @@ def encoder_inputs(encoder: SpeechEncoder, waves: Sequence[Wave]) -> Inputs:
     import torch
 
     if encoder.positions:
-        mel = encoder.extractor(list(waves), sampling_rate=SAMPLE_RATE, return_tensors="pt", device=encoder.device,
-                                max_length=encoder.positions * SAMPLES_A_POSITION)["input_features"]
-        return Inputs(list(range(len(waves))), {"input_features": mel.to(encoder.device, encoder.dtype)})
+        mel = spectra(encoder.extractor, waves, encoder.positions * SAMPLES_A_POSITION, encoder.device)
+        return Inputs(list(range(len(waves))), {"input_features": mel.to(encoder.dtype)})
     if encoder.extractor is None:
         return padded_inputs([torch.from_numpy(wave) for wave in waves], encoder.device, encoder.dtype)
     values = [encoder.extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt")["input_values"][0] for wave in waves]

@@ -65,13 +65,33 @@ def fixed_length(wave: Wave, seconds: float) -> Wave:
     return np.pad(wave[:count], (0, max(0, count - len(wave))))
 
 
+def spectra(extractor: Any, waves: Sequence[Wave], length: int, device: str) -> "Tensor":
+    """Log-mel spectra [B, M, length // 160] (float32) of utterances as Whisper's preprocessing makes them of `length` samples.
+
+    The usual ones are computed on the device and stay there; transformers' own way fills, sends and fetches 30 s an utterance.
+    """
+    import torch
+
+    from modalities.networks.log_mel import FFT_SIZE, STEP, log_mel, on_device
+
+    plain = (extractor.n_fft, extractor.hop_length, extractor.padding_value) == (FFT_SIZE, STEP, 0.0) and not extractor.dither
+    if plain:
+        filters = torch.from_numpy(np.asarray(extractor.mel_filters.T, np.float32)).to(device)
+        with torch.inference_mode():
+            return log_mel(on_device(waves, length, device), filters)
+    made: Tensor = extractor(
+        list(waves), sampling_rate=SAMPLE_RATE, return_tensors="pt", device=device, max_length=length
+    )["input_features"]
+    return made.to(device)
+
+
 def inputs_of(extractor: Any, waves: Sequence[Wave], padded: bool, device: str, dtype: "torch.dtype") -> Iterator[Inputs]:
     """The utterances as batches: one batch if `padded` (with a mask, see `bears_padding`), else one for each length."""
     import torch
 
     if is_spectral(extractor):
-        mel = extractor(list(waves), sampling_rate=SAMPLE_RATE, return_tensors="pt", device=device)["input_features"]
-        yield Inputs(list(range(len(waves))), {"input_features": mel.to(device, dtype)})
+        mel = spectra(extractor, waves, extractor.n_samples, device)
+        yield Inputs(list(range(len(waves))), {"input_features": mel.to(dtype)})
         return
     rows = [extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt") for wave in waves]
     values = [row["input_values"][0] for row in rows] if padded else []

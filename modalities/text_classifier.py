@@ -89,10 +89,9 @@ def answer_pieces(model: TextClassifier, pieces: list[list[int]]) -> list[Answer
     """Probabilities [L] of the model's own labels and the feature [D], float32, of each piece (token numbers, ends included)."""
     import torch
 
-    tokens = torch.full((len(pieces), max(len(piece) for piece in pieces)), model.padding)
-    mask = torch.zeros_like(tokens)
-    for row, piece in enumerate(pieces):
-        tokens[row, : len(piece)], mask[row, : len(piece)] = torch.tensor(piece), 1
+    longest = max(len(piece) for piece in pieces)
+    tokens = torch.tensor([piece + [model.padding] * (longest - len(piece)) for piece in pieces])
+    mask = (torch.arange(longest) < torch.tensor([[len(piece)] for piece in pieces])).long()
     with torch.inference_mode():
         logits, features = _forward(model, tokens.to(model.device), mask.to(model.device))
         chances = logits.float().sigmoid() if model.multilabel else logits.float().softmax(1)

@@ -70,8 +70,14 @@ def load(checkpoint: Path, device: str = "cpu", precision: Precision = "auto") -
 
 def settle(network: "Whisper", device: str, precision: Precision = "auto") -> "Whisper":
     """A network in the precision that `load` says, in evaluation mode and frozen, on its device."""
+    import torch
+
+    from modalities.networks.log_mel import compute_norms_in_half
+
     chosen = precision_of(device, "float16" if precision == "auto" and device.startswith("cuda") else precision)
     _cast(network.encoder if device == "cpu" else network, chosen)
+    if device != "cpu" and chosen != torch.float32:
+        compute_norms_in_half(network, chosen)
     return network.to(device).eval().requires_grad_(False)
 
 
@@ -107,7 +113,7 @@ def _alignment_heads(network: "Whisper", name: str, digest: str) -> "torch.Tenso
 
 
 def _cast(network: "torch.nn.Module", dtype: "torch.dtype") -> None:
-    """Cast what is large; whisper computes norms in float32 and adds positions before it casts."""
+    """Cast what is large; whisper adds positions before it casts, and computes norms in float32 if nobody changes that."""
     import torch
 
     for module in network.modules():

@@ -111,7 +111,7 @@ def decode_pieces(model: Recogniser, pieces: Sequence[Piece]) -> list[list[Segme
     import torch
 
     with torch.inference_mode():
-        hearings = [_Hearing(piece, _mel(model, piece.samples)) for piece in pieces]
+        hearings = list(map(_Hearing, pieces, _mels(model, [piece.samples for piece in pieces])))
         while waiting := [hearing for hearing in hearings if hearing.is_open()]:
             language = waiting[0].piece.language
             _hear(model, [hearing for hearing in waiting if hearing.piece.language == language], language)
@@ -122,13 +122,16 @@ def detect_languages(model: Recogniser, sounds: Sequence[NDArray[np.float32]]) -
     """The most probable language (code) of the first 30 s of each sound; English for an English-only network."""
     import torch
     import whisper
+    from whisper.tokenizer import get_tokenizer
 
     if not model.network.is_multilingual:
         return ["en"] * len(sounds)
-    mels = torch.stack([_mel(model, whisper.pad_or_trim(sound)) for sound in sounds])
+    tokenizer = get_tokenizer(True, num_languages=model.network.num_languages)
     with torch.inference_mode():
-        _, probabilities = model.network.detect_language(encoded(model, mels))
-    return [max(one, key=one.__getitem__) for one in probabilities]
+        features = encoded(model, torch.stack(_mels(model, [whisper.pad_or_trim(sound) for sound in sounds])))
+        start = torch.full((len(sounds), 1), tokenizer.sot, device=model.device)
+        logits = model.network.logits(start, features)[:, 0, list(tokenizer.all_language_tokens)]
+    return [tokenizer.all_language_codes[place] for place in logits.argmax(-1).tolist()]
 
 
 def encoded(model: Recogniser, mels: "Tensor") -> "Tensor":
@@ -138,13 +141,16 @@ def encoded(model: Recogniser, mels: "Tensor") -> "Tensor":
     return features.to(decoder.token_embedding.weight.dtype)
 
 
-def _mel(model: Recogniser, samples: NDArray[np.float32]) -> "Tensor":
-    """The log-mel spectrogram [n_mels, T // 160] in float32, levelled as if 30 s of silence followed, as in whisper."""
-    import whisper
+def _mels(model: Recogniser, sounds: Sequence[NDArray[np.float32]]) -> list["Tensor"]:
+    """The log-mel spectrogram [n_mels, T // 160] of each sound in float32, levelled as if silence followed, as in whisper."""
+    from whisper.audio import mel_filters
 
-    sound = np.ascontiguousarray(samples, np.float32)
-    mel: Tensor = whisper.log_mel_spectrogram(sound, model.network.dims.n_mels, padding=480_000, device=model.device)
-    return mel[:, : len(samples) // 160]
+    from modalities.networks.log_mel import FFT_SIZE, STEP, log_mel, on_device
+
+    longest = max(map(len, sounds), default=0)
+    heard = on_device(sounds, longest + 2 * FFT_SIZE, model.device)  # no frame that is kept reaches the end
+    mels = log_mel(heard, mel_filters(heard.device, model.network.dims.n_mels))
+    return [mel[:, : len(sound) // STEP] for mel, sound in zip(mels, sounds, strict=True)]
 
 
 def _hear(model: Recogniser, hearings: Sequence[_Hearing], language: str) -> None:

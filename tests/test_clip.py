@@ -28,6 +28,7 @@ from modalities.clip import (
     picture_features,
     prepared,
     resized_shape,
+    shrunk,
 )
 from modalities.local_models import CLIP_REPOSITORIES, find_clip, hub_cache, models_folder
 
@@ -177,6 +178,16 @@ def test_a_batch_gives_what_single_items_give(clip: Clip, siglip: Path) -> None:
         np.testing.assert_allclose(encode_texts(model, TEXTS), words, atol=1e-5)
         np.testing.assert_allclose(np.linalg.norm(alone, axis=1), 1, atol=1e-5)
     assert encode_pictures(clip, []).shape == picture_features(clip, []).shape == encode_texts(clip, []).shape == (0, 64)
+
+
+@pytest.mark.parametrize("shape", [(90, 160, 3), (64, 64, 3), (200, 50, 3)])
+def test_a_picture_that_its_clip_has_shrunk_is_the_same_to_the_network(clip: Clip, siglip: Path, shape: tuple[int, ...]) -> None:
+    picture = np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
+    for model in (clip, load_clip(siglip, precision="float32")):
+        small = shrunk(model, picture)
+        assert small.dtype == np.uint8
+        assert small.shape == (64, 64, 3)
+        np.testing.assert_array_equal(prepared(model, [small]), prepared(model, [picture]))
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -1,0 +1,41 @@
+"""Whisper's log-mel spectrogram of several sounds at once, computed where they lie, and its norms in half precision."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+STEP = 160
+"""Samples from one frame to the next (10 ms)."""
+FFT_SIZE = 400
+
+
+def on_device(sounds: Sequence[NDArray[np.float32]], length: int, device: str) -> Tensor:
+    """Sounds cut, or followed by zeros, to one length: float32 [B, length]; only the sounds themselves are sent to the device."""
+    joined = torch.zeros((len(sounds), length), device=device)
+    for row, sound in zip(joined, sounds, strict=True):
+        part = np.ascontiguousarray(sound[:length], np.float32)
+        row[: len(part)] = torch.from_numpy(part)
+    return joined
+
+
+def log_mel(sounds: Tensor, filters: Tensor) -> Tensor:
+    """Sounds [B, T] (float32, 16 kHz) and mel filters [M, 201] -> [B, M, T // 160], floored 8 below each sound's own peak."""
+    window = torch.hann_window(FFT_SIZE, device=sounds.device)
+    spectrum = torch.stft(sounds, FFT_SIZE, STEP, window=window, return_complex=True)
+    powers = spectrum[..., :-1].abs().square()
+    levels = (filters @ powers.contiguous()).clamp(min=1e-10).log10()
+    return (torch.maximum(levels, levels.amax((1, 2), keepdim=True) - 8) + 4) / 4
+
+
+def compute_norms_in_half(network: nn.Module, dtype: torch.dtype) -> None:
+    """Let whisper's layer norms read and write `dtype`; their sums stay in float32, as in all kernels of torch.
+
+    whisper's own turn their input into float32 and their answer back, which moves five times the bytes.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.to(dtype)
+            module.__class__ = nn.LayerNorm
