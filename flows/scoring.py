@@ -17,6 +17,7 @@ from flows.backends.sound import head_of
 from flows.running import MEDIA
 from flows.settings import Settings
 from fusion.compose import compound_distribution, method_named
+from fusion.composer import read_composer
 
 if TYPE_CHECKING:
     from modalities.voice import AudioScores
@@ -58,7 +59,8 @@ def score_table(modality: str, table: Path, output: Path, settings: Settings) ->
 
 def _rows(answers: Answers, settings: Settings) -> pd.DataFrame:
     """Inputs with their basic emotions [B, 7] and the compounds made of them."""
-    method = method_named(settings.fusion.composition)
+    asked = settings.fusion
+    method = method_named(asked.composition, read_composer(asked.composer) if asked.composer else None)
     if method.on_features:
         raise InputError("PFSA compares features of clips; 'dyad score' composes with ppa or AVCER's rules.")
     compounds = settings.compound_table()

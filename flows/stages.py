@@ -79,7 +79,7 @@ _STAGES = (
     Stage("fuse", work.fuse, lambda f: (f.fused,), ("windows",), ("fusion", "data.fused"), work.fusion_inputs),
     Stage(
         "compose", work.compose, lambda f: (f.composed, f.windows), ("fusion", "compounds"),
-        ("fusion", "data.fused"),
+        ("fusion", "data.fused"), work.composition_inputs,
     ),
     Stage(
         "publish", work.publish, lambda f: (f.result, f.frames, f.settings), ("profile",),

@@ -105,14 +105,19 @@ def fuse(job: Job) -> None:
 
 
 def compose(job: Job) -> None:
-    """Make compounds of basic emotions (PPA, PFSA or AVCER's rules), and explain them."""
+    """Make compounds of basic emotions (learned, PPA, PFSA or AVCER's rules), and explain them."""
+    from fusion.composer import read_composer
     from fusion.fuse import compose_compounds
 
-    method = job.settings.fusion.composition
+    asked = job.settings.fusion
+    method = asked.composition
     features = {item.modality: item.features for item in all_scores(job) if item.features is not None}
     centroids = models.centroids(job.settings, features) if method == "pfsa" else {}
     pooled = read_pooled(job.folder.fused)
-    fusion = compose_compounds(pooled, job.settings.compound_table(), method, features, centroids)
+    fusion = compose_compounds(
+        pooled, job.settings.compound_table(), method, features, centroids,
+        composer=read_composer(_composer(job)), none_threshold=asked.none_threshold, over_time=asked.over_time,
+    )  # fmt: skip
     write_fused(job.folder.composed, fusion)
     write_table(job.folder.windows, windows_table(fusion))
 
@@ -185,6 +190,17 @@ def _fusion_weights(job: Job) -> Path:
     from fusion.weights import DEFAULT_WEIGHTS
 
     return job.settings.fusion.weights or DEFAULT_WEIGHTS
+
+
+def composition_inputs(job: Job) -> Mapping[str, Any]:
+    """What the composition depends on besides settings and the fused emotions: the learned composer."""
+    return {"composer": digest(_composer(job))}
+
+
+def _composer(job: Job) -> Path:
+    from fusion.composer import DEFAULT_COMPOSER
+
+    return job.settings.fusion.composer or DEFAULT_COMPOSER
 
 
 def _name(path: Path | None) -> str | None:

@@ -66,7 +66,10 @@ def test_the_result_says_what_when_and_why(sample_run: RunFolder, result_of: Rea
     assert result["modalities"]["scene_labels"]["remedy"]
     assert not result["degraded"]
     assert len({stretch["compound"] for stretch in result["timeline"]}) > 1, "the face changes, so must the answer"
-    for window in result["windows"]:
+    named = [window for window in result["windows"] if window["top"]]
+    assert [window for window in result["windows"] if window["none"] > 0.5] == [w for w in result["windows"] if not w["top"]]
+    assert 0 < len(named) < len(result["windows"]), "the sample begins with a neutral face"
+    for window in named:
         won = window["compound"][window["top"]]
         assert sum(value for value in window["contributions"].values() if value) == pytest.approx(won, abs=1e-4)
         assert sum(window["emotion_shares"].values()) == pytest.approx(won, abs=1e-4)
@@ -84,7 +87,7 @@ def test_the_timeline_is_in_order_and_inside_the_clip(sample_run: RunFolder, res
 def test_tables_agree_with_the_result(sample_run: RunFolder, result_of: ReadResult) -> None:
     result = result_of(sample_run)
     windows, frames = pd.read_parquet(sample_run.windows), pd.read_parquet(sample_run.frames)
-    assert windows["top"].tolist() == [window["top"] for window in result["windows"]]
+    assert windows["top"].astype(object).where(windows["top"].notna(), None).tolist() == [w["top"] for w in result["windows"]]
     np.testing.assert_allclose(windows["start"], [window["start"] for window in result["windows"]])
     assert frames["time_s"].is_monotonic_increasing
     assert len(frames) == round(result["clip"]["duration"] * result["clip"]["frame_rate"])
@@ -143,7 +146,12 @@ def test_pfsa_composes_from_features(copied_run: RunFolder, result_of: ReadResul
     again(copied_run, settings=load_settings(overrides={"fusion": {"composition": "pfsa"}}))
     result = result_of(copied_run)
     assert result["fusion"]["composition"] == "pfsa"
-    assert all(window["top"] for window in result["windows"])
+    assert any(window["top"] for window in result["windows"])
+
+
+def test_without_a_threshold_every_window_names_a_compound(copied_run: RunFolder, result_of: ReadResult) -> None:
+    again(copied_run, settings=load_settings(overrides={"fusion": {"none_threshold": 1}}))
+    assert all(window["top"] for window in result_of(copied_run)["windows"])
 
 
 def test_other_descriptions_run_scene_context_again(copied_run: RunFolder, tmp_path: Path) -> None:
@@ -166,7 +174,7 @@ def test_a_modality_that_fails_is_absent_and_tried_again(copied_run: RunFolder, 
     assert result["degraded"]
     assert result["modalities"]["voice"]["state"] == "failed"
     assert "broken.safetensors" in result["modalities"]["voice"]["reason"]
-    assert all(window["contributions"]["voice"] == 0 for window in result["windows"])
+    assert all(window["contributions"]["voice"] == 0 for window in result["windows"] if window["top"])
     assert "Traceback" in copied_run.log.read_text()
     assert {"voice", "fuse", "compose", "publish"} <= ran(again(copied_run))
     assert not result_of(copied_run)["degraded"]
