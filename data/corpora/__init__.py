@@ -1,0 +1,97 @@
+"""Manifests of the field's corpora as they lie on disk: which folder holds what, whose voice, which label, which fold."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.corpora import abaw, acted, afew, listed, meld
+from data.corpora.tree import Found, Tree, tree_of
+from data.errors import InputError
+from data.manifest import Manifest, manifest_of_table
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus: how it must lie in its folder (`layout`), on which `terms` it is given, and how its rows are collected."""
+
+    title: str
+    layout: str
+    terms: str
+    collect: Callable[[Tree], Found]
+
+
+CORPORA: dict[str, Corpus] = {
+    "c-expr-db": Corpus(
+        "C-EXPR-DB", "videos/01.mp4 ... videos/56.mp4", "from the organisers of the ABAW challenge", abaw.c_expr_db
+    ),
+    "aff-wild2": Corpus(
+        "Aff-Wild2",
+        "batch1/*.mp4, batch2/*.avi and EXPR_Recognition_Challenge/{Train_Set,Validation_Set}/<video>.txt",
+        "from its authors, for academics who sign their agreement",
+        abaw.aff_wild2,
+    ),
+    "afew": Corpus(
+        "AFEW",
+        "Train_AFEW/Angry/000046280.avi, Val_AFEW/..., or {train,dev}_segment.csv and the pieces they name",
+        "from its authors, under their agreement",
+        afew.afew,
+    ),
+    "meld": Corpus(
+        "MELD",
+        "{train,dev,test}_sent_emo.csv and train_splits/dia0_utt0.mp4, dev_splits_complete/..., output_repeated_splits_test/...",
+        "GPL-3.0 (its repository)",
+        meld.meld,
+    ),
+    "dfew": Corpus(
+        "DFEW",
+        "EmoLabel_DataSplit/{train,test}(single-labeled)/set_1.csv ... set_5.csv and Clip/original/1.mp4",
+        "from its authors, under their agreement",
+        listed.dfew,
+    ),
+    "ferv39k": Corpus(
+        "FERV39k",
+        "4_setups/All_scenes/{train,test}_All.csv (or FERV39K_{train,test}.txt) and 2_ClipsforFaceCrop/Action/Happy/0015.mp4",
+        "from its authors, under their agreement",
+        listed.ferv39k,
+    ),
+    "mafw": Corpus(
+        "MAFW",
+        "Train & Test Set/single/no_caption/set_1/{train,test}.txt (or MAFW_set_1_{train,test}.txt) and clips/00025.mp4",
+        "from its authors, for researchers of a university who sign their agreement; not for commerce",
+        listed.mafw,
+    ),
+    "ravdess": Corpus("RAVDESS", "Actor_01/01-01-03-01-01-01-01.mp4 (or .wav)", "CC BY-NC-SA 4.0", acted.ravdess),
+    "crema-d": Corpus("CREMA-D", "VideoFlash/1001_IEO_ANG_HI.flv or AudioWAV/1001_IEO_ANG_HI.wav", "ODbL 1.0", acted.crema_d),
+}
+"""By the name that `dyad corpus NAME` takes."""
+
+
+def corpus_named(name: str) -> Corpus:
+    """The corpus of a name in any spelling ('CREMA-D', 'crema_d', 'CremaD'); InputError with all names for another."""
+    plain = {_plain(known): corpus for known, corpus in CORPORA.items()}
+    if _plain(name) not in plain:
+        raise InputError(f"'{name}' is not a corpus that Dyad knows; use one of: {', '.join(CORPORA)}, or write a manifest.")
+    return plain[_plain(name)]
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def corpus_manifest(name: str, folder: Path, fold: int | None = None) -> Manifest:
+    """The manifest of a corpus that lies in `folder`; what is missing is said in its notes, and in the rows that miss a file.
+
+    fold: of a corpus with folds, the one whose training and test set `split` tells; without it, `split` names for each clip the
+    fold that tests it. InputError when the folder does not hold the corpus, or the corpus has no such fold.
+    """
+    corpus = corpus_named(name)
+    found = corpus.collect(tree_of(folder))
+    if found.table.empty:
+        said = " ".join(["", *found.notes])
+        raise InputError(f"{folder} does not hold {corpus.title} as expected: {corpus.layout} (see docs/datasets.md).{said}")
+    table = found.table
+    if "fold" in table:
+        table = listed.of_fold(table, fold)
+    elif fold is not None:
+        raise InputError(f"{corpus.title} has no folds; leave the fold out.")
+    return manifest_of_table(table.reset_index(drop=True), folder, str(folder), notes=found.notes)

@@ -1,0 +1,107 @@
+"""What lies in the folder of a corpus: walked once, then searched by name."""
+
+import os
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from data.errors import InputError
+from data.labels import label_name
+from data.manifest import MEDIA, VIDEO
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
+_OF_FACES = ("face", "crop", "align", "224", "256")
+"""In the names of folders with clips of faces only; the whole picture is preferred where there is one."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A corpus folder: `files` but pictures and `picture_folders` (those with pictures), both relative and sorted."""
+
+    root: Path
+    files: tuple[str, ...]
+    picture_folders: tuple[str, ...]
+
+    @property
+    def media(self) -> list[str]:
+        """The video and sound files."""
+        return [path for path in self.files if os.path.splitext(path)[1].lower() in MEDIA]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The rows of a corpus (the columns of a manifest and `corpus_label`, the label in its own words), and what is missing."""
+
+    table: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+
+def tree_of(folder: Path) -> Tree:
+    """Walk a folder, links to folders included (each real folder once); InputError when it cannot be read."""
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}; give the folder that the corpus was unpacked in.")
+    files: list[str] = []
+    pictures: list[str] = []
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        inside = os.path.relpath(place, folder)
+        visible = [name for name in names if not name.startswith(".")]
+        others = [name for name in visible if not name.lower().endswith(PICTURES)]
+        files += [name if inside == "." else f"{inside}/{name}" for name in others]
+        if len(others) < len(visible):
+            pictures.append(inside)
+    return Tree(folder.absolute(), tuple(sorted(files)), tuple(sorted(pictures)))
+
+
+def stem(path: str) -> str:
+    """The name of a file without folder and ending."""
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def media_by(tree: Tree, key: Callable[[str], Hashable | None]) -> dict[Hashable, str]:
+    """The best media file for each key that `key(path)` gives (None: not of the corpus): video, and not of faces only, first."""
+    best: dict[Hashable, str] = {}
+    for path in sorted(tree.media, key=_rank):
+        found = key(path)
+        if found is not None:
+            best.setdefault(found, path)
+    return best
+
+
+def _rank(path: str) -> tuple[bool, bool, str, str]:
+    folders = os.path.dirname(path).lower()
+    ending = os.path.splitext(path)[1].lower()
+    return ending not in VIDEO, any(word in folders for word in _OF_FACES), "" if ending == ".wav" else ending, path
+
+
+def our_label(text: str) -> str:
+    """Our name for a corpus' label, '' for what we have no name for, such as contempt or a mix of three."""
+    try:
+        return label_name(text)
+    except InputError:
+        return ""
+
+
+def read_listing(tree: Tree, path: str, columns: tuple[str, ...]) -> pd.DataFrame:
+    """A CSV of the corpus as text; InputError when it lacks a column."""
+    try:
+        table = pd.read_csv(tree.root / path, dtype="str", keep_default_na=False, encoding_errors="replace")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{tree.root / path} cannot be read as a CSV ({error}); copy it again from the corpus.") from error
+    if missing := [name for name in columns if name not in table.columns]:
+        raise InputError(f"{tree.root / path} has no column {', '.join(missing)}; copy it again from the corpus.")
+    return table
+
+
+def some(names: list[str], what: str) -> str:
+    """'3 clips (a, b, c)', at most five of them by name."""
+    listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f"{len(names)} {what} ({listed})"
