@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,6 +18,9 @@ from rich.table import Table
 from data.errors import DyadError
 from data.files import digest
 from flows.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from modalities.model_table import PinnedModel
 
 State = Literal["ok", "absent", "broken"]
 COLOURS = {"ok": "green", "absent": "yellow", "broken": "red"}
@@ -58,6 +61,7 @@ def look() -> Iterator[Finding]:
         yield _weights(name)
     yield _fusion_weights()
     yield from _local_models()
+    yield from _profiles()
     yield _server()
     yield _disk()
 
@@ -137,6 +141,29 @@ def _local_models() -> Iterator[Finding]:
         Finding("CLIP", "ok", str(clip.found.path)) if clip.found
         else Finding("CLIP", "absent", " ".join((scene_labels.ABSENT_REASON, *clip.passed_over)), scene_labels.REMEDY)
     )  # fmt: skip
+
+
+def _profiles() -> Iterator[Finding]:
+    """Of each profile with large models, how many of them are here."""
+    from flows.settings import PROFILES
+    from modalities.model_table import model_table
+
+    table = model_table()
+    for profile in sorted(set(table.profiles) & {file.stem for file in PROFILES.glob("*.yaml")}):
+        missing = [model.name for model in table.choose(profile) if not _is_found(model)]
+        count = len(table.choose(profile))
+        seen = f"{count - len(missing)} of {count} models are here" + (f"; not {', '.join(missing)}" if missing else "")
+        remedy = f"Where you want this profile: ./dyad models download {profile}" if missing else ""
+        yield Finding(f"profile {profile}", "absent" if missing else "ok", seen, remedy)
+
+
+def _is_found(model: "PinnedModel") -> bool:
+    from modalities.local_models import find_clip, find_whisper
+    from modalities.repositories import find_repository
+
+    if model.url:
+        return find_whisper(name=model.name).found is not None
+    return bool(find_clip(name=model.name).found if model.purpose == "scene labels" else find_repository(model.name))
 
 
 def _server() -> Finding:

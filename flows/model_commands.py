@@ -174,14 +174,24 @@ def _in_use(settings: "Settings") -> Iterator[tuple[str, str]]:
             yield modality, own
         elif section.backend == "clip":
             yield modality, _seen(find_clip(None, section.model).found, section.model or "clip")
+            yield f"{modality} head", _head(section.head, modality)
         else:
             yield modality, _repository(section.model)
+        if section.backend == "encoder":
+            yield f"{modality} head", _head(section.head, modality)
     labels, words, context = settings.scene_labels, settings.transcript, settings.scene_context
     yield "scene_labels", _seen(find_clip(labels.checkpoint, labels.model).found, labels.model or "clip")
     yield "transcript", _seen(find_whisper(words.checkpoint, words.model).found, words.model or "whisper")
     yield "scene_context", _describer(context)
     if context.reader:
         yield "scene_context reader", _repository(context.reader)
+
+
+def _head(head: Path | None, modality: str) -> str:
+    """A head in use, or how to name one: nobody has published any."""
+    if head is None:
+        return f"none; name one with {modality}.head (docs/models.md)"
+    return str(head) if head.is_file() else f"none: there is no file {head}; name an existing one with {modality}.head"
 
 
 def _describer(context: "SceneContextSettings") -> str:

@@ -132,7 +132,7 @@ def test_a_profile_answers_with_the_models_it_names(profile: str, dyad: Dyad, tm
         assert source["revision"]
         table = pd.read_parquet(folder.scores(modality))
         assert np.allclose(table.loc[table["present"], list(BASIC_EMOTIONS)].sum(axis=1), 1, atol=1e-3)
-    assert result["timeline"]
+    assert result["windows"]
     described = pd.read_parquet(folder.evidence("scene_context"))
     assert described["text"].str.len().min() > 0
     _, ran = run(dyad, sample_clip(), tmp_path, profile, *more)
@@ -318,7 +318,8 @@ def test_where_names_every_model_of_a_profile(
     code, out, _ = dyad("models", "where", "--profile", profile)
     rows = {line.split(":")[0].strip(): line for line in out.split("In profile")[1].splitlines()[1:]}
     assert code == 0
-    assert set(rows) == {*MODALITIES, "transcript"}
+    named = {"dynamic_face head", "voice head"} if profile == "ras" else set()
+    assert set(rows) == {*MODALITIES, "transcript"} | named
     assert "none" not in out.split("In profile")[1]
     for model in model_table().choose(profile):
         assert any(str(machine / model.folder) in row for row in rows.values())
@@ -326,6 +327,12 @@ def test_where_names_every_model_of_a_profile(
     out = dyad("models", "where", "--profile", profile)[1]
     for model in model_table().choose(profile):
         assert f"./dyad models download {model.name};" in out
+
+
+def test_where_says_that_a_head_is_wanted(without_heads: None, dyad: Dyad) -> None:
+    out = dyad("models", "where", "--profile", "ras")[1]
+    assert "none; name one with dynamic_face.head" in out
+    assert "none; name one with voice.head" in out
 
 
 def test_list_marks_what_is_here(dyad: Dyad) -> None:
@@ -347,7 +354,10 @@ def test_doctor_sees_what_is_here_and_what_is_not(machine: Path, monkeypatch: py
     found = {finding.what: finding for finding in look()}
     assert found["Whisper"].state == found["CLIP"].state == "ok"
     assert str(machine) in found["Whisper"].seen
+    assert {found[f"profile {profile}"].state for profile in BACKENDS} == {"ok"}
     monkeypatch.setenv("DYAD_MODELS", str(tmp_path))
     found = {finding.what: finding for finding in look()}
     assert found["Whisper"].state == found["CLIP"].state == "absent"
     assert "./dyad models download" in found["CLIP"].remedy
+    assert "0 of 6 models are here" in found["profile gpu"].seen
+    assert found["profile ras"].remedy.endswith("./dyad models download ras")
