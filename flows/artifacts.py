@@ -1,22 +1,67 @@
 """What the Prefect UI shows of a clip: its timeline and windows as artifacts."""
 
+import base64
 import json
+import os
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from data.run_folder import RunFolder
 
 
 def publish_artifacts(folder: RunFolder) -> None:
-    """Create the artifact `result-<clip>` (markdown) for the run of this task, from the clip's result.json."""
-    from prefect.artifacts import create_markdown_artifact
+    """Show a clip's result.json as artifacts of this task's run: `timeline-<clip>`, `windows-<clip>` and `result-<clip>`."""
+    from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
     from reports.markdown import result_markdown
+    from reports.timeline_picture import timeline_picture
 
     result: dict[str, Any] = json.loads(folder.result.read_text(encoding="utf-8"))
-    create_markdown_artifact(
-        result_markdown(result), key=artifact_key("result", folder.root.name), description=result["summary"]["sentence"]
-    )
+    name, sentence = folder.root.name, result["summary"]["sentence"]
+    picture = base64.b64encode(timeline_picture(result)).decode()
+    create_image_artifact(f"data:image/png;base64,{picture}", key=artifact_key("timeline", name), description=sentence)
+    create_table_artifact(window_rows(result), key=artifact_key("windows", name), description=f"The windows of {name}")
+    markdown = f"{result_markdown(result)}\n{links_markdown(folder.root, Path(result['clip']['path']))}"
+    create_markdown_artifact(markdown, key=artifact_key("result", name), description=sentence)
+
+
+def window_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row a window (the first thousand): times, winner, probability, confidence, and what each modality gave to it."""
+    return [
+        {
+            "from": row["start"], "to": row["end"], "compound": (row["top"] or "–").replace("_", " "),
+            "probability": _rounded(row["compound"].get(row["top"])), "confidence": _rounded(row["confidence"]),
+        } | {name.replace("_", " "): _rounded(row["contributions"].get(name)) for name in result["modalities"]}
+        for row in result["windows"][:1000]
+    ]  # fmt: skip
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def links_markdown(folder: Path, media: Path) -> str:
+    """Where the files of a clip are: links where DYAD_LINKS tells the address of a folder, else paths.
+
+    `DYAD_LINKS` is FOLDER=ADDRESS, several parted by spaces: `/data/runs=https://files.example/runs`. A browser follows no link
+    from a page to a file of the machine, so paths are shown as text.
+    """
+    places = {"media": media, "run folder": folder, "result": RunFolder(folder).result, "log": RunFolder(folder).log}
+    lines = (f"- {what}: {_place(path.absolute())}" for what, path in places.items())
+    return "\n".join(("## Files", "", *lines, ""))
+
+
+def _place(path: Path) -> str:
+    from reports.markdown import escape
+
+    for pair in os.environ.get("DYAD_LINKS", "").split():
+        root, _, address = pair.partition("=")
+        if address and path.is_relative_to(root):
+            return f"[{escape(path.name)}]({address.rstrip('/')}/{quote(str(path.relative_to(root)))})"
+    return escape(str(path))
 
 
 def artifact_key(kind: str, name: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from flows import stop
+from flows.device_lock import DeviceTurn
 from flows.shelf import free_bytes
 from modalities.batching import answer_batch
 
@@ -126,18 +127,20 @@ class Lane:
             self._changed.notify_all()
 
     def _run(self) -> None:
+        turn = DeviceTurn(self.name)
         while True:
             with self._changed:
-                queue = self._next()
+                queue = self._next(turn)
                 batch = queue.take()
+            turn.take()
             full, before = len(batch) == queue.size, _memory_used(self.name, reset=True)
             _answer(queue, batch)
             if full and before is not None:
                 taken = (_memory_used(self.name) or before) - before
                 queue.size = larger(queue.size, queue.most, taken / len(batch), free_bytes(self.name))
 
-    def _next(self) -> _Queue:
-        """The queue whose first item has waited longest, of those that are ready; waits until there is one."""
+    def _next(self, turn: DeviceTurn) -> _Queue:
+        """The queue whose first item has waited longest, of those that are ready; until there is one, leaves the device."""
         while True:
             now = time.monotonic()
             for key in [key for key, queue in self._queues.items() if not queue.asked and not queue.feeders]:
@@ -145,6 +148,7 @@ class Lane:
             ready = [queue for queue in self._queues.values() if queue.is_ready(now)]
             if ready:
                 return min(ready, key=lambda queue: queue.asked[0].since)
+            turn.leave()
             self._changed.wait(0.1 if any(queue.asked for queue in self._queues.values()) else None)
 
 

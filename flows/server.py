@@ -5,7 +5,8 @@ import re
 import socket
 import sysconfig
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,7 @@ def common_environment(url: str, given: Mapping[str, str]) -> dict[str, str]:
     environment = {**given, **{name: value for name, value in prefect_setup.DEFAULTS.items() if name not in given}}
     environment |= {"PREFECT_API_URL": url, "PREFECT_HOME": str(state_folder() / "prefect"), "DYAD_STATE": str(state_folder())}
     environment["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"  # theirs goes to a file of their own
+    environment.setdefault("PREFECT_WORKER_QUERY_SECONDS", "2")  # a worker looks for runs every 10 s otherwise
     environment["PYTHONSAFEPATH"] = "1"
     code = Path(__file__).resolve().parents[1]
     if code not in (Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")):
@@ -136,10 +138,10 @@ def _bring_workers(server: Background, wanted: int, say: Say) -> None:
     names = [f"worker-{number}" for number in range(1, wanted + 1)]
     there = {worker.name: worker for worker in processes.all_running("worker")}
     processes.stop([worker for name, worker in there.items() if name not in names])
-    url = str(server.facts["url"])
-    new = [start_worker(name, url) for name in names if name not in there]
-    for worker in new:
-        _await(lambda worker=worker: reporting_name(worker.name) in reporting(url), worker, f"The {worker.name}")  # type: ignore[misc]
+    url, began = str(server.facts["url"]), datetime.now(UTC)
+    for worker in [start_worker(name, url) for name in names if name not in there]:
+        name = reporting_name(worker.name)
+        _await(lambda name=name: name in reporting(url, began), worker, f"The {worker.name}")  # type: ignore[misc]
     say(f"{wanted} {'worker takes' if wanted == 1 else 'workers take'} runs, one at a time each.")
 
 
@@ -159,13 +161,21 @@ def reporting_name(name: str) -> str:
     return f"{socket.gethostname()} {name}"
 
 
-def reporting(url: str) -> set[str]:
-    """The names of the workers that the server has heard of lately."""
+def reporting(url: str, since: datetime | None = None) -> set[str]:
+    """The names of the workers that the server has heard of lately (after `since`), less those of this machine that ended."""
     try:
         told = ask(url, f"work_pools/{POOL}/workers/filter", {})
     except DyadError:
         return set()
-    return {worker["name"] for worker in told if worker["status"] == "ONLINE"}
+    heard = {str(one["name"]): datetime.fromisoformat(one["last_heartbeat_time"]) for one in told if one["status"] == "ONLINE"}
+    ended = {reporting_name(name) for name in _own_names(heard) if processes.running(name) is None}
+    return {name for name, last in heard.items() if since is None or last > since} - ended
+
+
+def _own_names(heard: Iterable[str]) -> set[str]:
+    """Of workers that the server knows, those that 'dyad up' started on this machine, as their notes are named."""
+    pattern = re.compile(re.escape(reporting_name("")) + r"(worker-\d+)")
+    return {matched[1] for name in heard if (matched := pattern.fullmatch(name))}
 
 
 def _bring_watcher(server: Background, folder: Path, say: Say) -> None:
