@@ -18,6 +18,7 @@ class Clip:
     width, height: pixels as shown (after rotation, with square pixels), 0 without video.
     rotation: degrees clockwise (0, 90, 180, 270) that turn the coded picture upright.
     subtitle_stream: index of the text subtitle stream in the file, None without one.
+    start: where in the file a segment begins, s; None for a clip that is the whole file.
     """
 
     path: Path
@@ -31,6 +32,7 @@ class Clip:
     has_video: bool = False
     has_audio: bool = False
     subtitle_stream: int | None = None
+    start: float | None = None
 
 
 def clip_id_of(stem: str, content_hash: str) -> str:

@@ -38,3 +38,20 @@ def calibration_error(probabilities: ArrayLike, truth: ArrayLike, bins: int = 15
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [abs(hit[place == b].mean() - confidence[place == b].mean()) * (place == b).mean() for b in np.unique(place)]
     return float(sum(gaps))
+
+
+def scores_of_counts(counts: ArrayLike) -> dict[str, float]:
+    """What `scores_of` gives, from a confusion matrix [C, C or C + 1]: rows are truth, columns predictions, a last one no answer.
+
+    Means are over the classes that occur as truth. For data sets whose vectors would not fit in memory.
+    """
+    counts = np.asarray(counts, np.float64)
+    truth = counts.sum(1)
+    seen, hits, predicted = truth > 0, np.diagonal(counts), counts.sum(0)[: len(counts)]
+    recall, f1 = hits[seen] / truth[seen], 2 * hits[seen] / (truth + predicted)[seen]
+    return {
+        "uar": float(recall.mean()),
+        "war": float(hits.sum() / truth.sum()),
+        "macro_f1": float(f1.mean()),
+        "weighted_f1": float((f1 * truth[seen]).sum() / truth.sum()),
+    }

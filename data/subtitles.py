@@ -3,6 +3,7 @@
 import codecs
 import csv
 import html
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from io import StringIO
@@ -52,7 +53,9 @@ def read_transcript(path: Path, duration: float | None = None) -> pd.DataFrame:
 def sidecar_transcript(media: Path) -> Path | None:
     """The transcript beside a media file: `name.vtt`, else `name.en.vtt` and the like; None without one."""
     stem, folder = media.stem, media.parent
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and entry != media)
+    with os.scandir(folder) as entries:  # folders of data sets hold ten thousands of files: only names are looked at first
+        near = [entry for entry in entries if entry.name.lower().startswith(f"{stem.lower()}.") and entry.name != media.name]
+    names = sorted(entry.name for entry in near if entry.is_file())
     for suffix in SUFFIXES:
         exact = [name for name in names if name.lower() == f"{stem}{suffix}".lower()]
         pattern = re.compile(rf"{re.escape(stem)}\.[\w-]+{re.escape(suffix)}", re.IGNORECASE)

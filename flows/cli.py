@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.batch_commands import batch
 from flows.model_commands import models_app
 from flows.server_commands import register as register_server_commands
 
@@ -30,6 +31,7 @@ fuse_app = typer.Typer(
 )
 app.add_typer(fuse_app, name="fuse")
 app.add_typer(models_app, name="models")
+app.command()(batch)
 register_server_commands(app)
 
 

@@ -43,7 +43,7 @@ def build_result(
     return {
         "schema_version": SCHEMA_VERSION,
         "dyad": {"version": version(), "created": datetime.now(UTC).isoformat(timespec="seconds")},
-        "clip": {**asdict(clip), "path": str(clip.path)},
+        "clip": {**asdict(clip), "path": str(clip.path), "end": None if clip.start is None else clip.start + clip.duration},
         "profile": profile,
         "degraded": bool(problems or failed),
         "problems": [*problems, *failed.values()],

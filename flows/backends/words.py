@@ -36,8 +36,9 @@ def words_of(job: Job) -> tuple[pd.DataFrame, str]:
 
 
 def given_transcript(job: Job) -> Path | None:
-    """The transcript that the user gave or put beside the clip."""
-    return job.brought.transcript or sidecar_transcript(job.clip.path)
+    """The transcript that the user gave or put beside the clip (that beside a file is not a segment's)."""
+    beside = sidecar_transcript(job.clip.path) if job.clip.start is None else None
+    return job.brought.transcript or beside
 
 
 def words_inputs(job: Job) -> Mapping[str, Any]:

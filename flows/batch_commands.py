@@ -1,0 +1,115 @@
+"""`dyad batch`: a whole data set from the command line."""
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+QUIET = 10.0
+"""Seconds from one line of progress to the next where there is no terminal."""
+
+
+def batch(
+    manifest: Annotated[
+        str, typer.Argument(help="CSV or parquet with a column `path`, a folder, or an address.", show_default=False)
+    ],
+    output: Annotated[str, typer.Option("-o", "--output", help="Folder or address (s3://...) for all results.")] = "runs",
+    profile: Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")] = "embedded",
+    device: Annotated[str | None, typer.Option(help="Where networks run: auto, cpu, cuda:0 or mps.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Clips under way at once, sharing the models.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many clips, the first ones.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="A clip fails when a modality fails or lacks its model.")] = False,
+    patience: Annotated[
+        float, typer.Option(min=0.1, help="A clip is given up after ten minutes and so many seconds for each that it lasts.")
+    ] = 120.0,
+) -> None:
+    """Recognise a data set; what is done already is left out.
+
+    Example: dyad batch clips.csv -o runs --workers 2
+    """
+    from flows.settings import load_settings
+
+    settings = load_settings(profile, {"device": device} if device else {})
+    options = {"workers": workers, "retry_failed": retry_failed, "limit": limit, "strict": strict, "seconds_per_second": patience}
+    sys.exit(run_batch(manifest, output, settings, options))
+
+
+def run_batch(manifest: str, output: str, settings: Any, options: dict[str, Any]) -> int:
+    """Run the flow and show how far it is; returns 0 when all clips are done, 1 when some failed, 130 when interrupted."""
+    from rich.console import Console
+
+    from flows import prefect_setup, stop
+    from flows.models import device_named
+
+    console = Console(stderr=True)
+    device_named(settings.device)  # one that is not there is told before anything starts
+    prefect_setup.start_temporary_server()
+    from flows.dataset import recognise_dataset
+
+    with prefect_setup.without_heartbeats(), _stops_on_request(console), _shown(console):
+        state: Any = recognise_dataset(manifest, output, settings, **options, return_state=True)
+    if stop.requested.is_set():
+        return 130
+    clips = state.result()
+    return _said(console, clips, output)
+
+
+def _said(console: Any, clips: dict[str, int], output: str) -> int:
+    words = ", ".join(f"{clips[name]} {name}" for name in ("done", "degraded", "failed", "rejected") if clips[name])
+    before = f" ({clips['skipped']} of them before)" if clips["skipped"] else ""
+    said = f"{clips['total']} clips: {words}{before}. See {output}/status.csv and summary.json."
+    console.print(said, markup=False, soft_wrap=True)
+    return 1 if clips["failed"] or clips["rejected"] else 0
+
+
+@contextlib.contextmanager
+def _stops_on_request(console: Any) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) ends the run after what each clip is doing now; the second one ends it at once."""
+    from flows import stop
+    from flows.faults import Interrupted, sentence
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        stop.requested.set()
+        signal.signal(number, before[number])
+        console.print(sentence(Interrupted()), markup=False)
+
+    before: dict[int, Any] = {}
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+        before[number] = signal.getsignal(number)
+        signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _shown(console: Any) -> Iterator[None]:
+    """A bar on a terminal, a line every ten seconds elsewhere."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from flows.batch_progress import Counts, watching
+
+    text = TextColumn("{task.description}", markup=False)
+    bars = Progress(BarColumn(), text, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True)
+    bar = bars.add_task("reading the manifest", total=None)
+    told = time.monotonic()
+
+    def show(counts: Counts) -> None:
+        nonlocal told
+        if console.is_terminal:
+            bars.update(bar, total=counts.total, completed=counts.ended, description=counts.sentence())
+        elif time.monotonic() - told >= QUIET:
+            console.print(counts.sentence(), markup=False, soft_wrap=True)
+            told = time.monotonic()
+
+    with watching(show), bars:
+        yield
+

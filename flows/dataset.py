@@ -1,0 +1,281 @@
+"""The flow for a whole data set: a manifest in, a run folder a clip out, a bounded number of clips under way at once."""
+
+import contextlib
+import logging
+import os
+import pkgutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+from uuid import UUID
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture
+from prefect.states import Cancelled
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
+
+from data.errors import DyadError
+from data.manifest import Manifest, ManifestRow, manifest_of_folder, read_manifest
+from data.places import is_url
+from flows import batch_progress, stop
+from flows.batch_progress import Counts
+from flows.clip_run import Outcome, Patience
+from flows.dataset_artifacts import publish_progress, publish_summary
+from flows.dataset_clips import Plan, fingerprint, plan_digest
+from flows.dataset_files import JOURNAL, write_results, write_status
+from flows.faults import Interrupted, sentence
+from flows.journal import Entry, Journal
+from flows.models import device_named
+from flows.settings import Settings
+from flows.storage import alone, clear_left_behind, output_at
+
+logger = logging.getLogger(__name__)
+Workload = Callable[[Plan, Sequence[ManifestRow]], Iterator[tuple[str, Outcome]]]
+"""What is done with the clips of one file: gives each clip's id and how it ended."""
+RECOGNITION = "flows.dataset_clips:run_file"
+MOST_GIVEN_UP = 8
+"""So many clips that took too long end the run: their threads still hold memory, and the device or the storage hangs."""
+UPDATES, STATUS = 2.0, 5.0
+"""Seconds from one progress artifact to the next, and from one status.csv to the next (longer where writing it takes long)."""
+
+
+class ClipFailed(DyadError):
+    """Clips of one file that failed, as a task's error; `outcomes` are those of all its clips."""
+
+    def __init__(self, message: str, outcomes: list[tuple[str, Outcome]]) -> None:
+        super().__init__(message, outcomes)
+        self.outcomes = outcomes
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@task(name="recognise-clip", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
+def recognise_clip(name: str, plan: Plan, rows: tuple[ManifestRow, ...], workload: str) -> list[tuple[str, Outcome]]:
+    """Recognise the clips of one file (one clip, or its segments); the task fails when one of them fails."""
+    work: Workload = pkgutil.resolve_name(workload)
+    outcomes = list(work(plan, rows))
+    failed = [outcome.reason for _, outcome in outcomes if outcome.state == "failed"]
+    if failed:
+        raise ClipFailed(" ".join(dict.fromkeys(failed)), outcomes)
+    return outcomes
+
+
+class Clips(ThreadPoolTaskRunner):  # type: ignore[type-arg]
+    """Threads that start as they are needed; keeps nothing of a task that has ended, so that memory stays flat over a million."""
+
+    def submit(self, *arguments: Any, **options: Any) -> Any:
+        """Submit a task; forget the event for cancelling it once it has ended (Prefect keeps them all)."""
+        future = super().submit(*arguments, **options)
+        future.add_done_callback(self._forget)
+        return future
+
+    def _forget(self, ended: PrefectFuture[Any]) -> None:
+        self._cancel_events.pop(ended.task_run_id, None)
+
+
+@flow(
+    name="recognise-dataset",
+    flow_run_name=lambda: _flow_run_name(),
+    task_runner=Clips(max_workers=256),  # type: ignore[arg-type]
+    persist_result=False,
+)
+def recognise_dataset(
+    manifest: str,
+    output: str = "runs",
+    settings: Settings | None = None,
+    workers: int | None = None,
+    retry_failed: bool = False,
+    limit: int | None = None,
+    strict: bool = False,
+    least_seconds: float = 600.0,
+    seconds_per_second: float = 120.0,
+    workload: str = RECOGNITION,
+) -> Any:
+    """Recognise all clips of a data set; gives the counts and figures of summary.json.
+
+    Args:
+        manifest: A CSV or parquet file with a column `path`, a folder of media files, or the fsspec address of either.
+        output: The folder or address for the run folders, status.csv, dataset.parquet and summary.json.
+        settings: How; the embedded profile unless given.
+        workers: Clips under way at once; unless given, a quarter of the cores, and half of them (at most 8) with a GPU.
+        retry_failed: Run again what failed, and what a modality failed for; otherwise only what is new or has changed.
+        limit: Only so many clips, the first ones.
+        strict: A clip fails when a modality fails or lacks its model.
+        least_seconds: A clip is given up after so many seconds ...
+        seconds_per_second: ... and so many more for each second that its file lasts.
+        workload: The function (module:name) that runs the clips of a file; another one only to measure or to test.
+    """
+    settings = settings or Settings()
+    plan = Plan(output_at(output), settings, strict, Patience(least_seconds, seconds_per_second))
+    with alone(plan.output) as lost:
+        clear_left_behind(plan.output.folder)
+        plan.output.get(JOURNAL)
+        clips = read_clips(manifest, limit, settings)
+        with Journal(plan.output.folder / JOURNAL) as journal:
+            run = Run(plan, clips, journal, retry_failed, workload, lost)
+            _work_off(run, workers or default_workers(settings))
+            return _ended(run)
+
+
+def _flow_run_name() -> str:
+    from prefect.runtime import flow_run
+
+    return str(flow_run.parameters["manifest"]).rstrip("/").rpartition("/")[2]
+
+
+def read_clips(place: str, limit: int | None, settings: Settings) -> Manifest:
+    """The clips of a manifest or a folder, or the first `limit` of them."""
+    known_tables = (".csv", ".tsv", ".txt", ".parquet", ".pq")
+    folder = Path(place).is_dir() if not is_url(place) else not place.lower().endswith(known_tables)
+    clips = manifest_of_folder(place) if folder else read_manifest(place, compounds=settings.compound_table())
+    return clips if limit is None else Manifest(clips.table.head(limit), clips.root, clips.source, clips.notes)
+
+
+def default_workers(settings: Settings) -> int:
+    """Clips at once: what decodes them is busy while the networks of others run."""
+    cores = os.cpu_count() or 1
+    return max(1, cores // 4) if device_named(settings.device) == "cpu" else max(2, min(8, cores // 2))
+
+
+@dataclass
+class Run:
+    """A run under way: what it was asked for, and the little it remembers of the clips."""
+
+    plan: Plan
+    clips: Manifest
+    journal: Journal
+    retry_failed: bool
+    workload: str
+    lost: Any
+    counts: Counts = field(default_factory=Counts)
+    given_up: int = 0
+    artifact: UUID | None = None
+    told: float = 0.0
+    next_status: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.digest = plan_digest(self.plan.settings, self.plan.strict, self.workload)
+        self.counts.total = len(self.clips)
+        self.counts.rejected = len(self.clips.problems)
+        self.next_status = time.monotonic() + STATUS
+
+
+def _work_off(run: Run, workers: int) -> None:
+    """Run what must run, at most `workers` files at once: the next one is given when one has ended."""
+    ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
+    flying: dict[UUID, dict[str, str]] = {}
+    _tell(run, at_once=True)
+    for _, rows in run.clips.files():
+        if stop.requested.is_set():
+            break
+        fresh = {row.clip_id: print_ for row in rows if (print_ := _to_run(run, row))}
+        if fresh:
+            wanted = tuple(row for row in rows if row.clip_id in fresh)
+            name = wanted[0].clip_id if len(wanted) == 1 else f"{Path(wanted[0].path).name} ({len(wanted)} segments)"
+            arguments: tuple[Any, ...] = (name, quote(run.plan), quote(wanted), run.workload)
+            future = recognise_clip.submit(*arguments)
+            flying[future.task_run_id] = fresh
+            future.add_done_callback(ended.put)
+        _collect(run, ended, flying, workers)
+    _collect(run, ended, flying, 1)
+
+
+def _to_run(run: Run, row: ManifestRow) -> str:
+    """The fingerprint of a clip that must run; empty, and the clip counted, when it is done already."""
+    found, before = fingerprint(row, run.digest), run.journal.latest(row.clip_id)
+    if before is None or before.fingerprint != found:
+        return found
+    if run.retry_failed and (before.state == "failed" or before.answer.get("broken")):
+        return found
+    run.counts.add(before.state, skipped=True)
+    return ""
+
+
+def _collect(run: Run, ended: "SimpleQueue[PrefectFuture[Any]]", flying: dict[UUID, dict[str, str]], most: int) -> None:
+    """Take in what has ended until fewer than `most` are under way; tell how far the run is meanwhile."""
+    while True:
+        with contextlib.suppress(Empty):
+            while flying:
+                future = ended.get(timeout=0.5 if len(flying) >= most else 0.0)
+                future.wait()  # it has ended; only so does it know its state without asking the server
+                _take(run, flying.pop(future.task_run_id), future.state)
+        _tell(run)
+        if len(flying) < most:
+            return
+
+
+def _take(run: Run, prints: dict[str, str], state: State[Any]) -> None:
+    """Write down how the clips of a file ended."""
+    for clip_id, outcome in _outcomes(state, prints):
+        entry = Entry(
+            clip_id, prints[clip_id], outcome.state, outcome.reason, outcome.seconds, outcome.answer, round(time.time(), 3)
+        )
+        run.journal.add(entry)
+        run.counts.add(outcome.state)
+        run.given_up += "was given up after" in outcome.reason
+    context = FlowRunContext.get()
+    if context is not None:
+        context.run_results.clear()  # Prefect would keep every result until the flow ends; nothing here depends on them
+    _check(run)
+
+
+def _outcomes(state: State[Any], prints: dict[str, str]) -> list[tuple[str, Outcome]]:
+    """What a task tells of its clips; where it broke off, that of all of them, and none where it was asked to stop."""
+    if state.is_completed():
+        found: list[tuple[str, Outcome]] = state.result()
+        return found
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, ClipFailed):
+        return error.outcomes
+    if isinstance(error, Interrupted):
+        return []
+    reason = sentence(error) if isinstance(error, Exception) else f"The task ended before its clip: {state.message}"
+    return [(clip_id, Outcome("failed", reason)) for clip_id in prints]
+
+
+def _check(run: Run) -> None:
+    """End the run where going on makes no sense."""
+    if run.given_up >= MOST_GIVEN_UP:
+        raise DyadError(
+            f"{run.given_up} clips took too long and were given up; see whether the storage or the device hangs, "
+            "then start the same command again: it goes on from here."
+        )
+    if run.lost.is_set():
+        raise DyadError(f"Another run has taken over {run.plan.output.address}; this one ends.")
+
+
+def _tell(run: Run, at_once: bool = False) -> None:
+    """Tell the listeners, the progress artifact and status.csv how far the run is, each as often as it may be."""
+    batch_progress.tell(run.counts)
+    now = time.monotonic()
+    if at_once or now - run.told >= UPDATES:
+        run.artifact = publish_progress(run.artifact, run.counts.share, run.counts.sentence())
+        run.told = time.monotonic()
+    if now >= run.next_status:
+        write_status(run.plan.output, run.clips, run.journal)
+        run.journal.sync()
+        run.plan.output.put(JOURNAL)
+        took = time.monotonic() - now
+        run.next_status = time.monotonic() + max(STATUS, 50 * took)  # never more than 2 % of the time
+
+
+def _ended(run: Run) -> Any:
+    """Write what the data set gives as a whole; the run's answer, or its state when it was asked to stop."""
+    run.journal.sync()
+    run.plan.output.put(JOURNAL)
+    batch_progress.tell(run.counts)
+    if stop.requested.is_set():
+        write_status(run.plan.output, run.clips, run.journal)
+        return Cancelled(message=sentence(Interrupted()))
+    summary = write_results(run.plan, run.clips, run.journal, run.counts)
+    publish_progress(run.artifact, run.counts.share, run.counts.sentence())
+    publish_summary(summary)
+    return summary["clips"]

@@ -1,0 +1,35 @@
+"""What the Prefect UI shows of a data set's run: a progress bar that moves, and at the end the summary."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, cast
+from uuid import UUID
+
+from flows.artifacts import artifact_key
+from reports.dataset import dataset_markdown
+
+logger = logging.getLogger(__name__)
+
+
+def publish_progress(artifact: UUID | None, share: float, text: str) -> UUID | None:
+    """Create the flow run's progress bar, or move it to `share` (0..1); a server that does not answer is no reason to stop."""
+    from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+    try:
+        if artifact is None:
+            return cast(UUID, create_progress_artifact(100 * share, key="clips", description=text))
+        update_progress_artifact(artifact, progress=100 * share, description=text)
+    except Exception as error:
+        logger.warning("The progress could not be shown in Prefect: %s", error)
+    return artifact
+
+
+def publish_summary(summary: Mapping[str, Any]) -> None:
+    """Create the artifact `dataset-<manifest>` (markdown) from the content of summary.json."""
+    from prefect.artifacts import create_markdown_artifact
+
+    name = str(summary["manifest"]).rstrip("/").rpartition("/")[2]
+    try:
+        create_markdown_artifact(dataset_markdown(summary), key=artifact_key("dataset", name), description=f"Data set {name}")
+    except Exception as error:
+        logger.warning("The summary could not be shown in Prefect: %s", error)

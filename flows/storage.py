@@ -1,0 +1,209 @@
+"""Where a data set's files come from and go to: folders, or fsspec addresses through a folder on this machine."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data.errors import DyadError, InputError, MediaError
+from data.places import is_url, plain_root
+from flows.faults import check_writable
+from flows.state import FileLock, state_folder
+
+LEASE, BEAT, STALE = ".dyad-lease.json", 20.0, 90.0
+"""Name of the file that says who writes to an address, seconds from one sign of life to the next, and after which it is void."""
+LEFT_BEHIND = (".input-*", ".decoded-*")
+"""Folders of a run that was killed."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """The place that a data set's results go to: `folder`, and where that is only a station, the `address` it is put to."""
+
+    folder: Path
+    address: str = ""
+
+    def put(self, name: str, *, remove: bool = False) -> None:
+        """Put a file or folder of `folder` to the address; nothing happens without one. `remove`: keep no copy here."""
+        if not self.address:
+            return
+        system, root = _system(self.address)
+        source = self.folder / name
+        for file in sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]:
+            target = f"{root}/{file.relative_to(self.folder).as_posix()}"
+            system.makedirs(target.rpartition("/")[0], exist_ok=True)
+            system.put_file(str(file), target)
+        if remove:
+            shutil.rmtree(source) if source.is_dir() else source.unlink()
+
+    def get(self, name: str) -> bool:
+        """Fetch a file from the address into `folder`; True when the file is there now."""
+        if self.address:
+            system, root = _system(self.address)
+            with contextlib.suppress(FileNotFoundError):
+                system.get_file(f"{root}/{name}", str(self.folder / name))
+        return (self.folder / name).is_file()
+
+    @contextlib.contextmanager
+    def opened(self, name: str) -> Iterator[Any]:
+        """A file of a clip that is done, open for reading; FileNotFoundError when it is not there."""
+        if not self.address:
+            with (self.folder / name).open("rb") as stream:
+                yield stream
+        else:
+            system, root = _system(self.address)
+            with system.open(f"{root}/{name}", "rb") as stream:
+                yield stream
+
+
+def output_at(place: str | Path) -> Output:
+    """The output for a folder or an fsspec address, known to be writable; the station of an address is in Dyad's own folder."""
+    root = plain_root(place)
+    if not is_url(root):
+        check_writable(Path(root))
+        return Output(Path(root))
+    station = state_folder() / "stations" / hashlib.sha256(root.encode()).hexdigest()[:16]
+    check_writable(station)
+    _system(root)
+    return Output(station, root)
+
+
+def _system(address: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    try:
+        system, root = url_to_fs(address)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{address} cannot be opened ({error}); install what it needs, or correct the address.") from error
+    return system, root.rstrip("/")
+
+
+def clear_left_behind(folder: Path) -> None:
+    """Remove what a run that was killed left in its output folder."""
+    for pattern in LEFT_BEHIND:
+        for path in folder.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def fetched(address: str, folder: Path) -> Iterator[Path]:
+    """The file itself, or a copy of what an address names, which lies in `folder` until the block ends."""
+    if not is_url(address):
+        yield Path(address)
+        return
+    with tempfile.TemporaryDirectory(prefix=".input-", dir=folder, ignore_cleanup_errors=True) as aside:
+        yield fetch(address, Path(aside) / address.rpartition("/")[2])
+
+
+def fetch(address: str, target: Path) -> Path:
+    """Copy what an address names to `target`; MediaError, a sentence, when it cannot be had."""
+    system, place = _system(address)
+    try:
+        system.get_file(place, str(target))
+    except FileNotFoundError:
+        raise MediaError(f"There is no file {address}; check the name.") from None
+    except OSError as error:
+        if error.errno is not None and target.parent.is_dir() and not os.access(target.parent, os.W_OK):
+            raise
+        raise MediaError(f"{address} cannot be fetched ({error}); check that it may be read, and run again.") from error
+    return target
+
+
+def version_of(place: str) -> list[Any]:
+    """What tells that a file has changed: its size and time, or what its storage says of it; empty when it is not there."""
+    try:
+        if not is_url(place):
+            status = os.stat(place)
+            return [status.st_size, status.st_mtime_ns]
+        system, path = _system(place)
+        facts = system.info(path)
+    except (OSError, ValueError):
+        return []
+    telling = ("ETag", "etag", "md5", "mtime", "LastModified", "created")
+    return [facts.get("size"), *(str(facts[name]) for name in telling if name in facts)]
+
+
+@dataclass
+class Lease:
+    """A sign of life at an address, renewed by a thread, so that two machines do not write to it at once.
+
+    lost: set when another run has taken over, as it may once the sign of life is older than `STALE` seconds.
+    """
+
+    address: str
+    owner: str = field(default_factory=lambda: f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex[:8]}")
+    lost: threading.Event = field(default_factory=threading.Event)
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def take(self) -> None:
+        """Write the sign of life; DyadError when another run's is fresh."""
+        other = self._read()
+        if other and other["owner"] != self.owner and time.time() - other["time"] < STALE:
+            raise DyadError(busy(self.address, f"by {other['owner'].rsplit(' ', 1)[0]} (machine and process)"))
+        self._write()
+        threading.Thread(target=self._beat, name="lease", daemon=True).start()
+
+    def release(self) -> None:
+        """Remove the sign of life."""
+        self._over.set()
+        if not self.lost.is_set():
+            system, root = _system(self.address)
+            with contextlib.suppress(FileNotFoundError):
+                system.rm_file(f"{root}/{LEASE}")
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT):
+            with contextlib.suppress(OSError):  # storage that is away for a moment: the next beat will tell
+                other = self._read()
+                if other and other["owner"] != self.owner:
+                    self.lost.set()
+                    return
+                self._write()
+
+    def _read(self) -> dict[str, Any] | None:
+        system, root = _system(self.address)
+        try:
+            noted = json.loads(system.cat_file(f"{root}/{LEASE}"))
+            return {"owner": str(noted["owner"]), "time": float(noted["time"])}
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def _write(self) -> None:
+        system, root = _system(self.address)
+        system.makedirs(root, exist_ok=True)
+        system.pipe_file(f"{root}/{LEASE}", json.dumps({"owner": self.owner, "time": time.time()}).encode())
+
+
+def busy(place: str, by: str) -> str:
+    """The sentence for the second of two runs."""
+    return f"Another run writes to {place} now, {by}; wait until it has ended, or choose another output with -o."
+
+
+@contextlib.contextmanager
+def alone(output: Output) -> Iterator[threading.Event]:
+    """Hold the output for this run; DyadError when another run has it. Gives the event that tells when it is lost."""
+    lock = FileLock(output.folder / ".dyad-lock")
+    if not lock.acquire(wait=False):
+        raise DyadError(busy(output.address or str(output.folder), "started on this machine or on one that shares the folder"))
+    try:
+        if not output.address:
+            yield threading.Event()
+            return
+        lease = Lease(output.address)
+        lease.take()
+        try:
+            yield lease.lost
+        finally:
+            lease.release()
+    finally:
+        lock.release()
