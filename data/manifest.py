@@ -25,13 +25,13 @@ from data.manifest_checks import (
     holds_path,
 )  # fmt: skip
 from data.manifest_files import read_rows
-from data.places import WHOLE, is_url, plain_root
+from data.places import WHOLE, is_url, opened, parent, plain_root
 from data.subtitles import SUFFIXES as TRANSCRIPTS
 
 COLUMNS = (
     "path", "clip_id", "start", "end", "split", "label", "speaker", "language", "transcript", "descriptions", "frame_labels",
 )  # fmt: skip
-"""What a manifest may say of a clip; only `path` must be there. Other columns are kept as they are."""
+"""What a manifest may say of a clip; only `path` must be there. Other columns but `number` and `problem` are kept."""
 ROW = ("number", "clip_id", "path", *COLUMNS[2:], "problem")
 """The columns that make a `ManifestRow`, in its order."""
 OTHER_NAMES = {"start_s": "start", "end_s": "end", "lang": "language", "file": "path"}
@@ -129,7 +129,7 @@ def _rows(piece: pd.DataFrame, root: str) -> Iterator[ManifestRow]:
 def _whole(piece: pd.DataFrame, name: str, root: str) -> pd.Series:
     """The whole paths or addresses of a column."""
     inside = holds_path(piece, name) & ~piece[name].str.contains(WHOLE, regex=True)
-    return piece[name].where(~inside, root.rstrip("/") + "/" + piece[name]) if inside.any() else piece[name]
+    return piece[name].where(~inside, opened(root) + piece[name]) if inside.any() else piece[name]
 
 
 def read_manifest(
@@ -147,9 +147,11 @@ def read_manifest(
     no rows.
     """
     source = os.fspath(path)
-    folder = (source.rpartition("/")[0] if is_url(source) else os.path.dirname(os.path.abspath(source))) if root is None else root
     table, word, faults = read_rows(source)
-    return manifest_of_table(table, folder, source, word=word, faults=faults, compounds=compounds, check_files=check_files)
+    folder = parent(source) if root is None else root
+    return manifest_of_table(
+        table, folder, source, word=word, faults=faults, compounds=compounds, check_files=check_files
+    )  # fmt: skip
 
 
 def manifest_of_table(
@@ -265,8 +267,8 @@ def write_manifest(manifest: Manifest, path: Path) -> str:
     """
     kept = [name for name in manifest.table.columns if name not in ("number", "problem")]
     table = manifest.table[[name for name in kept if name not in COLUMNS or _is_used(manifest.table[name])]].copy()
-    folder = os.path.dirname(os.path.abspath(path))
-    inside = not is_url(manifest.root) and f"{manifest.root}/".startswith(folder.rstrip("/") + "/")
+    folder = parent(path)
+    inside = not is_url(manifest.root) and opened(manifest.root).startswith(opened(folder))
     if inside and manifest.root != folder:
         _put_before(table, os.path.relpath(manifest.root, folder))
     with atomic_path(path) as aside:

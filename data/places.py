@@ -28,7 +28,24 @@ def plain_root(root: str | Path) -> str:
     text = os.fspath(root)
     if text.startswith(("file://", "local://")):
         text = "/" + text.partition("://")[2].lstrip("/")
-    return text.rstrip("/") if is_url(text) else os.path.abspath(text)
+    if not is_url(text):
+        return os.path.abspath(text)
+    system, between, place = text.partition("://")
+    return f"{system}{between}{place.rstrip('/')}"
+
+
+def parent(place: str | Path) -> str:
+    """The folder that a file or address lies in."""
+    text = os.fspath(place)
+    if not is_url(text):
+        return os.path.dirname(os.path.abspath(text))
+    system, between, path = text.partition("://")
+    return f"{system}{between}{path.rpartition('/')[0]}"
+
+
+def opened(root: str) -> str:
+    """A root with the slash that a path inside it comes after."""
+    return root if root.endswith("/") else root + "/"
 
 
 def below(paths: pd.Series, root: str) -> tuple[pd.Series, pd.Series]:
@@ -45,8 +62,8 @@ def below(paths: pd.Series, root: str) -> tuple[pd.Series, pd.Series]:
         normal = [posixpath.normpath(path) for path in local[crooked]]
         local[crooked] = pd.Series(normal, index=local.index[crooked], dtype="str")
     if not is_url(root):
-        inside = local.str.startswith(root.rstrip("/") + "/") & ~addresses
-        local = local.where(~inside, local.str.slice(len(root.rstrip("/")) + 1))
+        inside = local.str.startswith(opened(root)) & ~addresses
+        local = local.where(~inside, local.str.slice(len(opened(root))))
     outside = ~addresses & (local.str.startswith("/") | local.str.startswith("../") | local.isin(["..", "."]))
     problems[outside] = f"leaves the root {root}; correct it, or name a root that holds it"
     problems[addresses & local.str.contains("::", regex=False)] = "is a chain of addresses; give the address of the file itself"

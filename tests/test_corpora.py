@@ -94,8 +94,8 @@ def test_aff_wild2(lay: Lay, challenge: str) -> None:
     assert {name: row.split for name, row in rows.items()} == {"1-30": "train", "video7": "dev", "both": "train", "unseen": ""}
     assert read_frame_labels(Path(rows["1-30"].frame_labels))["label"].tolist() == ["happiness", "happiness", "", ""]
     assert rows["both"].frame_labels == rows["unseen"].frame_labels == ""
-    assert "1 videos (both) show two people" in manifest.notes[0]
-    assert "1 annotated videos (gone) are not there" in manifest.notes[1]
+    assert "two people have labels of their own: 1 of the videos (both)." in manifest.notes[0]
+    assert "Not there: 1 of the annotated videos (gone)" in manifest.notes[1]
 
 
 def test_c_expr_db(lay: Lay) -> None:
@@ -105,7 +105,7 @@ def test_c_expr_db(lay: Lay) -> None:
     manifest = corpus_manifest("c-expr-db", folder)
     assert sound(manifest)
     assert (len(manifest), set(manifest.table["split"]), set(manifest.table["frame_labels"])) == (55, {"test"}, {""})
-    assert "1 of the 56 videos (09) are not there" in manifest.notes[0]
+    assert "Not there: 1 of the 56 videos (09)" in manifest.notes[0]
     assert "hidden" in manifest.notes[1]
     (folder / template).rename(folder / "labels.txt")
     row = by_id(corpus_manifest("c-expr-db", folder))["01"]
@@ -130,7 +130,7 @@ def test_afew_in_the_pieces_of_ras(lay: Lay) -> None:
         ("000046280___Angry_0000", "train", "anger", "Anger"), ("gone_0000", "train", "", "Other"),
     ]  # fmt: skip
     assert "is not there" in manifest.table["problem"][1]
-    assert "1 listed pieces (gone_0000) are not there." in manifest.notes
+    assert "Not there: 1 of the listed pieces (gone_0000)." in manifest.notes
 
 
 def test_meld(lay: Lay) -> None:
@@ -157,7 +157,7 @@ def test_meld(lay: Lay) -> None:
     assert rows["test_dia0_utt0"].path.endswith("test/dia0_utt0.mp4")
     assert rows["test_dia0_utt1"].path.endswith("test/final_videos_testdia0_utt1.mp4")
     (note,) = manifest.notes
-    assert note == "1 clips of the train set (train_splits/dia0_utt1.mp4) are not there; unpack train.tar.gz, or leave them."
+    assert note == "Not there: 1 of the clips of the train set (train_splits/dia0_utt1.mp4); unpack train.tar.gz, or leave them."
 
 
 def dfew_lists(folder: Path, names: Iterable[str] = ("set_{}.csv",)) -> None:
@@ -180,7 +180,7 @@ def test_dfew(lay: Lay) -> None:
         ("Clip/clip_224x224/00003", "fold3", "anger"),
     ]  # fmt: skip
     assert manifest.table["problem"].str.contains("is a folder; give a file").tolist() == [False, False, True]
-    assert manifest.notes == ("Of 1 listed clips (3) only pictures are there; add the clips, as Clip/original/3.mp4.",)
+    assert manifest.notes == ("Only as pictures there: 1 of the listed clips (3); add the clips, as Clip/original/3.mp4.",)
     second = corpus_manifest("dfew", folder, fold=2)
     assert dict(facts(second, "path", "split"))["Clip/original/part_1/2.mp4"] == "test"
     assert sorted(second.table["split"]) == ["test", "train", "train"]
@@ -211,7 +211,7 @@ def test_ferv39k(lay: Lay) -> None:
     ]  # fmt: skip
     manifest = corpus_manifest("FERV39k", folder)
     assert facts(manifest, "path", "split", "label") == expected
-    assert "1 listed clips (Argue/Angry/0001) are not in" in manifest.notes[0]
+    assert "1 of the listed clips (Argue/Angry/0001)" in manifest.notes[0]
     for part in ("train", "test"):
         (folder / f"FERV39K_{part}.txt").unlink()
     put(folder / "4_setups/All_scenes/train_All.csv", "Action/Happy/0015 Happy\n")
@@ -292,3 +292,16 @@ def test_the_real_ravdess(shared: Path) -> None:
     assert len(manifest) == 18 * 60
     assert manifest.table["speaker"].value_counts().eq(60).all()
     assert manifest.table["label"].value_counts().to_dict() == {"neutral": 18 * 12} | dict.fromkeys(BASIC_EMOTIONS[1:], 18 * 8)
+
+
+def test_the_real_lists_of_meld(shared: Path, tmp_path: Path) -> None:
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}_sent_emo.csv").symlink_to(shared / "datasets" / "text" / f"meld_{split}.csv")
+    manifest = corpus_manifest("meld", tmp_path)
+    assert len(manifest) > 10_000
+    assert manifest.table["clip_id"].is_unique
+    assert set(manifest.table["label"]) == set(BASIC_EMOTIONS)
+    assert (manifest.table["transcript"] != "").all()
+    assert manifest.table["problem"].str.contains("is not there").all()  # the clips themselves are not in the shared data
+    assert manifest.notes[0].startswith(f"Not there: {(manifest.table['split'] == 'train').sum()} of the clips of the train set (")
+    assert manifest.notes[2] == f"No test_sent_emo.csv in {tmp_path}; the test set is left out."

@@ -58,6 +58,8 @@ def test_rows_say_what_the_manifest_says(write: Write, tmp_path: Path) -> None:
     assert second.words_file == str(tmp_path / "talks/b.vtt")
     assert second.clip_id.startswith("b-")
     assert manifest.table["station"].tolist() == ["BBC", ""]
+    own = write("path,number,problem\ntalks/a.mp4,7,none\n")
+    assert [(row.number, row.problem) for row in read_manifest(own).rows()] == [(2, "")]
     with pytest.raises(dataclasses.FrozenInstanceError):
         manifest.root = "elsewhere"  # type: ignore[misc]
 
@@ -139,6 +141,16 @@ def test_other_files_of_a_row_are_checked_too(write: Write) -> None:
     assert "the descriptions ../d.csv leaves the root" in said[1]
     assert "the frame labels f.txt is not there" in said[2]
     assert said[3] == ""
+
+
+def test_many_files_of_one_folder(write: Write, tmp_path: Path) -> None:
+    """A folder of many is listed once; that must find the same as asking for each."""
+    names = [f"many/{i:03d}.mp4" for i in range(200)]
+    path = write("path\n" + "\n".join([*names, "many/inside", "few/1.mp4"]), *names[:150], "many/inside/x.mp4")
+    said = problems(read_manifest(path))
+    assert said[:150] == [""] * 150
+    assert all("is not there" in sentence for sentence in [*said[150:200], said[201]])
+    assert "is a folder" in said[200]
 
 
 def test_segments_of_a_file_come_together(write: Write, tmp_path: Path) -> None:
@@ -234,6 +246,10 @@ def test_addresses_of_other_file_systems(write: Write) -> None:
     assert "leaves the root memory://dyad-set/talks" in outside.problem
     listed = manifest_of_folder("memory://dyad-set/talks")
     assert [row.path for row in listed.rows()] == ["memory://dyad-set/talks/a.mp4", "memory://dyad-set/talks/b/c.wav"]
+    memory.pipe("/top.csv", b"path\ndyad-set/talks/a.mp4\n../etc/x.mp4\n")
+    top = list(read_manifest("memory://top.csv").rows())
+    assert (top[0].path, top[0].problem) == ("memory://dyad-set/talks/a.mp4", "")
+    assert "leaves the root memory://;" in top[1].problem
     local = read_manifest(write("path\nmemory://dyad-set/talks/a.mp4\n"))
     assert problems(local) == [""]
     with pytest.raises(InputError, match="There is no manifest memory://dyad-set/none.csv"):

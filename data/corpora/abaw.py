@@ -21,7 +21,7 @@ def c_expr_db(tree: Tree) -> Found:
     ]  # fmt: skip
     notes = []
     if numbers and (missing := sorted({f"{number:02d}" for number in range(1, 57)} - set(numbers))):
-        notes.append(f"{some(missing, 'of the 56 videos')} are not there; a challenge file needs all of them.")
+        notes.append(f"Not there: {some(missing, '56 videos')}; a challenge file needs all of them.")
     if not listed and not own:
         notes.append("No labels: those of C-EXPR-DB are hidden. Where you have some, put them into labels.txt or labels/NN.txt.")
     return Found(pd.DataFrame(rows, dtype="str"), tuple(notes))
@@ -42,9 +42,9 @@ def aff_wild2(tree: Tree) -> Found:
         rows.append({"path": files[name], "clip_id": name, "split": split, "frame_labels": labels})
     notes = []
     if two := sorted({video for name, video in apart.items() if video != name and video in files}):
-        notes.append(f"{some(two, 'videos')} show two people with labels of their own; they are listed without labels.")
+        notes.append(f"Listed without labels, since two people have labels of their own: {some(two, 'videos')}.")
     if lost := sorted(name for name, video in apart.items() if video not in files):
-        notes.append(f"{some(lost, 'annotated videos')} are not there; unpack batch1 and batch2 into {tree.root}.")
+        notes.append(f"Not there: {some(lost, 'annotated videos')}; unpack batch1 and batch2 into {tree.root}.")
     if not annotated:
         notes.append(f"No EXPR_Recognition_Challenge/Train_Set/<video>.txt in {tree.root}; without them there are no labels.")
     return Found(pd.DataFrame(rows, dtype="str"), tuple(notes))

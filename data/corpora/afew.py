@@ -43,7 +43,7 @@ def _segments(tree: Tree) -> Found:
                     "corpus_label": label, "label": our_label(label),
                 })  # fmt: skip
     lost = [row["clip_id"] for row in rows if row["clip_id"] not in files]
-    return Found(pd.DataFrame(rows, dtype="str"), (f"{some(lost, 'listed pieces')} are not there.",) if lost else ())
+    return Found(pd.DataFrame(rows, dtype="str"), (f"Not there: {some(lost, 'listed pieces')}.",) if lost else ())
 
 
 def _strongest(table: pd.DataFrame) -> list[str]:

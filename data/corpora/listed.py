@@ -87,9 +87,9 @@ def _found(tree: Tree, listing: Listing, key: Callable[[str], str], expected: st
     names = table["key"].drop_duplicates()
     still = names[~names.isin(list(files)) & names.isin(list(pictures))].tolist()
     lost = names[~names.isin(list(files)) & ~names.isin(list(pictures))].tolist()
-    notes = [f"{some(lost, 'listed clips')} are not in {tree.root}, for example {expected.format(lost[0])}."] if lost else []
+    notes = [f"Not in {tree.root}: {some(lost, 'listed clips')}, for example {expected.format(lost[0])}."] if lost else []
     if still:
-        notes.append(f"Of {some(still, 'listed clips')} only pictures are there; add the clips, as {expected.format(still[0])}.")
+        notes.append(f"Only as pictures there: {some(still, 'listed clips')}; add the clips, as {expected.format(still[0])}.")
     return Found(table, tuple(notes))
 
 

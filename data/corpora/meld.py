@@ -23,7 +23,7 @@ def meld(tree: Tree) -> Found:
             table = _rows(tree, lists[split], split, {key: path for key, path in files.items() if isinstance(key, tuple)}, alone)
             tables.append(table)
             if lost := table.loc[~table.pop("there"), "path"].tolist():
-                notes.append(f"{some(lost, f'clips of the {split} set')} are not there; unpack {split}.tar.gz, or leave them.")
+                notes.append(f"Not there: {some(lost, f'clips of the {split} set')}; unpack {split}.tar.gz, or leave them.")
         else:
             notes.append(f"No {split}_sent_emo.csv in {tree.root}; the {split} set is left out.")
     return Found(pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(), tuple(notes))

@@ -102,6 +102,6 @@ def read_listing(tree: Tree, path: str, columns: tuple[str, ...]) -> pd.DataFram
 
 
 def some(names: list[str], what: str) -> str:
-    """'3 clips (a, b, c)', at most five of them by name."""
+    """'3 of the clips (a, b, c)', at most five of them by name."""
     listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    return f"{len(names)} {what} ({listed})"
+    return f"{len(names)} of the {what} ({listed})"
