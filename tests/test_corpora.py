@@ -303,5 +303,6 @@ def test_the_real_lists_of_meld(shared: Path, tmp_path: Path) -> None:
     assert set(manifest.table["label"]) == set(BASIC_EMOTIONS)
     assert (manifest.table["transcript"] != "").all()
     assert manifest.table["problem"].str.contains("is not there").all()  # the clips themselves are not in the shared data
-    assert manifest.notes[0].startswith(f"Not there: {(manifest.table['split'] == 'train').sum()} of the clips of the train set (")
+    count = (manifest.table["split"] == "train").sum()
+    assert manifest.notes[0].startswith(f"Not there: {count} of the clips of the train set (")
     assert manifest.notes[2] == f"No test_sent_emo.csv in {tmp_path}; the test set is left out."
