@@ -113,11 +113,6 @@ def other_vocabulary(folder: Path) -> dict[str, Any]:
     return text(folder)
 
 
-def unknown_preparation(folder: Path) -> dict[str, Any]:
-    (tiny_faces.save_classifier(folder) / "preprocessor_config.json").write_text('{"image_processor_type": "Nothing"}')
-    return static_face(folder)
-
-
 FAULTS: dict[str, tuple[str, Fault, str]] = {
     "face, weights cut off": ("static_face", cut_classifier, "cannot be loaded"),
     "face, other sizes": ("static_face", other_sizes, "where config.json asks for"),
@@ -125,7 +120,6 @@ FAULTS: dict[str, tuple[str, Fault, str]] = {
     "face, no preparation": (
         "static_face", lambda f: static_face(emptied(tiny_faces.save_classifier(f), "preprocessor_config.json")),
         "preprocessor_config.json"),
-    "face, unknown preparation": ("static_face", unknown_preparation, "image processor"),
     "face, strange labels": (
         "static_face", lambda f: static_face(tiny_faces.save_classifier(f, labels=STRANGE)), 'green: "?"'),
     "moving face, head of another width": ("dynamic_face", lambda f: over_clip(f, narrow_head(f)), "reads features of length 48"),
@@ -143,7 +137,7 @@ FAULTS: dict[str, tuple[str, Fault, str]] = {
     "scene labels, no prompts": (
         "scene_labels", lambda f: labels(tiny_models.save_tiny_clip(f), prompts=str(f / "none.yaml")), "none.yaml"),
     "scene labels, another architecture": (
-        "scene_labels", lambda f: labels(tiny_models.save_tiny_clip(f), architecture="ViT-B-32"), "ViT-B-32"),
+        "scene_labels", lambda f: labels(tiny_models.save_tiny_clip(f), architecture="ViT-S-32-alt"), "ViT-S-32-alt"),
     "describer, no tokenizer": (
         "scene_context", lambda f: vision(emptied(tiny_qwen.save_tiny_qwen(f), "tokenizer.json")), "lacks a tokenizer"),
     "describer, no preparation": (

@@ -207,6 +207,23 @@ def test_while_a_network_is_built_other_threads_keep_their_dtype(machine: Path) 
     assert [one.result().network.lm_head.weight.dtype for one in loading] == [torch.bfloat16, torch.float16]
 
 
+@pytest.mark.parametrize("profile", ["gpu", "ras"])
+def test_score_uses_the_models_of_a_profile(profile: str, dyad: Dyad, tmp_path: Path) -> None:
+    import soundfile
+
+    texts, sounds = tmp_path / "texts.csv", tmp_path / "sounds"
+    texts.write_text("text\nWhat a wonderful surprise!\nGo away.\n")
+    sounds.mkdir()
+    wave = np.random.default_rng(0).normal(0, 0.1, 32_000)
+    soundfile.write(sounds / "noise.wav", wave, 16_000)
+    for modality, table in (("text", texts), ("voice", sounds)):
+        code, _, err = dyad("score", modality, table, "-o", tmp_path / "out.csv", "--profile", profile)
+        assert code == 0, err
+        rows = pd.read_csv(tmp_path / "out.csv")[list(BASIC_EMOTIONS)].dropna()
+        assert rows.sum(axis=1).to_numpy() == pytest.approx(np.ones(len(rows)), abs=1e-3)
+        assert len(rows) == 2 or modality == "voice"  # nobody speaks in noise
+
+
 # ---- what runs again -----------------------------------------------------------------------------------------------------
 
 
@@ -296,6 +313,15 @@ def test_missing_models_are_told_with_their_commands_and_used_once_they_are_here
     _, ran = run(dyad, sample_clip(), tmp_path / "runs", "ras")
     assert ran == {"text"} | AFTER
     assert states_of(result_of(folder))["text"] == "present"
+
+
+def test_score_without_the_model_is_an_error_with_its_command(without_models: Path, dyad: Dyad, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text\nGo away.\n")
+    code, _, err = dyad("score", "text", texts, "-o", tmp_path / "out.csv", "--profile", "ras")
+    assert code == 1
+    assert "./dyad models download emotion-distilroberta" in err
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_a_clip_without_words_beside_it_asks_for_whisper(
