@@ -26,7 +26,9 @@ from modalities.sentence_encoder import SentenceEncoder, is_readable, load_encod
 
 WEIGHTS = WEIGHTS_FOLDER / "scene_context.safetensors"
 ABSENT_REASON = "No descriptions of the scene were given."
-REMEDY = "Give descriptions with --descriptions FILE.csv, or name a vision-language model: here or behind a server (docs/models.md)."
+REMEDY = (
+    "Give descriptions with --descriptions FILE.csv, or name a vision-language model: here or behind a server (docs/models.md)."
+)
 AUTHOR_COLUMNS = ("author", "source")
 WORD = re.compile(r"[^\W_]{2,}")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
