@@ -1,12 +1,10 @@
 """What the benchmarks share: the machine in a line, a table, running the stages without Prefect."""
 
-import os
-import platform
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.machine import header
 from data.media import probe
 from data.run_folder import RunFolder
 from flows.graph import before
@@ -15,15 +13,7 @@ from flows.settings import load_settings
 from flows.stages import STAGES, stage_keys
 from flows.video import prepare_folder, run_stage
 
-
-def header() -> str:
-    """Date, processor and versions, for the first line of a report."""
-    import torch
-
-    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    return f"{when}; {os.cpu_count()} cores {platform.machine()}, {versions}; load before {load}"
+__all__ = ["header", "print_table", "run_directly", "stage_seconds"]
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

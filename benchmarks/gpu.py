@@ -24,10 +24,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import header
 from benchmarks.gpu_measure import Batched, Subject, flops_an_item, let_go, matmul_peak, plain_loop, sweep, through_lane
 from benchmarks.gpu_models import CASES, Case
 from benchmarks.gpu_qwen import TOKENS
+from benchmarks.machine import header
 from data.files import write_text
 from modalities.batching import free_memory, is_out_of_memory
 from modalities.devices import precision_of, resolve_device

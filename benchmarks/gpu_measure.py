@@ -143,7 +143,7 @@ def _batch_seconds(subject: Subject, device: str, size: int, seconds: float) -> 
     if found[0] > 4 * seconds:
         return found[0]
     found = [timed(device, run)]
-    while sum(found) < min(0.5, seconds / 4) and len(found) < 9:
+    while sum(found) < seconds / 4 and len(found) < 9 or sum(found) < 2 * seconds and len(found) < 3:
         found.append(timed(device, run))
     return sorted(found)[len(found) // 2]
 
