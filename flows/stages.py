@@ -60,7 +60,7 @@ def _modality(name: str, title: str, *others: str) -> Stage:
 
 
 _STAGES = (
-    Stage("decode", work.decode, work.decode_outputs, ("decode",), ("data.decode", "data.media", "data.frames")),
+    Stage("decode", work.decode, work.decode_outputs, ("decode",), ("data.decode", "data.media", "data.frames", "data.segments")),
     Stage(
         "faces", work.faces, lambda f: (f.crops, f.faces), ("faces",),
         ("modalities.faces", "modalities.face_detectors", "modalities.face_tracks", "modalities.face_crops", "data.crops"),
