@@ -1,23 +1,35 @@
 """Runs whose process is gone (killed, or the machine went down) and which the server still takes for running."""
 
-import socket
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psutil
 
-from flows.server import ask
+from flows.server import ask, reporting, reporting_name
 
 TRIES = 3
 """A run that lost its process is scheduled again so often; one that kills its process each time must end some day."""
 
 
 def lost_runs(url: str) -> Iterator[Mapping[str, Any]]:
-    """Runs under way whose process was on this machine and is no more."""
+    """Runs under way that a worker of this machine took, and whose process is no more."""
+    reports = reporting(url)
     for run in under_way(url):
-        machine, _, pid = str(run["infrastructure_pid"] or "").rpartition(":")
-        if machine == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid)):
+        worker = str(run["labels"].get("prefect.worker.name", ""))
+        started = run["infrastructure_pid"]
+        alive = _is_alive(str(started), str(run["id"])) if started else worker in reports
+        if worker.startswith(reporting_name("")) and not alive:
             yield run
+
+
+def _is_alive(pid: str, run: str) -> bool:
+    """Whether the process of this pid works on this run."""
+    with contextlib.suppress(psutil.Error, OSError, ValueError):
+        process = psutil.Process(int(pid))
+        theirs = process.environ().get("PREFECT__FLOW_RUN_ID") == run
+        return bool(theirs and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def under_way(url: str) -> list[dict[str, Any]]:

@@ -59,11 +59,9 @@ def status() -> None:
 
     Example: dyad status
     """
-    from rich.console import Console
-
     from flows.server_status import show_status
 
-    sys.exit(show_status(os.environ.get("PREFECT_API_URL", ""), Console(soft_wrap=True)))
+    sys.exit(show_status(os.environ.get("PREFECT_API_URL", ""), print))
 
 
 def deploy(

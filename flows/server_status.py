@@ -1,11 +1,7 @@
 """`dyad status`: what of server, workers and deployments is there, what runs, what failed lately."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from data.errors import DyadError
 from flows import processes
@@ -16,22 +12,21 @@ from flows.state import state_folder
 Row = tuple[str, str, str]
 
 
-def show_status(url: str, console: Console) -> int:
+def show_status(url: str, say: Callable[[str], None]) -> int:
     """Print the state of the server at `url` (empty: none is known); 0 when it answers and a worker reports, else 1."""
     server = processes.running("server")
     if not url:
         stale = "" if server is None else f" Its process {server.pid} runs and takes no connections."
-        console.print(f"No server is up.{stale} Start it with 'dyad up'.", markup=False)
+        say(f"No server is up.{stale} Start it with 'dyad up'.")
         return 1
     try:
         rows = list(_rows(url))
     except DyadError as error:
-        console.print(f"{error} Start it again with 'dyad down' and 'dyad up'.", markup=False)
+        say(f"{error} Start it again with 'dyad down' and 'dyad up'.")
         return 1
-    table = Table("what", "which", "state", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*map(escape, row))
-    console.print(table)
+    width = max(len(which) for _, which, _ in rows)
+    for what, which, state in rows:  # plain lines, which no narrow terminal breaks and every tool can read
+        say(f"{what:<15}{which:<{width}}  {state}")
     return 0 if reporting(url) else 1
 
 

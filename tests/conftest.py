@@ -4,8 +4,13 @@ import json
 import os
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +122,65 @@ def result_of() -> Callable[[RunFolder], dict[str, Any]]:
         return result
 
     return read
+
+
+@dataclass(frozen=True)
+class OwnServer:
+    """What `dyad up` started, with a state folder of its own; `folder` is where its commands run."""
+
+    url: str
+    folder: Path
+    environment: dict[str, str]
+
+    def dyad(self, *arguments: object) -> "subprocess.CompletedProcess[str]":
+        """Run the command line in a process of its own, which finds the server by itself."""
+        command = [sys.executable, "-P", "-m", "flows", *map(str, arguments)]
+        return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300)
+
+    @property
+    def state(self) -> Path:
+        """Its state folder."""
+        return Path(self.environment["DYAD_STATE"])
+
+    def ask(self, path: str, question: dict[str, Any] | None = None) -> Any:
+        """The API's answer."""
+        from flows.server import ask
+
+        return ask(self.url, path, question)
+
+    def run_named(self, name: str, wanted: str = "COMPLETED", seconds: float = 150) -> dict[str, Any]:
+        """The last run of this name when it has reached the state."""
+        until, found = time.monotonic() + seconds, []
+        while time.monotonic() < until:
+            of_name = {"flow_runs": {"name": {"any_": [name]}}, "sort": "EXPECTED_START_TIME_DESC", "limit": 1}
+            found = self.ask("flow_runs/filter", of_name)
+            if found and found[0]["state_type"] == wanted:
+                return dict(found[0])
+            time.sleep(0.3)
+        raise AssertionError(f"{name}: {[(run['state_name'], (run['state'] or {}).get('message')) for run in found]}")
+
+    def ended(self, run: str, seconds: float = 150) -> str:
+        """How a run ended, waiting for it."""
+        until, state = time.monotonic() + seconds, ""
+        while time.monotonic() < until and state not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            time.sleep(0.3)
+            state = str(self.ask(f"flow_runs/{run}")["state_type"])
+        return state
+
+
+@pytest.fixture(scope="session")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
+    """A server with a worker, as `dyad up` starts them."""
+    folder = tmp_path_factory.mktemp("own-server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment = {**kept, "DYAD_STATE": str(folder / "state"), "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(folder / "home")}
+    server = OwnServer(f"http://127.0.0.1:{port}/api", folder, environment)
+    try:
+        started = server.dyad("up", "--port", port, "--workers", 1)
+        assert started.returncode == 0, started.stderr
+        yield server
+    finally:
+        server.dyad("down")
