@@ -47,6 +47,7 @@ Profile = Annotated[str, typer.Option(help="A profile in configs/, or a YAML fil
 Face = Annotated[Which | None, typer.Option(help="Answer about the main face, or about all faces.")]
 Detector = Annotated[str | None, typer.Option(help="Face detector: auto, mediapipe or opencv.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document a clip on stdout and nothing else there.")]
+Explain = Annotated[bool, typer.Option(help="Say in words what made each window's answer.")]
 Strict = Annotated[bool, typer.Option(help="Fail when a modality fails or lacks its model.")]
 Device = Annotated[str | None, typer.Option(help="Where networks run: auto (the best there is), cpu, cuda:0 or mps.")]
 Workers = Annotated[
@@ -88,6 +89,7 @@ def run(
     detector: Detector = None,
     device: Device = None,
     workers: Workers = None,
+    explain: Explain = False,
     json: Json = False,
     strict: Strict = False,
     fresh: Fresh = False,
@@ -102,12 +104,12 @@ def run(
 
     brought = Brought(transcript, descriptions, _scores_option(scores or [])).check()
     settings = load_settings(profile, _overrides(face, detector, device))
-    code = run_clips(files, output, settings, brought, as_json=json, strict=strict, fresh=fresh, workers=workers)
-    sys.exit(code)
+    how = {"as_json": json, "explain": explain, "strict": strict, "fresh": fresh}
+    sys.exit(run_clips(files, output, settings, brought, workers=workers, **how))
 
 
 @app.command()
-def demo(output: Output = Path("runs"), json: Json = False, fresh: Fresh = False) -> None:
+def demo(output: Output = Path("runs"), explain: Explain = False, json: Json = False, fresh: Fresh = False) -> None:
     """Recognise the sample clip that comes with Dyad.
 
     Example: dyad demo
@@ -119,7 +121,7 @@ def demo(output: Output = Path("runs"), json: Json = False, fresh: Fresh = False
 
     clip = sample_clip()
     brought = Brought(descriptions=clip.with_name("sample_descriptions.csv"))
-    sys.exit(run_clips([clip], output, load_settings(), brought, as_json=json, fresh=fresh))
+    sys.exit(run_clips([clip], output, load_settings(), brought, as_json=json, explain=explain, fresh=fresh))
 
 
 @app.command()

@@ -48,6 +48,7 @@ def run_clips(
     brought: Brought,
     *,
     as_json: bool = False,
+    explain: bool = False,
     strict: bool = False,
     fresh: bool = False,
     workers: int | None = None,
@@ -72,7 +73,10 @@ def run_clips(
             for file, folder in zip(files, pool.map(recognise, files), strict=True):
                 failed += not isinstance(folder, Path)
                 with progress.paused():
-                    _show(folder, as_json) if isinstance(folder, Path) else _show_failure(console, file, folder, as_json)
+                    if isinstance(folder, Path):
+                        _show(folder, as_json, explain)
+                    else:
+                        _show_failure(console, file, folder, as_json)
         except (KeyboardInterrupt, Interrupted):
             stop.requested.set()  # each clip stops after what it is doing, so that nothing is left half-written
             console.print(sentence(Interrupted()), markup=False)
@@ -161,8 +165,9 @@ def _progress(console: Console) -> Iterator[_Progress]:
         yield shown
 
 
-def _show(folder: Path, as_json: bool) -> None:
+def _show(folder: Path, as_json: bool, explained: bool) -> None:
     from data.run_folder import RunFolder
+    from reports.explain import explain
     from reports.terminal import print_result
 
     result = json.loads(RunFolder(folder).result.read_text(encoding="utf-8"))
@@ -171,6 +176,8 @@ def _show(folder: Path, as_json: bool) -> None:
         sys.stdout.flush()
     else:
         print_result(Console(), result, folder)
+        for line in explain(result) if explained else ():
+            Console().print(line, markup=False, highlight=False)
 
 
 def _show_failure(console: Console, file: Path, error: Exception, as_json: bool) -> None:

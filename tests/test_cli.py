@@ -197,3 +197,11 @@ def test_ctrl_c_ends_in_a_sentence_and_the_next_run_goes_on(tmp_path: Path) -> N
     assert not list((tmp_path / "runs").rglob(".*.????????.*"))
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+def test_explain_says_in_words_what_made_each_answer(dyad: Dyad, tmp_path: Path) -> None:
+    code, out, _ = dyad("demo", "-o", tmp_path, "--explain")
+    assert code == 0
+    said = " ".join(out.split())
+    assert said.count(" s to ") + said.count(" to ") >= 5
+    assert "static face" in said.split("Result:")[-1]
