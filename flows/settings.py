@@ -30,6 +30,8 @@ from flows.sections import (
 )
 from modalities.devices import Precision
 
+ALONE = ("DYAD_DEVICE", "DYAD_PRECISION")
+"""Variables of settings that belong to no section."""
 PROFILES = Path(__file__).resolve().parents[1] / "configs"
 
 
@@ -118,10 +120,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """DYAD_FACES__DETECTOR=opencv -> {'faces': {'detector': 'opencv'}}; only names with '__' are settings, of any depth."""
+    """DYAD_FACES__DETECTOR=opencv -> {'faces': {'detector': 'opencv'}}; names without '__' are settings only if in ALONE."""
     tree: dict[str, Any] = {}
     for name, value in environment.items():
-        if name.startswith("DYAD_") and "__" in name:
+        if name in ALONE or (name.startswith("DYAD_") and "__" in name):
             *sections, field = name.removeprefix("DYAD_").lower().split("__")
             one: dict[str, Any] = {field: yaml.safe_load(value)}
             for section in reversed(sections):
