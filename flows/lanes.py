@@ -138,6 +138,7 @@ class Lane:
             if full and before is not None:
                 taken = (_memory_used(self.name) or before) - before
                 queue.size = larger(queue.size, queue.most, taken / len(batch), free_bytes(self.name))
+            del queue, batch  # while it waits, the thread must not keep the last network in memory
 
     def _next(self, turn: DeviceTurn) -> _Queue:
         """The queue whose first item has waited longest, of those that are ready; until there is one, leaves the device."""
