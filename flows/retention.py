@@ -69,7 +69,7 @@ def prune_folders(output: Path, days: int, keep_last: int, dry_run: bool) -> Pru
     """Remove the run folders of one output that are old enough."""
     if not output.is_dir():
         return Pruned(f"run folders in {output}")
-    for remains in output.glob(".*.pruned-*"):
+    for remains in [] if dry_run else output.glob(".*.pruned-*"):
         shutil.rmtree(remains, ignore_errors=True)  # of a retention run that was cut off
     folders = sorted(run_folders(output), key=last_change, reverse=True)
     old = [folder for folder in folders[keep_last:] if is_old(folder, days)]
