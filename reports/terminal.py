@@ -19,7 +19,8 @@ def print_result(console: Console, result: Mapping[str, Any], folder: Path) -> N
     console.print(f"\n[bold]{escape(Path(clip['path']).name)}[/bold]  {seconds(clip['duration'])}")
     for problem in result["problems"]:
         console.print(f"[yellow]{escape(problem)}[/yellow]")
-    console.print(timeline_table(result))
+    if result["timeline"]:
+        console.print(timeline_table(result))
     console.print(modality_table(result))
     console.print(escape(result["summary"]["sentence"]))
     console.print(f"Result: {escape(str(folder / 'result.json'))}", soft_wrap=True)
