@@ -6,7 +6,7 @@ import os
 import pkgutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -24,6 +24,7 @@ from prefect.utilities.annotations import quote
 from data.errors import DyadError
 from data.manifest import Manifest, ManifestRow, manifest_of_folder, read_manifest
 from data.places import is_url
+from data.run_folder import RunFolder
 from flows import batch_progress, stop
 from flows.batch_progress import Counts
 from flows.clip_run import Outcome, Patience
@@ -42,6 +43,8 @@ Workload = Callable[[Plan, Sequence[ManifestRow]], Iterator[tuple[str, Outcome]]
 RECOGNITION = "flows.dataset_clips:run_file"
 MOST_GIVEN_UP = 8
 """So many clips that took too long end the run: their threads still hold memory, and the device or the storage hangs."""
+SHOWN = 100
+"""So many clips of a run show their result as artifacts in Prefect's UI: a million would fill its database."""
 UPDATES, STATUS = 2.0, 5.0
 """Seconds from one progress artifact to the next, and from one status.csv to the next (longer where writing it takes long)."""
 
@@ -157,6 +160,7 @@ class Run:
     lost: Any
     counts: Counts = field(default_factory=Counts)
     given_up: int = 0
+    shown: int = 0
     artifact: UUID | None = None
     told: float = 0.0
     next_status: float = 0.0
@@ -180,7 +184,9 @@ def _work_off(run: Run, workers: int) -> None:
         if fresh:
             wanted = tuple(row for row in rows if row.clip_id in fresh)
             name = wanted[0].clip_id if len(wanted) == 1 else f"{Path(wanted[0].path).name} ({len(wanted)} segments)"
-            arguments: tuple[Any, ...] = (name, quote(run.plan), quote(wanted), run.workload)
+            plan = replace(run.plan, show=run.shown < SHOWN)
+            run.shown += len(wanted)
+            arguments: tuple[Any, ...] = (name, quote(plan), quote(wanted), run.workload)
             future = recognise_clip.submit(*arguments)
             flying[future.task_run_id] = fresh
             future.add_done_callback(ended.put)
@@ -191,12 +197,19 @@ def _work_off(run: Run, workers: int) -> None:
 def _to_run(run: Run, row: ManifestRow) -> str:
     """The fingerprint of a clip that must run; empty, and the clip counted, when it is done already."""
     found, before = fingerprint(row, run.digest), run.journal.latest(row.clip_id)
-    if before is None or before.fingerprint != found:
+    if before is None or before.fingerprint != found or _is_gone(run, before):
         return found
     if run.retry_failed and (before.state == "failed" or before.answer.get("broken")):
         return found
     run.counts.add(before.state, skipped=True)
     return ""
+
+
+def _is_gone(run: Run, before: Entry) -> bool:
+    """Whether the answer of a clip that was recognised has been removed since (at an address nobody looks)."""
+    if run.plan.output.address or run.workload != RECOGNITION or before.state == "failed":
+        return False
+    return not RunFolder(run.plan.output.folder / before.clip_id).result.is_file()
 
 
 def _collect(run: Run, ended: "SimpleQueue[PrefectFuture[Any]]", flying: dict[UUID, dict[str, str]], most: int) -> None:
@@ -223,7 +236,9 @@ def _take(run: Run, prints: dict[str, str], state: State[Any]) -> None:
         run.given_up += "was given up after" in outcome.reason
     context = FlowRunContext.get()
     if context is not None:
-        context.run_results.clear()  # Prefect would keep every result until the flow ends; nothing here depends on them
+        # Prefect would keep these of every task until the flow ends; nothing here depends on them.
+        context.run_results.clear()
+        context.task_run_assets.clear()
     _check(run)
 
 

@@ -27,6 +27,7 @@ from data.run_folder import RunFolder
 from data.segments import Segment, cut_descriptions, cut_transcript, segment_clip
 from data.subtitles import SUFFIXES, sidecar_transcript
 from flows import stop
+from flows.artifacts import publish_artifacts
 from flows.clip_run import Outcome, Patience, decode_whole, run_clip, within
 from flows.faults import Interrupted, sentence
 from flows.jobs import Brought, Job
@@ -41,12 +42,13 @@ GIVEN = "given"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is the same for all clips of a run; small, so that it may travel to other processes."""
+    """What is the same for all clips of a run; small, so that it may travel to other processes. `show`: results as artifacts."""
 
     output: Output
     settings: Settings
     strict: bool = False
     patience: Patience = Patience()
+    show: bool = False
 
 
 def plan_digest(settings: Settings, strict: bool, workload: str) -> str:
@@ -123,12 +125,22 @@ def _run_row(plan: Plan, row: ManifestRow, file: Clip, whole: Callable[[], Decod
         outcome = run_clip(job, whole=None if segment.is_whole else whole, limit=limit, strict=plan.strict)
         if outcome.state != "failed" and row.frame_labels:
             outcome = replace(outcome, answer={**outcome.answer, "frame_pairs": _frame_pairs(row, job)})
+        if plan.show and outcome.state != "failed":
+            _show(run_folder)
         plan.output.put(row.clip_id, remove=True)
     except Interrupted:
         raise
     except Exception as error:
         return _failed(error, row)
     return outcome
+
+
+def _show(folder: RunFolder) -> None:
+    """The clip's result in Prefect's UI; a server that does not answer is no reason for the clip to fail."""
+    try:
+        publish_artifacts(folder)
+    except Exception as error:
+        logger.warning("The result could not be shown in Prefect: %s", error)
 
 
 def _settings(settings: Settings, row: ManifestRow) -> Settings:

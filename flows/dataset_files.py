@@ -13,16 +13,15 @@ from data.files import atomic_path, write_text
 from data.manifest import Manifest, ManifestRow
 from flows.batch_progress import Counts
 from flows.dataset_clips import Plan
+from flows.dataset_table import DATASET, DatasetTable
 from flows.journal import Entry, Journal
 from flows.stages import STAGES
 from flows.storage import Output
 from reports.dataset import Failures, Tally, draw_confusion
 from reports.result import version
 
-JOURNAL, STATUS, DATASET, SUMMARY, CONFUSION = "journal.jsonl", "status.csv", "dataset.parquet", "summary.json", "confusion.png"
+JOURNAL, STATUS, SUMMARY, CONFUSION = "journal.jsonl", "status.csv", "summary.json", "confusion.png"
 COLUMNS = ("clip_id", "state", "reason", "path", "start", "end", "split", "label", "top", "emotion", "duration", "seconds")
-ROWS = 50_000
-"""Rows of dataset.parquet that are held in memory at most, before they are written."""
 
 
 def status_rows(clips: Manifest, journal: Journal) -> Iterator[tuple[ManifestRow, Entry | None]]:
@@ -68,13 +67,13 @@ def write_results(plan: Plan, clips: Manifest, journal: Journal, counts: Counts)
     totals = _Totals(tuple(compound.name for compound in plan.settings.compound_table()))
     with ExitStack() as stack:
         stream = stack.enter_context(stack.enter_context(atomic_path(folder / STATUS)).open("w", encoding="utf-8", newline=""))
-        table = stack.enter_context(_Table(plan.output))
+        table = stack.enter_context(DatasetTable(plan.output))
         status = _Status(stream)
         for row, entry in status_rows(clips, journal):
             status.add(row, entry)
             totals.add(row, entry)
             if entry is not None and entry.state != "failed":
-                table.add(row)
+                table.add(row, entry)
     summary = _summary(plan, clips, counts, totals)
     write_text(folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     _draw(folder / CONFUSION, summary["metrics"])
@@ -166,78 +165,3 @@ def _draw(path: Path, metrics: dict[str, Any]) -> None:
         return
     level = next(iter(metrics[kind]))
     draw_confusion(path, metrics[kind][level], f"{kind} by {level}")
-
-
-class _Table:
-    """dataset.parquet: the windows of all clips, with the clip's columns before them."""
-
-    def __init__(self, output: Output) -> None:
-        self._output, self._rows = output, 0
-        self._writer: Any = None
-        self._schema: Any = None
-        self._parts: list[Any] = []
-        self._stack = ExitStack()
-
-    def __enter__(self) -> "_Table":
-        self._aside = self._stack.enter_context(atomic_path(self._output.folder / DATASET))
-        return self
-
-    def add(self, row: ManifestRow) -> None:
-        """Add a clip's windows; a clip without them (not made by recognition) adds nothing."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            with self._output.opened(f"{row.clip_id}/windows.parquet") as stream:
-                windows = pq.read_table(stream)
-        except FileNotFoundError:
-            return
-        own = {name: [getattr(row, name)] * len(windows) for name in ("clip_id", "split", "label", "speaker")}
-        own["segment_start"] = [row.start] * len(windows)
-        kinds = {"segment_start": pa.float64()}
-        columns = {name: pa.array(values, kinds.get(name, pa.string())) for name, values in own.items()}
-        columns |= {name: windows[name] for name in windows.column_names}
-        self._parts.append(self._fitted(pa.table(columns)))
-        self._rows += len(windows)
-        if self._rows >= ROWS:
-            self._write()
-
-    def _fitted(self, table: Any) -> Any:
-        """A table in the form of the first one; clips of other settings may have other columns."""
-        import pyarrow as pa
-
-        if self._schema is None:
-            names = [(field.name, pa.string() if pa.types.is_null(field.type) else field.type) for field in table.schema]
-            self._schema = pa.schema(names)
-        columns = [
-            table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
-            for field in self._schema
-        ]
-        return pa.table(columns, schema=self._schema)
-
-    def _write(self) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        if self._writer is None and self._schema is not None:
-            self._writer = self._stack.enter_context(pq.ParquetWriter(self._aside, self._schema))
-        if self._writer is not None and self._parts:
-            self._writer.write_table(pa.concat_tables(self._parts))
-        self._parts, self._rows = [], 0
-
-    def __exit__(self, *failure: Any) -> None:
-        if failure[0] is None:
-            self._write()
-            if self._writer is None:
-                self._no_rows()
-        self._stack.__exit__(*failure)
-
-    def _no_rows(self) -> None:
-        """Nothing was recognised: a table that has the clip's columns alone."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        empty = {name: pa.array([], pa.string()) for name in ("clip_id", "split", "label", "speaker")}
-        pq.write_table(pa.table(empty), self._aside)
-
-
