@@ -7,7 +7,6 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +82,8 @@ def _start_server(port: int) -> Background:
         raise InputError(f"Port {port} is taken by another program; choose another one with --port.")
     url = f"http://{HOST}:{port}/api"
     environment = server_environment(url, os.environ)
-    source = Path(str(find_spec("prefect").origin)).parent  # type: ignore[union-attr]
     command = [
-        "uvicorn", "--app-dir", str(source.parent), "--factory", "prefect.server.api.server:create_app",
+        "uvicorn", "--app-dir", str(Path(__file__).resolve().parents[1]), "--factory", "flows.server_app:create_app",
         "--host", HOST, "--port", str(port), "--timeout-keep-alive", "5", "--timeout-graceful-shutdown", "5",
     ]  # fmt: skip
     return processes.start("server", command, environment, host=HOST, port=port, url=url, ui=f"http://{HOST}:{port}")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#b07d48", "#6b5fb5", "#2aa198", "#d95f02")
 """Told apart by people who see colours differently (Paul Tol's bright scheme, and some more)."""
-INK = "#7d838c"
+INK = "#858b94"
 """Of letters and lines: a grey that can be read on a dark and on a light page, since the picture has no ground of its own."""
 MOST_BARS = 150
 LARGEST = 100_000
@@ -19,7 +19,7 @@ LARGEST = 100_000
 
 
 def timeline_picture(result: Mapping[str, Any]) -> bytes:
-    """The content of `result.json` drawn as a PNG of less than 100 kB, 900 pixels wide."""
+    """The content of `result.json` drawn as a PNG of less than 100 kB, 750 pixels wide."""
     for dots in (100, 75, 50):
         drawn = _drawn(result, dots)
         if len(drawn) < LARGEST:
@@ -30,7 +30,7 @@ def timeline_picture(result: Mapping[str, Any]) -> bytes:
 def _drawn(result: Mapping[str, Any], dots: int) -> bytes:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    figure = Figure(figsize=(7.5, 4.4), layout="constrained")
     band, sure, parts = figure.subplots(3, 1, sharex=True, height_ratios=(0.7, 1.2, 2.2))
     _draw_compounds(band, result)
     _draw_confidence(sure, result)

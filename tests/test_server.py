@@ -77,6 +77,15 @@ def test_the_ui_calls_its_own_server(own_server: OwnServer) -> None:
     assert "<div id=" in httpx.get(address, follow_redirects=True).text
 
 
+def test_pages_talk_to_nobody_else(own_server: OwnServer) -> None:
+    import httpx
+
+    place = own_server.url.removeprefix("http://").removesuffix("/api")
+    for path in ("", "/v2/dashboard", "/dashboard", "/api/health"):
+        answer = httpx.get(f"http://{place}{path}", follow_redirects=True)
+        assert answer.headers["content-security-policy"] == f"connect-src 'self' http://{place} ws://{place}"
+
+
 def test_dyad_run_uses_the_server(own_server: OwnServer, sound: Path) -> None:
     ran = own_server.dyad("run", sound, "-o", "runs-of-the-test")
     assert ran.returncode == 0, ran.stderr
