@@ -189,13 +189,31 @@ def _train_command(name: str, network: str, what: str) -> Any:
 
 
 for _name, _network, _what in (
-    ("static-face", "static_face", "the network for single faces on FER+ votes"),
     ("dynamic-face", "dynamic_face", "the network for faces over time on sequences made from stills"),
     ("voice", "voice", "the network for voices on RAVDESS"),
     ("text", "text", "the network for words on GoEmotions and MELD"),
     ("scene-text", "scene_context", "the network for scene descriptions on AFEW's"),
 ):
     _train_command(_name, _network, _what)
+
+
+@train_app.command("static-face")
+def train_static_face(
+    data: Data,
+    output: Weights = Path("weights"),
+    seed: Seed = 7,
+    epochs: Epochs = None,
+    limit: Limit = None,
+    device: Device = "cpu",
+) -> None:
+    """Train the network for single faces on FER+ votes.
+
+    Example: dyad train static-face --data ../shared/datasets -o weights
+    """
+    from flows.models import device_named
+    from flows.training import train_on_terminal
+
+    sys.exit(train_on_terminal("static_face", data, output, seed, epochs, limit, device=device_named(device or "cpu")))
 
 
 @train_app.command("voice-head")

@@ -106,7 +106,7 @@ def split_groups(groups: NDArray[np.int64], share: float, seed: int) -> NDArray[
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, chance: torch.Generator) -> Tensor:
-    return torch.rand(shape, generator=chance) * (high - low) + low
+    return torch.rand(shape, generator=chance, device=chance.device) * (high - low) + low
 
 
 def warp(pixels: Tensor, angle: Tensor, scale: Tensor, shift: Tensor, mirror: Tensor, size: int) -> Tensor:
@@ -125,29 +125,31 @@ def soften(pixels: Tensor, chance: torch.Generator) -> Tensor:
     """Blur, sharpen or coarsen at random: crops of a video are softer or crisper than the stills."""
     count = len(pixels)
     blurred = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    amount = _uniform((count, 1, 1, 1), -0.8, 1.0, chance) * (torch.rand(count, 1, 1, 1, generator=chance) < 0.5)
+    amount = _uniform((count, 1, 1, 1), -0.8, 1.0, chance) * (_uniform((count, 1, 1, 1), 0, 1, chance) < 0.5)
     pixels = pixels + amount * (blurred - pixels)
     small = F.interpolate(pixels, scale_factor=0.5, mode="area")
     coarse = F.interpolate(small, size=pixels.shape[2:], mode="bilinear", align_corners=False)
-    return torch.where(torch.rand(count, 1, 1, 1, generator=chance) < 0.1, coarse, pixels)
+    return torch.where(_uniform((count, 1, 1, 1), 0, 1, chance) < 0.1, coarse, pixels)
 
 
 def light(pixels: Tensor, chance: torch.Generator) -> Tensor:
     """Gamma, a light from one side, and noise."""
     count, _, height, width = pixels.shape
     pixels = pixels.clamp(0.001, 1) ** torch.exp(_uniform((count, 1, 1, 1), -0.4, 0.4, chance))
-    across = torch.linspace(-1, 1, width).view(1, 1, 1, width) * _uniform((count, 1, 1, 1), -0.15, 0.15, chance)
-    down = torch.linspace(-1, 1, height).view(1, 1, height, 1) * _uniform((count, 1, 1, 1), -0.15, 0.15, chance)
-    noise = torch.randn(pixels.shape, generator=chance) * _uniform((count, 1, 1, 1), 0, 0.04, chance)
+    x, y = (torch.linspace(-1, 1, side, device=pixels.device) for side in (width, height))
+    across = x.view(1, 1, 1, width) * _uniform((count, 1, 1, 1), -0.15, 0.15, chance)
+    down = y.view(1, 1, height, 1) * _uniform((count, 1, 1, 1), -0.15, 0.15, chance)
+    noise = torch.randn(pixels.shape, generator=chance, device=pixels.device) * _uniform((count, 1, 1, 1), 0, 0.04, chance)
     return pixels * (1 + across + down) + noise
 
 
 def erase(pixels: Tensor, chance: torch.Generator, share: float = 0.3) -> Tensor:
     """Cover a rectangle of some pictures with an even grey (random erasing, Zhong et al. 2020)."""
     count, _, height, width = pixels.shape
-    half = _uniform((count, 2, 1, 1), 0.08, 0.22, chance) * (torch.rand(count, 1, 1, 1, generator=chance) < share)
+    half = _uniform((count, 2, 1, 1), 0.08, 0.22, chance) * (_uniform((count, 1, 1, 1), 0, 1, chance) < share)
     centre = _uniform((count, 2, 1, 1), 0, 1, chance)
-    y, x = torch.linspace(0, 1, height).view(1, height, 1), torch.linspace(0, 1, width).view(1, 1, width)
+    x, y = (torch.linspace(0, 1, side, device=pixels.device) for side in (width, height))
+    y, x = y.view(1, height, 1), x.view(1, 1, width)
     inside = ((y - centre[:, 0]).abs() < half[:, 0]) & ((x - centre[:, 1]).abs() < half[:, 1])
     return torch.where(inside[:, None], _uniform((count, 1, 1, 1), 0, 1, chance), pixels)
 
@@ -158,7 +160,7 @@ def augment(pixels: Tensor, chance: torch.Generator, size: int = 48, strength: f
     angle = _uniform((count,), -0.25, 0.25, chance) * strength
     scale = torch.exp(_uniform((count, 1), -0.15, 0.2, chance) * strength + _uniform((count, 2), -0.06, 0.06, chance))
     shift = _uniform((count, 2), -0.12, 0.12, chance) * strength
-    mirror = torch.rand(count, generator=chance) < 0.5
+    mirror = _uniform((count,), 0, 1, chance) < 0.5
     pixels = warp(pixels, angle, scale, shift, mirror, size)
     return erase(light(soften(pixels, chance), chance), chance)
 

@@ -60,6 +60,11 @@ class State:
     best_epoch: int = 0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
 
 def prepare_splits(data: Path, seed: int, limit: int | None) -> Splits:
     """Read FER+ so that no group of near-duplicates is in two parts; training rows like a held-out one are left out."""
@@ -102,7 +107,8 @@ def sampling_weights(faces: FaceVotes) -> Tensor:
 def mix(pixels: Tensor, targets: Tensor, chance: torch.Generator) -> tuple[Tensor, Tensor]:
     """Blend neighbours for a fifth of the batch (mixup, Zhang et al. 2018): two emotions at once, as compounds are."""
     count = len(pixels)
-    amount = 0.5 * torch.rand(count, generator=chance) * (torch.rand(count, generator=chance) < 0.2)
+    drawn = torch.rand(2, count, generator=chance, device=chance.device)
+    amount = 0.5 * drawn[0] * (drawn[1] < 0.2)
     pixels = torch.lerp(pixels, pixels.roll(1, 0), amount[:, None, None, None])
     return pixels, torch.lerp(targets, targets.roll(1, 0), amount[:, None])
 
@@ -114,10 +120,10 @@ def _optimiser(network: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=PEAK_RATE, momentum=0.9, nesterov=True)
 
 
-def new_state(seed: int, shape: StaticFaceShape | None = None) -> State:
+def new_state(seed: int, shape: StaticFaceShape | None = None, device: str = "cpu") -> State:
     """A network with random weights from `seed`, its running average and its optimiser."""
     torch.manual_seed(seed)
-    network = StaticFaceNetwork(shape)
+    network = StaticFaceNetwork(shape).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return State(network, copy.deepcopy(network), _optimiser(network))
 
@@ -152,13 +158,14 @@ def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
 
 def run_epoch(state: State, faces: FaceVotes, seed: int, epochs: int) -> float:
     """One pass of as many stills as `faces` has, drawn anew by `sampling_weights`; returns the mean loss."""
-    chance = torch.Generator().manual_seed(seed * 100_003 + state.epoch)
+    device = state.device
+    chance = torch.Generator(device).manual_seed(seed * 100_003 + state.epoch)
     torch.manual_seed(seed * 100_019 + state.epoch)
-    images, shares = torch.from_numpy(faces.images), torch.from_numpy(faces.shares)
-    certainty = torch.from_numpy(faces.votes.sum(1) / np.maximum(faces.taggers, 1))
-    order = torch.multinomial(sampling_weights(faces), len(faces), replacement=True, generator=chance)
+    certain = faces.votes.sum(1) / np.maximum(faces.taggers, 1)
+    images, shares, certainty = (torch.from_numpy(part).to(device) for part in (faces.images, faces.shares, certain))
+    order = torch.multinomial(sampling_weights(faces).to(device), len(faces), replacement=True, generator=chance)
     batches = torch.split(order, BATCH)
-    size, losses = picture_size(state.epoch, epochs), 0.0
+    size, losses = picture_size(state.epoch, epochs), torch.zeros((), device=device)
     state.network.train()
     for number, rows in enumerate(batches):
         step = state.epoch * len(batches) + number
@@ -166,28 +173,29 @@ def run_epoch(state: State, faces: FaceVotes, seed: int, epochs: int) -> float:
             group["lr"] = rates(step, epochs * len(batches))
         pixels = augment(images[rows][:, None].float() / 255, chance, size)
         pixels, targets = mix(standardise(pixels), shares[rows], chance)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(device.type, dtype=torch.bfloat16):
             logits, _ = state.network(pixels.contiguous(memory_format=torch.channels_last))
         loss = (F.cross_entropy(logits.float(), targets, reduction="none") * certainty[rows]).mean()
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimiser.step()
         _follow(state.average, state.network, min(0.998, (1 + step) / (10 + step)))
-        losses += loss.item() * len(rows)
+        losses = losses + loss.detach() * len(rows)
     state.epoch += 1
-    return losses / len(faces)
+    return float(losses) / len(faces)
 
 
 def answer(network: StaticFaceNetwork, images: NDArray[np.uint8], size: int = SIZE) -> tuple[Tensor, Tensor]:
-    """Logits [N, 8] and features [N, D] of grey stills seen at `size` pixels, without augmentation."""
+    """Logits [N, 8] and features [N, D] of grey stills seen at `size` pixels, without augmentation; on the CPU."""
     network.eval()
+    device = next(network.parameters()).device
     logits, features = [], []
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
         for part in torch.split(torch.from_numpy(images), 256):
-            pixels = resize(part[:, None].float() / 255, size)
+            pixels = resize(part.to(device)[:, None].float() / 255, size)
             out, inner = network(standardise(pixels).contiguous(memory_format=torch.channels_last))
-            logits.append(out.float())
-            features.append(inner.float())
+            logits.append(out.float().cpu())
+            features.append(inner.float().cpu())
     return torch.cat(logits), torch.cat(features)
 
 
@@ -211,7 +219,7 @@ def class_centroids(features: Tensor, faces: FaceVotes) -> Tensor:
 def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Convolutions and matrices as fp16; normalisation statistics stay as they are."""
     kept = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    return {key: value.half() if value.ndim > 1 else value for key, value in kept.items()}
+    return {key: (value.half() if value.ndim > 1 else value).cpu() for key, value in kept.items()}
 
 
 def export(network: StaticFaceNetwork, splits: Splits, path: Path, size: int = SIZE) -> None:
@@ -278,18 +286,28 @@ def keep_if_better(state: State, figures: dict[str, float]) -> None:
 
 
 def train(
-    data: Path, output: Path, *, seed: int = 7, epochs: int = EPOCHS, limit: int | None = None, report: Report = silent
+    data: Path,
+    output: Path,
+    *,
+    seed: int = 7,
+    epochs: int = EPOCHS,
+    limit: int | None = None,
+    device: str = "cpu",
+    report: Report = silent,
 ) -> Card:
     """Train on `data`/face/ferplus_*.npz and write `output`/static_face.safetensors and .md; returns the card.
 
     `limit` keeps that many stills of each file. A broken-off training goes on from `output`/static_face.resume.pt,
-    which is removed at the end. The weights with the best mean of accuracy and UAR on the `choose` part are kept.
+    which is removed at the end. The weights with the best mean of accuracy and UAR on the `choose` part are kept. The seed
+    gives the same draws on the same kind of `device` only.
     """
     output.mkdir(parents=True, exist_ok=True)
     weights, resume = output / "static_face.safetensors", output / "static_face.resume.pt"
     splits = prepare_splits(data, seed, limit)
-    state = new_state(seed)
-    about = {"seed": seed, "epochs": epochs, "limit": limit or 0, "shape": str(tuple(state.network.shape))}
+    state = new_state(seed, device=device)
+    about = {
+        "device": state.device.type, "seed": seed, "epochs": epochs, "limit": limit or 0, "shape": str(tuple(state.network.shape))
+    }  # fmt: skip
     _restore(state, resume, about)
     while state.epoch < epochs:
         loss = run_epoch(state, splits.fit, seed, epochs)
