@@ -26,13 +26,16 @@ PATIENCE = 240.0
 Say = Callable[[str], None]
 
 
-def bring_up(port: int | None, workers: int, watched: tuple[Path, ...], folder: Path, say: Say) -> str:
+def bring_up(
+    port: int | None, workers: int, watched: tuple[Path, ...], folder: Path, say: Say, listen: str = HOST
+) -> str:
     """Start what of server, deployments, workers and watchers does not run yet; returns the address of the UI.
 
-    Relative paths in the UI's forms begin in `folder`. InputError and DyadError say what is in the way.
+    Relative paths in the UI's forms begin in `folder`; a new server takes connections at the address `listen`.
+    InputError and DyadError say what is in the way.
     """
     with locked(made(state_folder()) / "up.lock"):
-        server = _server(port, say)
+        server = _server(port, say, listen)
         _prepare_deployments(str(server.facts["url"]), folder, say)
         _bring_workers(server, workers, say)
         for path in watched:
@@ -60,7 +63,7 @@ def bring_down(say: Say) -> bool:
     return bool(stopped or left)
 
 
-def _server(port: int | None, say: Say) -> Background:
+def _server(port: int | None, say: Say, listen: str) -> Background:
     """The running server, or a new one that answers."""
     server = processes.running("server")
     if server and port not in (None, server.facts["port"]):
@@ -71,20 +74,21 @@ def _server(port: int | None, say: Say) -> Background:
     if server:
         say("The server runs and does not answer; waiting for it.")
     else:
-        server = _start_server(port or PORT)
+        server = _start_server(port or PORT, listen)
         say("Starting the server; the first time its database is made, which takes some seconds more.")
     _await(lambda: _is_healthy(server), server, "The server")
     return server
 
 
-def _start_server(port: int) -> Background:
+def _start_server(port: int, listen: str) -> Background:
     if _is_taken(port):
         raise InputError(f"Port {port} is taken by another program; choose another one with --port.")
     url = f"http://{HOST}:{port}/api"
-    environment = server_environment(url, os.environ)
+    seen = url if listen == HOST else f"http://{socket.gethostname()}:{port}/api"  # browsers elsewhere reach it by its name
+    environment = {"PREFECT_UI_API_URL": seen} | server_environment(url, os.environ)
     command = [
         "uvicorn", "--app-dir", str(Path(__file__).resolve().parents[1]), "--factory", "flows.server_app:create_app",
-        "--host", HOST, "--port", str(port), "--timeout-keep-alive", "5", "--timeout-graceful-shutdown", "5",
+        "--host", listen, "--port", str(port), "--timeout-keep-alive", "5", "--timeout-graceful-shutdown", "5",
     ]  # fmt: skip
     return processes.start("server", command, environment, host=HOST, port=port, url=url, ui=f"http://{HOST}:{port}")
 
@@ -92,7 +96,7 @@ def _start_server(port: int) -> Background:
 def server_environment(url: str, given: Mapping[str, str]) -> dict[str, str]:
     """The environment of a server at `url`: what was given, a home of its own, and the database of DYAD_DATABASE_URL."""
     environment = common_environment(url, given)
-    environment |= {"PREFECT_UI_API_URL": url, "PREFECT__SERVER_FINAL": "1"}
+    environment["PREFECT__SERVER_FINAL"] = "1"
     environment.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
     if database := given.get("DYAD_DATABASE_URL"):
         environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database_address(database)

@@ -28,6 +28,7 @@ def up(
     workers: Annotated[int, typer.Option(min=0, max=64, help="Workers: runs from the UI or a schedule at once.")] = 1,
     watch: Watch = None,
     folder: Base = Path(),
+    host: Annotated[str, typer.Option(help="Where the server takes connections; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
 ) -> None:
     """Start a Prefect server with its UI and workers in the background of this machine; what runs already is left alone.
 
@@ -36,7 +37,7 @@ def up(
     from flows.prefect_setup import set_by_dyad
     from flows.server import bring_up
 
-    ui = bring_up(port, workers, tuple(watch or ()), folder.resolve(), _say)
+    ui = bring_up(port, workers, tuple(watch or ()), folder.resolve(), _say, host)
     url = os.environ.get("PREFECT_API_URL", "")
     if url and url != f"{ui}/api" and "PREFECT_API_URL" not in set_by_dyad:
         _say(f"PREFECT_API_URL is set to {url}: 'dyad run' goes there; unset it to use this server.")

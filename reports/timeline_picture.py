@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#b07d48", "#6b5fb5", "#2aa198", "#d95f02")
 """Told apart by people who see colours differently (Paul Tol's bright scheme, and some more)."""
-INK = "#858b94"
+INK = "#757b84"
 """Of letters and lines: a grey that can be read on a dark and on a light page, since the picture has no ground of its own."""
 MOST_BARS = 150
 LARGEST = 100_000

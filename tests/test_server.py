@@ -146,6 +146,24 @@ def test_a_port_that_is_taken_is_a_sentence(state: Path) -> None:
             bring_up(taken.getsockname()[1], 1, (), state, print)
 
 
+def test_other_machines_are_let_in_when_asked(state: Path) -> None:
+    """The server answers on every address of this machine, and its pages call it by the machine's name."""
+    import httpx
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    from flows.server import _server
+
+    server = _server(port, print, "0.0.0.0")
+    try:
+        assert httpx.get(f"http://127.0.0.1:{port}/ui-settings").json()["api_url"] == f"http://{socket.gethostname()}:{port}/api"
+        with socket.create_connection(("127.0.0.2", port), timeout=5):
+            pass  # loopback, but not the address that is the default
+    finally:
+        processes.stop([server])
+
+
 def test_a_process_outlives_and_is_found_again(state: Path) -> None:
     started = start_sleeper()
     found = processes.running("sleeper")
@@ -239,7 +257,6 @@ def test_a_server_that_the_user_names_comes_first(own_server: OwnServer) -> None
 def test_the_environment_of_a_server(state: Path) -> None:
     built = server_environment("http://127.0.0.1:4300/api", {"DYAD_DATABASE_URL": "postgres://me:secret@db/dyad", "HOME": "/h"})
     assert built["PREFECT_SERVER_DATABASE_CONNECTION_URL"] == "postgresql+asyncpg://me:secret@db/dyad"
-    assert built["PREFECT_UI_API_URL"] == "http://127.0.0.1:4300/api"
     assert built["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert built["PREFECT_HOME"] == str(state_folder() / "prefect")
     assert "PREFECT_SERVER_DATABASE_CONNECTION_URL" not in server_environment("http://x/api", {})
