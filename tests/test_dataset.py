@@ -236,6 +236,36 @@ def test_files_come_from_and_go_to_addresses(
     assert recognise_dataset("memory://set/clips.csv", "memory://answers")["skipped"] == 3
 
 
+def test_a_bucket_in_and_a_bucket_out(
+    prefect_session: None, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real S3 server on this machine; needs `pip install s3fs "moto[server]"`."""
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    keys = {"AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}
+    for name, value in {**keys, "DYAD_STATE": str(tmp_path / "state")}.items():
+        monkeypatch.setenv(name, value)
+    store = fsspec.filesystem("s3")
+    store.mkdir("incoming")
+    store.mkdir("answers")
+    for name in ("one.mp4", "talk.mkv", "bad.mp4", "clips.csv"):
+        store.put_file(str(media / name), f"incoming/{name}")
+    try:
+        found = recognise_dataset("s3://incoming/clips.csv", "s3://answers/runs", workers=2)
+        assert (found["done"], found["failed"], found["rejected"]) == (3, 3, 0)
+        assert {"one", "talk-a", "talk-b", "status.csv", "summary.json", "dataset.parquet"} <= {
+            path.rpartition("/")[2] for path in store.ls("answers/runs", refresh=True)
+        }
+        assert not store.exists("answers/runs/.dyad-lease.json")
+        monkeypatch.setenv("DYAD_STATE", str(tmp_path / "another-machine"))
+        assert recognise_dataset("s3://incoming/clips.csv", "s3://answers/runs")["skipped"] == 6
+        assert recognise_dataset("s3://incoming", "s3://answers/folder", limit=1)["failed"] == 1, "bad.mp4 is the first by name"
+    finally:
+        server.stop()
+
+
 def test_labels_of_frames_are_compared_frame_by_frame(prefect_session: None, tmp_path: Path) -> None:
     from data.sample import sample_clip
 
