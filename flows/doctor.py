@@ -170,8 +170,8 @@ def _server() -> Finding:
     from flows import prefect_setup
 
     if not prefect_setup.has_server():
-        remedy = "Each command starts a temporary one (some seconds); 'prefect server start' and PREFECT_API_URL avoid that."
-        return Finding("Prefect server", "absent", "PREFECT_API_URL is not set", remedy)
+        remedy = "Each command starts a temporary one (some seconds); 'dyad up' starts one that stays."
+        return Finding("Prefect server", "absent", "none is up, and PREFECT_API_URL is not set", remedy)
     import httpx
     from prefect.settings import get_current_settings
 
@@ -179,7 +179,7 @@ def _server() -> Finding:
     try:
         httpx.get(f"{url}/health", timeout=5).raise_for_status()
     except httpx.HTTPError as error:
-        return Finding("Prefect server", "broken", f"{url}: {error}", "Start it, or unset PREFECT_API_URL.")
+        return Finding("Prefect server", "broken", f"{url}: {error}", "Start it, or unset PREFECT_API_URL and use 'dyad up'.")
     return Finding("Prefect server", "ok", url)
 
 
