@@ -272,7 +272,7 @@ def _tell(run: Run, at_once: bool = False) -> None:
     batch_progress.tell(run.counts)
     now = time.monotonic()
     if at_once or now - run.told >= UPDATES:
-        run.artifact = publish_progress(run.artifact, run.counts.share, run.counts.sentence())
+        run.artifact = publish_progress(run.artifact, run.clips.source, run.counts.share, run.counts.sentence())
         run.told = time.monotonic()
     if now >= run.next_status:
         write_status(run.plan.output, run.clips, run.journal)
@@ -291,6 +291,6 @@ def _ended(run: Run) -> Any:
         write_status(run.plan.output, run.clips, run.journal)
         return Cancelled(message=sentence(Interrupted()))
     summary = write_results(run.plan, run.clips, run.journal, run.counts)
-    publish_progress(run.artifact, run.counts.share, run.counts.sentence())
+    publish_progress(run.artifact, run.clips.source, run.counts.share, run.counts.sentence())
     publish_summary(summary)
     return summary["clips"]

@@ -11,13 +11,14 @@ from reports.dataset import dataset_markdown
 logger = logging.getLogger(__name__)
 
 
-def publish_progress(artifact: UUID | None, share: float, text: str) -> UUID | None:
+def publish_progress(artifact: UUID | None, manifest: str, share: float, text: str) -> UUID | None:
     """Create the flow run's progress bar, or move it to `share` (0..1); a server that does not answer is no reason to stop."""
     from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
     try:
         if artifact is None:
-            return cast(UUID, create_progress_artifact(100 * share, key="clips", description=text))
+            key = artifact_key("progress", _name(manifest))
+            return cast(UUID, create_progress_artifact(100 * share, key=key, description=text))
         update_progress_artifact(artifact, progress=100 * share, description=text)
     except Exception as error:
         logger.warning("The progress could not be shown in Prefect: %s", error)
@@ -28,8 +29,12 @@ def publish_summary(summary: Mapping[str, Any]) -> None:
     """Create the artifact `dataset-<manifest>` (markdown) from the content of summary.json."""
     from prefect.artifacts import create_markdown_artifact
 
-    name = str(summary["manifest"]).rstrip("/").rpartition("/")[2]
+    name = _name(str(summary["manifest"]))
     try:
         create_markdown_artifact(dataset_markdown(summary), key=artifact_key("dataset", name), description=f"Data set {name}")
     except Exception as error:
         logger.warning("The summary could not be shown in Prefect: %s", error)
+
+
+def _name(manifest: str) -> str:
+    return manifest.rstrip("/").rpartition("/")[2]

@@ -22,8 +22,8 @@ from flows.state import FileLock, state_folder
 
 LEASE, BEAT, STALE = ".dyad-lease.json", 20.0, 90.0
 """Name of the file that says who writes to an address, seconds from one sign of life to the next, and after which it is void."""
-LEFT_BEHIND = (".input-*", ".decoded-*")
-"""Folders of a run that was killed."""
+LEFT_BEHIND = (".input-*", ".decoded-*", ".status.*", ".dataset.*", ".summary.*", ".confusion.*")
+"""Folders and half-written files of a run that was killed."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def clear_left_behind(folder: Path) -> None:
     """Remove what a run that was killed left in its output folder."""
     for pattern in LEFT_BEHIND:
         for path in folder.glob(pattern):
-            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
