@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,9 +64,17 @@ def start(name: str, command: Sequence[str], environment: Mapping[str, str], **f
         )  # fmt: skip
     process.returncode = 0  # it is meant to outlive this command: no warning that it still runs
     started = Background(name, process.pid, mark, facts)
+    _await_mark(started)
     made(_notes())
     write_text(_notes() / f"{name}.json", json.dumps({"pid": process.pid, "mark": mark, "facts": facts}))
     return started
+
+
+def _await_mark(started: Background) -> None:
+    """Wait the moment that the system takes to show a new process' environment; one that has ended already is found out later."""
+    until = time.monotonic() + 2
+    while started.process is None and psutil.pid_exists(started.pid) and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 @contextlib.contextmanager

@@ -222,9 +222,16 @@ def _is_taken(port: int) -> bool:
 
 
 def ask(url: str, path: str, question: Mapping[str, Any] | None = None) -> Any:
-    """The server's answer to GET (without a question) or POST; DyadError when it does not answer or refuses."""
+    """The server's answer to GET (without a question) or POST; DyadError when it does not answer or refuses.
+
+    A server whose SQLite is locked answers 503 and has done nothing; it is asked again.
+    """
     try:
-        answer = httpx.request("GET" if question is None else "POST", f"{url}/{path}", json=question, timeout=30)
+        for pause in (0.5, 1.0, 2.0, 4.0, 0.0):
+            answer = httpx.request("GET" if question is None else "POST", f"{url}/{path}", json=question, timeout=30)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(pause)
         answer.raise_for_status()
         return answer.json() if answer.content else None
     except httpx.HTTPError as error:
