@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ def batch(
     device: Annotated[str | None, typer.Option(help="Where networks run: auto, cpu, cuda:0 or mps.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="Clips under way at once, sharing the models.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
+    root: Annotated[str | None, typer.Option(help="Folder that the paths start from; else the manifest's.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many clips, the first ones.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A clip fails when a modality fails or lacks its model.")] = False,
     patience: Annotated[
@@ -37,7 +39,28 @@ def batch(
 
     settings = load_settings(profile, {"device": device} if device else {})
     options = {"workers": workers, "retry_failed": retry_failed, "limit": limit, "strict": strict, "seconds_per_second": patience}
-    sys.exit(run_batch(manifest, output, settings, options))
+    sys.exit(run_batch(manifest, output, settings, options | {"root": root}))
+
+
+def corpus(
+    name: Annotated[str, typer.Argument(help="c-expr-db, aff-wild2, afew, meld, dfew, ferv39k, mafw, ravdess or crema-d.")],
+    folder: Annotated[Path, typer.Argument(help="Where the corpus lies.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .csv or .parquet to write.")] = Path("manifest.csv"),
+    fold: Annotated[int | None, typer.Option(help="The fold to test on, for corpora that come in folds.")] = None,
+) -> None:
+    """Make a manifest of a corpus as its authors distribute it.
+
+    Example: dyad corpus ravdess ../shared/datasets/audio/ravdess_speech -o ravdess.csv
+    """
+    from data.corpora import corpus_manifest
+    from data.manifest import write_manifest
+
+    manifest = corpus_manifest(name, folder, fold)
+    root = write_manifest(manifest, output)
+    for note in manifest.notes:
+        sys.stderr.write(f"{note}\n")
+    where = f" --root {root}" if root else ""
+    print(f"{len(manifest)} clips, {len(manifest.problems)} with problems, in {output}; next: dyad batch {output}{where}")
 
 
 def run_batch(manifest: str, output: str, settings: Any, options: dict[str, Any]) -> int:

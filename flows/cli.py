@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.batch_commands import batch
+from flows.batch_commands import batch, corpus
 from flows.model_commands import models_app
 from flows.server_commands import register as register_server_commands
 
@@ -32,6 +32,7 @@ fuse_app = typer.Typer(
 app.add_typer(fuse_app, name="fuse")
 app.add_typer(models_app, name="models")
 app.command()(batch)
+app.command()(corpus)
 register_server_commands(app)
 
 

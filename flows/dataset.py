@@ -100,6 +100,7 @@ def recognise_dataset(
     strict: bool = False,
     least_seconds: float = 600.0,
     seconds_per_second: float = 120.0,
+    root: str | None = None,
     workload: str = RECOGNITION,
 ) -> Any:
     """Recognise all clips of a data set; gives the counts and figures of summary.json.
@@ -114,6 +115,7 @@ def recognise_dataset(
         strict: A clip fails when a modality fails or lacks its model.
         least_seconds: A clip is given up after so many seconds ...
         seconds_per_second: ... and so many more for each second that its file lasts.
+        root: The folder that the manifest's paths start from and must not leave; the manifest's own unless given.
         workload: The function (module:name) that runs the clips of a file; another one only to measure or to test.
     """
     settings = settings or Settings()
@@ -121,7 +123,7 @@ def recognise_dataset(
     with alone(plan.output) as lost:
         clear_left_behind(plan.output.folder)
         plan.output.get(JOURNAL)
-        clips = read_clips(manifest, limit, settings)
+        clips = read_clips(manifest, limit, settings, root)
         with Journal(plan.output.folder / JOURNAL) as journal:
             run = Run(plan, clips, journal, retry_failed, workload, lost)
             _work_off(run, workers or default_workers(settings))
@@ -134,11 +136,11 @@ def _flow_run_name() -> str:
     return str(flow_run.parameters["manifest"]).rstrip("/").rpartition("/")[2]
 
 
-def read_clips(place: str, limit: int | None, settings: Settings) -> Manifest:
+def read_clips(place: str, limit: int | None, settings: Settings, root: str | None = None) -> Manifest:
     """The clips of a manifest or a folder, or the first `limit` of them."""
     known_tables = (".csv", ".tsv", ".txt", ".parquet", ".pq")
     folder = Path(place).is_dir() if not is_url(place) else not place.lower().endswith(known_tables)
-    clips = manifest_of_folder(place) if folder else read_manifest(place, compounds=settings.compound_table())
+    clips = manifest_of_folder(place) if folder else read_manifest(place, root, compounds=settings.compound_table())
     return clips if limit is None else Manifest(clips.table.head(limit), clips.root, clips.source, clips.notes)
 
 

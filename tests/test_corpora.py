@@ -10,6 +10,7 @@ from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.labels import read_frame_labels
 from data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
+from tests.media_makers import make_clip
 
 Lay = Callable[..., Path]
 
@@ -306,3 +307,17 @@ def test_the_real_lists_of_meld(shared: Path, tmp_path: Path) -> None:
     count = (manifest.table["split"] == "train").sum()
     assert manifest.notes[0].startswith(f"Not there: {count} of the clips of the train set (")
     assert manifest.notes[2] == f"No test_sent_emo.csv in {tmp_path}; the test set is left out."
+
+
+def test_a_corpus_becomes_a_manifest_that_batch_runs(dyad: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    corpus, manifest = tmp_path / "corpus" / "Actor_01", tmp_path / "lists" / "ravdess.csv"
+    corpus.mkdir(parents=True)
+    manifest.parent.mkdir()
+    make_clip(corpus / "02-01-08-01-01-01-01.mp4", seconds=2.0)
+    code, out, _ = dyad("corpus", "ravdess", corpus.parent, "-o", manifest)
+    assert code == 0
+    assert f"--root {corpus.parent}" in " ".join(out.split())
+    code, _, err = dyad("batch", manifest, "--root", corpus.parent, "-o", tmp_path / "runs")
+    assert code == 0, err
+    assert (tmp_path / "runs" / "dataset.parquet").is_file()
+    assert dyad("batch", manifest, "-o", tmp_path / "other")[0] == 1, "without its root no file is found"

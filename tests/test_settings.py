@@ -19,7 +19,8 @@ def test_the_default_profile_is_embedded() -> None:
 def test_command_line_beats_environment_beats_file(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("faces: {crop_size: 96, detector: opencv, which: main}\nwindows: {length: 3}\n")
-    environment = {"DYAD_FACES__DETECTOR": "mediapipe", "DYAD_FACES__CROP_SIZE": "128", "DYAD_MODELS": "/somewhere", "DYAD_DEVICE": "auto"}
+    environment = {"DYAD_FACES__DETECTOR": "mediapipe", "DYAD_FACES__CROP_SIZE": "128", "DYAD_MODELS": "/somewhere"}
+    environment |= {"DYAD_DEVICE": "auto"}
     settings = load_settings(str(mine), {"faces": {"detector": "auto"}}, environment)
     assert settings.profile == "mine"
     assert settings.faces.model_dump() == {"detector": "auto", "crop_size": 128, "which": "main"}
