@@ -124,6 +124,11 @@ def test_a_data_set_run_does_only_what_is_new(own_server: OwnServer, sound: Path
     assert written[0] == written[1], "the clip was done already"
 
 
+def says_what_it_did(server: OwnServer, run: str) -> bool:
+    logs = server.ask("logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200})
+    return any(record["name"].startswith("flows.") and "done in" in record["message"] for record in logs)
+
+
 def test_a_run_from_the_form_lands_in_the_folder(own_server: OwnServer, sound: Path) -> None:
     """A relative path counts from the folder of `dyad up`, not from some temporary one."""
     shutil.copy(sound, own_server.folder / "here.wav")
@@ -131,8 +136,10 @@ def test_a_run_from_the_form_lands_in_the_folder(own_server: OwnServer, sound: P
     assert own_server.ended(run) == "COMPLETED"
     (folder,) = (own_server.folder / "from-the-form").iterdir()
     assert (folder / "result.json").exists()
-    logs = own_server.ask("logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200})
-    assert any(record["name"].startswith("flows.") and "done in" in record["message"] for record in logs)
+    until = time.monotonic() + 30  # the lines of a run reach the server in batches, a little after its end
+    while not says_what_it_did(own_server, run):
+        assert time.monotonic() < until
+        time.sleep(0.3)
 
 
 def test_wrong_parameters_are_refused_by_the_form(own_server: OwnServer) -> None:
