@@ -3,9 +3,12 @@
 import contextlib
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+_ASIDE = re.compile(r"\..*\.[0-9a-f]{8}(\.[^.]+)?")
 
 
 @contextlib.contextmanager
@@ -20,6 +23,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def clear_aside(folder: Path) -> None:
+    """Remove what processes that were killed left of `atomic_path` in `folder` and below; nobody may write there meanwhile."""
+    for path in folder.rglob(".*"):
+        if _ASIDE.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,12 +9,30 @@ from flows.artifacts import artifact_key
 from reports.dataset import dataset_markdown
 
 logger = logging.getLogger(__name__)
+ANSWER, ANSWER_AT_END = 2.0, 15.0
+"""Seconds in which a server must answer to be told of the progress, and of the summary."""
+
+
+def server_answers(seconds: float = ANSWER) -> bool:
+    """Whether this run's server answers now: Prefect asks one that does not for a minute, for which every clip would wait."""
+    import httpx
+    from prefect.context import FlowRunContext, TaskRunContext
+
+    context = TaskRunContext.get() or FlowRunContext.get()
+    if context is None:
+        return True
+    try:
+        return httpx.get(f"{context.client.api_url}/health", timeout=seconds).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def publish_progress(artifact: UUID | None, manifest: str, share: float, text: str) -> UUID | None:
     """Create the flow run's progress bar, or move it to `share` (0..1); a server that does not answer is no reason to stop."""
     from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+    if not server_answers():
+        return artifact
     try:
         if artifact is None:
             key = artifact_key("progress", _name(manifest))
@@ -30,6 +48,9 @@ def publish_summary(summary: Mapping[str, Any]) -> None:
     from prefect.artifacts import create_markdown_artifact
 
     name = _name(str(summary["manifest"]))
+    if not server_answers(ANSWER_AT_END):
+        logger.warning("The summary is not shown in Prefect: its server does not answer.")
+        return
     try:
         create_markdown_artifact(dataset_markdown(summary), key=artifact_key("dataset", name), description=f"Data set {name}")
     except Exception as error:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from data.clip import Clip
 from data.decode import Decoded
-from data.files import write_text
+from data.files import clear_aside, write_text
 from data.labels import read_frame_labels
 from data.manifest import ManifestRow
 from data.media import probe
@@ -29,6 +29,7 @@ from data.subtitles import SUFFIXES, sidecar_transcript
 from flows import stop
 from flows.artifacts import publish_artifacts
 from flows.clip_run import Outcome, Patience, decode_whole, run_clip, within
+from flows.dataset_artifacts import server_answers
 from flows.faults import Interrupted, sentence
 from flows.jobs import Brought, Job
 from flows.settings import Settings
@@ -120,6 +121,7 @@ def _run_row(plan: Plan, row: ManifestRow, file: Clip, whole: Callable[[], Decod
     try:
         clip = segment_clip(file, segment, row.clip_id)
         run_folder.create()
+        clear_aside(run_folder.root)
         job = Job(clip, run_folder, _settings(plan.settings, row), _brought(row, clip, run_folder))
         limit = plan.patience.seconds(file.duration)
         outcome = run_clip(job, whole=None if segment.is_whole else whole, limit=limit, strict=plan.strict)
@@ -137,6 +139,8 @@ def _run_row(plan: Plan, row: ManifestRow, file: Clip, whole: Callable[[], Decod
 
 def _show(folder: RunFolder) -> None:
     """The clip's result in Prefect's UI; a server that does not answer is no reason for the clip to fail."""
+    if not server_answers():
+        return
     try:
         publish_artifacts(folder)
     except Exception as error:

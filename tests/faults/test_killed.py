@@ -1,0 +1,48 @@
+"""Processes that are killed in the middle of a data set: the same command again finishes it, each clip once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.faults.batches import ROOT, assert_all_done_once, batch, ended, half_written, journal, killed, make_clips, wait_until
+
+DIES = """
+import os, pathlib, sys
+from data.files import atomic_path
+with atomic_path(pathlib.Path(sys.argv[1])) as aside:
+    aside.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_the_run_is_killed_and_the_same_command_goes_on(prefect_session: None, tmp_path: Path) -> None:
+    media, output = make_clips(tmp_path / "media", 12), tmp_path / "runs"
+    for least in (2, 6):
+        kill_after(least, output, batch(media, output, "--workers", 2))
+    names = [str(line["clip_id"]) for line in journal(output)]
+    assert 6 <= len(names) < 12
+    begun = next(folder for folder in output.glob("clip*") if folder.name not in names)
+    die_while_writing(begun / "result.json", begun / ".stages" / "decode.json", output / "dataset.parquet")
+    assert len(half_written(output)) >= 3
+    lines = (output / "journal.jsonl").read_bytes()
+    (output / "journal.jsonl").write_bytes(lines + lines[:50])  # a line that the end of the process cut off
+    results = {path: path.stat().st_mtime_ns for name in names if (path := output / name / "result.json")}
+    code, said = ended(batch(media, output, "--workers", 2))
+    assert code == 0, said
+    assert f"12 clips: 12 done ({len(names)} of them before)" in said
+    assert_all_done_once(output, 12)
+    assert {path: path.stat().st_mtime_ns for path in results} == results, "what was done is not done again"
+
+
+def kill_after(clips: int, output: Path, process: "subprocess.Popen[str]") -> None:
+    wait_until(lambda: len(journal(output)) >= clips or process.poll() is not None)
+    killed(process)
+
+
+def die_while_writing(*paths: Path) -> None:
+    """For each file, a process that is killed while it writes it as all of Dyad writes."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-P", "-c", DIES, str(path)]
+        assert subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode == -9
