@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 ASKED = {"base_url", "model", "label_weight", "pictures", "longest_side", "max_tokens"}
 """Settings of a server that change what it answers; the others only change how long that takes."""
-READING = ("modalities.sentence_encoder", "modalities.networks.text", "modalities.scene_context")
+READING = (
+    "modalities.sentence_encoder", "modalities.networks.text", "modalities.scene_context", "modalities.text_classifier",
+    "modalities.text_models",
+)  # fmt: skip
 SEEING = (*READING, "modalities.vision_language")
 
 
@@ -144,9 +147,9 @@ def _by_model_inputs(job: Job) -> Mapping[str, Any]:
     return _prompt_inputs(job, asked.prompt) | {"asked": told, "model": fingerprint(asked.model)}
 
 
-LABELS = {"open_clip": Backend(_labels, _labels_inputs, ("modalities.scene_labels", "modalities.clip"))}
+LABELS = {"open_clip": Backend(_labels, _labels_inputs, ("modalities.scene_labels", "modalities.label_texts", "modalities.clip"))}
 CONTEXT = {
     "descriptions": Backend(_given, _given_inputs, READING, media=False),
     "server": Backend(_by_server, _by_server_inputs, (*SEEING, "modalities.chat_server")),
-    "transformers": Backend(_by_model, _by_model_inputs, (*SEEING, "modalities.qwen_vl")),
+    "transformers": Backend(_by_model, _by_model_inputs, (*SEEING, "modalities.qwen_vl", "modalities.pretrained")),
 }

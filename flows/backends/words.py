@@ -96,11 +96,15 @@ def _classifier_inputs(job: Job) -> Mapping[str, Any]:
     return {"model": fingerprint(asked.model), "labels": digest(asked.labels), "head": digest(asked.head)}
 
 
+CLASSIFYING = (
+    "modalities.text_classifier", "modalities.text_models", "modalities.networks.mean_pooled_text", "modalities.text",
+    "modalities.label_maps", "modalities.pretrained",
+)  # fmt: skip
 TEXT = {
     "embedded": Backend(
         _own, _own_inputs, ("modalities.text", "modalities.sentence_encoder", "modalities.networks.text"), media=False
     ),
     "transformers": Backend(
-        _classifier, _classifier_inputs, ("modalities.text_classifier", "modalities.text", "modalities.label_maps"), media=False
+        _classifier, _classifier_inputs, CLASSIFYING, media=False
     ),
 }
