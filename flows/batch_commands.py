@@ -1,15 +1,21 @@
 """`dyad batch`: a whole data set from the command line."""
 
 import contextlib
+import logging
+import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from flows.batch_progress import Counts
 
 QUIET = 10.0
 """Seconds from one line of progress to the next where there is no terminal."""
@@ -73,14 +79,47 @@ def run_batch(manifest: str, output: str, settings: Any, options: dict[str, Any]
     console = Console(stderr=True)
     device_named(settings.device)  # one that is not there is told before anything starts
     prefect_setup.start_temporary_server()
+    from httpx import TransportError
+
     from flows.dataset import recognise_dataset
 
-    with prefect_setup.without_heartbeats(), _stops_on_request(console), _shown(console):
-        state: Any = recognise_dataset(manifest, output, settings, **options, return_state=True)
+    with prefect_setup.without_heartbeats(), _stops_on_request(console), _shown(console) as told, _quiet():
+        try:
+            state: Any = recognise_dataset(manifest, output, settings, **options, return_state=True)
+        except TransportError:
+            _end_without_server(console, told[-1].sentence() if told else "No clip has ended.")
     if stop.requested.is_set():
         return 130
     clips = state.result()
     return _said(console, clips, output)
+
+
+def _end_without_server(console: Any, so_far: str) -> NoReturn:
+    """Say that the server has gone and end at once; the usual end would try for seconds to send it each event of each clip."""
+    from flows import stop
+
+    said = "The Prefect server does not answer any more; start it ('dyad up'), then run the same command: it goes on from here"
+    console.print(f"{so_far}. {said}.", markup=False, soft_wrap=True)
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os._exit(130 if stop.requested.is_set() else 1)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Prefect's threads from printing on the terminal that they cannot send what they have: a sentence tells it once."""
+    threads, before = logging.getLogger("prefect._internal.concurrency"), logging.raiseExceptions
+    threads.addFilter(_nothing)  # a level would not stay: each flow configures Prefect's loggers again
+    logging.raiseExceptions = False
+    try:
+        yield
+    finally:
+        threads.removeFilter(_nothing)
+        logging.raiseExceptions = before
+
+
+def _nothing(_record: logging.LogRecord) -> bool:
+    return False
 
 
 def _said(console: Any, clips: dict[str, int], output: str) -> int:
@@ -114,8 +153,8 @@ def _stops_on_request(console: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _shown(console: Any) -> Iterator[None]:
-    """A bar on a terminal, a line every ten seconds elsewhere."""
+def _shown(console: Any) -> "Iterator[deque[Counts]]":
+    """A bar on a terminal, a line every ten seconds elsewhere; gives what was told last."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from flows.batch_progress import Counts, watching
@@ -123,10 +162,11 @@ def _shown(console: Any) -> Iterator[None]:
     text = TextColumn("{task.description}", markup=False)
     bars = Progress(BarColumn(), text, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True)
     bar = bars.add_task("reading the manifest", total=None)
-    told = time.monotonic()
+    told, last = time.monotonic(), deque[Counts](maxlen=1)
 
     def show(counts: Counts) -> None:
         nonlocal told
+        last.append(counts)
         if console.is_terminal:
             bars.update(bar, total=counts.total, completed=counts.ended, description=counts.sentence())
         elif time.monotonic() - told >= QUIET:
@@ -134,5 +174,5 @@ def _shown(console: Any) -> Iterator[None]:
             told = time.monotonic()
 
     with watching(show), bars:
-        yield
+        yield last
 

@@ -30,8 +30,8 @@ def batch(
 
     module = ["-m", "tests.faults.workloads", workload] if workload else ["-m", "flows"]
     command = [*before, sys.executable, "-P", *module, "batch", str(manifest), "-o", str(output), *map(str, options)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": str(get_current_settings().api.url)}
-    return subprocess.Popen(command, env=environment | variables, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": str(get_current_settings().api.url), **variables}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 
 def ended(process: "subprocess.Popen[str]", seconds: float = 240) -> tuple[int, str]:

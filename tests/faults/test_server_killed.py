@@ -1,0 +1,74 @@
+"""The Prefect server is killed in the middle of a data set: the clips go on, a sentence says it, the same command finishes."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from flows.server import server_environment
+from tests.faults.batches import assert_all_done_once, batch, ended, journal, killed, make_clips, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+Start = Callable[[], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def address() -> str:
+    """An address for a server of this test's own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/api"
+
+
+@pytest.fixture
+def start(address: str, tmp_path: Path) -> Iterator[Start]:
+    """Starts the server at the address, as `dyad up` does, each time on the same database."""
+    started: list[subprocess.Popen[str]] = []
+    given = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment = server_environment(address, given) | {"PREFECT_HOME": str(tmp_path / "home")}
+    port = address.removesuffix("/api").rpartition(":")[2]
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(ROOT), "--factory", "flows.server_app:create_app"]
+    command += ["--port", port]
+
+    def server() -> "subprocess.Popen[str]":
+        with (tmp_path / "server.txt").open("a") as log:
+            started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True))
+        wait_until(lambda: answers(address))
+        return started[-1]
+
+    yield server
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/health", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def test_the_server_is_killed_and_the_same_command_finishes(address: str, start: Start, tmp_path: Path) -> None:
+    media, output = make_clips(tmp_path / "media", 8), tmp_path / "runs"
+    asked = {"PREFECT_API_URL": address, "PREFECT_CLIENT_MAX_RETRIES": "1"}  # it would ask a minute long for the run's last state
+    server = start()
+    process = batch(media, output, "--workers", 2, **asked)
+    wait_until(lambda: len(journal(output)) >= 2 or process.poll() is not None)
+    killed(server)
+    code, said = ended(process, seconds=60)
+    assert code == 1, said
+    assert said == (
+        "8 of 8 clips: 8 done. The Prefect server does not answer any more; start it ('dyad up'), then run the same command: "
+        "it goes on from here."
+    ), "the clips need no server"
+    start()
+    code, said = ended(batch(media, output, "--workers", 2, **asked))
+    assert code == 0, said
+    assert "8 clips: 8 done (8 of them before)" in said
+    assert_all_done_once(output, 8)
