@@ -35,7 +35,7 @@ from flows.faults import Interrupted, sentence
 from flows.journal import Entry, Journal
 from flows.models import device_named
 from flows.settings import Settings
-from flows.storage import alone, clear_left_behind, output_at
+from flows.storage import alone, check_there, clear_left_behind, output_at
 
 logger = logging.getLogger(__name__)
 Workload = Callable[[Plan, Sequence[ManifestRow]], Iterator[tuple[str, Outcome]]]
@@ -265,6 +265,7 @@ def _check(run: Run) -> None:
             f"{run.given_up} clips took too long and were given up; see whether the storage or the device hangs, "
             "then start the same command again: it goes on from here."
         )
+    check_there(run.plan.output)
     if run.lost.is_set():
         raise DyadError(f"Another run has taken over {run.plan.output.address}; this one ends.")
 

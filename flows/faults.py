@@ -9,6 +9,7 @@ DISK = {
     errno.ENOENT: "there is no such file or folder; check the name",
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
     errno.EDQUOT: "your quota of disk space is used up; free some space and run the same command again",
+    errno.EFBIG: "it would be larger than is permitted here; see 'ulimit -f', or choose another disk with -o",
     errno.EROFS: "the file system is read-only; choose another output folder with -o",
     errno.EACCES: "access is not permitted; change the permissions or choose another folder with -o",
     errno.EPERM: "access is not permitted; change the permissions or choose another folder with -o",

@@ -22,6 +22,7 @@ from flows.state import FileLock, state_folder
 
 LEASE, BEAT, STALE = ".dyad-lease.json", 20.0, 90.0
 """Name of the file that says who writes to an address, seconds from one sign of life to the next, and after which it is void."""
+LOCK = ".dyad-lock"
 LEFT_BEHIND = (".input-*", ".decoded-*", ".status.*", ".dataset.*", ".summary.*", ".confusion.*")
 """Folders and half-written files of a run that was killed."""
 
@@ -192,7 +193,7 @@ def busy(place: str, by: str) -> str:
 @contextlib.contextmanager
 def alone(output: Output) -> Iterator[threading.Event]:
     """Hold the output for this run; DyadError when another run has it. Gives the event that tells when it is lost."""
-    lock = FileLock(output.folder / ".dyad-lock")
+    lock = FileLock(output.folder / LOCK)
     if not lock.acquire(wait=False):
         raise DyadError(busy(output.address or str(output.folder), "started on this machine or on one that shares the folder"))
     try:
@@ -205,5 +206,17 @@ def alone(output: Output) -> Iterator[threading.Event]:
             yield lease.lost
         finally:
             lease.release()
+    except OSError:
+        check_there(output)
+        raise
     finally:
         lock.release()
+
+
+def check_there(output: Output) -> None:
+    """DyadError when the folder that a run writes to has been removed meanwhile, even if a clip has made it anew since."""
+    if not (output.folder / LOCK).exists():
+        raise DyadError(
+            f"{output.folder} has been removed, or its storage has gone, while this run wrote to it; see that it is there, then "
+            "run the same command again."
+        )

@@ -2,13 +2,16 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from data.manifest import ManifestRow
 from flows import batch_commands, cli
-from flows.clip_run import Outcome
-from flows.dataset_clips import Plan
+from flows.clip_run import Outcome, Patience
+from flows.dataset_clips import Plan, run_file
+from flows.jobs import Job
+from flows.stages import STAGES
 
 Outcomes = Iterator[tuple[str, Outcome]]
 
@@ -36,6 +39,34 @@ def raising(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
         if row.clip_id == "clip2":
             raise MemoryError
         yield row.clip_id, Outcome("done")
+
+
+def faulty(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
+    """Recognition; a stage of 'hangs' never ends and never looks whether it should, others raise what is in the clip's name."""
+    if not isinstance(STAGES["voice"].run, Faulty):
+        for name in ("decode", "voice"):
+            STAGES[name] = replace(STAGES[name], run=Faulty(name, STAGES[name].run))
+    hangs = rows[0].clip_id == "hangs-voice"
+    yield from run_file(replace(plan, patience=Patience(4.0, 0.0)) if hangs else plan, rows)
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """A stage that does what the clip's name says, where it ends with the stage's."""
+
+    name: str
+    usual: Callable[[Job], Mapping[str, Any] | None]
+
+    def __call__(self, job: Job) -> Mapping[str, Any] | None:
+        """Run the stage."""
+        fault, _, stage = job.clip.clip_id.partition("-")
+        if stage == self.name and fault == "memory":
+            raise MemoryError
+        if stage == self.name and fault == "raises":
+            raise ZeroDivisionError("a fault of the code")
+        while stage == self.name and fault == "hangs":
+            time.sleep(1)
+        return self.usual(job)
 
 
 def _batch_with(workload: str) -> None:

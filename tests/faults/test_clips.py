@@ -1,0 +1,98 @@
+"""Clips and rows that go wrong are rows with a sentence; the others are done."""
+
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from flows.dataset import recognise_dataset
+from tests.faults.batches import batch, ended, journal, make_manifest, status, wait_until
+from tests.media_makers import make_clip
+
+
+def test_two_runs_of_one_manifest_at_once(prefect_session: None, tmp_path: Path) -> None:
+    manifest, output = make_manifest(tmp_path / "media", 40), tmp_path / "runs"
+    first = batch(manifest, output, "--workers", 1, workload="slow")
+    wait_until(lambda: len(journal(output)) >= 1)
+    code, said = ended(batch(manifest, output, workload="slow"))
+    assert first.poll() is None, "the first one was still running"
+    assert code == 1
+    assert said == (
+        f"dyad: Another run writes to {output} now, started on this machine or on one that shares the folder; "
+        "wait until it has ended, or choose another output with -o."
+    )
+    assert ended(first)[0] == 0
+    assert {row["state"] for row in status(output).values()} == {"done"}
+    assert [(output / f"clip{number}.txt").read_text() for number in range(40)] == ["done\n"] * 40, "each once"
+
+
+def test_models_that_hang_raise_or_use_up_the_memory(prefect_session: None, tmp_path: Path) -> None:
+    """Stages of real clips; the one that hangs sleeps in a loop that never looks whether it should stop."""
+    names = ("hangs-voice", "memory-decode", "memory-voice", "raises-decode", "raises-voice", "well")
+    clip = make_clip(tmp_path / "clip.mp4", seconds=1)
+    for name in names:
+        (tmp_path / f"{name}.mp4").write_bytes(clip.read_bytes())
+    manifest, output = tmp_path / "clips.csv", tmp_path / "runs"
+    manifest.write_text("path,clip_id\n" + "".join(f"{name}.mp4,{name}\n" for name in names))
+    code, said = ended(batch(manifest, output, "--workers", 2, workload="faulty"))
+    assert code == 1
+    assert "6 clips: 1 done, 2 degraded, 3 failed." in said
+    rows = {name: (row["state"], row["reason"]) for name, row in status(output).items()}
+    assert rows["hangs-voice"][0] == "failed"
+    assert "was given up after 4 s, during: voice" in rows["hangs-voice"][1]
+    assert rows["memory-decode"] == (
+        "failed", "The memory is used up; close other programs, or lower decode.longest_side in the settings."
+    )  # fmt: skip
+    assert rows["raises-decode"][0] == "failed"
+    assert "Unexpected ZeroDivisionError: a fault of the code" in rows["raises-decode"][1]
+    assert rows["memory-voice"][0] == rows["raises-voice"][0] == "degraded"
+    assert "The memory is used up" in rows["memory-voice"][1]
+    assert rows["well"] == ("done", "")
+    code, said = ended(batch(manifest, output, "--workers", 2, "--retry-failed"))
+    assert code == 0, "the same files, without the faults"
+    assert "6 clips: 6 done" in said
+
+
+def test_a_workload_that_breaks_off_fails_its_clip_only(prefect_session: None, tmp_path: Path) -> None:
+    found = recognise_dataset(
+        str(make_manifest(tmp_path / "media", 5)), str(tmp_path / "runs"), workload="tests.faults.workloads:raising"
+    )
+    assert (found["done"], found["failed"]) == (3, 2)
+    rows = status(tmp_path / "runs")
+    assert "Unexpected ZeroDivisionError" in rows["clip1"]["reason"]
+    assert "The memory is used up" in rows["clip2"]["reason"]
+
+
+def test_rows_that_cannot_be_used(prefect_session: None, tmp_path: Path) -> None:
+    manifest, output = make_manifest(tmp_path / "media", 2), tmp_path / "runs"
+    with manifest.open("a") as stream:
+        stream.write("clip0.mp4,again\nclip1.mp4,clip0\nlost.mp4,lost\n../../etc/passwd,leaves\n,empty\n")
+    code, said = ended(batch(manifest, output, workload="quick"))
+    assert code == 1
+    assert "7 clips: 2 done, 5 rejected." in said
+    table = pd.read_csv(output / "status.csv", keep_default_na=False)
+    assert table["state"].tolist() == ["done", "done", *["rejected"] * 5]
+    reasons = table["reason"].tolist()[2:]
+    twice = ("it has the path and segment of line 2", "it has the clip_id of line 2")
+    wanted = (*twice, "lost.mp4 is not there", "leaves the root", "the path is empty")
+    for reason, sentence in zip(reasons, wanted, strict=True):
+        assert sentence in reason, reasons
+        assert reason.endswith(".")
+
+
+def test_a_clock_that_jumps(prefect_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of the system is a day ahead in one moment and a day behind in the next."""
+    manifest, clock, days = make_manifest(tmp_path / "media", 30), time.time, [1]
+
+    def jumps() -> float:
+        days[0] = -days[0]
+        return clock() + 86_400 * days[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", jumps)
+        for output in (str(tmp_path / "runs"), "memory://clock"):
+            found = recognise_dataset(str(manifest), output, workload="tests.faults.workloads:quick")
+            assert (found["done"], found["skipped"]) == (30, 0)
+    for output in (str(tmp_path / "runs"), "memory://clock"):
+        assert recognise_dataset(str(manifest), output, workload="tests.faults.workloads:quick")["skipped"] == 30
