@@ -1,6 +1,7 @@
 """One clip without a task a stage: the stages as plain functions in threads, in the order of the graph, with a time limit."""
 
 import contextvars
+import errno
 import json
 import threading
 import time
@@ -81,6 +82,8 @@ def run_clip(
     except Interrupted:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            job.folder.clear_work()  # or what it made so far would keep the others from ending too
         return Outcome("failed", sentence(error), stage_seconds(job.folder))
     reason = " ".join(answer.pop("problems"))
     return Outcome("degraded" if answer.pop("degraded") else "done", reason, stage_seconds(job.folder), answer)
