@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.batch_commands import batch, corpus
+from flows.export_commands import export
 from flows.model_commands import models_app
 from flows.server_commands import register as register_server_commands
 
@@ -33,6 +34,7 @@ app.add_typer(fuse_app, name="fuse")
 app.add_typer(models_app, name="models")
 app.command()(batch)
 app.command()(corpus)
+app.command()(export)
 register_server_commands(app)
 
 
