@@ -11,6 +11,7 @@ import typer
 from flows.batch_commands import batch, corpus
 from flows.export_commands import export
 from flows.model_commands import models_app
+from flows.report_commands import report
 from flows.server_commands import register as register_server_commands
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app.add_typer(models_app, name="models")
 app.command()(batch)
 app.command()(corpus)
 app.command()(export)
+app.command()(report)
 register_server_commands(app)
 
 

@@ -1,0 +1,77 @@
+"""`dyad report`: the page about a clip, made from its run folder."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from data.run_folder import RunFolder
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A clip's run folder, or the result.json in it.", show_default=False)],
+    open_it: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+) -> None:
+    """Write report.html of a clip that was recognised: one file that needs no network.
+
+    Example: dyad report runs/clip-0469aba1 --open
+    """
+    page = write_report(RunFolder(run.parent if run.name == "result.json" else run))
+    print(page)
+    if open_it:
+        typer.launch(page.resolve().as_uri())
+
+
+def write_report(folder: RunFolder) -> Path:
+    """Write `report.html` into a run folder from the files in it; InputError when it holds no answer."""
+    from data.files import write_text
+    from reports.page import report_page
+
+    result = _result(folder)
+    page = folder.root / "report.html"
+    settings = folder.settings.read_text(encoding="utf-8") if folder.settings.is_file() else ""
+    address = media_address(Path(result["clip"]["path"]), folder.root)
+    write_text(page, report_page(result, media=address, settings=settings, **_tables(folder)))
+    return page
+
+
+def media_address(media: Path, folder: Path) -> str | None:
+    """How a page in `folder` reaches the media: relative where it lies nearby, so that both can be moved together, else
+    file:; None when it is gone."""
+    from urllib.parse import quote
+
+    if not media.is_file():
+        return None
+    try:
+        relative = Path(os.path.relpath(media.resolve(), folder.resolve()))
+    except ValueError:  # another drive of Windows
+        return media.resolve().as_uri()
+    near = relative.parts.count("..") <= 2
+    return "./" + quote(relative.as_posix()) if near else media.resolve().as_uri()
+
+
+def _result(folder: RunFolder) -> dict[str, Any]:
+    from data.errors import InputError
+
+    try:
+        result = json.loads(folder.result.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"{folder.root} holds no readable result.json; name a clip's folder that 'dyad run' wrote.") from None
+    if not isinstance(result, dict) or "windows" not in result:
+        raise InputError(f"{folder.result} is no answer about a clip; name the folder of a clip that 'dyad run' wrote.")
+    return result
+
+
+def _tables(folder: RunFolder) -> dict[str, Any]:
+    """Transcript, scene descriptions and faces of a run, None where there are none."""
+    from data.subtitles import read_transcript
+    from data.tables import read_table
+
+    described, words = folder.evidence("scene_context"), folder.transcript
+    return {
+        "transcript": read_transcript(words) if words.is_file() else None,
+        "descriptions": read_table(described) if described.is_file() else None,
+        "faces": read_table(folder.faces) if folder.faces.is_file() else None,
+    }

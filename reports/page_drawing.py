@@ -1,0 +1,229 @@
+"""The drawings of the report page: SVG by hand, since each is a few rectangles and lines that a script moves a cursor over,
+and a plotting library would bring megabytes of script into every page.
+
+Everything is drawn in a box of 1000 x 100 that the page stretches to its width; letters stand beside it, in HTML.
+"""
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data.emotions import BASIC_EMOTIONS
+
+EMOTION_COLOURS = dict(zip(BASIC_EMOTIONS, (7, 3, 2, 4, 1, 0, 5), strict=True))
+"""Which of the page's eight colours (Okabe and Ito's, told apart by people who see colours differently) an emotion has."""
+COLOURS = 8
+MOST_COLUMNS = 240
+"""A page shows neighbouring windows of a long clip as one column, their mean."""
+
+MOST_BLOCKS = 600
+
+Box = tuple[float, float, float, float]
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The windows as columns that do not overlap: edges [C + 1] (s), and for each column its windows."""
+
+    edges: Values
+    rows: list[slice]
+
+    def mean(self, values: Any) -> Values:
+        """Mean of `values` [N] or [N, K] over each column's windows, NaN where all of them are absent."""
+        table = np.array(values, dtype=np.float64)
+        return np.array([_mean(table[rows]) for rows in self.rows])
+
+
+def _mean(rows: Values) -> Any:
+    if not np.isfinite(rows).any():
+        return np.full(rows.shape[1:], np.nan)
+    return np.nanmean(rows, axis=0)
+
+
+def columns(windows: Sequence[Mapping[str, Any]], duration: float, most: int = MOST_COLUMNS) -> Columns:
+    """Columns for overlapping windows: each reaches halfway to the middles of its neighbours."""
+    many = math.ceil(len(windows) / most) if windows else 1
+    rows = [slice(first, min(first + many, len(windows))) for first in range(0, len(windows), many)]
+    middles = [(windows[part.start]["start"] + windows[part.stop - 1]["end"]) / 2 for part in rows]
+    inner = [(before + after) / 2 for before, after in zip(middles, middles[1:], strict=False)]
+    return Columns(np.array([0.0, *inner, duration] if rows else [0.0]), rows)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people write them: 1:02.5."""
+    minutes, rest = divmod(round(max(seconds, 0.0), 1), 60)
+    return f"{int(minutes)}:{rest:04.1f}"
+
+
+def span(start: float, end: float) -> str:
+    """'0:04.0 to 0:08.0'."""
+    return f"{clock(start)} to {clock(end)}"
+
+
+def drawing(inner: Iterable[str], label: str, kind: str) -> str:
+    """An SVG that fills its cell, with what it shows as words for those who do not see it, and the cursor."""
+    cursor = '<line class="cursor" x1="0" x2="0" y1="0" y2="100"/>'
+    return (
+        f'<svg class="track {kind}" viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" '
+        f'aria-label="{html.escape(label)}">{"".join(inner)}{cursor}</svg>'
+    )
+
+
+def block(box: Box, kind: str, title: str, opacity: float = 1.0) -> str:
+    """A rectangle (x, y, width, height) that says `title` where the pointer rests on it."""
+    x, y, width, height = (f"{value:.6g}" for value in box)
+    return (
+        f'<rect x="{x}" y="{y}" width="{width}" height="{height}" class="{kind}" fill-opacity="{opacity:.2f}">'
+        f"<title>{html.escape(title)}</title></rect>"
+    )
+
+
+def ribbon(result: Mapping[str, Any]) -> str:
+    """The compounds over time: the height of the full colour is the confidence; hatched where none of them is likelier."""
+    parts = _many_stretches(result) if len(result["timeline"]) > MOST_BLOCKS else _few_stretches(result)
+    return drawing(parts, f"Compounds over time. {result['summary']['sentence']}", "ribbon")
+
+
+def _few_stretches(result: Mapping[str, Any]) -> list[str]:
+    """Rectangles that say what they are."""
+    duration, kinds = _length(result), compound_kinds(result)
+    parts = [_gap(result, start, end, duration) for start, end in gaps(result)]
+    for row in result["timeline"]:
+        whole, sure = _stretch_boxes(row, duration)
+        title = f"{span(row['start'], row['end'])}: {row['compound'].replace('_', ' ')}, confidence {row['confidence'] or 0:.2f}"
+        parts += [block(whole, kinds[row["compound"]], title, 0.35), block(sure, kinds[row["compound"]], title)]
+    return parts
+
+
+def _many_stretches(result: Mapping[str, Any]) -> list[str]:
+    """One shape a compound: thousands of stretches stay small, and none could be pointed at anyway."""
+    duration = _length(result)
+    spans = (_across(start, end, duration) for start, end in gaps(result))
+    parts = [f'<path class="none" d="{"".join(_outline((x, 0, width, 100)) for x, width in spans)}"/>']
+    for name, kind in compound_kinds(result).items():
+        pairs = [_stretch_boxes(row, duration) for row in result["timeline"] if row["compound"] == name]
+        for place, opacity in ((0, 0.35), (1, 1)):
+            shape = "".join(_outline(pair[place]) for pair in pairs)
+            parts.append(f'<path class="{kind}" fill-opacity="{opacity}" d="{shape}"/>')
+    return parts
+
+
+def compound_kinds(result: Mapping[str, Any]) -> dict[str, str]:
+    """The class that gives a compound its colour."""
+    return {compound["name"]: f"c{place % COLOURS}" for place, compound in enumerate(result["compounds"])}
+
+
+def _stretch_boxes(row: Mapping[str, Any], duration: float) -> tuple[Box, Box]:
+    """All of a stretch, and of it as much of the height as the confidence."""
+    x, width = _across(row["start"], row["end"], duration)
+    sure = min(max(row["confidence"] or 0.0, 0.0), 1.0)
+    return (x, 0, width, 100), (x, 100 - 100 * sure, width, 100 * sure)
+
+
+def _outline(box: Box) -> str:
+    x, y, width, height = box
+    return f"M{x:.1f} {y:.0f}h{width:.1f}v{height:.0f}h-{width:.1f}z"
+
+
+def gaps(result: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """The times (s) that no stretch of the timeline covers."""
+    found, at = [], 0.0
+    for row in sorted(result["timeline"], key=lambda row: float(row["start"])):
+        if row["start"] > at + 1e-6:
+            found.append((at, float(row["start"])))
+        at = max(at, float(row["end"]))
+    end = _length(result)
+    return [*found, (at, end)] if end > at + 1e-6 else found
+
+
+def _gap(result: Mapping[str, Any], start: float, end: float, duration: float) -> str:
+    middle = (start + end) / 2
+    near = min(result["windows"], key=lambda row: abs((row["start"] + row["end"]) / 2 - middle), default=None)
+    said = near["reason"] if near and near["top"] is None and near["reason"] else "none of the compounds"
+    x, width = _across(start, end, duration)
+    return block((x, 0, width, 100), "none" if near and near["present"] else "absent", f"{span(start, end)}: {said}")
+
+
+def lane(result: Mapping[str, Any], name: str, cells: Columns) -> str:
+    """What one modality says in each window: the colour of its likeliest emotion, the fuller the likelier; hatched if absent."""
+    entry, duration = result["modalities"][name], _length(result)
+    answers = cells.mean([[_float(value) for value in row] for row in entry["probabilities"]])
+    parts = []
+    for number, row in enumerate(answers):
+        start, end = float(cells.edges[number]), float(cells.edges[number + 1])
+        x, width = _across(start, end, duration)
+        if np.isfinite(row).all():
+            best = BASIC_EMOTIONS[int(row.argmax())]
+            title = f"{span(start, end)}: {best} {row.max():.0%}"
+            parts.append(block((x, 0, width, 100), f"c{EMOTION_COLOURS[best]}", title, 0.15 + 0.85 * float(row.max())))
+        else:
+            reason = " ".join(filter(None, (entry["reason"], entry["remedy"]))) or "nothing to judge in this window"
+            parts.append(block((x, 0, width, 100), "absent", f"{span(start, end)}: absent. {reason}"))
+    return drawing(parts, f"{name.replace('_', ' ')}: {presence(entry)}", "lane")
+
+
+def presence(entry: Mapping[str, Any]) -> str:
+    """'present in 4 of 5 windows', or 'absent' with the reason and the remedy."""
+    if entry["state"] == "present":
+        return f"present in {entry['windows_present']} of {entry['windows']} windows"
+    return " ".join(filter(None, (f"{entry['state']}:", entry["reason"], entry["remedy"])))
+
+
+def curves(result: Mapping[str, Any], cells: Columns) -> str:
+    """The fused basic emotions over time, 0 at the bottom and 1 at the top."""
+    names = list(result["emotions"])
+    table = [[_float(row["basic"].get(name)) for name in names] for row in result["windows"]]
+    means = cells.mean(table) if table else np.zeros((0, len(names)))
+    middles = (cells.edges[:-1] + cells.edges[1:]) / 2 / _length(result) * 1000
+    grid = [f'<line class="grid" x1="0" x2="1000" y1="{y}" y2="{y}"/>' for y in (25, 50, 75)]
+    lines = [_line(middles, means[:, place], name) for place, name in enumerate(names)]
+    return drawing([*grid, *lines], "Fused probabilities of the basic emotions over time", "curves")
+
+
+def _line(middles: Values, values: Values, name: str) -> str:
+    """A curve that is broken where values are absent; one value on its own is a short dash."""
+    steps, pen = [], "M"
+    for x, value in zip(middles, values, strict=True):
+        if not np.isfinite(value):
+            pen = "M"
+            continue
+        steps.append(f"{pen}{x:.1f} {100 - 100 * value:.1f}" + ("h4" if pen == "M" else ""))
+        pen = "L"
+    title = f"<title>{html.escape(name)}</title>"
+    return f'<path class="curve c{EMOTION_COLOURS[name]} {html.escape(name)}" d="{"".join(steps)}">{title}</path>'
+
+
+def contributions(result: Mapping[str, Any], cells: Columns) -> str:
+    """What each modality gave to a window's winner, stacked; the whole height is probability 1."""
+    names, duration = list(result["modalities"]), _length(result)
+    table = [[row["contributions"].get(name) or 0.0 for name in names] for row in result["windows"]]
+    parts = []
+    for number, row in enumerate(cells.mean(table) if table else []):
+        start, end = float(cells.edges[number]), float(cells.edges[number + 1])
+        x, width = _across(start, end, duration)
+        tops = 100 - 100 * np.cumsum(row)
+        for place, (name, value) in enumerate(zip(names, row, strict=True)):
+            if value > 0.0005:
+                title = f"{span(start, end)}: {name.replace('_', ' ')} {value:.0%}"
+                box = (x + 0.06 * width, float(tops[place]), 0.88 * width, 100 * float(value))
+                parts.append(block(box, f"c{place % COLOURS}", title))
+    return drawing(parts, "What each modality gave to the winning compound, window by window", "stack")
+
+
+def _across(start: float, end: float, duration: float) -> tuple[float, float]:
+    left = 1000 * min(max(start / duration, 0), 1)
+    return left, max(1000 * min(end / duration, 1) - left, 0.5)
+
+
+def _length(result: Mapping[str, Any]) -> float:
+    return max(float(result["clip"]["duration"]), 0.1)
+
+
+def _float(value: float | None) -> float:
+    return math.nan if value is None else float(value)
