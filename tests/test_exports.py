@@ -151,6 +151,37 @@ def test_any_words_come_back_from_elan_and_textgrid(sample: ClipAnswer) -> None:
     assert (0.5, 2.0, NASTY_READ) in read_textgrid(textgrid(clip))['transcript Zoë <"&">']
 
 
+def test_the_formats_own_readers_agree_where_they_are_installed(clip: ClipAnswer, tmp_path: Path) -> None:
+    pympi = pytest.importorskip("pympi", reason="pympi-ling, which reads ELAN and Praat files, is not installed")
+    for name, writer in (("clip.eaf", elan), ("clip.TextGrid", textgrid)):
+        (tmp_path / name).write_text(writer(clip), encoding="utf-8")
+    eaf = pympi.Elan.Eaf(str(tmp_path / "clip.eaf"))
+    grid = pympi.Praat.TextGrid(str(tmp_path / "clip.TextGrid"), codec="utf-8")
+    tiers = {tier.name: [found[2] for found in tier.get_all_intervals() if found[2]] for tier in grid.get_tiers()}
+    assert tiers == {
+        name: [found[2] for found in sorted(eaf.get_annotation_data_for_tier(name))] for name in eaf.get_tier_names()
+    }
+    assert tiers["compounds"] == [row["compound"] for row in clip.result["timeline"]]
+
+
+def long(result: dict[str, Any]) -> None:
+    """Three hours in windows of 4 s every 2 s."""
+    count = 5400
+    result["windows"] = [{**result["windows"][0], "start": 2.0 * row, "end": 2.0 * row + 4} for row in range(count)]
+    for entry in result["modalities"].values():
+        rows = entry["probabilities"]
+        entry["probabilities"] = [rows[row % len(rows)] for row in range(count)]
+    result["clip"]["duration"] = 10802.0
+
+
+def test_three_hours_are_written_whole(sample: ClipAnswer) -> None:
+    clip = changed(sample, long)
+    tiers, other = read_elan(elan(clip)), read_textgrid(textgrid(clip))
+    assert tiers["voice"][-1][1] == 10_802_000
+    assert [label for *_, label in tiers["voice"]] == [label for *_, label in other["voice"] if label]
+    assert len("".join(csv_wide([clip])).splitlines()) == 5401
+
+
 def test_cues_that_overlap_get_tiers_of_their_own(sample: ClipAnswer) -> None:
     times = [(0.0, 2.0), (1.0, 3.0), (2.0, 4.0), (float("nan"), 1.0)]
     clip = ClipAnswer(sample.result, None, [{"start": s, "end": e, "text": f"{s}", "speaker": ""} for s, e in times])
