@@ -12,7 +12,7 @@ from tests.media_makers import make_clip
 
 
 def test_two_runs_of_one_manifest_at_once(prefect_session: None, tmp_path: Path) -> None:
-    manifest, output = make_manifest(tmp_path / "media", 40), tmp_path / "runs"
+    manifest, output = make_manifest(tmp_path / "media", 50), tmp_path / "runs"
     first = batch(manifest, output, "--workers", 1, workload="slow")
     wait_until(lambda: len(journal(output)) >= 1)
     code, said = ended(batch(manifest, output, workload="slow"))
@@ -24,7 +24,7 @@ def test_two_runs_of_one_manifest_at_once(prefect_session: None, tmp_path: Path)
     )
     assert ended(first)[0] == 0
     assert {row["state"] for row in status(output).values()} == {"done"}
-    assert [(output / f"clip{number}.txt").read_text() for number in range(40)] == ["done\n"] * 40, "each once"
+    assert [(output / f"clip{number}.txt").read_text() for number in range(50)] == ["done\n"] * 50, "each once"
 
 
 def test_models_that_hang_raise_or_use_up_the_memory(prefect_session: None, tmp_path: Path) -> None:
@@ -49,9 +49,6 @@ def test_models_that_hang_raise_or_use_up_the_memory(prefect_session: None, tmp_
     assert rows["memory-voice"][0] == rows["raises-voice"][0] == "degraded"
     assert "The memory is used up" in rows["memory-voice"][1]
     assert rows["well"] == ("done", "")
-    code, said = ended(batch(manifest, output, "--workers", 2, "--retry-failed"))
-    assert code == 0, "the same files, without the faults"
-    assert "6 clips: 6 done" in said
 
 
 def test_a_workload_that_breaks_off_fails_its_clip_only(prefect_session: None, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from flows.server import server_environment
-from tests.faults.batches import assert_all_done_once, batch, ended, journal, killed, make_clips, wait_until
+from tests.faults.batches import batch, ended, journal, killed, make_manifest, status, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 Start = Callable[[], "subprocess.Popen[str]"]
@@ -55,20 +55,21 @@ def answers(address: str) -> bool:
 
 
 def test_the_server_is_killed_and_the_same_command_finishes(address: str, start: Start, tmp_path: Path) -> None:
-    media, output = make_clips(tmp_path / "media", 8), tmp_path / "runs"
-    asked = {"PREFECT_API_URL": address, "PREFECT_CLIENT_MAX_RETRIES": "1"}  # it would ask a minute long for the run's last state
+    manifest, output = make_manifest(tmp_path / "media", 50), tmp_path / "runs"
+    asked = {"PREFECT_API_URL": address, "PREFECT_CLIENT_MAX_RETRIES": "0"}  # it would ask for minutes for the run's last state
     server = start()
-    process = batch(media, output, "--workers", 2, **asked)
+    process = batch(manifest, output, "--workers", 2, workload="slow", **asked)
     wait_until(lambda: len(journal(output)) >= 2 or process.poll() is not None)
     killed(server)
     code, said = ended(process, seconds=60)
     assert code == 1, said
     assert said == (
-        "8 of 8 clips: 8 done. The Prefect server does not answer any more; start it ('dyad up'), then run the same command: "
+        "50 of 50 clips: 50 done. The Prefect server does not answer any more; start it ('dyad up'), then run the same command: "
         "it goes on from here."
     ), "the clips need no server"
     start()
-    code, said = ended(batch(media, output, "--workers", 2, **asked))
+    code, said = ended(batch(manifest, output, "--workers", 2, workload="slow", **asked))
     assert code == 0, said
-    assert "8 clips: 8 done (8 of them before)" in said
-    assert_all_done_once(output, 8)
+    assert "50 clips: 50 done (50 of them before)" in said
+    assert [(output / f"clip{number}.txt").read_text() for number in range(50)] == ["done\n"] * 50, "each once"
+    assert {row["state"] for row in status(output).values()} == {"done"}
