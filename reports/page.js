@@ -11,8 +11,9 @@
   let now = 0;
 
   const clock = (seconds) => {
-    const tenths = Math.round(seconds * 10);
-    return `${Math.floor(tenths / 600)}:${((tenths % 600) / 10).toFixed(1).padStart(4, "0")}`;
+    const tenths = Math.round(seconds * 10), minutes = Math.floor(tenths / 600), hours = Math.floor(minutes / 60);
+    const rest = ((tenths % 600) / 10).toFixed(1).padStart(4, "0");
+    return hours ? `${hours}:${String(minutes % 60).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
   };
 
   const describe = () => {

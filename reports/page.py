@@ -191,8 +191,9 @@ def _moments(result: Mapping[str, Any]) -> str:
     left_out = _left_out(len(result["timeline"]) - len(shown), "result.json")
     return (
         f'<div><section class="few"><h2>Expressions</h2>{_list(shown, "None of the compounds is found in this clip.")}{left_out}'
-        "</section><section><h2>The whole clip</h2><table class='bars'><thead><tr><th scope='col'>Compound</th><th scope='col'>"
-        f"Mean</th><th scope='col'>Share</th><th scope='col'>Time</th></tr></thead><tbody>{bars}</tbody>"
+        "</section><section><h2>The whole clip</h2><table class='bars'>"
+        "<thead><tr><th scope='col'>Compound</th><th scope='col' colspan='2'>"
+        f"Mean probability</th><th scope='col'>Time</th></tr></thead><tbody>{bars}</tbody>"
         "</table></section></div>"
     )
 

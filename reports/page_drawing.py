@@ -56,9 +56,11 @@ def columns(windows: Sequence[Mapping[str, Any]], duration: float, most: int = M
 
 
 def clock(seconds: float) -> str:
-    """Seconds as people write them: 1:02.5."""
-    minutes, rest = divmod(round(max(seconds, 0.0), 1), 60)
-    return f"{int(minutes)}:{rest:04.1f}"
+    """Seconds as people write them: 1:02.5, or 1:01:02.5."""
+    tenths = round(max(seconds, 0.0) * 10)
+    hours, minutes = divmod(tenths // 600, 60)
+    rest = f"{tenths % 600 / 10:04.1f}"
+    return f"{hours}:{minutes:02}:{rest}" if hours else f"{minutes}:{rest}"
 
 
 def span(start: float, end: float) -> str:

@@ -18,7 +18,7 @@ from data.errors import InputError
 from data.run_folder import RunFolder
 from flows.report_commands import media_address, write_report
 from reports.page import report_page
-from reports.page_drawing import columns, gaps
+from reports.page_drawing import clock, columns, gaps
 
 VOID = {"meta", "input", "link", "br", "img", "hr"}
 NASTY = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "ünï"'
@@ -216,6 +216,10 @@ def test_columns_cover_the_clip_once(result: dict[str, Any]) -> None:
     few = columns(result["windows"], 12.0, most=2)
     assert [few.mean([0.0, 1.0, 2.0, np.nan, np.nan]).tolist()[0], len(few.rows)] == [1.0, 2]
     assert np.isnan(few.mean([0.0, 1.0, 2.0, np.nan, np.nan])[1])
+
+
+def test_times_read_as_people_write_them() -> None:
+    assert [clock(value) for value in (0, 59.96, 62.5, 3600, 28802)] == ["0:00.0", "1:00.0", "1:02.5", "1:00:00.0", "8:00:02.0"]
 
 
 def test_gaps_and_stretches_fill_the_clip(result: dict[str, Any]) -> None:
