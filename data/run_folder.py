@@ -22,6 +22,11 @@ class RunFolder:
         return self.root / "result.json"
 
     @property
+    def report(self) -> Path:
+        """The answer as a page: one HTML file that needs no network."""
+        return self.root / "report.html"
+
+    @property
     def windows(self) -> Path:
         """One row a window: fused basic emotions, compounds, confidence, contributions."""
         return self.root / "windows.parquet"

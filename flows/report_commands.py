@@ -30,7 +30,7 @@ def write_report(folder: RunFolder) -> Path:
     from reports.page import report_page
 
     result = _result(folder)
-    page = folder.root / "report.html"
+    page = folder.report
     settings = folder.settings.read_text(encoding="utf-8") if folder.settings.is_file() else ""
     address = media_address(Path(result["clip"]["path"]), folder.root)
     write_text(page, report_page(result, media=address, settings=settings, **_tables(folder)))

@@ -82,8 +82,8 @@ _STAGES = (
         ("fusion", "data.fused"), work.composition_inputs,
     ),
     Stage(
-        "publish", work.publish, lambda f: (f.result, f.frames, f.settings), ("profile",),
-        ("fusion", "reports.result"),
+        "publish", work.publish, lambda f: (f.result, f.report, f.frames, f.settings), ("profile",),
+        ("fusion", "reports.result", "reports.page", "reports.page_drawing"),
     ),
 )  # fmt: skip
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}

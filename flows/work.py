@@ -123,7 +123,8 @@ def compose(job: Job) -> None:
 
 
 def publish(job: Job) -> None:
-    """Write what people and tools read: result.json, frames.parquet, settings.yaml."""
+    """Write what people and tools read: result.json, report.html, frames.parquet, settings.yaml."""
+    from flows.report_commands import write_report
     from fusion.over_time import at_times, timeline
 
     fusion, scores = read_fusion(job.folder.composed), all_scores(job)
@@ -139,6 +140,7 @@ def publish(job: Job) -> None:
         job.clip, job.settings.profile, scores, fusion, timeline(fusion), problems, failed, seconds
     )
     write_text(job.folder.result, to_json(result))
+    write_report(job.folder)
 
 
 # What the stages above and the flow ask about a job.
