@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from data.errors import InputError
+from data.manifest import MEDIA
 from flows import prefect_setup, stop
 from flows.events import Event, listening
 from flows.faults import Interrupted, sentence
@@ -20,11 +21,6 @@ from flows.graph import NEEDS
 from flows.jobs import Brought
 from flows.models import device_named
 from flows.settings import Settings
-
-VIDEO = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv")
-SOUND = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac")
-MEDIA = frozenset(VIDEO + SOUND)
-"""Endings of the files that are taken from a folder; a file that is named itself may have any."""
 
 
 def media_files(paths: Sequence[Path]) -> list[Path]:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError, WeightsError
 from data.files import atomic_path
+from data.manifest import MEDIA
 from flows import models
 from flows.backends.base import NotHere, fetched
 from flows.backends.sound import head_of
-from flows.running import MEDIA
 from flows.settings import Settings
 from fusion.compose import compound_distribution, method_named
 from fusion.composer import read_composer

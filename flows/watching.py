@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from data.files import write_text
+from data.manifest import MEDIA
 from flows.deploying import LANDED
-from flows.running import MEDIA
 from flows.state import made, state_folder
 
 logger = logging.getLogger(__name__)
