@@ -1,12 +1,10 @@
 """How far a data set's run is: the counts, told to whoever listens (the terminal, Prefect's progress artifact)."""
 
-import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from flows.journal import Ended
+from flows.listeners import Listeners
 
 
 @dataclass
@@ -76,26 +74,5 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
 
 
-Listener = Callable[[Counts], None]
-_listeners: list[Listener] = []
-_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def watching(listener: Listener) -> Iterator[None]:
-    """Tell `listener` inside the block how far the runs of this process are, up to some times a second."""
-    with _lock:
-        _listeners.append(listener)
-    try:
-        yield
-    finally:
-        with _lock:
-            _listeners.remove(listener)
-
-
-def tell(counts: Counts) -> None:
-    """Hand the counts to every listener."""
-    with _lock:
-        listeners = list(_listeners)
-    for listener in listeners:
-        listener(counts)
+_listeners: Listeners[Counts] = Listeners()
+tell, watching = _listeners.tell, _listeners.listening

@@ -4,10 +4,12 @@ import contextlib
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from flows.listeners import Listeners
 
 State = Literal["started", "done", "skipped", "absent", "failed"]
 PACKAGES = ("data", "modalities", "fusion", "reports", "flows")
@@ -25,30 +27,10 @@ class Event:
     message: str = ""
 
 
-Listener = Callable[[Event], None]
-_listeners: list[Listener] = []
+_listeners: Listeners[Event] = Listeners()
+tell, listening = _listeners.tell, _listeners.listening
 _lock = threading.Lock()
 _log_file: contextvars.ContextVar[Path | None] = contextvars.ContextVar("log_file", default=None)
-
-
-def tell(event: Event) -> None:
-    """Hand an event to every listener."""
-    with _lock:
-        listeners = list(_listeners)
-    for listener in listeners:
-        listener(event)
-
-
-@contextlib.contextmanager
-def listening(listener: Listener) -> Iterator[None]:
-    """Hand every event of this process to `listener` inside the block."""
-    with _lock:
-        _listeners.append(listener)
-    try:
-        yield
-    finally:
-        with _lock:
-            _listeners.remove(listener)
 
 
 class _ClipLog(logging.Handler):

@@ -3,6 +3,7 @@
 The names of the parameters are those of the RAS release (arXiv 2507.02205), so that its checkpoints load as they are.
 """
 
+from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
 import torch
@@ -102,7 +103,7 @@ class MambaBlock(nn.Module):
         return answer
 
 
-class TemporalShell(nn.Module):
+class TemporalShell(nn.Module, ABC):
     """What both heads share: features enter, layers with residuals around them, the mean over time, a classifier."""
 
     def __init__(self, features: int, width: int, hidden: int, classes: int, dropout: float) -> None:
@@ -113,9 +114,9 @@ class TemporalShell(nn.Module):
             nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, classes)
         )
 
+    @abstractmethod
     def over_time(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """[B, T, d] -> [B, T, d]: the layers."""
-        raise NotImplementedError
 
     def forward(self, sequences: Tensor, mask: Tensor | None = None) -> HeadAnswer:
         """`sequences` [B, T, features]; `mask` bool [B, T] is True for frames, False for the padding after them.
