@@ -1,0 +1,1 @@
+"""Face networks of the literature, one file each, and the table that names them (docs/networks.md)."""
