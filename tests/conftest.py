@@ -19,6 +19,7 @@ import pytest
 import modalities  # noqa: F401 (before any test imports torch: it sets how its threads wait)
 from data.run_folder import RunFolder
 from data.sample import sample_clip
+from tests.browser import open_page  # noqa: F401 (a fixture)
 
 ROOT = Path(__file__).resolve().parents[1]
 # Before any test imports flows: a server that 'dyad up' started on this machine is none of the tests' business.
