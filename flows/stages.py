@@ -83,7 +83,7 @@ _STAGES = (
     ),
     Stage(
         "publish", work.publish, lambda f: (f.result, f.report, f.frames, f.settings), ("profile",),
-        ("fusion", "reports.result", "reports.page", "reports.page_drawing"),
+        ("fusion", "reports.result", "reports.page", "reports.page_document", "reports.page_drawing"),
     ),
 )  # fmt: skip
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}

@@ -1,20 +1,12 @@
-"""`report.html`: the answer about a clip as one page that needs nothing but itself and the media file.
+"""`report.html`: the answer about a clip as one page that needs nothing but itself and the media file."""
 
-A Content-Security-Policy in the page lets only its own style and script run (named by their digests) and forbids every
-request but for the media; whatever comes from media or models is escaped.
-"""
-
-import base64
-import hashlib
-import html
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from reports.page_document import asset, document, escaped, words_of
 from reports.page_drawing import COLOURS, EMOTION_COLOURS, clock, columns, contributions, curves, lane, presence, ribbon, span
 
 MOST_STRETCHES, MOST_LINES, MOST_FACES = 300, 3000, 12000
@@ -44,41 +36,8 @@ def report_page(
         _head(title, result), '<div class="pair">', _player(result, media, bool(boxes)), _moments(result), "</div>",
         _timeline(result), _words(result, transcript, descriptions), _ran(result, settings),
     ))  # fmt: skip
-    style, script = _asset("page.css"), _asset("page.js")
-    policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; media-src 'self' file:; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" content="light dark">\n'
-        f"<title>{_text(title)}: compound expressions</title>\n<style>{style}</style>\n</head>\n<body>\n{body}\n"
-        f'<script type="application/json" id="facts">{_json(_facts(result, boxes))}</script>\n'
-        f"<script>{script}</script>\n</body>\n</html>\n"
-    )
-
-
-@cache
-def _asset(name: str) -> str:
-    return "\n" + Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _text(value: Any) -> str:
-    return html.escape(str(value))
-
-
-def _json(value: Any) -> str:
-    """JSON that cannot end the element it stands in."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _words_of(name: str) -> str:
-    return _text(name.replace("_", " "))
+    heading = f"{title}: compound expressions"
+    return document(heading, body, _facts(result, boxes), asset("page.css"), asset("page.js"))
 
 
 def _facts(result: Mapping[str, Any], boxes: list[list[Any]]) -> dict[str, Any]:
@@ -105,11 +64,11 @@ def _boxes(faces: pd.DataFrame | None) -> list[list[Any]]:
 def _head(title: str, result: Mapping[str, Any]) -> str:
     clip = result["clip"]
     picture = f", {clip['width']} x {clip['height']} at {clip['frame_rate']:.4g} frames a second" if clip["has_video"] else ""
-    problems = "".join(f"<li>{_text(problem)}</li>" for problem in result["problems"])
+    problems = "".join(f"<li>{escaped(problem)}</li>" for problem in result["problems"])
     return (
-        f'<header><h1>{_text(title)}</h1><p class="sentence">{_text(result["summary"]["sentence"])}</p>'
-        f'<p class="facts">{clock(clip["duration"])}{picture}; profile {_text(result["profile"])}; '
-        f"Dyad {_text(result['dyad']['version'])}, {_text(result['dyad']['created'])}</p>"
+        f'<header><h1>{escaped(title)}</h1><p class="sentence">{escaped(result["summary"]["sentence"])}</p>'
+        f'<p class="facts">{clock(clip["duration"])}{picture}; profile {escaped(result["profile"])}; '
+        f"Dyad {escaped(result['dyad']['version'])}, {escaped(result['dyad']['created'])}</p>"
         + (f'<ul class="problems">{problems}</ul>' if problems else "")
         + "</header>\n<main>"
     )
@@ -118,9 +77,9 @@ def _head(title: str, result: Mapping[str, Any]) -> str:
 def _player(result: Mapping[str, Any], media: str | None, has_boxes: bool) -> str:
     """The media element with the boxes over it, the buttons and the slider."""
     clip = result["clip"]
-    gone = f"The media file is not there any more ({_text(clip['path'])}); everything below works without it."
+    gone = f"The media file is not there any more ({escaped(clip['path'])}); everything below works without it."
     kind = "video" if clip["has_video"] else "audio"
-    there = f'<{kind} id="media" controls preload="metadata" src="{_text(media)}"></{kind}>'
+    there = f'<{kind} id="media" controls preload="metadata" src="{escaped(media)}"></{kind}>'
     element = there if media else f'<p class="gone">{gone}</p>'
     size = f"0 0 {clip['width'] or 1} {clip['height'] or 1}"
     overlay = f'<svg id="boxes" viewBox="{size}" aria-hidden="true"></svg>' if media and has_boxes and kind == "video" else ""
@@ -133,7 +92,7 @@ def _player(result: Mapping[str, Any], media: str | None, has_boxes: bool) -> st
     switch = '<label><input type="checkbox" id="show-boxes" checked> Boxes of faces</label>' if overlay else ""
     return (
         f'<section aria-label="Player"><div class="screen {kind}">{element}{overlay}</div>'
-        f'<p id="unplayable" class="gone" hidden>The browser cannot show this media file: {_text(clip["path"])}</p>'
+        f'<p id="unplayable" class="gone" hidden>The browser cannot show this media file: {escaped(clip["path"])}</p>'
         f'<p id="now">&nbsp;</p><div class="buttons">{buttons}{switch}</div></section>'
     )
 
@@ -144,7 +103,7 @@ def _timeline(result: Mapping[str, Any]) -> str:
     slider = f'<input type="range" id="time" min="0" max="{duration:.3f}" step="0.05" value="0" aria-label="Time in seconds">'
     coloured = [(name, EMOTION_COLOURS[name]) for name in result["emotions"]]
     lanes = [
-        _row(_words_of(name), f'<span class="state {entry["state"]}">{_text(presence(entry))}</span>', lane(result, name, cells))
+        _row(words_of(name), f'<span class="state {entry["state"]}">{escaped(presence(entry))}</span>', lane(result, name, cells))
         for name, entry in result["modalities"].items()
     ]
     compounds = _legend([(entry["name"], place) for place, entry in enumerate(result["compounds"])])
@@ -168,7 +127,7 @@ def _row(name: str, note: str, drawn: str, legend: str = "") -> str:
 
 def _legend(entries: Iterable[tuple[str, int]], kind: str = "") -> str:
     items = "".join(
-        f'<li><span class="swatch c{place % COLOURS} {_text(name)}"></span>{_words_of(name)}</li>' for name, place in entries
+        f'<li><span class="swatch c{place % COLOURS} {escaped(name)}"></span>{words_of(name)}</li>' for name, place in entries
     )
     return f'<ul class="legend {kind}">{items}</ul>'
 
@@ -178,13 +137,13 @@ def _moments(result: Mapping[str, Any]) -> str:
     names = [compound["name"] for compound in result["compounds"]]
     shown = [
         _jump(row["start"], row["end"], f'<span class="swatch c{names.index(row["compound"]) % COLOURS}"></span>'
-              f"{_words_of(row['compound'])}, confidence {row['confidence'] or 0:.2f}")
+              f"{words_of(row['compound'])}, confidence {row['confidence'] or 0:.2f}")
         for row in result["timeline"][:MOST_STRETCHES]
     ]  # fmt: skip
     means = [(name, result["summary"]["compound"].get(name)) for name in names]
     bars = "".join(
-        f"<tr><th scope='row'>{_words_of(name)}</th><td><meter min='0' max='1' value='{value or 0:.3f}' "
-        f"aria-label='{_words_of(name)}'></meter></td><td>{'–' if value is None else f'{value:.0%}'}</td>"
+        f"<tr><th scope='row'>{words_of(name)}</th><td><meter min='0' max='1' value='{value or 0:.3f}' "
+        f"aria-label='{words_of(name)}'></meter></td><td>{'–' if value is None else f'{value:.0%}'}</td>"
         f"<td>{result['summary']['seconds'].get(name, 0):.1f} s</td></tr>"
         for name, value in means
     )
@@ -238,7 +197,7 @@ def _lines(table: pd.DataFrame | None) -> list[str]:
     if table is None or table.empty:
         return []
     rows = table.reindex(columns=["start", "end", "text"]).head(MOST_LINES)
-    return [_jump(start, end, _text(_short(str(text)))) for start, end, text in rows.itertuples(index=False)]
+    return [_jump(start, end, escaped(_short(str(text)))) for start, end, text in rows.itertuples(index=False)]
 
 
 def _short(text: str) -> str:
@@ -271,14 +230,14 @@ def _ran(result: Mapping[str, Any], settings: str) -> str:
     """What ran: models, revisions, seconds; why the rest did not."""
     heads = ("Modality", "State", "Backend", "Model", "Revision", "Preprocessing", "Seconds")
     rows = "".join(_model(name, entry, result["seconds"].get(name)) for name, entry in result["modalities"].items())
-    others = [f"{_words_of(name)} {value:.2f} s" for name, value in result["seconds"].items() if name not in result["modalities"]]
+    others = [f"{words_of(name)} {value:.2f} s" for name, value in result["seconds"].items() if name not in result["modalities"]]
     header = "".join(f'<th scope="col">{head}</th>' for head in heads)
     rest = ", ".join(others) or "no times noted"
-    pretty = f"<details><summary>Settings</summary><pre tabindex='0'>{_text(settings)}</pre></details>" if settings else ""
+    pretty = f"<details><summary>Settings</summary><pre tabindex='0'>{escaped(settings)}</pre></details>" if settings else ""
     return (
         f'<section><h2>What ran</h2><div class="wide" tabindex="0" role="region" aria-label="What ran"><table><thead><tr>'
         f"{header}</tr></thead><tbody>{rows}</tbody></table></div>"
-        f'<p class="hint">Other stages: {rest}. Content {_text(result["clip"]["content_hash"])}.</p>'
+        f'<p class="hint">Other stages: {rest}. Content {escaped(result["clip"]["content_hash"])}.</p>'
         f"{pretty}</section></main>"
     )
 
@@ -287,7 +246,7 @@ def _model(name: str, entry: Mapping[str, Any], seconds: float | None) -> str:
     took = "–" if seconds is None else f"{seconds:.2f}"
     source = entry["source"]
     if entry["state"] != "present" or not source:
-        cells = f'<td colspan="4">{_text(" ".join(filter(None, (entry["reason"], entry["remedy"]))) or "no reason noted")}</td>'
+        cells = f'<td colspan="4">{escaped(" ".join(filter(None, (entry["reason"], entry["remedy"]))) or "no reason noted")}</td>'
     else:
-        cells = "".join(f"<td>{_text(source[key] or '–')}</td>" for key in ("backend", "model", "revision", "preprocessing"))
-    return f'<tr><th scope="row">{_words_of(name)}</th><td>{_text(entry["state"])}</td>{cells}<td>{took}</td></tr>'
+        cells = "".join(f"<td>{escaped(source[key] or '–')}</td>" for key in ("backend", "model", "revision", "preprocessing"))
+    return f'<tr><th scope="row">{words_of(name)}</th><td>{escaped(entry["state"])}</td>{cells}<td>{took}</td></tr>'
