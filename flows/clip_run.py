@@ -29,6 +29,7 @@ from flows.journal import Ended
 from flows.stages import STAGES, Stage, stage_keys, stages_to_run
 from flows.video import prepare_folder, run_stage
 from flows.work import failure, lacking
+from reports.clip_brief import brief
 
 NEEDED = ("decode", "fuse", "compose", "publish")
 """Stages that a clip cannot do without."""
@@ -212,7 +213,8 @@ def _raise_failures(job: Job, errors: Mapping[str, BaseException], strict: bool)
 
 
 def answer_of(job: Job) -> dict[str, Any]:
-    """The answer in short: `top` compound, strongest basic `emotion`, `duration` (s), and `windows` and `frames` won by each."""
+    """The answer in short: `top` compound, strongest basic `emotion`, `duration` (s), `windows` and `frames` won by each, and
+    what `reports.clip_brief.brief` tells."""
     result = json.loads(job.folder.result.read_text(encoding="utf-8"))
     basic = {name: value for name, value in result["summary"]["basic"].items() if value is not None}
     frames = pd.read_parquet(job.folder.frames, columns=["top", *BASIC_EMOTIONS])
@@ -229,6 +231,7 @@ def answer_of(job: Job) -> dict[str, Any]:
         "window_emotions": dict(Counter(_strongest(window["basic"]) for window in result["windows"])),
         "frames": {str(name): int(count) for name, count in frames["top"].fillna("").value_counts().items()},
         "frame_emotions": _emotions(frames),
+        **brief(result),
     }
 
 
