@@ -4,6 +4,7 @@ import os
 import struct
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,15 +60,18 @@ class Decoded:
     duration: float
 
 
-def decode(clip: Clip, work: Path, options: DecodeOptions | None = None) -> Decoded:
+def decode(
+    clip: Clip, work: Path, options: DecodeOptions | None = None, on_time: Callable[[float], None] = lambda seconds: None
+) -> Decoded:
     """Decode a probed clip into the folder `work` in one pass and with flat memory.
 
     Damage inside the file is stepped over and told in `problems`; MediaError when nothing at all can be decoded,
-    OSError when the disk is full. Files appear under their names only when all of them are complete.
+    OSError when the disk is full. Files appear under their names only when all of them are complete. `on_time` is told, packet by
+    packet, up to which second of the clip everything was decoded.
     """
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".decode-", dir=work) as aside:
-        done = _decode(clip, Path(aside), options or DecodeOptions())
+        done = _decode(clip, Path(aside), options or DecodeOptions(), on_time)
         places = {name: getattr(done, name) for name in ("frames", "index", "audio", "subtitles")}
         for name, path in places.items():
             if path is not None:
@@ -76,14 +80,14 @@ def decode(clip: Clip, work: Path, options: DecodeOptions | None = None) -> Deco
     return replace(done, **places)
 
 
-def _decode(clip: Clip, folder: Path, options: DecodeOptions) -> Decoded:
+def _decode(clip: Clip, folder: Path, options: DecodeOptions, on_time: Callable[[float], None]) -> Decoded:
     with ExitStack() as stack:
         container = stack.enter_context(open_media(clip.path))
         streams = pick_streams(container)
         pictures = stack.enter_context(_Pictures(clip, streams, folder / "frames.mjpeg", options))
         sound = stack.enter_context(_Sound(clip, streams, folder / "audio.wav"))
         words = _Words(streams)
-        damaged = _run(container, streams, {"video": pictures, "audio": sound, "subtitle": words})
+        damaged = _run(container, streams, {"video": pictures, "audio": sound, "subtitle": words}, on_time)
         reached = max(pictures.end, sound.end)
         if not reached:
             raise MediaError(f"Nothing in {clip.path} could be decoded; copy or record it again.")
@@ -101,8 +105,9 @@ def _decode(clip: Clip, folder: Path, options: DecodeOptions) -> Decoded:
     )
 
 
-def _run(container: Any, streams: Streams, sinks: dict[str, Any]) -> list[str]:
+def _run(container: Any, streams: Streams, sinks: dict[str, Any], on_time: Callable[[float], None]) -> list[str]:
     """Decode every packet into the sink of its kind; return what was damaged."""
+    leading = sinks["video" if streams.video is not None else "audio"]
     damaged: Counter[str] = Counter()
     if streams.video is not None:
         streams.video.thread_type = "AUTO"
@@ -113,6 +118,7 @@ def _run(container: Any, streams: Streams, sinks: dict[str, Any]) -> list[str]:
             damaged[kind] += 1
         for frame in frames or ():
             sinks[kind].take(frame, packet)
+        on_time(leading.end)
     return [f"Left out because damaged: {count} packets of the {NAMES[kind]}." for kind, count in damaged.items()]
 
 

@@ -103,7 +103,7 @@ def run_stages(job: Job, stages: Mapping[str, Stage], seconds: float) -> dict[st
     over, running = set(stages) - wanted, set[str]()
     deadline, gone = time.monotonic() + seconds, threading.Event()
     for name in over:
-        tell(Event(job.clip.clip_id, job.clip.path.name, name, "skipped"))
+        tell(Event(job.clip.clip_id, job.clip.path.name, name, "skipped", duration=job.clip.duration))
     while True:
         for name in _ready(stages, over, running, errors):
             running.add(name)

@@ -5,19 +5,23 @@ import contextvars
 import logging
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from flows.listeners import Listeners
 
-State = Literal["started", "done", "skipped", "absent", "failed"]
+State = Literal["started", "working", "done", "skipped", "absent", "failed"]
 PACKAGES = ("data", "modalities", "fusion", "reports", "flows")
 
 
 @dataclass(frozen=True)
 class Event:
-    """A stage of a clip changed its state; `file` is the media file's name, `message` a sentence where there is one to say."""
+    """A stage of a clip changed its state; `file` is the media file's name, `message` a sentence where there is one to say.
+
+    `seconds` is how long the stage took, `reached` up to which second of the clip it has worked (while it is `working`), and
+    `duration` that of the clip (s).
+    """
 
     clip_id: str
     file: str
@@ -25,12 +29,39 @@ class Event:
     state: State
     seconds: float = 0.0
     message: str = ""
+    reached: float = 0.0
+    duration: float = 0.0
 
 
 _listeners: Listeners[Event] = Listeners()
 tell, listening = _listeners.tell, _listeners.listening
 _lock = threading.Lock()
 _log_file: contextvars.ContextVar[Path | None] = contextvars.ContextVar("log_file", default=None)
+
+
+@dataclass
+class _Working:
+    """The stage that a thread works on, and the last second of the clip that was told."""
+
+    started: Event
+    told: int = 0
+
+
+_working: contextvars.ContextVar[_Working | None] = contextvars.ContextVar("working", default=None)
+
+
+def start(event: Event) -> None:
+    """Tell that a stage has started; `reach` in this thread is about it from now on."""
+    tell(event)
+    _working.set(_Working(event))
+
+
+def reach(seconds: float) -> None:
+    """Tell up to which second of the clip this thread's stage has worked; each second is told once, and none twice."""
+    working = _working.get()
+    if working is not None and working.told < int(seconds) < working.started.duration:
+        working.told = int(seconds)
+        tell(replace(working.started, state="working", reached=float(working.told)))
 
 
 class _ClipLog(logging.Handler):

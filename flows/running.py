@@ -1,11 +1,13 @@
-"""Running clips from the command line: files and folders in, progress and tables out, an exit code at the end."""
+"""Running clips: a file in, a run folder or an error out; from the command line with progress, tables and an exit code."""
 
 import contextlib
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +24,20 @@ from flows.jobs import Brought
 from flows.models import device_named
 from flows.settings import Settings
 
+EVERY = 10.0
+"""Seconds between two lines about a stage that takes long, where there is no terminal for bars."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of every clip: the folder for the run folders, settings, given evidence, and how to run."""
+
+    output: Path
+    settings: Settings
+    brought: Brought = Brought()
+    strict: bool = False
+    fresh: bool = False
+
 
 def media_files(paths: Sequence[Path]) -> list[Path]:
     """The files to run: those named, and the media files in the folders named (sorted, not below them)."""
@@ -37,6 +53,20 @@ def media_files(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
+def check_brought(files: Sequence[Path], brought: Brought) -> None:
+    """InputError when evidence about one clip is given for several."""
+    if len(files) > 1 and (brought.transcript or brought.scores):
+        raise InputError("--transcript and --scores belong to one clip; name one file, or put transcripts beside the clips.")
+
+
+def workers_for(settings: Settings, workers: int | None = None) -> int:
+    """How many clips are under way at once: as many as asked for; else one on a processor, which one keeps busy, and two
+    where networks run on another device: while one is on it the next is decoded. InputError for a device that is not there.
+    """
+    device = device_named(settings.device)
+    return workers or (1 if device == "cpu" else 2)
+
+
 def run_clips(
     paths: Sequence[Path],
     output: Path,
@@ -49,20 +79,15 @@ def run_clips(
     fresh: bool = False,
     workers: int | None = None,
 ) -> int:
-    """Recognise clips, `workers` at a time; returns 0 when all went well, 1 when one failed, 130 when interrupted.
-
-    Without `workers` clips run one by one on a processor, which one keeps busy, and two at a time where networks run on another
-    device: while one clip is on the device the next is decoded.
-    """
+    """Recognise clips, `workers` at a time (see `workers_for`); returns 0 when all went well, 1 when one failed, 130 when
+    interrupted."""
     files = media_files(paths)
-    if len(files) > 1 and (brought.transcript or brought.scores):
-        raise InputError("--transcript and --scores belong to one clip; name one file, or put transcripts beside the clips.")
-    device = device_named(settings.device)  # one that is not there is told before anything starts
-    workers = workers or (1 if device == "cpu" else 2)
+    check_brought(files, brought)
+    workers = workers_for(settings, workers)  # a device that is not there is told before anything starts
     console = Console(stderr=True)
     _announce(console, as_json)
     prefect_setup.start_temporary_server()
-    recognise = partial(_recognise, output=output, settings=settings, brought=brought, strict=strict, fresh=fresh)
+    recognise = partial(run_file, wanted=Wanted(output, settings, brought, strict, fresh))
     failed = 0
     with _progress(console) as progress, ThreadPoolExecutor(workers, "clip") as pool:
         try:
@@ -80,18 +105,18 @@ def run_clips(
     return 1 if failed else 0
 
 
-def _recognise(
-    file: Path, output: Path, settings: Settings, brought: Brought, strict: bool, fresh: bool
-) -> Path | Exception:
-    """The run folder of a clip, or the error that it failed with; Interrupted when the user asks to stop."""
+def run_file(file: Path, wanted: Wanted) -> Path | Exception:
+    """The run folder of a clip, or the error that it failed with; Interrupted when somebody asks to stop."""
     from flows.video import recognise_video
 
     try:
         stop.check()
+        brought = wanted.brought
         with prefect_setup.without_heartbeats():
             folder: Path = recognise_video(
-                file, settings, output, brought.transcript, brought.descriptions, dict(brought.scores), strict, fresh
-            )
+                file, wanted.settings, wanted.output, brought.transcript, brought.descriptions, dict(brought.scores),
+                wanted.strict, wanted.fresh,
+            )  # fmt: skip
         return folder
     except Interrupted:
         raise
@@ -126,12 +151,17 @@ class _Progress:
         self.bars = Progress(
             *columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal
         )
-        self.clips: dict[str, tuple[TaskID, set[str]]] = {}
+        self.clips: dict[str, tuple[TaskID, dict[str, Event]]] = {}
+        self.said: dict[tuple[str, str], float] = {}
 
     def __call__(self, event: Event) -> None:
         if self.console.is_terminal:
             self._move(event)
-        elif event.state not in ("started", "skipped"):
+        elif event.state == "working":
+            self._say_how_far(event)
+        elif event.state == "started":
+            self.said[event.clip_id, event.stage] = time.monotonic()
+        elif event.state != "skipped":
             line = f"{event.file}: {event.stage} {event.state} ({event.seconds:.1f} s) {event.message}"
             self.console.print(line.rstrip(), markup=False, soft_wrap=True)
 
@@ -144,14 +174,32 @@ class _Progress:
         finally:
             self.bars.start()
 
+    def _say_how_far(self, event: Event) -> None:
+        """A line every ten seconds of a stage that takes long."""
+        now, key = time.monotonic(), (event.clip_id, event.stage)
+        if now - self.said.get(key, now) > EVERY:
+            self.said[key] = now
+            far = f"{event.reached:.0f} of {event.duration:.0f} s"
+            self.console.print(f"{event.file}: {event.stage} at {far}", markup=False, soft_wrap=True)
+
     def _move(self, event: Event) -> None:
+        """The bar counts stages that have ended, and of those under way the part that they have worked through."""
         if event.clip_id not in self.clips:
-            self.clips[event.clip_id] = (self.bars.add_task("starting", total=len(NEEDS), file=event.file), set())
-        task, running = self.clips[event.clip_id]
-        running.add(event.stage) if event.state == "started" else running.discard(event.stage)
-        step = 0 if event.state == "started" else 1
-        self.bars.update(task, advance=step, description=", ".join(sorted(running)).replace("_", " "))
-        self.bars.update(task, visible=not self.bars.tasks[self.bars.task_ids.index(task)].finished)
+            self.clips[event.clip_id] = (self.bars.add_task("starting", total=len(NEEDS), file=event.file), {})
+        task, stages = self.clips[event.clip_id]
+        stages[event.stage] = event
+        going = {name: last for name, last in stages.items() if last.state in ("started", "working")}
+        done = len(stages) - len(going) + sum(_part(last) for last in going.values())
+        shown = ", ".join(map(_stage_shown, sorted(going.values(), key=lambda last: last.stage)))
+        self.bars.update(task, completed=done, description=shown, visible=done < len(NEEDS))
+
+
+def _part(event: Event) -> float:
+    return event.reached / event.duration if event.duration else 0.0
+
+
+def _stage_shown(event: Event) -> str:
+    return event.stage.replace("_", " ") + (f" {_part(event):.0%}" if event.reached else "")
 
 
 @contextlib.contextmanager
@@ -182,5 +230,3 @@ def _show_failure(console: Console, file: Path, error: Exception, as_json: bool)
     console.print(f"dyad: {named}", style="red", markup=False, soft_wrap=True)
     if as_json:
         sys.stdout.write(json.dumps({"clip": {"path": str(file)}, "error": message}, ensure_ascii=False) + "\n")
-
-

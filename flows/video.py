@@ -4,6 +4,7 @@ import logging
 import time
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from data.run_folder import RunFolder
 from data.scores import MODALITIES
 from flows import stop
 from flows.artifacts import publish_artifacts
-from flows.events import Event, logging_to, tell
+from flows.events import Event, logging_to, start, tell
 from flows.faults import check_writable, sentence, worth_retrying
 from flows.graph import JOINS, NEEDS
 from flows.jobs import Brought, Job
@@ -57,21 +58,21 @@ def run_stage(stage: Stage, job: Job, key: str) -> None:
     """Run one stage, tell what happens, and note in the run folder that it is done or why it failed."""
     with logging_to(job.folder.log):
         stop.check()
-        file = job.clip.path.name
-        tell(Event(job.clip.clip_id, file, stage.name, "started"))
+        started = Event(job.clip.clip_id, job.clip.path.name, stage.name, "started", duration=job.clip.duration)
+        start(started)
         began = time.perf_counter()
         try:
             notes: Mapping[str, Any] = stage.run(job) or {}
         except Exception as error:
             job.folder.mark_failed(stage.name, sentence(error))
-            tell(Event(job.clip.clip_id, file, stage.name, "failed", message=sentence(error)))
+            tell(replace(started, state="failed", message=sentence(error)))
             logger.error("%s failed: %s\n%s", stage.title, sentence(error), traceback.format_exc())
             raise
         seconds = time.perf_counter() - began
         job.folder.mark_done(stage.name, key, seconds, dict(notes))
         logger.info("%s done in %.2f s", stage.title, seconds)
         absent = str(notes.get("absent", ""))
-        tell(Event(job.clip.clip_id, file, stage.name, "absent" if absent else "done", seconds, absent))
+        tell(replace(started, state="absent" if absent else "done", seconds=seconds, message=absent))
 
 
 def _outputs(stage: Stage, job: Job) -> list[str]:
@@ -83,7 +84,7 @@ def _task_of(stage: Stage) -> Task[..., Any]:
     @task(name=stage.title, task_run_name=f"{stage.title} · {{clip_id}}", description=stage.description, **RETRIES)
     def run(clip_id: str, job: Job, key: str, done: bool) -> Any:
         if done:
-            tell(Event(clip_id, job.clip.path.name, stage.name, "skipped"))
+            tell(Event(clip_id, job.clip.path.name, stage.name, "skipped", duration=job.clip.duration))
             done_before = "Already done for this content, these settings and this code."
             return Completed(name="Cached", message=done_before, data=_outputs(stage, job))
         run_stage(stage, job, key)

@@ -20,6 +20,7 @@ from flows.backends import NotHere, backend_of
 from flows.backends.base import code_digest, frames_of
 from flows.backends.scene import describes
 from flows.backends.words import words_of
+from flows.events import reach
 from flows.graph import NEEDS, chain
 from flows.jobs import Job
 from reports.result import build_result, frames_table, to_json, windows_table
@@ -32,7 +33,7 @@ def decode(job: Job) -> Mapping[str, Any]:
     """Take frames, sound and subtitles from the file in one pass."""
     from data.decode import DecodeOptions, decode
 
-    decoded = decode(job.clip, job.folder.work, DecodeOptions(**job.settings.decode.model_dump()))
+    decoded = decode(job.clip, job.folder.work, DecodeOptions(**job.settings.decode.model_dump()), reach)
     columns = ["frame", "time_s", "sampled"]
     times = read_table(decoded.index)[columns] if decoded.index else pd.DataFrame({name: [] for name in columns})
     write_table(job.folder.frame_times, times)

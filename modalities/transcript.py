@@ -7,7 +7,7 @@ either. Decoding is greedy at temperature 0: the same sound gives the same words
 
 import contextlib
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +144,7 @@ def transcribe(
     gate: Gate | None = None,
     batches: Batches = in_batches,
     batch: int = BATCH,
+    on_time: Callable[[float], None] = lambda seconds: None,
 ) -> pd.DataFrame:
     """Recognise the words of a 16 kHz mono file: a table of `start`, `end` (s), `text`, `language` (code), `words`, by time.
 
@@ -151,7 +152,8 @@ def transcribe(
     empty sequence gives an empty table. Without it the whole file is heard. Without `language` (code or English name) it is
     detected on the longest piece. `words` is for each row a list of `{"word": " so", "start": 1.2, "end": 1.4}`, the space
     before a word kept, empty without `word_times`; parquet, `data.subtitles.to_vtt` and `text.window_texts` take it as it
-    is. MediaError when the file cannot be read or has another rate, InputError for a language that the network lacks.
+    is. `on_time` is told up to which second the file was heard. MediaError when the file cannot be read or has another rate,
+    InputError for a language that the network lacks.
     """
     import soundfile
 
@@ -164,7 +166,10 @@ def transcribe(
             code = _code(recogniser, language) if language else _language(recogniser, sound, cuts, batches, batch)
             items = (Piece(_read(sound, *cut), code, word_times, gate or Gate()) for cut in cuts)
             found = zip(cuts, batches(decode_pieces, recogniser, items, batch), strict=True)
-            rows = [row for cut, segments in found for row in _rows(cut, segments, code)]
+            rows: list[tuple[float, float, str, str, list[Said]]] = []
+            for cut, segments in found:
+                rows += _rows(cut, segments, code)
+                on_time(cut[1])
     except soundfile.SoundFileError as error:
         raise MediaError(f"{audio} cannot be read as sound ({error}); decode the clip again.") from error
     return clean(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS))

@@ -13,6 +13,7 @@ from data.files import digest, file_digest
 from data.frames import Frame, read_frames
 from data.scores import Scores
 from flows import stop
+from flows.events import reach
 from flows.jobs import Job
 from modalities.repositories import find_repository, missing_sentence
 
@@ -74,10 +75,11 @@ def code_digest(module: str) -> str:
 
 
 def frames_of(job: Job, frames_per_second: float | None = None) -> Iterator[Frame]:
-    """The sampled pictures of a job's clip, until the user asks to stop."""
+    """The sampled pictures of a job's clip, until the user asks to stop; tells how far the clip was looked at."""
     frames, index = job.work_file("frames"), job.work_file("index")
     if frames is None or index is None:
         return
     for frame in read_frames(frames, index, frames_per_second):
         stop.check()
         yield frame
+        reach(frame.time_s)

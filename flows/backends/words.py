@@ -12,6 +12,7 @@ from data.subtitles import read_transcript, sidecar_transcript
 from data.tables import read_notes, read_table
 from flows import models
 from flows.backends.base import Backend, NotHere, fetched, fingerprint
+from flows.events import reach
 from flows.jobs import Job
 from modalities.local_models import find_whisper
 from modalities.repositories import missing_sentence
@@ -59,7 +60,7 @@ def _recognised(job: Job, checkpoint: Path) -> pd.DataFrame:
     speech = [(float(start), float(end)) for start, end in speech_in(audio)]
     return transcribe(
         models.whisper(checkpoint, job.settings), audio, language=asked.language, speech=speech,
-        word_times=asked.word_times, **models.feeding(job.settings, asked.batch),
+        word_times=asked.word_times, on_time=reach, **models.feeding(job.settings, asked.batch),
     )  # fmt: skip
 
 
