@@ -27,6 +27,11 @@ class RunFolder:
         return self.root / "report.html"
 
     @property
+    def thumbnail(self) -> Path:
+        """A small picture of the clip, for tables of many clips; not there for sound alone."""
+        return self.root / "thumbnail.jpg"
+
+    @property
     def windows(self) -> Path:
         """One row a window: fused basic emotions, compounds, confidence, contributions."""
         return self.root / "windows.parquet"

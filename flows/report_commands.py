@@ -34,7 +34,20 @@ def write_report(folder: RunFolder) -> Path:
     settings = folder.settings.read_text(encoding="utf-8") if folder.settings.is_file() else ""
     address = media_address(Path(result["clip"]["path"]), folder.root)
     write_text(page, report_page(result, media=address, settings=settings, **_tables(folder)))
+    _write_thumbnail(folder, result)
     return page
+
+
+def _write_thumbnail(folder: RunFolder, result: dict[str, Any]) -> None:
+    """Write `thumbnail.jpg` while the frames are there; afterwards the one that was made then stays."""
+    from data.files import atomic_path
+    from reports.thumbnail import make_thumbnail, surest_time
+
+    notes = folder.finished("decode").get("notes", {})
+    frames, index = (folder.work / (notes.get(kind) or "none") for kind in ("frames", "index"))
+    if frames.is_file() and index.is_file() and (made := make_thumbnail(frames, index, surest_time(result))):
+        with atomic_path(folder.thumbnail) as aside:
+            aside.write_bytes(made)
 
 
 def media_address(media: Path, folder: Path) -> str | None:
