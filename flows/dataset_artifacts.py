@@ -22,7 +22,7 @@ def server_answers(seconds: float = ANSWER) -> bool:
     if context is None:
         return True
     try:
-        return httpx.get(f"{context.client.api_url}/health", timeout=seconds).is_success
+        return httpx.get(f"{str(context.client.api_url).rstrip('/')}/health", timeout=seconds).is_success
     except httpx.HTTPError:
         return False
 
