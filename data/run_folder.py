@@ -46,6 +46,15 @@ class RunFolder:
         """One row a face and sampled frame: box, track, score."""
         return self.root / "faces.parquet"
 
+    def export(self, ending: str) -> Path:
+        """The answer in the format of another tool, named after the clip, since it is for taking elsewhere."""
+        return self.root / f"{self.root.name}{ending}"
+
+    @property
+    def face_pictures(self) -> Path:
+        """A few small pictures of the faces over time, for the page; runs of older versions have none."""
+        return self.root / "face_pictures.parquet"
+
     @property
     def transcript(self) -> Path:
         """The words with their times, WebVTT."""

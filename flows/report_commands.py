@@ -87,4 +87,5 @@ def _tables(folder: RunFolder) -> dict[str, Any]:
         "transcript": read_transcript(words) if words.is_file() else None,
         "descriptions": read_table(described) if described.is_file() else None,
         "faces": read_table(folder.faces) if folder.faces.is_file() else None,
+        "pictures": read_table(folder.face_pictures) if folder.face_pictures.is_file() else None,
     }

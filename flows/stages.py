@@ -18,6 +18,8 @@ from flows.backends.words import given_transcript, words_inputs
 from flows.graph import before
 from flows.jobs import Job
 
+PAGE = tuple(f"reports.page{part}" for part in ("", "_document", "_drawing", "_faces", "_radar", "_timeline"))
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -83,7 +85,7 @@ _STAGES = (
     ),
     Stage(
         "publish", work.publish, lambda f: (f.result, f.report, f.frames, f.settings), ("profile",),
-        ("fusion", "reports.result", "reports.page", "reports.page_document", "reports.page_drawing"),
+        ("fusion", "reports.result", *PAGE),
     ),
 )  # fmt: skip
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}

@@ -51,11 +51,13 @@ def decode_outputs(folder: RunFolder) -> tuple[Path, ...]:
 
 
 def faces(job: Job) -> Mapping[str, Any]:
-    """Detect, track and crop faces."""
+    """Detect, track and crop faces, and keep a few of the crops for the page."""
     from modalities.faces import FaceOptions, find_faces
+    from reports.page_faces import face_pictures
 
     options = FaceOptions(detector=job.settings.faces.detector, crop_size=job.settings.faces.crop_size)
     found = find_faces(frames_of(job), options, job.folder.crops)
+    write_table(job.folder.face_pictures, face_pictures(job.folder.crops, found.table, job.clip.duration))
     write_table(job.folder.faces, found.table)
     return {"detector": found.detector} | ({"absent": found.reason} if found.reason else {})
 

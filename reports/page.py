@@ -1,18 +1,23 @@
 """`report.html`: the answer about a clip as one page that needs nothing but itself and the media file."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from reports.page_document import asset, document, escaped, words_of
-from reports.page_drawing import COLOURS, EMOTION_COLOURS, clock, columns, contributions, curves, lane, presence, ribbon, span
+from reports.page_drawing import clock, compound_kinds, span
+from reports.page_faces import boxes
+from reports.page_radar import whole_clip
+from reports.page_timeline import lane_facts, timeline
 
-MOST_STRETCHES, MOST_LINES, MOST_FACES = 300, 3000, 12000
+MOST_STRETCHES, MOST_LINES = 300, 3000
 LONGEST_TEXT = 600
 """What keeps the page of a long clip under 3 MB; what is left out is said, and stays in the run folder."""
-FACE_COLUMNS = ("time_s", "track_id", "main", "x", "y", "width", "height")
+BUTTONS = {
+    "play": "Play", "back": "1 s back", "on": "1 s on", "previous": "Previous expression", "next": "Next expression",
+}  # fmt: skip
 
 
 def report_page(
@@ -22,43 +27,37 @@ def report_page(
     transcript: pd.DataFrame | None = None,
     descriptions: pd.DataFrame | None = None,
     faces: pd.DataFrame | None = None,
+    pictures: pd.DataFrame | None = None,
     settings: str = "",
 ) -> str:
     """The page for the content of `result.json`.
 
     `media` is the address of the media file as the page can reach it (relative, or file:), None where it is gone;
     `transcript` has start, end (s; NaN where unknown) and text, `descriptions` window (or start) and text, `faces` the columns
-    of faces.parquet, boxes in pixels of the source; `settings` is shown as it is.
+    of faces.parquet, boxes in pixels of the source, `pictures` those of `reports.page_faces.face_pictures` (None: the run kept
+    none); `settings` is shown as it is.
     """
     title = Path(result["clip"]["path"]).name
-    boxes = _boxes(faces)
+    found = boxes(faces)
     body = "\n".join((
-        _head(title, result), '<div class="pair">', _player(result, media, bool(boxes)), _moments(result), "</div>",
-        _timeline(result), _words(result, transcript, descriptions), _ran(result, settings),
+        _head(title, result), '<div class="pair top">', _player(result, media, bool(found["tracks"])),
+        f"<div>{_expressions(result)}{whole_clip(result)}</div></div>", timeline(result, faces, pictures),
+        _words(result, transcript, descriptions), _ran(result, settings),
     ))  # fmt: skip
     heading = f"{title}: compound expressions"
-    return document(heading, body, _facts(result, boxes), asset("page.css"), asset("page.js"))
+    return document(heading, body, _facts(result, found), asset("page.css"), asset("page.js"))
 
 
-def _facts(result: Mapping[str, Any], boxes: list[list[Any]]) -> dict[str, Any]:
-    """What the script needs: the length, the stretches and the boxes."""
+def _facts(result: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """What the script needs: the length, where in the media file the clip starts, the stretches, the lanes and the boxes."""
     stretches = [
         [row["start"], row["end"], row["compound"].replace("_", " "), row["confidence"]] for row in result["timeline"]
     ]
-    return {"duration": result["clip"]["duration"], "stretches": stretches, "boxes": boxes}
-
-
-def _boxes(faces: pd.DataFrame | None) -> list[list[Any]]:
-    """[time, track, main, x, y, width, height] by time; of a long clip every n-th looked-at frame."""
-    if faces is None or faces.empty:
-        return []
-    times = faces["time_s"].unique()
-    few = set(times[:: -(-len(faces) // MOST_FACES)])
-    table = faces.loc[faces["time_s"].isin(few), list(FACE_COLUMNS)].sort_values("time_s")
-    return [
-        [round(float(time), 3), int(track), int(main), *(round(float(value)) for value in box)]
-        for time, track, main, *box in table.itertuples(index=False)
-    ][:MOST_FACES]
+    clip = result["clip"]
+    return {
+        "duration": clip["duration"], "start": clip.get("start") or 0, "video": clip["has_video"], "stretches": stretches,
+        **lane_facts(result), "boxes": found,
+    }
 
 
 def _head(title: str, result: Mapping[str, Any]) -> str:
@@ -68,16 +67,16 @@ def _head(title: str, result: Mapping[str, Any]) -> str:
     return (
         f'<header><h1>{escaped(title)}</h1><p class="sentence">{escaped(result["summary"]["sentence"])}</p>'
         f'<p class="facts">{clock(clip["duration"])}{picture}; profile {escaped(result["profile"])}; '
-        f"Dyad {escaped(result['dyad']['version'])}, {escaped(result['dyad']['created'])}</p>"
+        f"Dyad {escaped(result['dyad']['version'])}, {escaped(result['dyad']['created'][:16].replace('T', ' '))} UTC</p>"
         + (f'<ul class="problems">{problems}</ul>' if problems else "")
         + "</header>\n<main>"
     )
 
 
 def _player(result: Mapping[str, Any], media: str | None, has_boxes: bool) -> str:
-    """The media element with the boxes over it, the buttons and the slider."""
+    """The media element with the boxes over it, what is said at this time, and the buttons."""
     clip = result["clip"]
-    gone = f"The media file is not there any more ({escaped(clip['path'])}); everything below works without it."
+    gone = f"The media file is not there any more ({escaped(clip['path'])}); everything else works without it."
     kind = "video" if clip["has_video"] else "audio"
     there = f'<{kind} id="media" controls preload="metadata" src="{escaped(media)}"></{kind}>'
     element = there if media else f'<p class="gone">{gone}</p>'
@@ -85,75 +84,30 @@ def _player(result: Mapping[str, Any], media: str | None, has_boxes: bool) -> st
     overlay = f'<svg id="boxes" viewBox="{size}" aria-hidden="true"></svg>' if media and has_boxes and kind == "video" else ""
     buttons = "".join(
         f'<button type="button" data-do="{what}">{said}</button>'
-        for what, said in (("play", "Play / pause"), ("back", "1 s back"), ("on", "1 s on"),
-                           ("previous", "Previous expression"), ("next", "Next expression"))
+        for what, said in BUTTONS.items()
         if media or what != "play"
-    )  # fmt: skip
+    )
     switch = '<label><input type="checkbox" id="show-boxes" checked> Boxes of faces</label>' if overlay else ""
     return (
-        f'<section aria-label="Player"><div class="screen {kind}">{element}{overlay}</div>'
-        f'<p id="unplayable" class="gone" hidden>The browser cannot show this media file: {escaped(clip["path"])}</p>'
+        f'<section class="player" aria-label="Player"><div class="screen {kind}">{element}{overlay}</div>'
+        f'<p id="unplayable" class="gone" hidden>This browser cannot play the {kind} of {escaped(Path(clip["path"]).name)}: '
+        "it has no decoder for it. Everything else on this page works; another browser or player may show the file.</p>"
         f'<p id="now">&nbsp;</p><div class="buttons">{buttons}{switch}</div></section>'
     )
 
 
-def _timeline(result: Mapping[str, Any]) -> str:
-    """The slider and, under each other with the same scale, ribbon, lanes, curves and contributions."""
-    cells, duration = columns(result["windows"], max(float(result["clip"]["duration"]), 0.1)), result["clip"]["duration"]
-    slider = f'<input type="range" id="time" min="0" max="{duration:.3f}" step="0.05" value="0" aria-label="Time in seconds">'
-    coloured = [(name, EMOTION_COLOURS[name]) for name in result["emotions"]]
-    lanes = [
-        _row(words_of(name), f'<span class="state {entry["state"]}">{escaped(presence(entry))}</span>', lane(result, name, cells))
-        for name, entry in result["modalities"].items()
-    ]
-    compounds = _legend([(entry["name"], place) for place, entry in enumerate(result["compounds"])])
-    modalities = _legend([(name, place) for place, name in enumerate(result["modalities"])])
-    key = "colour: the likeliest emotion, fuller where likelier; dashed: absent"
-    rows = (
-        _row("Time", f'<span class="state">0:00.0 to {clock(duration)}</span>', slider),
-        _row("Compounds", '<span class="state">height: confidence; grey: none of them</span>', ribbon(result), compounds),
-        _row("Modalities", f'<span class="state">{key}</span>', "", _legend(coloured)),
-        *lanes,
-        _row("Basic emotions", '<span class="state">fused, 0 to 1</span>', curves(result, cells), _legend(coloured, "emotions")),
-        _row("Contributions", '<span class="state">to the winner</span>', contributions(result, cells), modalities),
-    )
-    hint = "Click to go there; arrow keys move by a second, with Shift by five."
-    return f'<section><h2>Timeline</h2><p class="hint">{hint}</p><div class="timeline">{"".join(rows)}</div></section>'
-
-
-def _row(name: str, note: str, drawn: str, legend: str = "") -> str:
-    return f'<div class="row"><div class="name"><b>{name}</b>{note}</div><div class="cell">{drawn}{legend}</div></div>'
-
-
-def _legend(entries: Iterable[tuple[str, int]], kind: str = "") -> str:
-    items = "".join(
-        f'<li><span class="swatch c{place % COLOURS} {escaped(name)}"></span>{words_of(name)}</li>' for name, place in entries
-    )
-    return f'<ul class="legend {kind}">{items}</ul>'
-
-
-def _moments(result: Mapping[str, Any]) -> str:
-    """The stretches as buttons, and the clip's mean compounds as bars."""
-    names = [compound["name"] for compound in result["compounds"]]
+def _expressions(result: Mapping[str, Any]) -> str:
+    """The stretches as buttons."""
+    kinds = compound_kinds(result)
     shown = [
-        _jump(row["start"], row["end"], f'<span class="swatch c{names.index(row["compound"]) % COLOURS}"></span>'
+        _jump(row["start"], row["end"], f'<span class="swatch {kinds.get(row["compound"], "")}"></span>'
               f"{words_of(row['compound'])}, confidence {row['confidence'] or 0:.2f}")
         for row in result["timeline"][:MOST_STRETCHES]
     ]  # fmt: skip
-    means = [(name, result["summary"]["compound"].get(name)) for name in names]
-    bars = "".join(
-        f"<tr><th scope='row'>{words_of(name)}</th><td><meter min='0' max='1' value='{value or 0:.3f}' "
-        f"aria-label='{words_of(name)}'></meter></td><td>{'–' if value is None else f'{value:.0%}'}</td>"
-        f"<td>{result['summary']['seconds'].get(name, 0):.1f} s</td></tr>"
-        for name, value in means
-    )
     left_out = _left_out(len(result["timeline"]) - len(shown), "result.json")
     return (
-        f'<div><section class="few"><h2>Expressions</h2>{_list(shown, "None of the compounds is found in this clip.")}{left_out}'
-        "</section><section><h2>The whole clip</h2><table class='bars'>"
-        "<thead><tr><th scope='col'>Compound</th><th scope='col' colspan='2'>"
-        f"Mean probability</th><th scope='col'>Time</th></tr></thead><tbody>{bars}</tbody>"
-        "</table></section></div>"
+        f'<section class="few"><h2>Expressions</h2>{_list(shown, "None of the compounds is found in this clip.")}{left_out}'
+        "</section>"
     )
 
 
@@ -233,11 +187,14 @@ def _ran(result: Mapping[str, Any], settings: str) -> str:
     others = [f"{words_of(name)} {value:.2f} s" for name, value in result["seconds"].items() if name not in result["modalities"]]
     header = "".join(f'<th scope="col">{head}</th>' for head in heads)
     rest = ", ".join(others) or "no times noted"
+    total = f"{sum(result['seconds'].values()):.1f} s of work in all, where stages run at the same time; " if others else ""
     pretty = f"<details><summary>Settings</summary><pre tabindex='0'>{escaped(settings)}</pre></details>" if settings else ""
     return (
         f'<section><h2>What ran</h2><div class="wide" tabindex="0" role="region" aria-label="What ran"><table><thead><tr>'
         f"{header}</tr></thead><tbody>{rows}</tbody></table></div>"
-        f'<p class="hint">Other stages: {rest}. Content {escaped(result["clip"]["content_hash"])}.</p>'
+        f'<p class="hint">Other stages: {rest}. {total}content {escaped(result["clip"]["content_hash"])}.</p>'
+        f'<p class="hint">Fusion: {escaped(result["fusion"]["weights"])}. '
+        f"Composition: {words_of(result['fusion']['composition'])}.</p>"
         f"{pretty}</section></main>"
     )
 

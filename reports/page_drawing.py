@@ -1,7 +1,7 @@
 """The drawings of the report page: SVG by hand, since each is a few rectangles and lines that a script moves a cursor over,
-and a plotting library would bring megabytes of script into every page.
+and a plotting library would bring megabytes of script into every page (docs/report.md says more).
 
-Everything is drawn in a box of 1000 x 100 that the page stretches to its width; letters stand beside it, in HTML.
+Shapes are drawn in a box of 1000 x 100 that the page stretches to its width; letters are placed in percent and keep their size.
 """
 
 import html
@@ -16,12 +16,17 @@ import numpy.typing as npt
 from data.emotions import BASIC_EMOTIONS
 
 EMOTION_COLOURS = dict(zip(BASIC_EMOTIONS, (7, 3, 2, 4, 1, 0, 5), strict=True))
-"""Which of the page's eight colours (Okabe and Ito's, told apart by people who see colours differently) an emotion has."""
+"""Which of the page's eight colours c0..c7 (Okabe and Ito's, told apart by people who see colours differently) an emotion has."""
 COLOURS = 8
+COMPOUND_COLOURS, MODALITY_COLOURS = 9, 6
+"""As many colours have the compounds, k0..k8 (Tol's muted), and the modalities, m0..m5 (Tol's bright), to be told apart too."""
+ROOM = 0.07
+"""The share of the width that a word needs to be written into its block."""
 MOST_COLUMNS = 240
 """A page shows neighbouring windows of a long clip as one column, their mean."""
 
 MOST_BLOCKS = 600
+GRID = [f'<line class="grid" x1="0" x2="1000" y1="{y}" y2="{y}"/>' for y in (25, 50, 75)]
 
 Box = tuple[float, float, float, float]
 Values = npt.NDArray[np.float64]
@@ -68,13 +73,25 @@ def span(start: float, end: float) -> str:
     return f"{clock(start)} to {clock(end)}"
 
 
-def drawing(inner: Iterable[str], label: str, kind: str) -> str:
-    """An SVG that fills its cell, with what it shows as words for those who do not see it, and the cursor."""
-    cursor = '<line class="cursor" x1="0" x2="0" y1="0" y2="100"/>'
+def drawing(inner: Iterable[str], label: str, kind: str, letters: Iterable[str] = ()) -> str:
+    """An SVG that fills its cell, with what it shows as words for those who do not see it, and the cursor.
+
+    `inner` are shapes in a box of 1000 x 100; `letters` (see `lettered`) keep their proportions.
+    """
+    cursor = '<line class="cursor" x1="0" x2="0" y1="0" y2="100%"/>'
+    shapes = f'<svg width="100%" height="100%" viewBox="0 0 1000 100" preserveAspectRatio="none">{"".join(inner)}</svg>'
     return (
-        f'<svg class="track {kind}" viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" '
-        f'aria-label="{html.escape(label)}">{"".join(inner)}{cursor}</svg>'
+        f'<svg class="track {kind}" role="img" aria-label="{html.escape(label)}">{shapes}{"".join(letters)}{cursor}</svg>'
     )
+
+
+def lettered(start: float, end: float, duration: float, words: str, y: str = "50%") -> str:
+    """Words at the left of a stretch of time, cut off where it ends; nothing where there is no room."""
+    x, width = across(start, end, duration)
+    if width < 1000 * ROOM:
+        return ""
+    place = f'x="{x / 10:.5g}%" width="{width / 10:.5g}%" height="100%"'
+    return f'<svg class="letters" {place}><text x="6" y="{y}">{html.escape(words)}</text></svg>'
 
 
 def block(box: Box, kind: str, title: str, opacity: float = 1.0) -> str:
@@ -86,10 +103,37 @@ def block(box: Box, kind: str, title: str, opacity: float = 1.0) -> str:
     )
 
 
+STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
+
+
+def ticks(duration: float) -> list[float]:
+    """Round times (s) from 0 to `duration`, at most seven; five where hours make their names long."""
+    most = 4 if duration >= 3600 else 6
+    step = next((step for step in STEPS if duration / step <= most), duration / most)
+    return [step * number for number in range(int(duration / step + 1e-9) + 1)]
+
+
+def axis(duration: float) -> str:
+    """The time axis: a line and a time at each tick."""
+    times, parts = ticks(duration), []
+    whole = len(times) == 1 or times[1] >= 1
+    for time in times:
+        x = 100 * time / duration
+        side = "start" if x < 3 else "end" if x > 95 else "middle"
+        name = clock(time)[:-2] if whole else clock(time)
+        parts.append(f'<line x1="{x:.5g}%" x2="{x:.5g}%" y1="0" y2="6"/>')
+        parts.append(f'<text x="{x:.5g}%" y="19" text-anchor="{side}">{name}</text>')
+    return f'<svg class="axis" aria-hidden="true">{"".join(parts)}</svg>'
+
+
 def ribbon(result: Mapping[str, Any]) -> str:
-    """The compounds over time: the height of the full colour is the confidence; hatched where none of them is likelier."""
+    """The compounds over time: the height of the full colour is the confidence; grey where none of them is likelier."""
     parts = _many_stretches(result) if len(result["timeline"]) > MOST_BLOCKS else _few_stretches(result)
-    return drawing(parts, f"Compounds over time. {result['summary']['sentence']}", "ribbon")
+    names = [
+        lettered(row["start"], row["end"], _length(result), f"{_name(row)} {row['confidence'] or 0:.2f}", "1.1em")
+        for row in result["timeline"]
+    ]
+    return drawing(parts, f"Compounds over time. {result['summary']['sentence']}", "ribbon", names)
 
 
 def _few_stretches(result: Mapping[str, Any]) -> list[str]:
@@ -98,7 +142,7 @@ def _few_stretches(result: Mapping[str, Any]) -> list[str]:
     parts = [_gap(result, start, end, duration) for start, end in gaps(result)]
     for row in result["timeline"]:
         whole, sure = _stretch_boxes(row, duration)
-        title = f"{span(row['start'], row['end'])}: {row['compound'].replace('_', ' ')}, confidence {row['confidence'] or 0:.2f}"
+        title = f"{span(row['start'], row['end'])}: {_name(row)}, confidence {row['confidence'] or 0:.2f}"
         parts += [block(whole, kinds[row["compound"]], title, 0.35), block(sure, kinds[row["compound"]], title)]
     return parts
 
@@ -106,7 +150,7 @@ def _few_stretches(result: Mapping[str, Any]) -> list[str]:
 def _many_stretches(result: Mapping[str, Any]) -> list[str]:
     """One shape a compound: thousands of stretches stay small, and none could be pointed at anyway."""
     duration = _length(result)
-    spans = (_across(start, end, duration) for start, end in gaps(result))
+    spans = (across(start, end, duration) for start, end in gaps(result))
     parts = [f'<path class="none" d="{"".join(_outline((x, 0, width, 100)) for x, width in spans)}"/>']
     for name, kind in compound_kinds(result).items():
         pairs = [_stretch_boxes(row, duration) for row in result["timeline"] if row["compound"] == name]
@@ -116,14 +160,18 @@ def _many_stretches(result: Mapping[str, Any]) -> list[str]:
     return parts
 
 
+def _name(row: Mapping[str, Any]) -> str:
+    return str(row["compound"]).replace("_", " ")
+
+
 def compound_kinds(result: Mapping[str, Any]) -> dict[str, str]:
     """The class that gives a compound its colour."""
-    return {compound["name"]: f"c{place % COLOURS}" for place, compound in enumerate(result["compounds"])}
+    return {compound["name"]: f"k{place % COMPOUND_COLOURS}" for place, compound in enumerate(result["compounds"])}
 
 
 def _stretch_boxes(row: Mapping[str, Any], duration: float) -> tuple[Box, Box]:
     """All of a stretch, and of it as much of the height as the confidence."""
-    x, width = _across(row["start"], row["end"], duration)
+    x, width = across(row["start"], row["end"], duration)
     sure = min(max(row["confidence"] or 0.0, 0.0), 1.0)
     return (x, 0, width, 100), (x, 100 - 100 * sure, width, 100 * sure)
 
@@ -148,26 +196,32 @@ def _gap(result: Mapping[str, Any], start: float, end: float, duration: float) -
     middle = (start + end) / 2
     near = min(result["windows"], key=lambda row: abs((row["start"] + row["end"]) / 2 - middle), default=None)
     said = near["reason"] if near and near["top"] is None and near["reason"] else "none of the compounds"
-    x, width = _across(start, end, duration)
+    x, width = across(start, end, duration)
     return block((x, 0, width, 100), "none" if near and near["present"] else "absent", f"{span(start, end)}: {said}")
 
 
 def lane(result: Mapping[str, Any], name: str, cells: Columns) -> str:
-    """What one modality says in each window: the colour of its likeliest emotion, the fuller the likelier; hatched if absent."""
+    """What one modality says in each window: the colour of its likeliest emotion, the fuller the likelier; dashed if absent."""
     entry, duration = result["modalities"][name], _length(result)
-    answers = cells.mean([[_float(value) for value in row] for row in entry["probabilities"]])
-    parts = []
-    for number, row in enumerate(answers):
+    parts, words = [], []
+    for number, row in enumerate(answers(entry, cells)):
         start, end = float(cells.edges[number]), float(cells.edges[number + 1])
-        x, width = _across(start, end, duration)
+        x, width = across(start, end, duration)
         if np.isfinite(row).all():
             best = BASIC_EMOTIONS[int(row.argmax())]
             title = f"{span(start, end)}: {best} {row.max():.0%}"
             parts.append(block((x, 0, width, 100), f"c{EMOTION_COLOURS[best]}", title, 0.15 + 0.85 * float(row.max())))
+            words.append(lettered(start, end, duration, best))
         else:
             reason = " ".join(filter(None, (entry["reason"], entry["remedy"]))) or "nothing to judge in this window"
             parts.append(block((x, 0, width, 100), "absent", f"{span(start, end)}: absent. {reason}"))
-    return drawing(parts, f"{name.replace('_', ' ')}: {presence(entry)}", "lane")
+    return drawing(parts, f"{name.replace('_', ' ')}: {presence(entry)}", "lane", words)
+
+
+def answers(entry: Mapping[str, Any], cells: Columns) -> Values:
+    """What a modality says in each column: [C, 7], NaN where it is absent."""
+    table = [[_float(value) for value in row] for row in entry["probabilities"]]
+    return cells.mean(table) if table else np.zeros((0, len(BASIC_EMOTIONS)))
 
 
 def presence(entry: Mapping[str, Any]) -> str:
@@ -183,9 +237,8 @@ def curves(result: Mapping[str, Any], cells: Columns) -> str:
     table = [[_float(row["basic"].get(name)) for name in names] for row in result["windows"]]
     means = cells.mean(table) if table else np.zeros((0, len(names)))
     middles = (cells.edges[:-1] + cells.edges[1:]) / 2 / _length(result) * 1000
-    grid = [f'<line class="grid" x1="0" x2="1000" y1="{y}" y2="{y}"/>' for y in (25, 50, 75)]
     lines = [_line(middles, means[:, place], name) for place, name in enumerate(names)]
-    return drawing([*grid, *lines], "Fused probabilities of the basic emotions over time", "curves")
+    return drawing([*GRID, *lines], "Fused probabilities of the basic emotions over time", "curves")
 
 
 def _line(middles: Values, values: Values, name: str) -> str:
@@ -208,17 +261,18 @@ def contributions(result: Mapping[str, Any], cells: Columns) -> str:
     parts = []
     for number, row in enumerate(cells.mean(table) if table else []):
         start, end = float(cells.edges[number]), float(cells.edges[number + 1])
-        x, width = _across(start, end, duration)
+        x, width = across(start, end, duration)
         tops = 100 - 100 * np.cumsum(row)
         for place, (name, value) in enumerate(zip(names, row, strict=True)):
             if value > 0.0005:
                 title = f"{span(start, end)}: {name.replace('_', ' ')} {value:.0%}"
-                box = (x + 0.06 * width, float(tops[place]), 0.88 * width, 100 * float(value))
-                parts.append(block(box, f"c{place % COLOURS}", title))
-    return drawing(parts, "What each modality gave to the winning compound, window by window", "stack")
+                box = (x + 0.03 * width, float(tops[place]), 0.94 * width, 100 * float(value))
+                parts.append(block(box, f"m{place % MODALITY_COLOURS}", title))
+    return drawing([*GRID, *parts], "What each modality gave to the winning compound, window by window", "stack")
 
 
-def _across(start: float, end: float, duration: float) -> tuple[float, float]:
+def across(start: float, end: float, duration: float) -> tuple[float, float]:
+    """Left edge and width of a stretch of time in a drawing 1000 wide; never too narrow to be seen."""
     left = 1000 * min(max(start / duration, 0), 1)
     return left, max(1000 * min(end / duration, 1) - left, 0.5)
 

@@ -14,11 +14,14 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from data.crops import CropWriter
 from data.errors import InputError
 from data.run_folder import RunFolder
 from flows.report_commands import media_address, write_report
 from reports.page import report_page
-from reports.page_drawing import clock, columns, gaps
+from reports.page_drawing import clock, columns, gaps, ticks
+from reports.page_faces import boxes, face_pictures
+from reports.page_radar import whole_clip
 
 VOID = {"meta", "input", "link", "br", "img", "hr"}
 NASTY = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "ünï"'
@@ -88,9 +91,65 @@ def test_the_page_of_a_run_has_every_lane_and_reason(copied_run: RunFolder) -> N
             assert page.text().count(entry["reason"]) >= 2  # beside the lane, in the table, and in each window's title
     assert len(page.of("svg", "ribbon")) == len(page.of("svg", "curves")) == len(page.of("svg", "stack")) == 1
     assert len(page.of("path", "curve")) == 7
-    assert len(page.of("line", "cursor")) == 9
+    assert len(page.of("line", "cursor")) == 10
+    assert len(page.of("image")) == 12
+    assert len(page.of("svg", "radar")) == 1
+    assert "happily surprised 45%" in page.of("svg", "radar")[0]["aria-label"]
     for word in ("What a wonderful surprise!", "A woman with short fair hair", "842d88322c55", result["summary"]["sentence"]):
         assert word in page.text()
+
+
+def test_absent_modalities_have_a_button_that_says_why(copied_run: RunFolder) -> None:
+    page = Page(write_report(copied_run).read_text(encoding="utf-8"))
+    whys = page.of("button", "why")
+    assert [why["aria-describedby"] for why in whys] == ["why-scene_labels"]
+    assert [tip["id"] for tip in page.of("span", "tip")] == ["why-scene_labels"]
+
+
+def test_a_run_of_an_older_version_says_that_it_kept_no_faces(copied_run: RunFolder) -> None:
+    copied_run.face_pictures.unlink()
+    page = Page(write_report(copied_run).read_text(encoding="utf-8"))
+    assert "kept no pictures of its faces" in page.text()
+    assert len(page.of("svg", "faces bare")) == 1
+    assert len(page.of("rect", "seen")) == 1
+
+
+def test_the_pictures_of_faces_are_few_whatever_the_length(tmp_path: Path) -> None:
+    rows = 3000
+    faces = pd.DataFrame({"face": range(rows), "time_s": np.arange(rows) * 0.2, "track_id": np.arange(rows) // 100})
+    faces = faces.assign(main=faces["track_id"] < 10, score=0.9, sharpness=np.linspace(0, 1, rows) % 0.1)
+    with CropWriter(tmp_path / "crops.npy", 32) as writer:
+        for number in range(rows):
+            writer.append(np.full((32, 32, 3), number % 256, np.uint8))
+    found = face_pictures(tmp_path / "crops.npy", faces, 600.0)
+    assert list(found.columns) == ["strip", "cell", "track_id", "time_s", "jpeg"]
+    assert found.groupby("strip").size().max() <= 12
+    assert sorted(found["strip"].unique()) == [0, 1, 2, 3]
+    assert found.loc[found["strip"] == 0, "time_s"].max() < 200 + 600 / 12
+    assert found["jpeg"].map(len).sum() < 200_000
+    none = face_pictures(tmp_path / "crops.npy", faces.head(0), 600.0)
+    assert none.empty
+    assert boxes(faces.head(0)) == {"tracks": {}, "reach": 1.0}
+
+
+def test_ticks_are_round_and_few() -> None:
+    assert ticks(12.0) == [0, 2, 4, 6, 8, 10, 12]
+    assert ticks(0.2) == pytest.approx([0, 0.1, 0.2])
+    assert ticks(95.0) == [0, 30, 60, 90]
+    assert ticks(3 * 3600 + 5)[-1] == 3 * 3600
+    assert all(len(ticks(seconds)) <= 7 for seconds in np.geomspace(0.1, 100_000, 200))
+
+
+def test_a_radar_needs_three_axes_and_takes_any_number(result: dict[str, Any]) -> None:
+    assert 'class="radar"' in whole_clip(result)
+    for count in (1, 2, 15):
+        names = [f"sort{number}_surprised" for number in range(count)]
+        result["compounds"] = [{"name": name, "first": "anger", "second": "surprise"} for name in names]
+        result["summary"] |= {"compound": dict.fromkeys(names, 0.25), "seconds": {}}
+        assert whole_clip(result).count("<tspan") == (30 if count == 15 else 0)
+    result["summary"]["compound"] = dict.fromkeys(names)
+    result["windows"] = [{**row, "compound": dict.fromkeys(names, 1 / 15)} for row in result["windows"]]
+    assert "No window is won by a compound" in whole_clip(result)
 
 
 def test_a_description_of_several_windows_is_one_line(copied_run: RunFolder) -> None:
@@ -117,6 +176,7 @@ def test_markup_from_media_and_models_shows_as_text(result: dict[str, Any]) -> N
     assert page.text().count(NASTY) >= 6
     assert len(page.of("script")) == 2
     assert not page.of("img")
+    assert not page.of("image")
     assert not any(name.startswith("on") for _, values in page.elements for name in values)
 
 
@@ -148,12 +208,14 @@ def test_the_policy_names_the_style_and_the_script_that_are_there(copied_run: Ru
 def test_nothing_is_loaded_from_outside(copied_run: RunFolder) -> None:
     written = write_report(copied_run).read_text(encoding="utf-8")
     page = Page(written)
-    addresses = [values[name] for _, values in page.elements for name in ("src", "href", "poster") if name in values]
+    of_files = [values for tag, values in page.elements if tag != "image"]
+    addresses = [values[name] for values in of_files for name in ("src", "href", "poster") if name in values]
     assert len(addresses) == 1
     assert addresses[0].startswith(("file:", "./"))
     assert set(re.findall(r"https?://[^\s\"'<]+", written)) == {"http://www.w3.org/2000/svg"}  # a name, never fetched
     assert "@import" not in written
     assert "url(" not in written
+    assert all(values["href"].startswith("data:image/jpeg;base64,") for values in page.of("image"))
 
 
 def test_media_that_is_gone_is_said(copied_run: RunFolder) -> None:
