@@ -1,0 +1,88 @@
+"""A clip's answer where Python shows values: HTML with the timeline as a picture for notebooks, lines of text elsewhere.
+
+The picture is a PNG inside the HTML, and all style stands in the elements: it also shows where notebooks are displayed without
+scripts and style sheets (GitHub, mail).
+"""
+
+import base64
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reports.markdown import figure, seconds, title
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_STRETCHES = 12
+"""Rows of the timeline shown; all of them are in its table."""
+
+
+def notebook_html(result: Mapping[str, Any], folder: Path) -> str:
+    """The content of `result.json` as HTML for a notebook's cell; everything from media, files and models is escaped."""
+    from reports.timeline_picture import timeline_picture
+
+    clip, sentence = result["clip"], result["summary"]["sentence"]
+    picture = base64.b64encode(timeline_picture(result)).decode()
+    stretches = [_cells(row) for row in result["timeline"][:MOST_STRETCHES]]
+    more = len(result["timeline"]) - len(stretches)
+    problems = "".join(f"<p>{_text(problem)}</p>" for problem in result["problems"])
+    return (
+        f"<div><p><strong>{_text(Path(clip['path']).name)}</strong>, {seconds(clip['duration'])}: {_text(sentence)}</p>{problems}"
+        f'<img style="max-width:100%" alt="{_text(f"Compounds over time. {sentence}")}" src="data:image/png;base64,{picture}">'
+        + _table(("from", "to", "compound", "confidence", "neutral"), stretches)
+        + (f"<p>and {more} more stretches in <code>.timeline</code></p>" if more > 0 else "")
+        + _table(("modality", "state", "windows", "model, or why it is absent"), _modalities(result))
+        + f"<p>Everything about it: <code>{_text(folder)}</code></p></div>"
+    )
+
+
+def clips_html(table: "pd.DataFrame") -> str:
+    """Several clips' answers as an HTML table, a row a clip, escaped."""
+    rows = [[_cell(cell) for cell in row] for row in table.astype(object).itertuples(index=False)]
+    return f"<div>{_table([str(name) for name in table.columns], rows)}</div>"
+
+
+def plain_text(result: Mapping[str, Any], folder: Path) -> str:
+    """The same in lines of text."""
+    clip, sentence = result["clip"], result["summary"]["sentence"]
+    head = f"{Path(clip['path']).name} ({seconds(clip['duration'])}, profile {result['profile']}): {sentence}"
+    rows = [_cells(row) for row in result["timeline"][:MOST_STRETCHES]]
+    lines = [f"  {start:>7} to {end:>7}  {compound}, confidence {sure}" for start, end, compound, sure, _ in rows]
+    if (more := len(result["timeline"]) - len(rows)) > 0:
+        lines.append(f"  and {more} more stretches")
+    for state in ("present", "absent", "failed"):
+        if names := [title(name) for name, entry in result["modalities"].items() if entry["state"] == state]:
+            lines.append(f"  {state}: {', '.join(names)}")
+    return "\n".join([head, *(f"  {problem}" for problem in result["problems"]), *lines, f"  in {folder}"])
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        seconds(row["start"]), seconds(row["end"]), title(row["compound"]), figure(row["confidence"]), figure(row["neutral"])
+    )  # fmt: skip
+
+
+def _modalities(result: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
+    for name, entry in result["modalities"].items():
+        source = entry["source"]
+        what = source["model"] if entry["state"] == "present" and source else f"{entry['reason']} {entry['remedy']}".strip()
+        yield title(name), entry["state"], f"{entry['windows_present']}/{entry['windows']}", what
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table aligned to the left, which notebooks would not do by themselves."""
+    left = ' style="text-align:left"'
+    top = "".join(f"<th{left}>{_text(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td{left}>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: Any) -> Any:
+    """A number with two decimals; a dash for one that is not known."""
+    return figure(None if value != value else value) if isinstance(value, float) else "" if value is None else value
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))
