@@ -28,7 +28,10 @@ def batch(
     output: Annotated[str, typer.Option("-o", "--output", help="Folder or address (s3://...) for all results.")] = "runs",
     profile: Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")] = "embedded",
     device: Annotated[str | None, typer.Option(help="Where networks run: auto, cpu, cuda:0 or mps.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Clips under way at once, sharing the models.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Clips under way at once, sharing the models; with --dask local processes.")
+    ] = None,
+    dask: Annotated[str | None, typer.Option(help="Run on a Dask cluster: its scheduler's address, or 'local'.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
     root: Annotated[str | None, typer.Option(help="Folder that the paths start from; else the manifest's.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many clips, the first ones.")] = None,
@@ -45,7 +48,7 @@ def batch(
 
     settings = load_settings(profile, {"device": device} if device else {})
     options = {"workers": workers, "retry_failed": retry_failed, "limit": limit, "strict": strict, "seconds_per_second": patience}
-    sys.exit(run_batch(manifest, output, settings, options | {"root": root}))
+    sys.exit(run_batch(manifest, output, settings, options | {"root": root}, dask))
 
 
 def corpus(
@@ -69,8 +72,11 @@ def corpus(
     print(f"{len(manifest)} clips, {len(manifest.problems)} with problems, in {output}; next: dyad batch {output}{where}")
 
 
-def run_batch(manifest: str, output: str, settings: Any, options: dict[str, Any]) -> int:
-    """Run the flow and show how far it is; returns 0 when all clips are done, 1 when some failed, 130 when interrupted."""
+def run_batch(manifest: str, output: str, settings: Any, options: dict[str, Any], dask: str | None = None) -> int:
+    """Run the flow and show how far it is; returns 0 when all clips are done, 1 when some failed, 130 when interrupted.
+
+    `dask`: the address of a Dask scheduler, or 'local' for `workers` processes on this machine; else threads of this process.
+    """
     from rich.console import Console
 
     from flows import prefect_setup, stop
@@ -78,20 +84,63 @@ def run_batch(manifest: str, output: str, settings: Any, options: dict[str, Any]
 
     console = Console(stderr=True)
     device_named(settings.device)  # one that is not there is told before anything starts
-    prefect_setup.start_temporary_server()
-    from httpx import TransportError
+    with _flow(dask, options) as flow, prefect_setup.without_heartbeats(), _stops_on_request(console), _quiet():
+        from httpx import TransportError
 
-    from flows.dataset import recognise_dataset
-
-    with prefect_setup.without_heartbeats(), _stops_on_request(console), _shown(console) as told, _quiet():
-        try:
-            state: Any = recognise_dataset(manifest, output, settings, **options, return_state=True)
-        except TransportError:
-            _end_without_server(console, told[-1].sentence() if told else "No clip has ended.")
+        with _shown(console) as told, _asks_once():
+            try:
+                state: Any = flow(manifest, output, settings, **options, return_state=True)
+            except TransportError:
+                _end_without_server(console, told[-1].sentence() if told else "No clip has ended.")
     if stop.requested.is_set():
         return 130
     clips = state.result()
     return _said(console, clips, output)
+
+
+@contextlib.contextmanager
+def _flow(dask: str | None, options: dict[str, Any]) -> Iterator[Any]:
+    """The flow with a server to run against: in threads of this process, or on a Dask cluster that answers."""
+    from flows import prefect_setup
+
+    if dask is None:
+        prefect_setup.start_temporary_server()
+        from flows.dataset import recognise_dataset
+
+        yield recognise_dataset
+        return
+    from data.errors import InputError
+
+    try:
+        from flows.dask_runner import LOCAL, connected
+    except ImportError as error:
+        raise InputError(f'--dask needs packages that are not here ({error}): pip install "dyad-expressions[dask]".') from error
+    with connected(dask, options["workers"]) as runner:
+        from flows.dataset import recognise_dataset
+
+        options["workers"] = None if dask == LOCAL else options["workers"]
+        yield recognise_dataset.with_options(task_runner=runner)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def _asks_once() -> Iterator[None]:
+    """Once the clips have ended, ask a Prefect server that does not answer only once for the run's last states.
+
+    Prefect would ask for each of two states six times, a minute in all, while nothing is left to lose.
+    """
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    from flows.batch_progress import watching
+    from flows.dataset_artifacts import server_answers
+
+    with contextlib.ExitStack() as until_the_end:
+
+        def look(counts: "Counts") -> None:
+            if counts.over and not server_answers():
+                until_the_end.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
+
+        with watching(look):
+            yield
 
 
 def _end_without_server(console: Any, so_far: str) -> NoReturn:

@@ -9,7 +9,7 @@ from flows.listeners import Listeners
 
 @dataclass
 class Counts:
-    """Clips by how they ended; `skipped` are those of them that had ended so before, `stopped` those broken off on request."""
+    """Clips by how they ended; `skipped` are those of them that had ended so before. `over`: no more will end in this run."""
 
     total: int = 0
     done: int = 0
@@ -17,7 +17,7 @@ class Counts:
     failed: int = 0
     rejected: int = 0
     skipped: int = 0
-    stopped: int = 0
+    over: bool = False
     began: float = field(default_factory=time.monotonic)
     first: float | None = None
 

@@ -72,13 +72,20 @@ def recognise_clip(name: str, plan: Plan, rows: tuple[ManifestRow, ...], workloa
 
 
 class Clips(ThreadPoolTaskRunner):  # type: ignore[type-arg]
-    """Threads that start as they are needed; keeps nothing of a task that has ended, so that memory stays flat over a million."""
+    """Threads that start as they are needed; keeps nothing of a task that has ended, so that memory stays flat over a million.
+
+    Another runner may take its place (`with_options(task_runner=...)`) when it has a method `room`, too.
+    """
 
     def submit(self, *arguments: Any, **options: Any) -> Any:
         """Submit a task; forget the event for cancelling it once it has ended (Prefect keeps them all)."""
         future = super().submit(*arguments, **options)
         future.add_done_callback(self._forget)
         return future
+
+    def room(self) -> int | None:
+        """How many clips there is room for at once; None: as many as is asked for."""
+        return None
 
     def _forget(self, ended: PrefectFuture[Any]) -> None:
         self._cancel_events.pop(ended.task_run_id, None)
@@ -126,7 +133,7 @@ def recognise_dataset(
         clips = read_clips(manifest, limit, settings, root)
         with Journal(plan.output.folder / JOURNAL) as journal:
             run = Run(plan, clips, journal, retry_failed, workload, lost)
-            _work_off(run, workers or default_workers(settings))
+            _work_off(run, _most(workers, settings))
             return _ended(run)
 
 
@@ -148,6 +155,19 @@ def default_workers(settings: Settings) -> int:
     """Clips at once: what decodes them is busy while the networks of others run."""
     cores = os.cpu_count() or 1
     return max(1, cores // 4) if device_named(settings.device) == "cpu" else max(2, min(8, cores // 2))
+
+
+def _most(workers: int | None, settings: Settings) -> Callable[[], int]:
+    """How many files may be under way at any one time, which a cluster that grows changes."""
+    context = FlowRunContext.get()
+    room = context.task_runner.room if context is not None else lambda: None  # type: ignore[attr-defined]
+    usual = default_workers(settings)
+
+    def most() -> int:
+        there = room()  # asked in any case: a cluster that has gone says so
+        return workers or there or usual
+
+    return most
 
 
 @dataclass
@@ -174,8 +194,8 @@ class Run:
         self.next_status = time.monotonic() + STATUS
 
 
-def _work_off(run: Run, workers: int) -> None:
-    """Run what must run, at most `workers` files at once: the next one is given when one has ended."""
+def _work_off(run: Run, most: Callable[[], int]) -> None:
+    """Run what must run, at most so many files at once: the next one is given when one has ended."""
     ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
     flying: dict[UUID, dict[str, str]] = {}
     _tell(run, at_once=True)
@@ -192,8 +212,8 @@ def _work_off(run: Run, workers: int) -> None:
             future = recognise_clip.submit(*arguments)
             flying[future.task_run_id] = fresh
             future.add_done_callback(ended.put)
-        _collect(run, ended, flying, workers)
-    _collect(run, ended, flying, 1)
+        _collect(run, ended, flying, most)
+    _collect(run, ended, flying, lambda: min(1, most()))
 
 
 def _to_run(run: Run, row: ManifestRow) -> str:
@@ -214,16 +234,19 @@ def _is_gone(run: Run, before: Entry) -> bool:
     return not RunFolder(run.plan.output.folder / before.clip_id).result.is_file()
 
 
-def _collect(run: Run, ended: "SimpleQueue[PrefectFuture[Any]]", flying: dict[UUID, dict[str, str]], most: int) -> None:
+def _collect(
+    run: Run, ended: "SimpleQueue[PrefectFuture[Any]]", flying: dict[UUID, dict[str, str]], most: Callable[[], int]
+) -> None:
     """Take in what has ended until fewer than `most` are under way; tell how far the run is meanwhile."""
     while True:
+        room = most()
         with contextlib.suppress(Empty):
             while flying:
-                future = ended.get(timeout=0.5 if len(flying) >= most else 0.0)
+                future = ended.get(timeout=0.5 if len(flying) >= room else 0.0)
                 future.wait()  # it has ended; only so does it know its state without asking the server
                 _take(run, flying.pop(future.task_run_id), future.state)
         _tell(run)
-        if len(flying) < most:
+        if len(flying) < room:
             return
 
 
@@ -289,6 +312,7 @@ def _ended(run: Run) -> Any:
     """Write what the data set gives as a whole; the run's answer, or its state when it was asked to stop."""
     run.journal.sync()
     run.plan.output.put(JOURNAL)
+    run.counts.over = True
     batch_progress.tell(run.counts)
     if stop.requested.is_set():
         write_status(run.plan.output, run.clips, run.journal)

@@ -26,6 +26,8 @@ DEFAULTS = {
     # Models are files on this machine: a library must never wait for a hub to answer.
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    # A process of a Dask cluster on this machine that dies is replaced; that is told by what becomes of its clip.
+    "DASK_LOGGING__DISTRIBUTED": "critical",
 }
 
 set_by_dyad: set[str] = set()

@@ -1,5 +1,7 @@
 """What is done with a clip instead of recognising it; `python -m tests.faults.workloads NAME batch ...` runs `dyad batch` so."""
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +31,15 @@ def quick(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
     """Two milliseconds a clip."""
     time.sleep(0.002)
     yield from ((row.clip_id, Outcome("done")) for row in rows)
+
+
+def deadly(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
+    """Kills its process at clip2, as the system does when the memory is used up."""
+    for row in rows:
+        time.sleep(0.1)
+        if row.clip_id == "clip2":
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield row.clip_id, Outcome("done")
 
 
 def raising(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
@@ -72,8 +83,8 @@ class Faulty:
 def _batch_with(workload: str) -> None:
     usual = batch_commands.run_batch
 
-    def run_batch(manifest: str, output: str, settings: Any, options: dict[str, Any]) -> int:
-        return usual(manifest, output, settings, options | {"workload": f"tests.faults.workloads:{workload}"})
+    def run_batch(manifest: str, output: str, settings: Any, options: dict[str, Any], dask: str | None = None) -> int:
+        return usual(manifest, output, settings, options | {"workload": f"tests.faults.workloads:{workload}"}, dask)
 
     batch_commands.run_batch = run_batch
     cli.main()
