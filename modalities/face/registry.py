@@ -16,20 +16,24 @@ if TYPE_CHECKING:
 
 TABLE = Path(__file__).with_name("networks.yaml")
 Kind = Literal["static", "dynamic"]
+Resize = Literal["linear", "cubic", "nearest"]
+"""Both first ones smooth what they shrink."""
 
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """How faces become a network's input: squares of `size` pixels, normalised by `mean` and `std` of pixels in 0..1.
+    """How faces become a network's input: squares of `size` pixels, normalised by `mean` and `std` of RGB in 0..1.
 
-    A clip is seen as `frames` frames, `stride` frames of the corpora's videos apart (0: spread evenly over the clip), from
-    `views` places whose answers are averaged. Where the network reads features instead of pixels `features` is their length.
+    A clip is seen as `frames` frames, `stride` frames of 25 a second apart (0: spread evenly over the clip), from at most `views`
+    places whose answers are averaged. Where the network reads features instead of pixels `features` is their length.
     """
 
     size: int = 0
     frames: int = 1
     stride: int = 0
     views: int = 1
+    resize: Resize = "linear"
+    channels: Literal["rgb", "bgr"] = "rgb"
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     features: int = 0
@@ -47,8 +51,9 @@ class NetworkRow:
 
     kind: what it answers (static: pictures, dynamic: clips, both, or voice); build: `module:function`, called with `settings`;
     labels: kind -> order of the logits by name, for checkpoints that do not name theirs; parameters: their number at full size;
-    needs: what it reads or is built from besides pixels (clip, landmarks, parsing, caption, context); used: where a network that
-    is not switched on by `network` is; checkpoint: source and form of the authors' weights.
+    needs: what it reads or is built from besides pixels (clip, landmarks, parsing, caption, context); zero_shot: settings with
+    which a CLIP alone answers, without a checkpoint; used: the setting that switches a network on which `network` does not;
+    checkpoint: source and form of the authors' weights.
     """
 
     name: str
@@ -63,6 +68,7 @@ class NetworkRow:
     paper: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    zero_shot: Mapping[str, Any] | None = None
     used: str = ""
 
     def answers(self, kind: Kind) -> bool:
@@ -108,8 +114,9 @@ def build_network(row: NetworkRow, settings: Mapping[str, Any] | None = None) ->
     return built
 
 
-def _row(name: str, fields: Mapping[str, Any], pixels: Mapping[str, Mapping[str, list[float]]]) -> NetworkRow:
+def _row(name: str, fields: Mapping[str, Any], pixels: Mapping[str, Mapping[str, Any]]) -> NetworkRow:
     given = dict(fields.get("input", {}))
     normal = pixels[given.pop("pixels", "none")]
-    reads = NetworkInput(mean=tuple(normal["mean"]), std=tuple(normal["std"]), **given)
+    lists = {key: tuple(value) for key, value in normal.items() if isinstance(value, list)}
+    reads = NetworkInput(**{**normal, **lists, **given})
     return NetworkRow(**{**fields, "name": name, "input": reads, "needs": tuple(fields.get("needs", ()))})
