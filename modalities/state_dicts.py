@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from data.errors import WeightsError
 if TYPE_CHECKING:
     from torch import Tensor
 
-NESTED = ("model_state_dict", "state_dict", "model")
+NESTED = ("model_state_dict", "state_dict", "model", "module")
 """Where trainers put the weights in a checkpoint that holds more than them."""
 
 
@@ -38,3 +39,46 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             stored = stored[key]
     entries = stored.items() if isinstance(stored, Mapping) else ()
     return {str(key).removeprefix("module."): value for key, value in entries if isinstance(value, torch.Tensor)}
+
+
+def read_notes(path: Path) -> dict[str, Any]:
+    """What stands beside the tensors: the metadata of a safetensors file, and a JSON file of the same name, which goes before.
+
+    WeightsError when that JSON cannot be read.
+    """
+    return _inside(path) | _beside(path)
+
+
+def _inside(path: Path) -> dict[str, Any]:
+    """The metadata of a safetensors file, which `read_state_dict` tells whether it is one."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return {key: _parsed(value) for key, value in (opened.metadata() or {}).items()}
+    except (SafetensorError, OSError):
+        return {}
+
+
+def _parsed(value: str) -> Any:
+    """A metadata text as JSON where it is some."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _beside(path: Path) -> dict[str, Any]:
+    """The JSON file of the same name, if there is one."""
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return {}
+    try:
+        notes = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{beside} is not readable JSON ({error}); correct it or remove it.") from error
+    if not isinstance(notes, dict):
+        raise WeightsError(f"{beside} does not hold a JSON object with 'labels', 'settings' and so on; correct or remove it.")
+    return notes

@@ -7,7 +7,6 @@ tell can stand in the safetensors metadata, or in a JSON file of the same name b
 (`product`, as RAS trained, or `exponential`), `classes` (words in the order of the logits).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from data.errors import WeightsError
 from data.files import file_digest
 from data.scores import Source
 from modalities.devices import Precision, precision_of
-from modalities.state_dicts import read_state_dict
+from modalities.state_dicts import read_notes, read_state_dict
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +62,7 @@ def load_head(path: Path, device: str = "cpu", precision: Precision = "auto") ->
     up rounding errors. WeightsError for a file that is missing, damaged or of another network.
     """
     tensors = read_state_dict(path)
-    notes = _notes_inside(path) | _notes_beside(path)
+    notes = read_notes(path)
     network = _network_of(path, tensors, notes)
     dtype = precision_of(device, "float32" if precision == "auto" else precision)
     columns = _columns(path, network.classes, notes.get("classes"))
@@ -90,38 +89,6 @@ def answer_sequences(head: TemporalHead, sequences: list[NDArray[np.float32]]) -
         logits, features = head.network(inputs, torch.from_numpy(mask).to(head.device))
         seven = torch.softmax(logits[:, list(head.columns)].float(), 1).cpu().numpy()
     return [HeadScores(*answer) for answer in zip(seven, features.float().cpu().numpy(), strict=True)]
-
-
-def _notes_inside(path: Path) -> dict[str, Any]:
-    """The metadata of a safetensors file, which `read_state_dict` has found to be one."""
-    from safetensors import safe_open
-
-    if path.suffix != ".safetensors":
-        return {}
-    with safe_open(path, framework="pt") as opened:
-        return {key: _parsed(value) for key, value in (opened.metadata() or {}).items()}
-
-
-def _parsed(value: str) -> Any:
-    """A metadata text as JSON where it is some."""
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
-
-
-def _notes_beside(path: Path) -> dict[str, Any]:
-    """The JSON file of the same name, if there is one."""
-    beside = path.with_suffix(".json")
-    if not beside.is_file():
-        return {}
-    try:
-        notes = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{beside} is not readable JSON ({error}); correct it or remove it.") from error
-    if not isinstance(notes, dict):
-        raise WeightsError(f"{beside} does not hold a JSON object with 'heads', 'classes' and so on; correct or remove it.")
-    return notes
 
 
 def _network_of(path: Path, tensors: dict[str, "Tensor"], notes: Mapping[str, Any]) -> "TemporalShell":

@@ -1,0 +1,198 @@
+"""Static and dynamic face by any network of the table: pictures and clips in, probabilities of the basic emotions out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.crops import iterate_crops
+from data.emotions import BASIC_EMOTIONS
+from data.errors import WeightsError
+from data.scores import Scores, Source
+from data.windows import Windows, windows_of
+from modalities.batching import Batches, in_batches
+from modalities.devices import Precision, precision_of
+from modalities.face.loading import load_weights
+from modalities.face.preparing import Picture, places_in_time, prepared
+from modalities.face.registry import Kind, NetworkRow
+from modalities.label_maps import basic_matrix, missing_note, to_basic
+from modalities.static_face import chosen_faces, no_faces, window_means
+
+if TYPE_CHECKING:
+    import torch
+
+    from modalities.face.network import FaceNetwork
+
+Which = Literal["main", "all"]
+
+
+@dataclass(frozen=True, eq=False)
+class FaceRecogniser:
+    """A network of the table with its weights, as one of the two branches.
+
+    `labels` are those of its logits, `matrix` [C, 7] says which basic emotion each means; the rest is where and how it runs.
+    """
+
+    network: "FaceNetwork"
+    row: NetworkRow
+    kind: Kind
+    labels: tuple[str, ...]
+    matrix: NDArray[np.float32]
+    source: Source
+    device: str
+    dtype: "torch.dtype"
+
+
+class FaceScores(NamedTuple):
+    """The answer for one picture or clip: probabilities [7] in the order of `BASIC_EMOTIONS`, features [D]."""
+
+    basic: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
+def load(
+    row: NetworkRow, kind: Kind, files: Sequence[Path], *, clip: Path | None = None, meanings: Path | None = None,
+    device: str = "cpu", precision: Precision = "auto",
+) -> FaceRecogniser:  # fmt: skip
+    """A network with the weights of `files` (see `load_weights`); `meanings` is a user's own table of what its labels mean."""
+    loaded = load_weights(row, kind, files, clip)
+    matrix = basic_matrix(loaded.labels, row.name, meanings)
+    dtype = precision_of(device, precision)
+    network = loaded.network.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    about = [f"{row.input.said()}, {row.input.resize}", str(dtype).removeprefix("torch."), missing_note(matrix)]
+    source = Source("network", row.name, loaded.revision, ", ".join(filter(None, about)))
+    model = FaceRecogniser(network, row, kind, loaded.labels, matrix, source, device, dtype)
+    _check(model)
+    return model
+
+
+def describe_pictures(model: FaceRecogniser, pictures: Sequence[Picture]) -> list[FaceScores]:
+    """One answer for each RGB picture uint8 [H, W, 3]."""
+    return describe_clips(model, [[picture] for picture in pictures])
+
+
+def describe_clips(model: FaceRecogniser, clips: Sequence[Sequence[Picture]]) -> list[FaceScores]:
+    """One answer for each clip, a sequence of as many pictures uint8 [H, W, 3] for all."""
+    from scipy.special import softmax
+
+    logits, features = _answers(model, clips)
+    return [FaceScores(*answer) for answer in zip(to_basic(softmax(logits, 1), model.matrix), features, strict=True)]
+
+
+def score_images(model: FaceRecogniser, images: Sequence[Picture] | Picture, batch: int = 32) -> NDArray[np.float32]:
+    """Probabilities [B, 7] of face pictures uint8 [H, W, 3] in any sizes."""
+    return _stacked([answer.basic for answer in in_batches(describe_pictures, model, images, batch)])
+
+
+def views_of(model: FaceRecogniser, times: NDArray[np.float64]) -> list[NDArray[np.int64]]:
+    """Which of the frames at `times` (s) the network sees, for each of its views."""
+    return places_in_time(times, model.row.input)
+
+
+def recognise_static(
+    model: FaceRecogniser, crops: Path, faces: pd.DataFrame, windows: Windows, *, which: Which = "main",
+    batches: Batches = in_batches, batch: int = 32,
+) -> Scores:  # fmt: skip
+    """Scores of a clip: per window the mean over its frames, and over the faces of a frame first; see `static_face.recognise`."""
+    kept = chosen_faces(faces, which)
+    if kept.empty:
+        return no_faces("static_face", faces, windows, model.source)
+    answers = list(batches(describe_pictures, model, _crops(crops, kept["face"].to_numpy(np.int64)), batch))
+    basic, features = (np.stack([answer[place] for answer in answers]) for place in (0, 1))
+    return window_means("static_face", kept, basic, features, windows, model.source)
+
+
+def recognise_dynamic(
+    model: FaceRecogniser, crops: Path, faces: pd.DataFrame, windows: Windows, *, which: Which = "main",
+    batches: Batches = in_batches, batch: int = 8,
+) -> Scores:  # fmt: skip
+    """Scores of a clip: per window the network's answer to the faces of each person there, meant over its views and people.
+
+    `faces` are rows of faces.parquet, `crops` the crops.npy they index, `batch` the sequences that go through the network at
+    once. The evidence has a row for each face that was seen, its `attention` its share among them.
+    """
+    kept = chosen_faces(faces, which)
+    if kept.empty:
+        return no_faces("dynamic_face", faces, windows, model.source)
+    seen = _sequences(model, kept, windows)
+    if seen.empty:
+        return Scores.absent("dynamic_face", windows, "No face lies in any window.", source=model.source)
+    rows = [group["face"].to_numpy(np.int64) for _, group in seen.groupby("sequence", sort=True)]
+    answers = list(batches(describe_clips, model, (_pictures(crops, each) for each in rows), batch))
+    return _scores(model, windows, seen, answers)
+
+
+# ---- sequences -----------------------------------------------------------------------------------------------------------
+
+
+def _sequences(model: FaceRecogniser, kept: pd.DataFrame, windows: Windows) -> pd.DataFrame:
+    """A row a face that the network is shown, in order: `sequence window frame time_s track_id face`."""
+    parts: list[pd.DataFrame] = []
+    inside = windows_of(kept["time_s"].to_numpy(float), windows)
+    for window, row in enumerate(inside):
+        for _, person in kept[row].groupby("track_id", sort=True):
+            for places in views_of(model, person["time_s"].to_numpy(float)):
+                parts.append(person.iloc[places].assign(sequence=len(parts), window=window))
+    columns = ["sequence", "window", "frame", "time_s", "track_id", "face"]
+    return pd.concat(parts)[columns].reset_index(drop=True) if parts else pd.DataFrame(columns=columns)
+
+
+def _pictures(crops: Path, rows: NDArray[np.int64]) -> list[Picture]:
+    """The crops of one sequence, each read once."""
+    places, back = np.unique(rows, return_inverse=True)
+    found = list(_crops(crops, places))
+    return [found[place] for place in back]
+
+
+def _crops(path: Path, rows: NDArray[np.int64]) -> Iterator[Picture]:
+    for piece in iterate_crops(path, rows):
+        yield from piece
+
+
+def _scores(model: FaceRecogniser, windows: Windows, seen: pd.DataFrame, answers: list[FaceScores]) -> Scores:
+    """Answers in the rows of their windows; every sequence of a window weighs the same."""
+    owner = seen.groupby("sequence")["window"].first().to_numpy(np.int64)
+    values = np.concatenate([np.stack([answer[place] for answer in answers]) for place in (0, 1)], 1)
+    means = np.full((len(windows), values.shape[1]), np.nan, np.float32)
+    for window in np.unique(owner):
+        means[window] = values[owner == window].mean(0)
+    present = np.asarray(~np.isnan(means[:, : len(BASIC_EMOTIONS)]).any(1))
+    evidence = seen.groupby(["window", "frame", "time_s", "track_id"], sort=True).size().rename("attention").reset_index()
+    evidence["attention"] = (evidence["attention"] / evidence.groupby("window")["attention"].transform("sum")).astype(np.float32)
+    probabilities, features = means[:, : len(BASIC_EMOTIONS)], means[:, len(BASIC_EMOTIONS) :]
+    return Scores("dynamic_face", windows, probabilities, present, model.source, features=features, evidence=evidence)
+
+
+# ---- the network ---------------------------------------------------------------------------------------------------------
+
+
+def _answers(model: FaceRecogniser, clips: Sequence[Sequence[Picture]]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Logits [B, C] and features [B, D] of clips of as many pictures each."""
+    import torch
+
+    from modalities.face.network import FaceInputs
+
+    flat = [picture for clip in clips for picture in clip]
+    pixels = prepared(flat, model.row.input, model.device).to(model.dtype)
+    with torch.inference_mode():
+        answer = model.network.answer(FaceInputs(pixels.view(len(clips), -1, *pixels.shape[1:])))
+    return answer.logits.double().cpu().numpy(), answer.features.float().cpu().numpy()
+
+
+def _check(model: FaceRecogniser) -> None:
+    """Whether network and labels go together, shown by one grey clip."""
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    logits, _ = _answers(model, [[grey] * (model.row.input.frames if model.kind == "dynamic" else 1)])
+    if logits.shape[1] != len(model.labels):
+        raise WeightsError(
+            f"The checkpoint of {model.row.name} has {logits.shape[1]} classes, but {len(model.labels)} labels are known for it "
+            f"({', '.join(model.labels)}); name its own as 'labels' in a JSON file beside it."
+        )
+
+
+def _stacked(rows: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.stack(rows) if rows else np.zeros((0, len(BASIC_EMOTIONS)), np.float32)
