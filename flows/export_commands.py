@@ -1,15 +1,10 @@
-"""`dyad export`: the answers about a clip or a data set in the formats of other tools."""
+"""`dyad export` and `--export`: the answers about a clip or a data set in the formats of other tools; `dyad schema`."""
 
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from reports.export_clip import ClipAnswer
-    from reports.exports import Format
 
 
 def _names() -> list[str]:
@@ -18,79 +13,96 @@ def _names() -> list[str]:
     return list(FORMATS)
 
 
+def _several(incomplete: str) -> list[str]:
+    """Completions of a list such as 'eaf,cs'."""
+    before, comma, _ = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in _names() if name not in before.split(",")]
+
+
+Exports = Annotated[
+    str | None,
+    typer.Option("--export", autocompletion=_several, metavar="FORMATS", help="Also write formats of 'dyad export': eaf,csv."),
+]
+
+
 def export(
-    folder: Annotated[Path, typer.Argument(help="A run folder, or the folder of a data set.", show_default=False)],
-    to: Annotated[str, typer.Option(autocompletion=_names, help="abaw, csv, csv-long, jsonl, rttm, vtt, srt, eaf or textgrid.")],
+    folder: Annotated[
+        str, typer.Argument(help="A run folder, or the folder or address of a data set.", show_default=False, metavar="FOLDER")
+    ],
+    to: Annotated[
+        str,
+        typer.Option(
+            autocompletion=_names,
+            help="csv, csv-long, parquet, parquet-long, xlsx, json, jsonl, rttm, vtt, srt, eaf, textgrid, abaw or abaw-expr.",
+        ),
+    ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The file to write (else stdout); a folder for a file a clip.")
+        str | None,
+        typer.Option("-o", "--output", help="File, folder/ or .zip to write, here or at an address; else stdout."),
     ] = None,
-    template: Annotated[Path | None, typer.Option(help="abaw: the organisers' file, whose rows are kept.")] = None,
-    fill: Annotated[str | None, typer.Option(help="abaw: the compound for videos without any answer.")] = None,
+    template: Annotated[Path | None, typer.Option(help="abaw, abaw-expr: the organisers' file, whose rows are kept.")] = None,
+    fill: Annotated[str | None, typer.Option(help="abaw, abaw-expr: the class for videos without any answer.")] = None,
 ) -> None:
     """Write answers in the format of another tool.
 
     Example: dyad export runs/clip-1a2b3c4d --to eaf -o clip.eaf
     """
     from data.errors import InputError
+    from flows.exporting import export_text, export_to, source_at
+    from reports.export_abaw import TRACKS
     from reports.exports import format_named
 
-    form = format_named(to)
-    if to.lower() != "abaw" and (template or fill):
-        raise InputError(f"--template and --fill belong to --to abaw, not to {to}.")
-    if to.lower() == "abaw":
-        _write([_submission(folder, template, fill)], output)
-    elif form.write_clips is not None:
-        _write(form.write_clips(_clips(folder, form)), output)
+    name = to.lower()
+    format_named(name)
+    if name not in TRACKS and (template or fill):
+        raise InputError(f"--template and --fill belong to --to abaw and abaw-expr, not to {to}.")
+    source, rows = source_at(folder), _template(template)
+    if output is None:
+        sys.stderr.write(export_text(source, name, rows, fill))
     else:
-        _write_each(folder, form, output)
+        sys.stderr.write(export_to(source, name, output, template=rows, fill=fill))
 
 
-def _clips(folder: Path, form: "Format") -> Iterator["ClipAnswer"]:
-    from reports.export_clip import read_clip, run_folders
+def schema() -> None:
+    """Print what every file that Dyad writes holds: columns, types, units, meanings.
 
-    return (read_clip(run, frames=form.frames, cues=form.cues) for run in run_folders(folder))
+    Example: dyad schema > files.md
+    """
+    from reports.files_page import files_page
+
+    sys.stdout.write(files_page())
 
 
-def _submission(folder: Path, template: Path | None, fill: str | None) -> str:
+def exports_named(names: str | None) -> list[str]:
+    """The formats of `--export`, checked before anything runs; none without the option."""
+    if names is None:
+        return []
+    from reports.exports import formats_named
+
+    return list(formats_named(names))
+
+
+def write_exports(place: str | Path, names: list[str], run: bool) -> bool:
+    """Write the exports of a run or a data set and say on stderr where they are; False, and a sentence, when one cannot be."""
+    from data.errors import DyadError
+    from flows.exporting import export_beside, export_data_set
+
+    done = True
+    for name in names:
+        try:
+            said, files = ("", export_beside(Path(place), [name])) if run else export_data_set(str(place), [name])
+        except DyadError as error:
+            sys.stderr.write(f"dyad: {name} was not written. {error}\n")
+            done = False
+        else:
+            sys.stderr.write(f"{said}{name}: {files[0]}\n")
+    return done
+
+
+def _template(path: Path | None) -> str | None:
     from data.errors import InputError
-    from reports.export_abaw import abaw
-    from reports.exports import FORMATS
 
     try:
-        rows = None if template is None else template.read_text(encoding="utf-8")
+        return None if path is None else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise InputError(f"The template {template} cannot be read as text; give the organisers' file.") from None
-    made = abaw(_clips(folder, FORMATS["abaw"]), rows, fill)
-    sys.stderr.write(
-        f"{made.own} frames with their own class, {made.carried} with that of the nearest frame, {made.filled} filled\n"
-    )
-    return made.text
-
-
-def _write_each(folder: Path, form: "Format", output: Path | None) -> None:
-    """A file a clip: to stdout or one file for a run folder, into a folder for a data set."""
-    from data.errors import InputError
-
-    assert form.write_clip is not None
-    alone = (folder / "result.json").is_file()
-    if not alone and output is None:
-        raise InputError("This format is a file a clip; name a folder for them with -o.")
-    if not alone and output is not None:
-        if output.is_file():
-            raise InputError(f"{output} is a file, and {folder} holds many clips; name a folder with -o.")
-        output.mkdir(parents=True, exist_ok=True)
-    for clip in _clips(folder, form):
-        _write([form.write_clip(clip)], output if alone or output is None else output / f"{clip.clip_id}{form.suffix}")
-
-
-def _write(pieces: Iterable[str], output: Path | None) -> None:
-    from data.errors import InputError
-    from data.files import atomic_path
-
-    if output is None:
-        sys.stdout.writelines(pieces)
-        return
-    if output.is_dir() or not output.absolute().parent.is_dir():
-        raise InputError(f"{output} cannot be written: it is a folder, or its folder is not there; name a file with -o.")
-    with atomic_path(output) as aside, aside.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.writelines(pieces)
+        raise InputError(f"The template {path} cannot be read as text; give the organisers' file.") from None

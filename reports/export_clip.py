@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ClipAnswer:
-    """One clip: the content of result.json, frames.parquet (None where not asked for or without a picture), and the cues of
-    its transcript (start, end in s, text, speaker; empty without words)."""
+    """One clip: the content of result.json, frames.parquet (None where not asked for or without a picture), the cues of
+    its transcript (start, end in s, text, speaker; empty without words), and what status.csv says of it in a data set
+    (text by column; empty elsewhere)."""
 
     result: Mapping[str, Any]
     frames: "pd.DataFrame | None" = None
     cues: Sequence[Mapping[str, Any]] = ()
+    status: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def clip_id(self) -> str:
@@ -37,6 +39,26 @@ class ClipAnswer:
         """Its length (s), at least to the end of the last window."""
         ends = [float(row["end"]) for row in self.result["windows"]]
         return max([float(self.result["clip"]["duration"] or 0.0), *ends])
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A clip of a data set that has no answer: its row of status.csv (text by column), with `state` and `reason`."""
+
+    clip_id: str
+    path: str
+    state: str
+    reason: str
+    status: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def stem(self) -> str:
+        """The name of the media file without its ending."""
+        return PurePath(self.path).stem
+
+
+Item = ClipAnswer | Unanswered
+"""A clip of a data set, with its answer or without."""
 
 
 @dataclass(frozen=True)

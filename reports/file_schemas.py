@@ -1,0 +1,179 @@
+"""The schema of every file that Dyad writes about a clip and about a data set, as data; a test compares it with real runs."""
+
+from dataclasses import dataclass
+
+from data.emotions import BASIC_EMOTIONS
+from data.scores import MODALITIES
+
+COMPOUND, MODALITY, STAGE = "<compound>", "<modality>", "<stage>"
+"""Places in the names of columns: a column for each compound of the run, each modality, each stage."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column or field: `kind` is its type, `unit` what its numbers count, `optional`: not in every run."""
+
+    name: str
+    kind: str
+    unit: str
+    meaning: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class FileSchema:
+    """A file: its name (with places in <>), what it holds, what a row is, and its columns (none for what is no table)."""
+
+    name: str
+    about: str
+    row: str = ""
+    columns: tuple[Column, ...] = ()
+
+
+def _basic(kind: str, meaning: str) -> tuple[Column, ...]:
+    return tuple(Column(name, kind, "0..1", f"{meaning} {name}") for name in BASIC_EMOTIONS)
+
+
+START = Column("start", "float64", "s", "where the window begins, from the beginning of the clip")
+END = Column("end", "float64", "s", "where it ends")
+WINDOW = Column("window", "int64", "", "number of the window, from 0: the row of windows.parquet")
+FRAME = Column("frame", "int64", "", "number of the frame in the video, from 0")
+TIME = Column("time_s", "float64", "s", "time of the frame, from the container")
+TRACK = Column("track_id", "int32", "", "the person in a shot, as in faces.parquet")
+_ANSWER = (
+    *_basic("float64", "fused probability of"),
+    Column(COMPOUND, "float64", "0..1", "probability of the compound if one of them is shown: they sum to 1"),
+    Column("top", "text", "", "the compound that wins; empty where none does"),
+    Column("confidence", "float64", "0..1", "of the winner: 1 where its two emotions share all the evidence equally"),
+)
+_NONE = Column("none", "float64", "0..1", "probability that none of the compounds is shown")
+_CONTRIBUTION = Column(f"contribution_{MODALITY}", "float64", "", "what it adds to the winner's probability: they add up to it")
+
+WINDOWS = FileSchema("windows.parquet", "The answer.", "a window", (
+    START, END, Column("present", "bool", "", "whether any modality answers"), *_ANSWER, _NONE, _CONTRIBUTION,
+))  # fmt: skip
+FRAMES = FileSchema("frames.parquet", "The answer at every frame: that of the windows around it.", "a frame of the video", (
+    Column("frame", "int32", "", FRAME.meaning), TIME,
+    Column("faces", "int32", "faces", "how many were found; empty where the frame was not looked at"), *_ANSWER, _NONE,
+))  # fmt: skip
+FACES = FileSchema("faces.parquet", "The faces that were found; not there without a picture.", "a face in a frame", (
+    Column("face", "int64", "", "number of the face, from 0"), FRAME, TIME,
+    Column("shot", "int32", "", "number of the shot, from 0: one more at each cut"),
+    Column("track_id", "int32", "", "the same for one person in one shot"),
+    Column("main", "bool", "", "whether it belongs to the shot's main person"),
+    Column("x", "float32", "pixels", "left edge of its box, in the picture as shown"),
+    Column("y", "float32", "pixels", "upper edge"),
+    Column("width", "float32", "pixels", "of the box"), Column("height", "float32", "pixels", "of the box"),
+    Column("score", "float32", "0..1", "the detector's own"),
+    Column("sharpness", "float32", "", "variance of the Laplacian of the crop at 64 x 64 pixels"),
+    *(Column(f"{side}_eye_{axis}", "float32", "pixels", f"centre of the person's own {side} eye; empty where unknown")
+      for side in ("right", "left") for axis in "xy"),
+))  # fmt: skip
+SCORES = FileSchema(f"{MODALITY}.parquet", "What one modality says; its source, or the reason for its absence, stands in the "
+                    "file's metadata under `dyad`, as JSON.", "a window", (
+    START, END, Column("present", "bool", "", "whether it answers; without an answer the numbers are empty"),
+    *_basic("float32", "probability of"),
+    Column("features", "list of float32", "", "the network's features; 0 or empty where absent", optional=True),
+))  # fmt: skip
+EVIDENCE = (
+    FileSchema("static_face_evidence.parquet", "What each face shows.", "a face in a frame",
+               (FRAME, TIME, TRACK, *_basic("float32", "probability of"))),
+    FileSchema("dynamic_face_evidence.parquet", "The frames that the answer about a window rests on.", "a window and frame", (
+        WINDOW, FRAME, TIME, TRACK, Column("attention", "float32", "0..1", "how much it counts: they sum to 1 in a sequence"))),
+    FileSchema("scene_labels_evidence.parquet", "How well each label fits the pictures.", "a window and label", (
+        WINDOW, Column("kind", "text", "", "basic or compound"), Column("label", "text", "", "the emotion or compound"),
+        Column("probability", "float32", "0..1", "they sum to 1 over a kind in each window"),
+        Column("similarity", "float32", "-1..1", "cosine to the pictures' mean"),
+        Column("text", "text", "", "the prompt that fits best"))),
+    FileSchema("scene_context_evidence.parquet", "The descriptions.", "a window and description", (
+        WINDOW, Column("text", "text", "", "the description"),
+        Column("author", "text", "", "who or which model wrote it", optional=True),
+        Column("source", "text", "", "the same, where a given table calls it so", optional=True),
+        Column("label", "text", "", "the label that a model named; empty without", optional=True),
+        Column("problem", "text", "", "why there is no description; empty where there is", optional=True))),
+    FileSchema("voice_evidence.parquet", "The speech that was heard.", "a window and stretch of speech", (
+        WINDOW, Column("speech_seconds", "float64", "s", "speech in the window"),
+        Column("start", "float64", "s", "where the stretch begins; empty in a window without speech"),
+        Column("end", "float64", "s", "where it ends"))),
+    FileSchema("text_evidence.parquet", "The words that were read.", "a window with words", (
+        WINDOW, START, END, Column("text", "text", "", "the words"))),
+)  # fmt: skip
+CUES = FileSchema(".stages/cues.parquet", "The transcript as a table; times are empty where words came without.", "a cue", (
+    Column("start", "float64", "s", "where it begins"), Column("end", "float64", "s", "where it ends"),
+    Column("text", "text", "", "the words"), Column("speaker", "text", "", "who says them; empty where unknown"),
+))  # fmt: skip
+FRAME_TIMES = FileSchema(".stages/frame_times.parquet", "The times of the frames.", "a frame of the video", (
+    Column("frame", "int32", "", FRAME.meaning), TIME,
+    Column("sampled", "bool", "", "whether it was looked at"),
+))  # fmt: skip
+RUN_FILES: tuple[FileSchema, ...] = (
+    FileSchema("result.json", "The whole answer; its fields are listed below. `reports/result.schema.json` is its JSON schema."),
+    FileSchema("report.html", "The answer as a page, without need of a network."),
+    WINDOWS, FRAMES, FACES, SCORES, *EVIDENCE,
+    FileSchema("transcript.vtt", "The words with their times, WebVTT; not there without words."),
+    FileSchema("settings.yaml", "Every setting of the run with its value: `--profile settings.yaml` runs alike."),
+    FileSchema("log.txt", "What happened, a line each, with tracebacks of what failed."),
+    FileSchema("<clip_id>.<ending>", "What `--export` asked for; see formats.md."),
+    CUES, FRAME_TIMES,
+    FileSchema(f".stages/{STAGE}.json", "That a stage is done: `key`, a digest of all it depends on, its `seconds`, and `notes`; "
+               "or `failed`, the reason."),
+    FileSchema(".stages/fused.npz", "The fused emotions before composition: arrays by name, and `names`, JSON."),
+    FileSchema(".stages/composed.npz", "The compounds of each window: arrays by name, and `names`, JSON."),
+    FileSchema(".stages/answers.jsonl", "What a server answered so far, a JSON object a line; only with such a backend."),
+    FileSchema(".stages/given*", "Words and descriptions of a data set's manifest, as this clip needed them."),
+    FileSchema("work/", "Intermediate media; removed when the run has ended well."),
+)  # fmt: skip
+STATUS = FileSchema("status.csv", "How every clip of the manifest ended, in its order.", "a clip", (
+    Column("clip_id", "text", "", "the clip's name, and that of its run folder; empty where the row gives none"),
+    Column("state", "text", "", "done, degraded (the media has problems or a modality failed), failed, rejected or waiting"),
+    Column("reason", "text", "", "what went wrong, in a sentence"), Column("path", "text", "", "the media file or its address"),
+    Column("start", "float64", "s", "where in its file the clip begins; empty for its beginning"),
+    Column("end", "float64", "s", "where in its file it ends; empty for its end"),
+    Column("split", "text", "", "the manifest's"), Column("label", "text", "", "the manifest's, in Dyad's words"),
+    Column("top", "text", "", "the compound that is shown longest; empty where none is"),
+    Column("emotion", "text", "", "the strongest basic emotion, on average over the windows"),
+    Column("duration", "float64", "s", "length of the clip"), Column("seconds", "float64", "s", "what all stages took"),
+    Column(STAGE, "float64", "s", "what the stage took when it last ran"),
+))  # fmt: skip
+DATASET = FileSchema("dataset.parquet", "The windows of all clips that have an answer.", "a window", (
+    Column("clip_id", "text", "", "the clip"), Column("split", "text", "", "the manifest's"),
+    Column("label", "text", "", "the manifest's, in Dyad's words"), Column("speaker", "text", "", "the manifest's"),
+    Column("segment_start", "float64", "s", "where in its file a segment begins; empty for a whole file"),
+    Column("ended", "float64", "s since 1970", "when the clip ended"), *WINDOWS.columns,
+))  # fmt: skip
+JOURNAL = FileSchema("journal.jsonl", "What has ended, only ever appended; of a clip's lines the last one counts.",
+                     "a clip that ended, JSON", (
+    Column("clip_id", "text", "", "the clip"), Column("fingerprint", "text", "", "a digest of all that its answer depends on"),
+    Column("state", "text", "", "done, degraded or failed"), Column("reason", "text", "", "what went wrong, in a sentence"),
+    Column("seconds", "object", "s", "by stage"), Column("answer", "object", "", "the answer in short: what the summary counts"),
+    Column("ended", "float64", "s since 1970", "when it ended"),
+))  # fmt: skip
+SUMMARY = FileSchema("summary.json", "The data set in figures.", "a field", (
+    Column("dyad", "text", "", "version"), Column("manifest", "text", "", "what was read"),
+    Column("profile", "text", "", "the settings' profile"),
+    Column("notes", "list of text", "", "sentences about the manifest"),
+    Column("clips", "object", "clips", "total, done, degraded, failed, rejected, skipped (done before)"),
+    Column("seconds", "object", "s", "`media`: length of all clips; `stages`: total and mean of each"),
+    Column("compounds", "object", "clips, s", "of each: the clips that show it longest, and the seconds it is shown"),
+    Column("metrics", "object", "0..1", "by kind of label (compounds, emotions) and what is counted (clips, windows, frames): "
+           "items, unanswered, uar, war, macro_f1, weighted_f1, recall by class, confusion (rows `classes`, columns `answers`); "
+           "empty without labels"),
+    Column("failures", "list of object", "clips", "reasons, the most frequent first, each with an example"),
+))  # fmt: skip
+DATASET_FILES: tuple[FileSchema, ...] = (
+    STATUS, DATASET, SUMMARY,
+    FileSchema("confusion.png", "The confusion matrix as a picture; only with labels."), JOURNAL,
+    FileSchema("<clip_id>/", "A run folder for each clip, as above."),
+    FileSchema("exports/", "What `--export` asked for; see formats.md."),
+    FileSchema(".dyad-lock", "Held while a run writes here; at an address it is `.dyad-lease.json`."),
+)  # fmt: skip
+
+
+def column_named(file: FileSchema, name: str) -> Column | None:
+    """The column of this name, also where the schema has a place for it: a compound, a modality."""
+    for column in file.columns:
+        if column.name == name:
+            return column
+    if name.removeprefix("contribution_") in MODALITIES:
+        return next((column for column in file.columns if column.name == _CONTRIBUTION.name), None)
+    return next((column for column in file.columns if column.name in (COMPOUND, STAGE)), None)
