@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from flows.export_commands import Exports, exports_named, write_exports
+
 if TYPE_CHECKING:
     from flows.batch_progress import Counts
 
@@ -39,6 +41,7 @@ def batch(
     patience: Annotated[
         float, typer.Option(min=0.1, help="A clip is given up after ten minutes and so many seconds for each that it lasts.")
     ] = 120.0,
+    exports: Exports = None,
 ) -> None:
     """Recognise a data set; what is done already is left out.
 
@@ -46,9 +49,13 @@ def batch(
     """
     from flows.settings import load_settings
 
+    names = exports_named(exports)
     settings = load_settings(profile, {"device": device} if device else {})
     options = {"workers": workers, "retry_failed": retry_failed, "limit": limit, "strict": strict, "seconds_per_second": patience}
-    sys.exit(run_batch(manifest, output, settings, options | {"root": root}, dask))
+    code = run_batch(manifest, output, settings, options | {"root": root}, dask)
+    if code in (0, 1) and not write_exports(output, names, run=False):
+        code = 1
+    sys.exit(code)
 
 
 def corpus(
