@@ -208,6 +208,7 @@ class DferClip(ClipFaceNetwork):
         self.clip_model_ = clip
         frozen(clip)
         clip.visual.requires_grad_(True)
+        self.register_load_state_dict_post_hook(_find_ends)  # type: ignore[no-untyped-call]
 
     def frame_features(self, pixels: Tensor) -> Tensor:
         """Frames [B, T, 3, S, S] -> embeddings [B, T, E], not of unit length."""
@@ -219,8 +220,8 @@ class DferClip(ClipFaceNetwork):
 
     def prompt_features(self) -> Tensor:
         """Embeddings [C, E] of the prompts as projected."""
-        ends = ends_of(self.prompt_learner.tokenized_prompts)
-        found: Tensor = self.text_encoder(self.prompt_learner(), ends)
+        prompts = self.prompt_learner()
+        found: Tensor = self.text_encoder(prompts, torch.tensor(self.prompt_learner.ends, device=prompts.device))
         return found
 
     def answer(self, inputs: FaceInputs) -> FaceAnswer:
@@ -246,6 +247,15 @@ class DferClip(ClipFaceNetwork):
         """Layers of the image tower; temporal transformer and prompts are the last."""
         place, last = tower_depth(parameter, self.clip_model_.shape)
         return (place if parameter.startswith("image_encoder.") else last), last
+
+
+def _find_ends(network: Any, _: Any) -> None:
+    """Where the prompts of a loaded checkpoint end: its texts may be longer or shorter than those the network was built with."""
+    learner = network.prompt_learner
+    last = network.clip_model_.token_embedding.weight[network.clip_model_.shape.vocabulary - 1]
+    apart = (learner.token_suffix - last).abs().amax(-1)
+    if bool((apart.amin(1) < 1e-5).all()):
+        learner.ends = (apart.argmin(1) + 1 + learner.tokens).tolist()
 
 
 def _shared(key: str) -> bool:

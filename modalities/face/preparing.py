@@ -22,16 +22,22 @@ def prepared(pictures: Sequence[Picture], asked: NetworkInput, device: str = "cp
     """RGB pictures uint8 [H, W, 3], in any sizes, -> float32 [B, 3, size, size]; InputError for another shape or type."""
     import torch
 
+    planes = resized(pictures, asked, device)
+    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (asked.mean, asked.std))
+    planes = (planes / 255 - mean) / std
+    return planes.flip(1) if asked.channels == "bgr" else planes
+
+
+def resized(pictures: Sequence[Picture], asked: NetworkInput, device: str = "cpu") -> "Tensor":
+    """The same before they are normalised: float32 [B, 3, size, size] in 0..255, RGB."""
+    import torch
+
     for picture in pictures:
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise InputError(f"A face picture must be uint8 [H, W, 3], not {picture.dtype} {list(picture.shape)}; convert it.")
     if len({picture.shape for picture in pictures}) == 1:  # one copy to the device, and one resizing
-        planes = _resized(np.stack(pictures), asked, device)
-    else:
-        planes = torch.cat([_resized(picture[None], asked, device) for picture in pictures])
-    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (asked.mean, asked.std))
-    planes = (planes / 255 - mean) / std
-    return planes.flip(1) if asked.channels == "bgr" else planes
+        return _resized(np.stack(pictures), asked, device)
+    return torch.cat([_resized(picture[None], asked, device) for picture in pictures])
 
 
 def _resized(pictures: NDArray[np.uint8], asked: NetworkInput, device: str) -> "Tensor":
