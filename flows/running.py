@@ -5,7 +5,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -78,9 +78,10 @@ def run_clips(
     strict: bool = False,
     fresh: bool = False,
     workers: int | None = None,
+    then: Callable[[Path], bool] = lambda folder: True,
 ) -> int:
     """Recognise clips, `workers` at a time (see `workers_for`); returns 0 when all went well, 1 when one failed, 130 when
-    interrupted."""
+    interrupted. `then` is called with each run folder, also of a clip that was done before, and says whether it went well."""
     files = media_files(paths)
     check_brought(files, brought)
     workers = workers_for(settings, workers)  # a device that is not there is told before anything starts
@@ -96,6 +97,7 @@ def run_clips(
                 with progress.paused():
                     if isinstance(folder, Path):
                         _show(folder, as_json, explain)
+                        failed += not then(folder)
                     else:
                         _show_failure(console, file, folder, as_json)
         except (KeyboardInterrupt, Interrupted):
