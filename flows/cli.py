@@ -3,13 +3,14 @@
 import os
 import sys
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from flows.batch_commands import batch, corpus
-from flows.export_commands import export
+from flows.export_commands import Exports, export, exports_named, schema, write_exports
 from flows.model_commands import models_app
 from flows.report_commands import report
 from flows.server_commands import register as register_server_commands
@@ -36,6 +37,7 @@ app.add_typer(models_app, name="models")
 app.command()(batch)
 app.command()(corpus)
 app.command()(export)
+app.command()(schema)
 app.command()(report)
 register_server_commands(app)
 
@@ -98,6 +100,7 @@ def run(
     json: Json = False,
     strict: Strict = False,
     fresh: Fresh = False,
+    exports: Exports = None,
 ) -> None:
     """Recognise the compound expressions of videos.
 
@@ -109,8 +112,9 @@ def run(
 
     brought = Brought(transcript, descriptions, _scores_option(scores or [])).check()
     settings = load_settings(profile, _overrides(face, detector, device))
+    names = exports_named(exports)
     how = {"as_json": json, "explain": explain, "strict": strict, "fresh": fresh}
-    sys.exit(run_clips(files, output, settings, brought, workers=workers, **how))
+    sys.exit(run_clips(files, output, settings, brought, workers=workers, then=partial(write_exports, names=names, run=True), **how))
 
 
 @app.command()
