@@ -1,4 +1,4 @@
-"""`dyad report`: the page about a clip, made from its run folder."""
+"""`dyad report`: the page about a clip or a data set, made from its folder."""
 
 import json
 import os
@@ -11,17 +11,32 @@ from data.run_folder import RunFolder
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A clip's run folder, or the result.json in it.", show_default=False)],
+    place: Annotated[
+        str, typer.Argument(metavar="RUN|DATASET", help="A clip's run folder, or the output of 'dyad batch'.", show_default=False)
+    ],
     open_it: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
-    """Write report.html of a clip that was recognised: one file that needs no network.
+    """Write report.html of a clip, or of a whole data set: one file that needs no network.
 
     Example: dyad report runs/clip-0469aba1 --open
     """
-    page = write_report(RunFolder(run.parent if run.name == "result.json" else run))
-    print(page)
+    page, shown = _written(place)
+    print(shown)
     if open_it:
         typer.launch(page.resolve().as_uri())
+
+
+def _written(place: str) -> tuple[Path, str]:
+    """Write the page; the file, and where people find it."""
+    from data.places import is_url
+    from flows.dataset_page import is_dataset, remake_page
+
+    if is_url(place):
+        return remake_page(place), f"{place.rstrip('/')}/report.html"
+    run = Path(place)
+    folder = RunFolder(run.parent if run.name == "result.json" else run)
+    page = remake_page(place) if is_dataset(place) and not folder.result.is_file() else write_report(folder)
+    return page, str(page)
 
 
 def write_report(folder: RunFolder) -> Path:

@@ -1,8 +1,9 @@
 """A data set as a whole: how often labels and answers agree, the confusion matrix as a picture, the summary as Markdown."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import exp, factorial
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +12,63 @@ from numpy.typing import NDArray
 
 from data.files import atomic_path
 from data.metrics import scores_of_counts
+from reports.clip_brief import BINS, Sure
 from reports.markdown import escape, title
 
 NO_ANSWER = "no answer"
+DRAWS = 1000
 MOST_REASONS = 50
 """Kinds of failures that a summary tells apart; the rest is counted together."""
 
 
-@dataclass
+class Bootstrap:
+    """Poisson bootstrap over clips: in each of DRAWS imagined data sets a clip occurs 0, 1, 2, ... times, Poisson with mean 1.
+
+    Nothing of a clip is kept, so that memory stays flat (Chamandy et al. 2012, Estimating Uncertainty for Massive Data Streams).
+    """
+
+    def __init__(self, seed: int = 7) -> None:
+        self._random = np.random.default_rng(seed)
+        below = np.cumsum([exp(-1.0) / factorial(count) for count in range(9)])
+        # The counts of 65,536 equally likely numbers: to draw those is ten times as fast as to draw from the distribution.
+        self._counts: NDArray[np.int64] = np.searchsorted(below, (np.arange(65536) + 0.5) / 65536)
+
+    def weights(self) -> NDArray[np.int64]:
+        """How often the next clip occurs in each draw, [DRAWS]."""
+        chosen: NDArray[np.int64] = self._counts[self._random.integers(0, 65536, DRAWS, np.uint16)]
+        return chosen
+
+
 class Tally:
-    """How often each label (rows) met each answer (columns; the last one is no answer), counted as clips come by."""
+    """How often each label (rows) met each answer (columns; the last one is no answer), counted as clips come by.
 
-    classes: tuple[str, ...]
-    counts: NDArray[np.int64] = field(init=False)
+    counts: [C, C + 1]; clips: how many clips were counted.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes, self.clips = tuple(classes), 0
         self.counts = np.zeros((len(self.classes), len(self.classes) + 1), np.int64)
+        self._draws: NDArray[np.int64] | None = None
 
-    def add(self, label: str, answers: Mapping[str, int]) -> None:
-        """Count the answers of something with this label; a label that is none of the classes does not count."""
-        if label not in self.classes:
-            return
-        for answer, count in answers.items():
-            column = self.classes.index(answer) if answer in self.classes else -1
-            self.counts[self.classes.index(label), column] += count
+    def add(self, label: str, answers: Mapping[str, int], weights: NDArray[np.int64] | None = None) -> None:
+        """Count the answers of a clip with this label; a label that is none of the classes does not count."""
+        self.add_pairs([(label, answer, count) for answer, count in answers.items()], weights)
+
+    def add_pairs(self, pairs: Iterable[tuple[str, str, int]], weights: NDArray[np.int64] | None = None) -> None:
+        """Count a clip's (label, answer, how often); `weights` of `Bootstrap` let intervals be given."""
+        known = [pair for pair in pairs if pair[0] in self.classes]
+        self.clips += bool(known)
+        for label, answer, count in known:
+            row, column = self.classes.index(label), self.classes.index(answer) if answer in self.classes else -1
+            self.counts[row, column] += count
+            if weights is not None:
+                if self._draws is None:
+                    self._draws = np.zeros((*self.counts.shape, DRAWS), np.int64)
+                self._draws[row, column] += count * weights
 
     def figures(self) -> dict[str, Any] | None:
-        """UAR, WAR, macro-F1, weighted F1, recall of each class, and the counts; None when nothing was counted.
+        """UAR, WAR, macro-F1, weighted F1 with their intervals, recall of each class, and the counts; None when nothing was
+        counted.
 
         Means are over the classes that occur as labels; no answer counts as a wrong one.
         """
@@ -50,9 +81,50 @@ class Tally:
         }  # fmt: skip
         scores = {name: round(value, 6) for name, value in scores_of_counts(self.counts).items()}
         return {
-            "items": int(totals.sum()), "unanswered": int(self.counts[:, -1].sum()), **scores, "recall": recall,
+            "items": int(totals.sum()), "clips": self.clips, "unanswered": int(self.counts[:, -1].sum()), **scores,
+            "intervals": self.intervals(), "recall": recall,
             "classes": list(self.classes), "answers": [*self.classes, NO_ANSWER], "confusion": self.counts.tolist(),
         }  # fmt: skip
+
+    def intervals(self) -> dict[str, list[float]]:
+        """From where to where 95 % of the draws of each figure lie; empty with fewer than two clips or without weights."""
+        if self._draws is None or self.clips < 2:
+            return {}
+        drawn = self._draws[:, :, self._draws.any((0, 1))]
+        found = [scores_of_counts(drawn[:, :, place]) for place in range(drawn.shape[2])]
+        ends = {name: np.percentile([scores[name] for scores in found], (2.5, 97.5)) for name in found[0]}
+        return {name: [round(float(value), 6) for value in pair] for name, pair in ends.items()}
+
+
+class Reliability:
+    """How often answers of some probability are right: windows with their sum of probabilities and their hits, by bin."""
+
+    def __init__(self) -> None:
+        self.windows, self.hits = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
+        self.sums = np.zeros(BINS)
+
+    def add(self, label: str, sure: Sure) -> None:
+        """Count the windows of a clip with this label; `sure` as `reports.clip_brief.binned` gives it."""
+        for answer, cells in sure.items():
+            for place, windows, total in cells:
+                self.windows[int(place)] += int(windows)
+                self.hits[int(place)] += int(windows) * (answer == label)
+                self.sums[int(place)] += total
+
+    def figures(self) -> dict[str, Any] | None:
+        """The expected calibration error (Guo et al. 2017) and the bins: from, to, windows, mean probability, share of right
+        answers; None when nothing was counted."""
+        if not self.windows.any():
+            return None
+        seen = np.flatnonzero(self.windows)
+        means, right = self.sums[seen] / self.windows[seen], self.hits[seen] / self.windows[seen]
+        error = float((np.abs(means - right) * self.windows[seen]).sum() / self.windows.sum())
+        bins = [
+            {"from": round(int(place) / BINS, 4), "to": round((int(place) + 1) / BINS, 4), "windows": int(self.windows[place]),
+             "probability": round(float(mean), 4), "right": round(float(share), 4)}
+            for place, mean, share in zip(seen, means, right, strict=True)
+        ]  # fmt: skip
+        return {"windows": int(self.windows.sum()), "ece": round(error, 6), "bins": bins}
 
 
 @dataclass
