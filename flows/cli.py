@@ -114,7 +114,8 @@ def run(
     settings = load_settings(profile, _overrides(face, detector, device))
     names = exports_named(exports)
     how = {"as_json": json, "explain": explain, "strict": strict, "fresh": fresh}
-    sys.exit(run_clips(files, output, settings, brought, workers=workers, then=partial(write_exports, names=names, run=True), **how))
+    then = partial(write_exports, names=names, run=True)
+    sys.exit(run_clips(files, output, settings, brought, workers=workers, then=then, **how))
 
 
 @app.command()
