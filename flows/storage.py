@@ -23,7 +23,7 @@ from flows.state import FileLock, state_folder
 LEASE, BEAT, STALE = ".dyad-lease.json", 20.0, 90.0
 """Name of the file that says who writes to an address, seconds from one sign of life to the next, and after which it is void."""
 LOCK = ".dyad-lock"
-LEFT_BEHIND = (".input-*", ".decoded-*", ".status.*", ".dataset.*", ".summary.*", ".confusion.*")
+LEFT_BEHIND = (".input-*", ".decoded-*", ".status.*", ".dataset.*", ".summary.*", ".confusion.*", ".report.*")
 """Folders and half-written files of a run that was killed."""
 
 
