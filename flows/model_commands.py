@@ -15,6 +15,7 @@ import typer
 if TYPE_CHECKING:
     from flows.sections import SceneContextSettings
     from flows.settings import Settings
+    from modalities.face.registry import NetworkRow
     from modalities.local_models import LocalModel
     from modalities.model_table import PinnedModel
 
@@ -127,6 +128,33 @@ def where(
     print("\n".join(_aligned([(f"  {modality}:", seen) for modality, seen in _in_use(settings)])))
 
 
+@models_app.command()
+def networks(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show the networks of the literature for the face: size, input, what they need, where their weights are.
+
+    Example: dyad models networks
+    """
+    from modalities.face.registry import network_table
+
+    rows = network_table().networks
+    if as_json:
+        print(json.dumps({"networks": [asdict(row) for row in rows.values()]}, indent=1))
+        return
+    header = ("name", "branch", "parameters", "input", "needs", "licence of the weights")
+    print("\n".join(_aligned([header, *map(_network_columns, rows.values())])))
+    print("\ncheckpoints:")
+    print("\n".join(_aligned([(f"  {row.name}", row.checkpoint["source"]) for row in rows.values()])))
+    print("\nuse one with --static-face NAME=FILE, --dynamic-face NAME=FILE, or in YAML (docs/networks.md):")
+    print("\n".join(_aligned([(f"  {row.name}", row.used) for row in rows.values() if row.used])))
+
+
+def _network_columns(row: "NetworkRow") -> tuple[str, ...]:
+    branch = "static, dynamic" if row.kind == "both" else row.kind
+    return row.name, branch, f"{row.parameters / 1e6:.2f} M", row.input.said(), ", ".join(row.needs) or "-", row.licence
+
+
 def readable(megabytes: int) -> str:
     """Megabytes for people: `605 MB`, `7.8 GB`."""
     from modalities.repositories import readable_size
@@ -172,6 +200,8 @@ def _in_use(settings: "Settings") -> Iterator[tuple[str, str]]:
         own = "Dyad's own network" + (f", {section.weights}" if section.weights else "")
         if section.backend == "embedded":
             yield modality, own
+        elif section.backend == "network":
+            yield modality, f"{section.network}, {_checkpoint(section.checkpoint, modality)}"
         elif section.backend == "clip":
             yield modality, _seen(find_clip(None, section.model).found, section.model or "clip")
             yield f"{modality} head", _head(section.head, modality)
@@ -192,6 +222,13 @@ def _head(head: Path | None, modality: str) -> str:
     if head is None:
         return f"none; name one with {modality}.head (docs/models.md)"
     return str(head) if head.is_file() else f"none: there is no file {head}; name an existing one with {modality}.head"
+
+
+def _checkpoint(file: Path | None, modality: str) -> str:
+    """The weights of a network in use, or how to name them."""
+    if file is None:
+        return f"no checkpoint; name one with {modality}.checkpoint (docs/networks.md)"
+    return str(file) if file.is_file() else f"no checkpoint: there is no file {file}"
 
 
 def _describer(context: "SceneContextSettings") -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from modalities.clip import Clip
     from modalities.clip_dynamic_face import ClipDynamicFace
     from modalities.dynamic_face import DynamicFace
+    from modalities.face.recogniser import FaceRecogniser
+    from modalities.face.registry import Kind
     from modalities.image_classifier import ImageClassifier
     from modalities.qwen_vl import QwenVL
     from modalities.scene_context import SceneContext
@@ -159,6 +161,18 @@ def image_classifier(folder: Path, settings: Settings) -> "ImageClassifier":
     labels = settings.static_face.labels
     key = ("image_classifier", folder, labels)
     return _kept(settings, key, lambda: modality.load_image_classifier(folder, labels=labels, **_options(settings)), folder)
+
+
+def face_network(kind: "Kind", files: tuple[Path, ...], clip: Path | None, settings: Settings) -> "FaceRecogniser":
+    """The network of the literature that the settings name for the static or the dynamic face."""
+    from modalities.face import recogniser
+    from modalities.face.registry import network_table
+
+    asked = settings.static_face if kind == "static" else settings.dynamic_face
+    row = network_table().choose(asked.network, kind)
+    options = {"clip": clip, "meanings": asked.labels, **_options(settings)}
+    key = ("face_network", row.name, kind, *files, clip, asked.labels)
+    return _kept(settings, key, lambda: recogniser.load(row, kind, files, **options), files[0] if files else clip)
 
 
 def vision_model(folder: Path, settings: Settings) -> "QwenVL":

@@ -63,20 +63,30 @@ class ModelSettings(NetworkSettings):
     """Items that the large model is given at once; on a GPU more are taken where they fit, and fewer where they do not."""
 
 
-class StaticFaceSettings(ModelSettings):
+class FaceNetworkSettings(ModelSettings):
+    """A modality of the face, which a network of the literature can recognise too."""
+
+    network: str = ""
+    """With `backend: network`: a name that `dyad models networks` shows."""
+    checkpoint: Path | None = None
+    """Its weights: .safetensors or .pt."""
+
+
+class StaticFaceSettings(FaceNetworkSettings):
     """What sees an expression in a single face."""
 
-    backend: Literal["embedded", "transformers"] = "embedded"
-    """`transformers`: an image classifier."""
+    backend: Literal["embedded", "transformers", "network"] = "embedded"
+    """`transformers`: an image classifier; `network`: a network of the literature."""
 
 
-class DynamicFaceSettings(ModelSettings):
+class DynamicFaceSettings(FaceNetworkSettings):
     """What sees an expression in a moving face."""
 
-    backend: Literal["embedded", "clip"] = "embedded"
-    """`clip`: CLIP's features of each face, and a network over time on them."""
+    backend: Literal["embedded", "clip", "network"] = "embedded"
+    """`clip`: CLIP's features of each face, and a network over time on them; `network`: a network of the literature."""
     head: Path | None = None
-    """The network over time (VideoMamba or a transformer, as Team RAS trained them): .safetensors or .pt."""
+    """The network over time (VideoMamba or a transformer, as Team RAS trained them): .safetensors or .pt; with `network: avcer`
+    its LSTM."""
 
 
 class VoiceSettings(ModelSettings):

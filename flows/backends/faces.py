@@ -1,6 +1,8 @@
 """Backends of static and dynamic face."""
 
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from data.files import digest
@@ -10,6 +12,9 @@ from flows import models
 from flows.backends.base import Backend, NotHere, fetched, fingerprint
 from flows.backends.scene import clip_found
 from flows.jobs import Job
+from flows.sections import DynamicFaceSettings
+from flows.settings import Settings
+from modalities.face.registry import Kind, network_table
 from modalities.local_models import find_clip
 
 NO_HEAD = "The settings name no network over time for CLIP's features of the face, and Team RAS published none."
@@ -77,8 +82,46 @@ def _clip_over_time_inputs(job: Job) -> Mapping[str, Any]:
     return {"model": digest(found.path) if found else "", "head": digest(asked.head), "notes": digest(notes)}
 
 
+def network_files(settings: Settings, kind: Kind) -> tuple[tuple[Path, ...], Path | None]:
+    """The files of the network that the settings name, and a CLIP if it needs one; NotHere when it lacks its weights."""
+    asked = settings.static_face if kind == "static" else settings.dynamic_face
+    row = network_table().choose(asked.network, kind)
+    named = [asked.checkpoint, *([asked.head] if isinstance(asked, DynamicFaceSettings) else [])]
+    files = tuple(file for file in named if file is not None)
+    if not files and row.zero_shot is None:
+        remedy = f"Name one with {kind}_face.checkpoint ({row.checkpoint['source']}), or train it."
+        raise NotHere(f"The settings name no checkpoint for the network {row.name}, and none comes with Dyad.", remedy)
+    if "clip" not in row.needs:
+        return files, None
+    found = find_clip(None, asked.model).found if files else clip_found(asked.model)
+    return files, found.path if found else None
+
+
+def _network(job: Job, kind: Kind) -> Scores:
+    from modalities.face import recogniser
+
+    asked = job.settings.static_face if kind == "static" else job.settings.dynamic_face
+    model = models.face_network(kind, *network_files(job.settings, kind), job.settings)
+    recognise = recogniser.recognise_static if kind == "static" else recogniser.recognise_dynamic
+    return recognise(model, **_faces(job), which=job.settings.faces.which, **models.feeding(job.settings, asked.batch))
+
+
+def _network_inputs(job: Job, kind: Kind) -> Mapping[str, Any]:
+    try:
+        files, clip = network_files(job.settings, kind)
+    except NotHere:
+        return {"checkpoint": ""}
+    asked = job.settings.static_face if kind == "static" else job.settings.dynamic_face
+    notes = [file.with_suffix(".json") for file in files]
+    named = {str(place): digest(file) for place, file in enumerate([*files, *notes])}
+    row = str(network_table().choose(asked.network, kind))
+    return {**named, "clip": digest(clip), "labels": digest(asked.labels), "row": row}
+
+
+NETWORK = (*OWN, "modalities.face", "modalities.state_dicts", "modalities.label_maps")
 STATIC = {
     "embedded": Backend(_own_static, _own_static_inputs, OWN),
+    "network": Backend(partial(_network, kind="static"), partial(_network_inputs, kind="static"), NETWORK),
     "transformers": Backend(
         _classifier, _classifier_inputs,
         (*OWN, "modalities.image_classifier", "modalities.networks.with_input", "modalities.label_maps", "modalities.pretrained"),
@@ -88,6 +131,7 @@ DYNAMIC = {
     "embedded": Backend(
         _own_dynamic, _own_dynamic_inputs, (*OWN, "modalities.dynamic_face", "modalities.networks.dynamic_face")
     ),
+    "network": Backend(partial(_network, kind="dynamic"), partial(_network_inputs, kind="dynamic"), NETWORK),
     "clip": Backend(
         _clip_over_time, _clip_over_time_inputs,
         (*OWN, "modalities.clip_dynamic_face", "modalities.clip", "modalities.temporal_heads", "modalities.state_dicts",

@@ -1,17 +1,19 @@
 """Face networks from checkpoints: the authors' files under their own keys, ours that training wrote, or a CLIP alone.
 
 An authors' file tells its tensors and no more. What else must be known can stand in the safetensors metadata or in a JSON file of
-the same name beside the weights: `labels` (the name of an order in the table, or a list of words), `settings` (of `build`).
+the same name beside the weights: `labels` (the name of an order in the table, or a list of words), `settings` (of `build`), and
+`input` (what of the row's is otherwise).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data.errors import WeightsError
 from data.files import file_digest
 from modalities.checkpoint import load_checkpoint
-from modalities.face.registry import Kind, NetworkRow, build_network, network_table
+from modalities.face.registry import Kind, NetworkInput, NetworkRow, build_network, network_table
 from modalities.state_dicts import read_notes, read_state_dict
 
 if TYPE_CHECKING:
@@ -21,10 +23,11 @@ if TYPE_CHECKING:
 
 
 class LoadedNetwork(NamedTuple):
-    """A network with its weights, the labels of its logits, and digits that tell the files."""
+    """A network with its weights, the labels of its logits, what it reads, and digits that tell the files."""
 
     network: "FaceNetwork"
     labels: tuple[str, ...]
+    reads: NetworkInput
     revision: str
 
 
@@ -47,7 +50,8 @@ def load_weights(row: NetworkRow, kind: Kind, files: Sequence[Path], clip: Path 
         tensors |= network.adapted(part)
     _fill(network, tensors, files, clip)
     revision = "+".join(file_digest(file)[:12] for file in [*files, *([clip] if clip else [])])
-    return LoadedNetwork(network, _labels(row, kind, notes.get("labels"), settings), revision)
+    reads = replace(row.input, **_mapping(notes.get("input", {})))
+    return LoadedNetwork(network, _labels(row, kind, notes.get("labels"), settings), reads, revision)
 
 
 def _is_own(file: Path) -> bool:
@@ -66,7 +70,7 @@ def _own(row: NetworkRow, kind: Kind, file: Path) -> LoadedNetwork:
             f"{file} was trained as {found.row.name} for the {found.kind} face, not as {row.name} for the {kind} one; "
             f"name that network, or another file."
         )
-    return LoadedNetwork(found.network, found.labels, found.revision)
+    return LoadedNetwork(found.network, found.labels, found.reads, found.revision)
 
 
 def _built(row: NetworkRow, settings: Mapping[str, Any], files: Sequence[Path]) -> "FaceNetwork":
@@ -124,5 +128,5 @@ def _labels(row: NetworkRow, kind: Kind, noted: Any, settings: Mapping[str, Any]
 
 def _mapping(noted: Any) -> Mapping[str, Any]:
     if not isinstance(noted, Mapping):
-        raise WeightsError(f"The 'settings' of a checkpoint must be a JSON object, not {noted!r}; correct or remove it.")
+        raise WeightsError(f"'settings' and 'input' of a checkpoint must be JSON objects, not {noted!r}; correct or remove it.")
     return noted

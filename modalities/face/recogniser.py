@@ -18,7 +18,7 @@ from modalities.batching import Batches, in_batches
 from modalities.devices import Precision, precision_of
 from modalities.face.loading import load_weights
 from modalities.face.preparing import Picture, places_in_time, prepared
-from modalities.face.registry import Kind, NetworkRow
+from modalities.face.registry import Kind, NetworkInput, NetworkRow
 from modalities.label_maps import basic_matrix, missing_note, to_basic
 from modalities.static_face import chosen_faces, no_faces, window_means
 
@@ -39,6 +39,7 @@ class FaceRecogniser:
 
     network: "FaceNetwork"
     row: NetworkRow
+    reads: NetworkInput
     kind: Kind
     labels: tuple[str, ...]
     matrix: NDArray[np.float32]
@@ -63,9 +64,9 @@ def load(
     matrix = basic_matrix(loaded.labels, row.name, meanings)
     dtype = precision_of(device, precision)
     network = loaded.network.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    about = [f"{row.input.said()}, {row.input.resize}", str(dtype).removeprefix("torch."), missing_note(matrix)]
+    about = [f"{loaded.reads.said()}, {loaded.reads.resize}", str(dtype).removeprefix("torch."), missing_note(matrix)]
     source = Source("network", row.name, loaded.revision, ", ".join(filter(None, about)))
-    model = FaceRecogniser(network, row, kind, loaded.labels, matrix, source, device, dtype)
+    model = FaceRecogniser(network, row, loaded.reads, kind, loaded.labels, matrix, source, device, dtype)
     _check(model)
     return model
 
@@ -90,7 +91,7 @@ def score_images(model: FaceRecogniser, images: Sequence[Picture] | Picture, bat
 
 def views_of(model: FaceRecogniser, times: NDArray[np.float64]) -> list[NDArray[np.int64]]:
     """Which of the frames at `times` (s) the network sees, for each of its views."""
-    return places_in_time(times, model.row.input)
+    return places_in_time(times, model.reads)
 
 
 def recognise_static(
@@ -177,7 +178,7 @@ def _answers(model: FaceRecogniser, clips: Sequence[Sequence[Picture]]) -> tuple
     from modalities.face.network import FaceInputs
 
     flat = [picture for clip in clips for picture in clip]
-    pixels = prepared(flat, model.row.input, model.device).to(model.dtype)
+    pixels = prepared(flat, model.reads, model.device).to(model.dtype)
     with torch.inference_mode():
         answer = model.network.answer(FaceInputs(pixels.view(len(clips), -1, *pixels.shape[1:])))
     return answer.logits.double().cpu().numpy(), answer.features.float().cpu().numpy()
@@ -186,7 +187,7 @@ def _answers(model: FaceRecogniser, clips: Sequence[Sequence[Picture]]) -> tuple
 def _check(model: FaceRecogniser) -> None:
     """Whether network and labels go together, shown by one grey clip."""
     grey = np.full((64, 64, 3), 128, np.uint8)
-    logits, _ = _answers(model, [[grey] * (model.row.input.frames if model.kind == "dynamic" else 1)])
+    logits, _ = _answers(model, [[grey] * (model.reads.frames if model.kind == "dynamic" else 1)])
     if logits.shape[1] != len(model.labels):
         raise WeightsError(
             f"The checkpoint of {model.row.name} has {logits.shape[1]} classes, but {len(model.labels)} labels are known for it "
