@@ -28,6 +28,8 @@ class Compound:
     second: str
 
     def __post_init__(self) -> None:
+        if self.first == self.second:
+            raise InputError(f"The compound '{self.name}' joins {self.first} with itself; name two different emotions.")
         for emotion in (self.first, self.second):
             if emotion not in BASIC_EMOTIONS:
                 raise InputError(

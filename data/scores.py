@@ -7,11 +7,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.added import added_modalities
 from data.emotions import BASIC_EMOTIONS
 from data.windows import Windows
 
-MODALITIES: tuple[str, ...] = ("static_face", "dynamic_face", "scene_labels", "scene_context", "voice", "text")
-"""The six kinds of evidence, in the order of every table."""
+MODALITIES: tuple[str, ...] = (
+    "static_face", "dynamic_face", "scene_labels", "scene_context", "voice", "text", *added_modalities()
+)  # fmt: skip
+"""The six kinds of evidence and those that the user adds, in the order of every table."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The graph of a clip by names alone: which stage reads what, and which may fail without stopping another."""
 
+from data.added import added_modalities
 from data.scores import MODALITIES
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -12,13 +13,14 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "voice": ("decode",),
     "transcript": ("decode",),
     "text": ("transcript",),
+    **dict.fromkeys(added_modalities(), ("decode",)),
     "fuse": ("decode",),
     "compose": ("fuse",),
     "publish": ("compose",),
 }
 """Stages by name, each after those whose output it reads."""
 
-JOINS: dict[str, tuple[str, ...]] = {"fuse": MODALITIES}
+JOINS: dict[str, tuple[str, ...]] = {"fuse": MODALITIES} | dict.fromkeys(added_modalities(), ("faces", "transcript"))
 """Stages that one waits for but does without when they fail: a modality that fails is absent."""
 
 

@@ -4,14 +4,16 @@ Also the typed form that Prefect shows for the parameter `settings`.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
-from data.emotions import ABAW_COMPOUNDS, Compound
+from data.added import check_added
+from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, Compound
 from data.errors import InputError
 from flows.sections import (
     CompoundSetting,
@@ -30,8 +32,10 @@ from flows.sections import (
 )
 from modalities.devices import Precision
 
-ALONE = ("DYAD_DEVICE", "DYAD_PRECISION")
+ALONE = ("DYAD_DEVICE", "DYAD_PRECISION", "DYAD_COMPOUNDS")
 """Variables of settings that belong to no section."""
+COLUMNS = frozenset({*BASIC_EMOTIONS, "start", "end", "present", "top", "confidence", "none", "frame", "time_s", "faces"})
+"""Names that columns of the tables have already."""
 PROFILES = Path(__file__).resolve().parents[1] / "configs"
 
 
@@ -55,13 +59,26 @@ class Settings(Section):
     transcript: TranscriptSettings = TranscriptSettings()
     text: TextSettings = TextSettings()
     fusion: FusionSettings = FusionSettings()
+    added: dict[str, dict[str, Any]] = {}
+    """Options of modalities that you add, by the modality's name (docs/how-to/add-a-modality.md)."""
     compounds: tuple[CompoundSetting, ...] = tuple(
         CompoundSetting(name=c.name, first=c.first, second=c.second) for c in ABAW_COMPOUNDS
     )
-    """The compounds to tell apart; the ABAW challenge's seven unless given."""
+    """The compounds to tell apart; the ABAW challenge's seven unless given: as here, as `name: [first, second]`, or the name of
+    such a file in configs/compounds, or its path."""
+
+    @field_validator("compounds", mode="before")
+    @classmethod
+    def _compounds(cls, given: Any) -> Any:
+        """The table, from a file where one is named."""
+        return compound_rows(given)
 
     def compound_table(self) -> tuple[Compound, ...]:
         """The compounds as value objects."""
+        names = [c.name for c in self.compounds]
+        for name in names:
+            if names.count(name) > 1 or not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in COLUMNS:
+                raise InputError(f"'{name}' cannot name a compound: take small letters and underscores, and no name twice.")
         return tuple(Compound(c.name, c.first, c.second) for c in self.compounds)
 
 
@@ -74,6 +91,7 @@ def load_settings(
 
     `overrides` is a nested mapping. InputError tells the field and the file or variable that is wrong.
     """
+    check_added()
     path = profile_path(profile)
     tree = _read_yaml(path)
     tree.setdefault("profile", path.stem)
@@ -94,6 +112,28 @@ def profile_path(profile: str) -> Path:
             return candidate
     known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
     raise InputError(f"There is no profile '{profile}': give one of {known}, or the path of a YAML file.")
+
+
+def compound_rows(given: Any) -> Any:
+    """Rows (name, first, second) of a table of compounds: `name: [first, second]` lines, or the name of a file that has them.
+
+    InputError for a file that is not there, a pair that is none, and names that are not in snake case or occur twice.
+    """
+    tree = _read_yaml(_compounds_path(given)) if isinstance(given, str) else given
+    if isinstance(tree, Mapping):
+        for name, pair in tree.items():
+            if not isinstance(pair, list) or len(pair) != 2:
+                raise InputError(f"The compound '{name}' must be a pair, e.g. '{name}: [fear, surprise]'.")
+        tree = [{"name": name, "first": pair[0], "second": pair[1]} for name, pair in tree.items()]
+    return tree
+
+
+def _compounds_path(name: str) -> Path:
+    for candidate in (PROFILES / "compounds" / f"{name}.yaml", Path(name)):
+        if candidate.is_file():
+            return candidate
+    known = ", ".join(sorted(file.stem for file in (PROFILES / "compounds").glob("*.yaml")))
+    raise InputError(f"There are no compounds '{name}': give one of {known}, or the path of a YAML file.")
 
 
 def read_prompts(name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from data.added import added_modalities
 from data.errors import DyadError
 from data.run_folder import RunFolder
 from data.scores import MODALITIES
@@ -50,11 +51,12 @@ class Stage:
 
 def _modality(name: str, title: str, *others: str) -> Stage:
     """A modality's stage; `others` are further sections of the settings that change its scores."""
+    section = "added" if name in added_modalities() else name
     return Stage(
         name,
         partial(work.recognise, modality=name),
         lambda folder: (folder.scores(name),),
-        (name, "windows", "precision", *others),
+        (section, "windows", "precision", *others),
         ("data.scores",),
         lambda job: work.modality_inputs(job, name),
         title,
@@ -78,6 +80,7 @@ _STAGES = (
         words_inputs,
     ),
     _modality("text", "Score the words."),
+    *(_modality(name, f"Score what {path.name} looks at.") for name, path in added_modalities().items()),
     Stage("fuse", work.fuse, lambda f: (f.fused,), ("windows",), ("fusion", "data.fused"), work.fusion_inputs),
     Stage(
         "compose", work.compose, lambda f: (f.composed, f.windows), ("fusion", "compounds"),

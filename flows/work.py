@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from data.added import added_modalities
 from data.brought import read_ready_scores
 from data.files import digest, file_digest, write_text
 from data.fused import read_fusion, read_pooled, write_fused
@@ -102,9 +103,10 @@ def transcript(job: Job) -> Mapping[str, Any]:
 def fuse(job: Job) -> None:
     """Fuse the modalities' basic emotions (MHPF)."""
     from fusion.fuse import pool_modalities
-    from fusion.weights import read_weights
+    from fusion.weights import read_weights, with_modalities
 
-    write_fused(job.folder.fused, pool_modalities(all_scores(job), read_weights(_fusion_weights(job))))
+    weights = with_modalities(read_weights(_fusion_weights(job)), tuple(added_modalities()))
+    write_fused(job.folder.fused, pool_modalities(all_scores(job), weights))
 
 
 def compose(job: Job) -> None:

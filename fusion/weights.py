@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,19 @@ def read_weights(path: Path = DEFAULT_WEIGHTS) -> FusionWeights:
         raise InputError(f"{path} lacks the entry {error}; restore it or fit the weights again.") from error
     except (InputError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} holds no usable fusion weights: {error}") from error
+
+
+def with_modalities(weights: FusionWeights, names: Sequence[str]) -> FusionWeights:
+    """These weights with a row for each name that they lack: a modality nobody has measured gets the mean of the others."""
+    new = tuple(name for name in names if name not in weights.modalities)
+    if not new:
+        return weights
+    mean = np.repeat(weights.head_weights.mean(axis=1, keepdims=True), len(new), axis=1)
+    origin = f"{weights.derived_from}; {', '.join(new)}: no measurement, so the mean of the others"
+    return replace(
+        weights, modalities=weights.modalities + new, derived_from=origin,
+        head_weights=np.concatenate([weights.head_weights, mean], axis=1),
+    )  # fmt: skip
 
 
 def _named(weights: FusionWeights, head: list[list[float]]) -> dict[str, dict[str, float]]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from flows.backends import faces, scene, sound, words
+from data.added import added_modalities
+from flows.backends import added, faces, scene, sound, words
 from flows.backends.base import Backend, NotHere
 from flows.jobs import Job
 
@@ -13,6 +14,7 @@ BACKENDS: dict[str, Mapping[str, Backend]] = {
     "scene_context": scene.CONTEXT,
     "voice": sound.VOICE,
     "text": words.TEXT,
+    **{name: {"added": added.backend(name, path)} for name, path in added_modalities().items()},
 }
 """Modality -> name of the backend in the settings -> what it does."""
 
@@ -21,4 +23,5 @@ __all__ = ["BACKENDS", "Backend", "NotHere", "backend_of"]
 
 def backend_of(job: Job, modality: str) -> Backend:
     """The backend that a job's settings choose for a modality."""
-    return BACKENDS[modality][getattr(getattr(job.settings, modality), "backend", "open_clip")]
+    choice = BACKENDS[modality]
+    return next(iter(choice.values())) if len(choice) == 1 else choice[getattr(job.settings, modality).backend]
