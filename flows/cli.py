@@ -53,6 +53,7 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="Folder that gets a
 Profile = Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")]
 Face = Annotated[Which | None, typer.Option(help="Answer about the main face, or about all faces.")]
 Detector = Annotated[str | None, typer.Option(help="Face detector: auto, mediapipe or opencv.")]
+Compounds = Annotated[str | None, typer.Option(help="The pairs to tell apart: a file in configs/compounds, or a YAML file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document a clip on stdout and nothing else there.")]
 Explain = Annotated[bool, typer.Option(help="Say in words what made each window's answer.")]
 Strict = Annotated[bool, typer.Option(help="Fail when a modality fails or lacks its model.")]
@@ -95,6 +96,7 @@ def run(
     face: Face = None,
     detector: Detector = None,
     device: Device = None,
+    compounds: Compounds = None,
     workers: Workers = None,
     explain: Explain = False,
     json: Json = False,
@@ -111,7 +113,7 @@ def run(
     from flows.settings import load_settings
 
     brought = Brought(transcript, descriptions, _scores_option(scores or [])).check()
-    settings = load_settings(profile, _overrides(face, detector, device))
+    settings = load_settings(profile, _overrides(face, detector, device, compounds))
     names = exports_named(exports)
     how = {"as_json": json, "explain": explain, "strict": strict, "fresh": fresh}
     then = partial(write_exports, names=names, run=True)
@@ -306,10 +308,11 @@ def _scores_option(given: list[str]) -> dict[str, Path]:
     return pairs
 
 
-def _overrides(face: Which | None, detector: str | None, device: str | None) -> dict[str, Any]:
+def _overrides(face: Which | None, detector: str | None, device: str | None, compounds: str | None) -> dict[str, Any]:
     faces = {"which": face.value if face else None, "detector": detector}
     given = {"faces": {key: value for key, value in faces.items() if value is not None}}
-    return given | ({"device": device} if device else {})
+    whole = {"device": device, "compounds": compounds}
+    return given | {key: value for key, value in whole.items() if value is not None}
 
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads and forks warn on stderr
