@@ -149,19 +149,26 @@ def items(source: Source, form: Format, told: Told | None = None) -> Iterator[It
     set a clip without an answer."""
     told = told or Told()
     if source.is_run:
-        with source.run("", form) as folder:
-            yield told.note(read_clip(folder, frames=form.frames, cues=form.cues))
+        yield told.note(_read(source, "", form))
         return
     for row in source.status():
         yield told.note(_item(source, row, form))
+
+
+def _read(source: Source, name: str, form: Format) -> ClipAnswer:
+    """A clip; InputError that names the place itself, not that of a copy."""
+    with source.run(name, form) as folder:
+        try:
+            return read_clip(folder, frames=form.frames, cues=form.cues)
+        except InputError as error:
+            raise InputError(str(error).replace(str(folder.root), f"{source.root}/{name}".rstrip("/"))) from error
 
 
 def _item(source: Source, row: Mapping[str, str], form: Format) -> Item:
     clip_id, state, reason = row["clip_id"], row["state"], row.get("reason", "")
     if state in ANSWERED:
         try:
-            with source.run(clip_id, form) as folder:
-                clip = read_clip(folder, frames=form.frames, cues=form.cues)
+            clip = _read(source, clip_id, form)
             return ClipAnswer(clip.result, clip.frames, clip.cues, row if "path" in row else {})
         except InputError as error:
             state, reason = "lost", str(error)

@@ -153,15 +153,16 @@ def _number(text: str | None) -> float | None:
 
 
 def _metric_rows(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[Row]:
-    """A row a figure, and a row a cell of the confusion matrices."""
+    """A row a figure, with its interval where it has one, and a row a cell of the confusion matrices."""
     if not metrics:
         return
-    yield "metrics", ("labels", "by", "measure", "class", "value")
+    yield "metrics", ("labels", "by", "measure", "class", "value", "low", "high")
     yield "confusion", ("labels", "by", "label", "answer", "count")
     for kind, levels in metrics.items():
         for by, found in levels.items():
             single = {name: value for name, value in found.items() if isinstance(value, int | float)}
-            yield from (("metrics", (kind, by, name, None, value)) for name, value in single.items())
+            ends = found.get("intervals", {})
+            yield from (("metrics", (kind, by, name, None, value, *ends.get(name, ()))) for name, value in single.items())
             yield from (("metrics", (kind, by, "recall", name, value)) for name, value in found["recall"].items())
             for label, counts in zip(found["classes"], found["confusion"], strict=True):
                 yield from (("confusion", (kind, by, label, *pair)) for pair in zip(found["answers"], counts, strict=True))
@@ -211,7 +212,10 @@ CLIP_MEANINGS: Mapping[str, tuple[str, str]] = {
 METRIC_MEANINGS: Mapping[str, tuple[str, str]] = {
     "labels": ("", "what the labels are: compounds or emotions"),
     "by": ("", "what is counted: clips, windows or frames"),
+    "low": ("0..1", "where the 95 % interval begins (bootstrap over clips); empty with fewer than two labelled clips"),
+    "high": ("0..1", "where it ends"),
     "items": ("count", "labelled clips, windows or frames"),
+    "clips": ("clips", "labelled clips"),
     "unanswered": ("count", "those without an answer, which count as wrong"),
     "uar": ("0..1", "unweighted average recall: the mean of the classes' recalls"),
     "war": ("0..1", "weighted average recall, which is accuracy"),

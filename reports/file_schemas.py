@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from data.emotions import BASIC_EMOTIONS
-from data.scores import MODALITIES
 
 COMPOUND, MODALITY, STAGE = "<compound>", "<modality>", "<stage>"
 """Places in the names of columns: a column for each compound of the run, each modality, each stage."""
@@ -69,6 +68,12 @@ FACES = FileSchema("faces.parquet", "The faces that were found; not there withou
     *(Column(f"{side}_eye_{axis}", "float32", "pixels", f"centre of the person's own {side} eye; empty where unknown")
       for side in ("right", "left") for axis in "xy"),
 ))  # fmt: skip
+FACE_PICTURES = FileSchema("face_pictures.parquet", "Small pictures of the faces, for the page; not there without a picture.",
+                           "a picture", (
+    Column("strip", "int32", "", "0: the main face, whoever that is; any other: one track"),
+    Column("cell", "int32", "", "place in the strip: the clip's time in equal parts, from 0"),
+    Column("track_id", "int32", "", "as in faces.parquet"), TIME, Column("jpeg", "bytes", "", "the picture"),
+))  # fmt: skip
 SCORES = FileSchema(f"{MODALITY}.parquet", "What one modality says; its source, or the reason for its absence, stands in the "
                     "file's metadata under `dyad`, as JSON.", "a window", (
     START, END, Column("present", "bool", "", "whether it answers; without an answer the numbers are empty"),
@@ -109,7 +114,8 @@ FRAME_TIMES = FileSchema(".stages/frame_times.parquet", "The times of the frames
 RUN_FILES: tuple[FileSchema, ...] = (
     FileSchema("result.json", "The whole answer; its fields are listed below. `reports/result.schema.json` is its JSON schema."),
     FileSchema("report.html", "The answer as a page, without need of a network."),
-    WINDOWS, FRAMES, FACES, SCORES, *EVIDENCE,
+    FileSchema("thumbnail.jpg", "A small picture of the moment that is surest; not there for sound alone."),
+    WINDOWS, FRAMES, FACES, FACE_PICTURES, SCORES, *EVIDENCE,
     FileSchema("transcript.vtt", "The words with their times, WebVTT; not there without words."),
     FileSchema("settings.yaml", "Every setting of the run with its value: `--profile settings.yaml` runs alike."),
     FileSchema("log.txt", "What happened, a line each, with tracebacks of what failed."),
@@ -156,12 +162,16 @@ SUMMARY = FileSchema("summary.json", "The data set in figures.", "a field", (
     Column("seconds", "object", "s", "`media`: length of all clips; `stages`: total and mean of each"),
     Column("compounds", "object", "clips, s", "of each: the clips that show it longest, and the seconds it is shown"),
     Column("metrics", "object", "0..1", "by kind of label (compounds, emotions) and what is counted (clips, windows, frames): "
-           "items, unanswered, uar, war, macro_f1, weighted_f1, recall by class, confusion (rows `classes`, columns `answers`); "
-           "empty without labels"),
+           "items, clips, unanswered, uar, war, macro_f1, weighted_f1, their 95 % `intervals`, recall by class, confusion (rows "
+           "`classes`, columns `answers`); empty without labels"),
+    Column("modalities", "object", "clips", "clips in which each modality answers"),
+    Column("reliability", "object", "0..1", "by kind of label: expected calibration error (`ece`), and windows, mean probability "
+           "and share of right answers by bin; empty without labels"),
     Column("failures", "list of object", "clips", "reasons, the most frequent first, each with an example"),
 ))  # fmt: skip
 DATASET_FILES: tuple[FileSchema, ...] = (
     STATUS, DATASET, SUMMARY,
+    FileSchema("report.html", "A page about the data set, without need of a network."),
     FileSchema("confusion.png", "The confusion matrix as a picture; only with labels."), JOURNAL,
     FileSchema("<clip_id>/", "A run folder for each clip, as above."),
     FileSchema("exports/", "What `--export` asked for; see formats.md."),
@@ -174,6 +184,6 @@ def column_named(file: FileSchema, name: str) -> Column | None:
     for column in file.columns:
         if column.name == name:
             return column
-    if name.removeprefix("contribution_") in MODALITIES:
+    if name.startswith("contribution_"):
         return next((column for column in file.columns if column.name == _CONTRIBUTION.name), None)
     return next((column for column in file.columns if column.name in (COMPOUND, STAGE)), None)
