@@ -3,11 +3,12 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from data.run_folder import RunFolder
+if TYPE_CHECKING:
+    from data.run_folder import RunFolder
 
 
 def report(
@@ -29,6 +30,7 @@ def report(
 def _written(place: str) -> tuple[Path, str]:
     """Write the page; the file, and where people find it."""
     from data.places import is_url
+    from data.run_folder import RunFolder
     from flows.dataset_page import is_dataset, remake_page
 
     if is_url(place):
@@ -39,7 +41,7 @@ def _written(place: str) -> tuple[Path, str]:
     return page, str(page)
 
 
-def write_report(folder: RunFolder) -> Path:
+def write_report(folder: "RunFolder") -> Path:
     """Write `report.html` into a run folder from the files in it; InputError when it holds no answer."""
     from data.files import write_text
     from reports.page import report_page
@@ -53,7 +55,7 @@ def write_report(folder: RunFolder) -> Path:
     return page
 
 
-def _write_thumbnail(folder: RunFolder, result: dict[str, Any]) -> None:
+def _write_thumbnail(folder: "RunFolder", result: dict[str, Any]) -> None:
     """Write `thumbnail.jpg` while the frames are there; afterwards the one that was made then stays."""
     from data.files import atomic_path
     from reports.thumbnail import make_thumbnail, surest_time
@@ -80,7 +82,7 @@ def media_address(media: Path, folder: Path) -> str | None:
     return "./" + quote(relative.as_posix()) if near else media.resolve().as_uri()
 
 
-def _result(folder: RunFolder) -> dict[str, Any]:
+def _result(folder: "RunFolder") -> dict[str, Any]:
     from data.errors import InputError
 
     try:
@@ -92,7 +94,7 @@ def _result(folder: RunFolder) -> dict[str, Any]:
     return result
 
 
-def _tables(folder: RunFolder) -> dict[str, Any]:
+def _tables(folder: "RunFolder") -> dict[str, Any]:
     """Transcript, scene descriptions and faces of a run, None where there are none."""
     from data.subtitles import read_transcript
     from data.tables import read_table
