@@ -14,6 +14,7 @@ from flows.export_commands import Exports, export, exports_named, schema, write_
 from flows.model_commands import models_app
 from flows.report_commands import report
 from flows.server_commands import register as register_server_commands
+from flows.train_commands import train_dynamic_face, train_static_face
 
 app = typer.Typer(
     name="dyad",
@@ -201,7 +202,6 @@ def _train_command(name: str, network: str, what: str) -> Any:
 
 
 for _name, _network, _what in (
-    ("dynamic-face", "dynamic_face", "the network for faces over time on sequences made from stills"),
     ("voice", "voice", "the network for voices on RAVDESS"),
     ("text", "text", "the network for words on GoEmotions and MELD"),
     ("scene-text", "scene_context", "the network for scene descriptions on AFEW's"),
@@ -209,23 +209,8 @@ for _name, _network, _what in (
     _train_command(_name, _network, _what)
 
 
-@train_app.command("static-face")
-def train_static_face(
-    data: Data,
-    output: Weights = Path("weights"),
-    seed: Seed = 7,
-    epochs: Epochs = None,
-    limit: Limit = None,
-    device: Device = "cpu",
-) -> None:
-    """Train the network for single faces on FER+ votes.
-
-    Example: dyad train static-face --data ../shared/datasets -o weights
-    """
-    from flows.models import device_named
-    from flows.training import train_on_terminal
-
-    sys.exit(train_on_terminal("static_face", data, output, seed, epochs, limit, device=device_named(device or "cpu")))
+train_app.command("static-face")(train_static_face)
+train_app.command("dynamic-face")(train_dynamic_face)
 
 
 @train_app.command("voice-head")

@@ -1,0 +1,133 @@
+"""Training of the face networks of the literature as a Prefect flow: progress, curves and card as artifacts."""
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+
+from data.errors import InputError
+from flows import prefect_setup
+from flows.artifacts import artifact_key
+from modalities.checkpoint import Card
+from modalities.training.common import Progress
+
+if TYPE_CHECKING:
+    from modalities.training.face_networks import FaceOptions
+
+PROMPTS = Path(__file__).resolve().parents[1] / "configs" / "prompts"
+Kind = Literal["static", "dynamic"]
+
+
+@task(name="fit face network", task_run_name="fit · {kind} {network}", cache_policy=NO_CACHE, persist_result=False)
+def fit_face_network(
+    network: str, kind: Kind, corpus: Path, output: Path, seed: int, epochs: int | None, limit: int | None, options: "FaceOptions"
+) -> Card:  # fmt: skip
+    """Train one network on one split; an epoch's figures are log lines, the curves a table."""
+    from modalities.training.face_networks import files_of, train
+
+    logger = get_run_logger()
+    name = f"{kind}-{network}" + (f"-fold{options.fold}" if options.fold is not None else "")
+    artifact = create_progress_artifact(progress=0.0, key=artifact_key("training", name))
+
+    def report(progress: Progress) -> None:
+        figures = ", ".join(f"{key} {value:.4f}" for key, value in progress.figures.items())
+        logger.info("%s: epoch %d of %d, %s", name, progress.step, progress.total, figures)
+        update_progress_artifact(artifact_id=artifact, progress=100.0 * progress.step / progress.total)  # type: ignore[arg-type]
+        sys.stderr.write(f"{name} {progress.step}/{progress.total} {figures}\n")
+
+    card = train(
+        corpus, output, network=network, kind=kind, seed=seed, epochs=epochs, limit=limit, options=options, report=report
+    )  # fmt: skip
+    files = files_of(output, kind, network, options.fold)
+    with files.curves.open(encoding="utf-8", newline="") as stream:
+        rows: list[dict[str, Any]] = list(csv.DictReader(stream))
+    create_table_artifact(rows, key=artifact_key("curves", name), description=f"{name}: figures of every epoch")
+    create_markdown_artifact(files.card.read_text(encoding="utf-8"), key=artifact_key("card", name))
+    return card
+
+
+@flow(name="train-face-network", flow_run_name="train {kind} face {network}", persist_result=False)
+def train_face_network(
+    network: str,
+    kind: Kind,
+    corpus: Path,
+    output: Path = Path("weights"),
+    folds: Sequence[int] = (),
+    seed: int = 7,
+    epochs: int | None = None,
+    limit: int | None = None,
+    options: dict[str, Any] | None = None,
+) -> list[Card]:
+    """Train a network of the table on a corpus, or on each of the folds given.
+
+    Args:
+        network: A name that 'dyad models networks' lists.
+        kind: static (pictures) or dynamic (clips).
+        corpus: The manifest of face crops.
+        output: Folder for weights, card and curves.
+        folds: Official folds to test, one training each; none where the corpus has none.
+        seed: Seed of every random draw.
+        epochs: Passes over the data; the recipe's own number when not given.
+        limit: Use so many samples of each part only: a trial.
+        options: The other fields of modalities.training.face_networks.FaceOptions by name.
+    """
+    from dataclasses import replace
+
+    from modalities.training.face_networks import FaceOptions
+
+    given = FaceOptions(**(options or {}))
+    given = given if given.prompts else replace(given, prompts=own_prompts(network))
+    several = [replace(given, fold=fold) for fold in folds] or [given]
+    return [fit_face_network(network, kind, corpus, output, seed, epochs, limit, one) for one in several]
+
+
+def own_prompts(network: str) -> Mapping[str, Any] | None:
+    """The content of the prompt file that comes with Dyad for a network; None where it compares with no texts."""
+    from modalities.face.class_texts import read_prompts
+    from modalities.face.registry import network_table
+
+    module = network_table().choose(network).build.partition(":")[0].rpartition(".")[2]
+    path = PROMPTS / f"face_{module.removeprefix('face_')}.yaml"
+    return read_prompts(path) if path.is_file() else None
+
+
+def means_of(cards: Sequence[Card]) -> dict[str, float]:
+    """The mean of each figure over the folds: of the values of the folds, not of their pooled answers."""
+    return {name: sum(card.metrics[name] for card in cards) / len(cards) for name in cards[0].metrics}
+
+
+def train_on_terminal(
+    network: str, kind: Kind, corpus: Path, output: Path, folds: str, seed: int, epochs: int | None, limit: int | None,
+    options: dict[str, Any],
+) -> int:  # fmt: skip
+    """Train and print the figures, for several folds their means too; returns the exit code."""
+    from modalities.training.face_networks import files_of
+
+    numbers = _numbers(folds)
+    with prefect_setup.without_heartbeats():
+        cards: list[Card] = train_face_network(network, kind, corpus, output, numbers, seed, epochs, limit, options)
+    for fold, card in zip([*numbers, *([] if numbers else [None])], cards, strict=True):
+        said = f" (fold {fold})" if fold is not None else ""
+        print("\n".join(f"{name}{said}: {value:.4f}" for name, value in card.metrics.items()))
+        print(f"Weights: {files_of(output, kind, network, fold).weights}")
+    if len(cards) > 1:
+        print("\n".join(f"{name} (mean of {len(cards)} folds): {value:.4f}" for name, value in means_of(cards).items()))
+    return 0
+
+
+def _numbers(folds: str) -> list[int]:
+    """'1,3' -> [1, 3]; '' -> []."""
+    try:
+        return [int(part) for part in folds.split(",") if part.strip()]
+    except ValueError:
+        raise InputError(f"'{folds}' names no folds; write them like --fold 1 or --fold 1,2,3,4,5.") from None

@@ -1,0 +1,112 @@
+"""`dyad train static-face` and `dynamic-face`: Dyad's own small networks, or those of the literature on a corpus of one's own."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Data = Annotated[Path | None, typer.Option(help="The folder with the data sets: train Dyad's own small network.")]
+Network = Annotated[str | None, typer.Option(help="A network that 'dyad models networks' lists, to be trained on --corpus.")]
+Corpus = Annotated[Path | None, typer.Option(help="Manifest of face crops (pictures, .npy of crops, clips, folders of frames).")]
+Weights = Annotated[Path, typer.Option("-o", "--output", help="Folder for the weights, the card and the curves.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the data; the recipe's own number when not given.")]
+Limit = Annotated[int | None, typer.Option(help="Use so many examples only: a trial.")]
+Device = Annotated[str | None, typer.Option(help="Where networks run: auto (the best there is), cpu, cuda:0 or mps.")]
+Fold = Annotated[str, typer.Option(help="Official folds to test, such as 1 or 1,2,3,4,5: one training each.")]
+Labels = Annotated[str, typer.Option(help="Labels by a name in networks.yaml, such as dfew or affectnet-8; else the network's.")]
+Clip = Annotated[Path | None, typer.Option(help="Weights of a CLIP under OpenAI's names, for the networks over CLIP.")]
+Start = Annotated[Path | None, typer.Option(help="A checkpoint to start from: what fits by name and shape is loaded.")]
+Prompts = Annotated[Path | None, typer.Option(help="YAML with the texts of the labels; else Dyad's own in configs/prompts.")]
+Recipe = Annotated[Path | None, typer.Option(help="YAML with changes of the recipe; see modalities/training/face_recipes.yaml.")]
+Streams = Annotated[bool, typer.Option(help="Draw landmarks and parsing masks for networks that read them.")]
+Lora = Annotated[int, typer.Option(min=0, help="Rank of low-rank adapters in CLIP's image tower instead of all its weights.")]
+Precision = Annotated[str, typer.Option(help="auto (mixed where the device is made for it), float32, bfloat16 or float16.")]
+SaveEvery = Annotated[int, typer.Option(min=1, help="Steps after which a killed training loses nothing.")]
+
+
+def train_static_face(
+    data: Data = None, output: Weights = Path("weights"), seed: Seed = 7, epochs: Epochs = None, limit: Limit = None,
+    device: Device = None, network: Network = None, corpus: Corpus = None, fold: Fold = "", labels: Labels = "",
+    clip: Clip = None, start: Start = None, prompts: Prompts = None, recipe: Recipe = None, streams: Streams = False,
+    lora: Lora = 0, precision: Precision = "auto", save_every: SaveEvery = 200,
+) -> None:  # fmt: skip
+    """Train the network for single faces on FER+ votes, or a network of the literature on a corpus.
+
+    Example: dyad train static-face --data ../shared/datasets -o weights
+    Example: dyad train static-face --network ke-fer --clip ViT-B-16.safetensors --corpus raf-db.csv -o weights
+    """
+    given = _given(labels, clip, start, prompts, recipe, streams, lora, precision, save_every)
+    sys.exit(_train("static", data, output, seed, epochs, limit, device, network, corpus, fold, given))
+
+
+def train_dynamic_face(
+    data: Data = None, output: Weights = Path("weights"), seed: Seed = 7, epochs: Epochs = None, limit: Limit = None,
+    device: Device = None, network: Network = None, corpus: Corpus = None, fold: Fold = "", labels: Labels = "",
+    clip: Clip = None, start: Start = None, prompts: Prompts = None, recipe: Recipe = None, streams: Streams = False,
+    lora: Lora = 0, precision: Precision = "auto", save_every: SaveEvery = 200,
+) -> None:  # fmt: skip
+    """Train the network for faces over time on sequences made from stills, or a network of the literature on a corpus.
+
+    Example: dyad train dynamic-face --data ../shared/datasets -o weights
+    Example: dyad train dynamic-face --network dfer-clip --clip ViT-B-32.safetensors --corpus dfew.csv --fold 1,2,3,4,5
+    """
+    given = _given(labels, clip, start, prompts, recipe, streams, lora, precision, save_every)
+    sys.exit(_train("dynamic", data, output, seed, epochs, limit, device, network, corpus, fold, given))
+
+
+def _given(
+    labels: str, clip: Path | None, start: Path | None, prompts: Path | None, recipe: Path | None, streams: bool, lora: int,
+    precision: str, save_every: int,
+) -> dict[str, Any]:  # fmt: skip
+    """The fields of FaceOptions that the command line sets."""
+    from typing import get_args
+
+    from data.errors import InputError
+    from modalities.devices import Precision as Known
+    from modalities.face.class_texts import read_prompts
+
+    if precision not in get_args(Known):
+        raise InputError(f"'{precision}' is no precision; use one of {', '.join(get_args(Known))}.")
+    texts = read_prompts(prompts) if prompts else None
+    changes = _changes(recipe) if recipe else None
+    return {
+        "labels": labels, "clip": clip, "start": start, "prompts": texts, "recipe": changes, "streams": streams, "lora": lora,
+        "precision": precision, "save_every": save_every,
+    }  # fmt: skip
+
+
+def _changes(recipe: Path) -> dict[str, Any]:
+    import yaml
+
+    from data.errors import InputError
+
+    try:
+        tree = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{recipe} cannot be read as a recipe ({error}); give a YAML file such as: rate: 1.0e-4") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"{recipe} must name fields of a recipe and their values, such as: rate: 1.0e-4")
+    return tree
+
+
+def _train(
+    kind: Any, data: Path | None, output: Path, seed: int, epochs: int | None, limit: int | None, device: str | None,
+    network: str | None, corpus: Path | None, fold: str, given: dict[str, Any],
+) -> int:  # fmt: skip
+    from data.errors import InputError
+    from flows.models import device_named
+
+    if (network is None) == (data is None) or (network is None) != (corpus is None):
+        raise InputError("Give --data FOLDER to train Dyad's own network, or --network NAME with --corpus MANIFEST.")
+    if network is None or corpus is None:
+        from flows.training import train_on_terminal
+
+        assert data is not None
+        others = {"device": device_named(device or "cpu")} if kind == "static" else {}
+        return train_on_terminal(f"{kind}_face", data, output, seed, epochs, limit, **others)
+    from flows import face_training
+
+    given["device"] = device_named(device or "auto")
+    return face_training.train_on_terminal(network, kind, corpus, output, fold, seed, epochs, limit, given)

@@ -1,0 +1,249 @@
+"""The training loop of the face networks: steps that can be repeated exactly, and a state that outlives any kill."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from modalities.face.network import FaceNetwork
+from modalities.face.trained import load_own, own_tensors
+from modalities.training.face_batches import Maker, changed, epoch_order, mixed
+from modalities.training.face_corpus import FaceSample, Pixels, loaded_in_order
+from modalities.training.face_recipes import Recipe, make_optimiser, rate_factor
+from modalities.training.faces import read_resume, write_resume
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a training is, but its state: samples, stages, batches, seed, precision; `total` steps in `per_epoch` of them.
+
+    `about` names what a broken-off training must share to be gone on with; `resume` is its file, `best` that of the best weights.
+    """
+
+    samples: Sequence[FaceSample]
+    recipes: tuple[Recipe, ...]
+    maker: Maker
+    seed: int
+    dtype: torch.dtype
+    save_every: int
+    resume: Path
+    best: Path
+    about: dict[str, Any]
+
+    def steps(self, stage: int) -> int:
+        """Steps of an epoch of a stage."""
+        recipe = self.recipes[stage]
+        return -(-len(self.samples) // (recipe.batch * recipe.accumulate))
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all stages."""
+        return sum(recipe.epochs for recipe in self.recipes)
+
+
+@dataclass
+class State:
+    """Where a training is: the next step of an epoch of a stage, and all that changes."""
+
+    network: FaceNetwork
+    optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: FaceNetwork | None
+    stage: int = 0
+    epoch: int = 0
+    step: int = 0
+    updates: int = 0
+    best: float = -1.0
+    losses: dict[str, float] = field(default_factory=dict)
+    curves: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def judged(self) -> FaceNetwork:
+        """The network whose answers count: the averaged weights where there are any."""
+        return self.network if self.average is None else self.average
+
+
+Judge = Callable[[FaceNetwork], dict[str, float]]
+"""Figures of a network on the part that the weights are chosen on; `uar` and `war` decide."""
+
+
+def new_state(network: FaceNetwork, plan: Plan) -> State:
+    """The beginning of a training."""
+    optimiser = make_optimiser(network, plan.recipes[0])
+    average = copy.deepcopy(network).eval() if plan.recipes[0].average else None
+    return State(network, optimiser, torch.amp.GradScaler(enabled=plan.dtype == torch.float16), average)
+
+
+def fit(network: FaceNetwork, plan: Plan, judge: Judge, after_epoch: Callable[[State], None]) -> State:
+    """Train to the end, from where a broken-off training of the same plan was; the best weights lie in `plan.best` then.
+
+    Random draws are those of the seed, the epoch and the step alone, so that a training that goes on ends as one that was never
+    interrupted, on the same kind of device.
+    """
+    state = new_state(network, plan)
+    _restore(state, plan)
+    while state.stage < len(plan.recipes):
+        _epoch(state, plan)
+        _close_epoch(state, plan, judge)
+        after_epoch(state)
+    return state
+
+
+def _epoch(state: State, plan: Plan) -> None:
+    """The steps of an epoch that are still to be done."""
+    recipe, total = plan.recipes[state.stage], plan.steps(state.stage)
+    for views in _micro_batches(state, plan, recipe):
+        _step(state, plan, recipe, views)
+        state.step += 1
+        if state.step < total and state.updates % plan.save_every == 0:
+            save_state(state, plan)
+
+
+def _micro_batches(state: State, plan: Plan, recipe: Recipe) -> Iterator[list[tuple[Sequence[int], list[Pixels]]]]:
+    """For each remaining step its batches: numbers of the samples and their frames, read ahead."""
+    seen = _epochs_before(state, plan) + state.epoch
+    order = epoch_order(_classes(plan.samples), recipe, plan.seed, seen)
+    batches = [order[start : start + recipe.batch].tolist() for start in range(0, len(order), recipe.batch)]
+    batches = batches[state.step * recipe.accumulate :]
+    views = loaded_in_order(plan.samples, batches, plan.maker.reads, (plan.seed, seen))
+    several: list[tuple[Sequence[int], list[Pixels]]] = []
+    for numbers, loaded in zip(batches, views, strict=True):
+        several.append((numbers, loaded))
+        if len(several) == recipe.accumulate:
+            yield several
+            several = []
+    if several:
+        yield several
+
+
+def _classes(samples: Sequence[FaceSample]) -> NDArray[np.int64]:
+    return np.array([sample.label for sample in samples], np.int64)
+
+
+def _epochs_before(state: State, plan: Plan) -> int:
+    return sum(recipe.epochs for recipe in plan.recipes[: state.stage])
+
+
+def _step(state: State, plan: Plan, recipe: Recipe, batches: Sequence[tuple[Sequence[int], list[Pixels]]]) -> None:
+    """One step of the optimiser over the mean loss of its batches."""
+    torch.manual_seed(plan.seed * 1_000_003 + state.updates)
+    chance = torch.Generator(plan.maker.device).manual_seed(plan.seed * 7_919 + state.updates)
+    count = sum(len(numbers) for numbers, _ in batches)
+    done = state.epoch * plan.steps(state.stage) + state.step
+    factor = rate_factor(recipe, done, recipe.epochs * plan.steps(state.stage))
+    for group in state.optimiser.param_groups:
+        group["lr"] = group["full"] * factor
+    state.network.train()
+    for numbers, views in batches:
+        terms = _losses(state.network, plan, recipe, [plan.samples[number] for number in numbers], views, chance)
+        share = len(numbers) / count
+        state.scaler.scale(torch.stack(list(terms.values())).sum() * share).backward()  # type: ignore[no-untyped-call]
+        for name, value in terms.items():
+            state.losses[name] = state.losses.get(name, 0.0) + float(value.detach()) * len(numbers)
+    _update(state, recipe)
+
+
+def _losses(
+    network: FaceNetwork, plan: Plan, recipe: Recipe, samples: Sequence[FaceSample], views: list[Pixels], chance: torch.Generator
+) -> dict[str, Tensor]:  # fmt: skip
+    drawn = plan.maker.drawn(samples, views)
+    inputs, shares = changed(plan.maker.inputs(drawn), recipe, chance), plan.maker.shares(drawn, recipe.smoothing)
+    inputs, shares = mixed(inputs, shares, recipe.mixup, chance)
+    with torch.autocast(plan.maker.device.partition(":")[0], plan.dtype, enabled=plan.dtype != torch.float32):
+        return network.loss(plan.maker.normalised(inputs), shares)
+
+
+def _update(state: State, recipe: Recipe) -> None:
+    """Clip the gradient, step, and let the average follow."""
+    state.scaler.unscale_(state.optimiser)
+    trained = [value for group in state.optimiser.param_groups for value in group["params"]]
+    torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
+    state.scaler.step(state.optimiser)
+    state.scaler.update()
+    state.optimiser.zero_grad(set_to_none=True)
+    state.updates += 1
+    if state.average:
+        follow(state.average, state.network, min(recipe.average, (1 + state.updates) / (10 + state.updates)))
+
+
+@torch.no_grad()
+def follow(average: FaceNetwork, network: FaceNetwork, decay: float) -> None:
+    """Move averaged weights towards the network's: decay * average + (1 - decay) * network; statistics are copied."""
+    for ours, theirs in zip(average.parameters(), network.parameters(), strict=True):
+        ours.lerp_(theirs, 1 - decay)
+    for kept, fresh in zip(average.buffers(), network.buffers(), strict=True):
+        kept.copy_(fresh)
+
+
+def _close_epoch(state: State, plan: Plan, judge: Judge) -> None:
+    """Judge, keep the best weights, note the figures, and go on to the next epoch or stage."""
+    figures = judge(state.judged)
+    terms = {f"loss_{name}": value / len(plan.samples) for name, value in state.losses.items()}
+    rate = max(group["lr"] for group in state.optimiser.param_groups)
+    row = {"epoch": float(len(state.curves) + 1), "stage": float(state.stage + 1), "loss": sum(terms.values()), **terms}
+    state.curves.append(row | {"rate": rate} | figures)
+    if (merit := figures["uar"] + figures["war"]) > state.best:
+        state.best = merit
+        _write_tensors(plan.best, own_tensors(state.judged))
+    state.epoch, state.step, state.losses = state.epoch + 1, 0, {}
+    if state.epoch == plan.recipes[state.stage].epochs:
+        _next_stage(state, plan)
+    save_state(state, plan)
+
+
+def _next_stage(state: State, plan: Plan) -> None:
+    state.stage, state.epoch = state.stage + 1, 0
+    if state.stage < len(plan.recipes):
+        state.optimiser = make_optimiser(state.network, plan.recipes[state.stage])
+
+
+# ---- what outlives a kill ------------------------------------------------------------------------------------------------
+
+
+def save_state(state: State, plan: Plan) -> None:
+    """Write everything that `fit` needs to go on, whole or not at all."""
+    write_resume(
+        plan.resume, plan.about, network=own_tensors(state.network), optimiser=state.optimiser.state_dict(),
+        scaler=state.scaler.state_dict(), average=own_tensors(state.average) if state.average else {}, stage=state.stage,
+        epoch=state.epoch, step=state.step, updates=state.updates, best=state.best, losses=state.losses, curves=state.curves,
+    )  # fmt: skip
+
+
+def _restore(state: State, plan: Plan) -> None:
+    kept = read_resume(plan.resume, plan.about)
+    if kept is None:
+        plan.best.unlink(missing_ok=True)
+        return
+    state.stage = kept["stage"]
+    if 0 < state.stage < len(plan.recipes):
+        state.optimiser = make_optimiser(state.network, plan.recipes[state.stage])
+    load_own(state.network, kept["network"], str(plan.resume))
+    if state.average:
+        load_own(state.average, kept["average"], str(plan.resume))
+    if state.stage < len(plan.recipes):
+        state.optimiser.load_state_dict(kept["optimiser"])
+    state.scaler.load_state_dict(kept["scaler"])
+    for name in ("epoch", "step", "updates", "best", "losses", "curves"):
+        setattr(state, name, kept[name])
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    from data.files import atomic_path
+
+    with atomic_path(path) as aside:
+        save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, aside)
+
+
+def read_best(network: FaceNetwork, plan: Plan) -> None:
+    """Give the network the weights that were chosen."""
+    from safetensors.torch import load_file
+
+    load_own(network, load_file(plan.best), str(plan.best))
