@@ -11,6 +11,7 @@ import typer
 
 from flows.batch_commands import batch, corpus
 from flows.export_commands import Exports, export, exports_named, schema, write_exports
+from flows.face_options import Dynamic, Static, face_overrides
 from flows.model_commands import models_app
 from flows.report_commands import report
 from flows.server_commands import register as register_server_commands
@@ -96,6 +97,8 @@ def run(
     scores: Annotated[list[str] | None, typer.Option(help="Ready probabilities: MODALITY=FILE; repeatable.")] = None,
     face: Face = None,
     detector: Detector = None,
+    static_face: Static = None,
+    dynamic_face: Dynamic = None,
     device: Device = None,
     compounds: Compounds = None,
     workers: Workers = None,
@@ -114,7 +117,8 @@ def run(
     from flows.settings import load_settings
 
     brought = Brought(transcript, descriptions, _scores_option(scores or [])).check()
-    settings = load_settings(profile, _overrides(face, detector, device, compounds))
+    of_faces = face_overrides(static_face, dynamic_face)
+    settings = load_settings(profile, _overrides(face, detector, device, compounds) | of_faces)
     names = exports_named(exports)
     how = {"as_json": json, "explain": explain, "strict": strict, "fresh": fresh}
     then = partial(write_exports, names=names, run=True)
@@ -139,10 +143,13 @@ def demo(output: Output = Path("runs"), explain: Explain = False, json: Json = F
 
 @app.command()
 def score(
-    modality: Annotated[str, typer.Argument(help="text, scene-context, voice or static-face.")],
+    modality: Annotated[str, typer.Argument(help="text, scene-context, voice, static-face or dynamic-face.")],
     table: Annotated[Path, typer.Argument(help="CSV, folder of files, or .npz with `images`.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The CSV to write.")],
     profile: Profile = "embedded",
+    static_face: Static = None,
+    dynamic_face: Dynamic = None,
+    device: Device = None,
 ) -> None:
     """Run one modality on many inputs at once; one row an input, in order.
 
@@ -151,7 +158,8 @@ def score(
     from flows.scoring import score_table
     from flows.settings import load_settings
 
-    answers = score_table(modality.replace("-", "_"), table, output, load_settings(profile))
+    asked = load_settings(profile, _overrides(None, None, device, None) | face_overrides(static_face, dynamic_face))
+    answers = score_table(modality.replace("-", "_"), table, output, asked)
     for name, reason in answers.reasons.items():
         sys.stderr.write(f"{reason}\n" if name in reason else f"{name}: {reason}\n")
     absent = sum(row[0] != row[0] for row in answers.basic)
