@@ -38,7 +38,7 @@ class Gathered:
         """Take in a clip."""
         self.totals.add(row, entry)
         answer, seconds = (entry.answer, entry.seconds) if entry else ({}, {})
-        file = row.path.rpartition("/")[2]
+        file = row.path.rpartition("/")[2] + _times(row)
         state, reason = state_of(row, entry), reason_of(row, entry)
         self.rows.add(ClipRow(row.clip_id, file, state, reason, row.label, row.split, answer, seconds))
         for modality in answer.get("present", ("",) if answer else ()):
@@ -47,6 +47,13 @@ class Gathered:
     def _is_there(self, clip_id: str) -> bool:
         """Whether a clip has its page; at an address nobody looks."""
         return bool(self.output.address) or RunFolder(self.output.folder / clip_id).report.is_file()
+
+
+def _times(row: ManifestRow) -> str:
+    """Where in its file a segment lies: ', 3 to 6 s'."""
+    if row.start is None and row.end is None:
+        return ""
+    return f", from {row.start or 0:g} s" if row.end is None else f", {row.start or 0:g} to {row.end:g} s"
 
 
 def write_page(output: Output, summary: Mapping[str, Any], gathered: Gathered) -> Path:
@@ -88,9 +95,8 @@ def _rows(status: Path) -> Iterator[ManifestRow]:
     with status.open(encoding="utf-8", newline="") as stream:
         for number, row in enumerate(csv.DictReader(stream), start=2):
             problem = row["reason"] if row["state"] == "rejected" else ""
-            yield ManifestRow(
-                number, row["clip_id"], row["path"], label=row["label"], split=row["split"], problem=problem
-            )  # fmt: skip
+            start, end = (float(row[name]) if row[name] else None for name in ("start", "end"))
+            yield ManifestRow(number, row["clip_id"], row["path"], start, end, row["split"], row["label"], problem=problem)
 
 
 def _thumbnail(output: Output, clip_id: str) -> bytes | None:

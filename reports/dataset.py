@@ -1,5 +1,6 @@
 """A data set as a whole: how often labels and answers agree, the confusion matrix as a picture, the summary as Markdown."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from reports.markdown import escape, title
 
 NO_ANSWER = "no answer"
 DRAWS = 1000
+LINE = re.compile(r"^(Line|Row) \d+: ")
 MOST_REASONS = 50
 """Kinds of failures that a summary tells apart; the rest is counted together."""
 
@@ -136,7 +138,7 @@ class Failures:
 
     def add(self, reason: str, clip_id: str, path: str) -> None:
         """Count a clip's reason."""
-        kind = reason.replace(path, "…").replace(path.rpartition("/")[2], "…").replace(clip_id, "…")
+        kind = LINE.sub("", reason.replace(path, "…").replace(path.rpartition("/")[2], "…").replace(clip_id, "…"))
         if kind not in self.counts and len(self.counts) >= MOST_REASONS:
             kind = "other reasons (see status.csv)"
         self.counts[kind] += 1

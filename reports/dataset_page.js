@@ -54,18 +54,21 @@
   const number = (value, digits) => make("td", "number", value === null || value === undefined ? "–" : value.toFixed(digits));
   const percent = (value) => (value === null ? "" : ` ${Math.round(100 * value)}%`);
 
+  const picture = (at) => {
+    const found = facts.pictures[at], element = make(found ? "img" : "span", found ? "" : "empty");
+    if (found) { element.src = `data:image/jpeg;base64,${found}`; element.alt = ""; }
+    return element;
+  };
+
   const cells = {
     clip: (row, at) => {
       const cell = make("th"), inner = make("div", "clip");
       cell.scope = "row";
-      if (facts.pictures.length) {
-        const picture = make(facts.pictures[at] ? "img" : "span", facts.pictures[at] ? "" : "empty");
-        if (facts.pictures[at]) { picture.src = `data:image/jpeg;base64,${facts.pictures[at]}`; picture.alt = ""; }
-        inner.append(picture);
-      }
-      const name = make(row[PAGE] ? "a" : "span", "", row[ID]);
-      if (row[PAGE]) name.href = `./${encodeURIComponent(row[ID])}/report.html`;
-      inner.append(name, make("span", "hint", row[FILE]));
+      const [known, other] = row[PAGE] & 2 ? [row[FILE], row[ID]] : [row[ID], row[FILE]];
+      const name = make(row[PAGE] & 1 ? "a" : "span", "", known);
+      if (row[PAGE] & 1) name.href = `./${encodeURIComponent(row[ID])}/report.html`;
+      if (facts.pictures.length) inner.append(picture(at));
+      inner.append(name, make("span", "hint", other));
       cell.append(inner);
       return cell;
     },
@@ -157,6 +160,10 @@
   });
 
   for (const head of heads) if (["confidence", "none", "seconds"].includes(head.dataset.key)) head.className = "number";
+  if (facts.pictures.length) {
+    const places = new Map(facts.rows.map((row, at) => [row[ID], at]));
+    for (const item of document.querySelectorAll("[data-picture]")) item.prepend(picture(places.get(item.dataset.picture)));
+  }
   const before = history.state;
   if (before?.values) {
     ({ sort, down, page } = before);

@@ -64,7 +64,7 @@ def _head(name: str, summary: Mapping[str, Any]) -> str:
     ended = ", ".join(f"{clips[state]} {state}" for state in STATES if clips.get(state)) or "none ended"
     seconds = sum(stage["total"] for stage in summary["seconds"]["stages"].values())
     media = summary["seconds"]["media"]
-    pace = f", {seconds / media:.2g} a second of media" if media else ""
+    pace = f", {seconds / media:.2g} s for each second" if media else ""
     notes = "".join(f"<li>{escaped(note)}</li>" for note in summary["notes"])
     places = (("labels", "Labels and answers"), ("look", "Clips to look at"), ("failures", "Failures"), ("clips", "All clips"),
               ("ran", "What ran"))  # fmt: skip
@@ -124,7 +124,8 @@ def _labels(summary: Mapping[str, Any]) -> str:
     return (
         f'<section id="labels"><h2>Labels and answers</h2>{_wide("Metrics", heads, rows, "figures")}'
         '<p class="hint">In brackets 95 % of a bootstrap over clips. macro-F1 and UAR are means over the classes that occur as '
-        "labels; no answer counts as a wrong one. The ABAW challenge counts the macro-F1 of its seven compounds by frame.</p>"
+        "labels; no answer (none of the compounds, or a clip that failed) counts as a wrong one. The ABAW challenge counts the "
+        "macro-F1 of its seven compounds by frame.</p>"
         f"{''.join(parts)}</section>"
     )
 
@@ -152,7 +153,7 @@ def _figure(found: Mapping[str, Any], name: str) -> str:
 
 def _outliers(clips: ClipRows) -> str:
     lists = [
-        f'<section><h3>{heading}</h3><p class="hint">{hint}</p><ol class="outliers">'
+        f'<section class="look"><h3>{heading}</h3><p class="hint">{hint}</p><ol class="outliers">'
         + "".join(_outlier(outlier, form, kind, clips.has_page(outlier.clip)) for outlier in found)
         + "</ol></section>"
         for kind, (heading, hint, form) in OUTLIERS.items()
@@ -160,15 +161,18 @@ def _outliers(clips: ClipRows) -> str:
     ]
     if not lists:
         return '<section id="look"><h2>Clips to look at</h2><p>No clip has an answer.</p></section>'
-    return f'<section id="look"><h2>Clips to look at</h2><div class="pair">{"".join(lists)}</div></section>'
+    return f'<section id="look"><h2>Clips to look at</h2><div class="looks">{"".join(lists)}</div></section>'
 
 
 def _outlier(outlier: Outlier, form: str, kind: str, has_page: bool) -> str:
     clip = outlier.clip
     value = 1 - outlier.value if kind == "unsure" else outlier.value
-    name = escaped(clip.clip_id)
-    linked = f'<a href="./{quote(clip.clip_id, safe="")}/report.html">{name}</a>' if has_page else f"<span>{name}</span>"
-    return f"<li>{linked} <span class='hint'>{words_of(outlier.words)}, {form.format(value)}</span></li>"
+    name, address = escaped(clip.names[0]), f"./{quote(clip.clip_id, safe='')}/report.html"
+    linked = f'<a href="{escaped(address)}">{name}</a>' if has_page else f"<span>{name}</span>"
+    return (
+        f'<li class="clip" data-picture="{escaped(clip.clip_id)}">{linked}'
+        f"<span class='hint'>{words_of(outlier.words)}, {form.format(value)}</span></li>"
+    )
 
 
 def _failures(failures: Sequence[Mapping[str, Any]]) -> str:
@@ -185,7 +189,8 @@ def _failures(failures: Sequence[Mapping[str, Any]]) -> str:
 def _table(clips: ClipRows, thumbnails: Sequence[bytes | None] | None) -> str:
     """The table's frame, which the script fills, and what filters it."""
     labelled, divided = bool(clips.names["labels"]), len(clips.names["splits"]) > 0
-    kept = [key for key in HEADS if (key != "label" or labelled) and (key != "split" or divided)]
+    wanted = {"label": labelled, "split": divided, "reason": bool(clips.names["reasons"])}
+    kept = [key for key in HEADS if wanted.get(key, True)]
     heads = "".join(
         f'<th scope="col" data-key="{key}"><button type="button" data-sort="{key}">{HEADS[key]}'
         '<span class="arrow" aria-hidden="true"></span></button></th>'

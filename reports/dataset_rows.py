@@ -11,6 +11,8 @@ MOST_BYTES = 2_200_000
 MOST_OUTLIERS = 10
 LONGEST = 400
 """Characters of a reason that the page shows; all of it stands in status.csv."""
+DIGITS = 12
+"""Of the hash in clip ids that the manifest does not give."""
 KINDS = ("wrong", "unsure", "apart", "slow")
 
 
@@ -18,7 +20,7 @@ KINDS = ("wrong", "unsure", "apart", "slow")
 class ClipRow:
     """A clip of a data set: what the manifest says, how it ended, its answer in short (`flows.clip_run.answer_of`).
 
-    file: the name of its media file; seconds: of each stage.
+    file: the name of its media file, and of a segment its times; seconds: of each stage.
     """
 
     clip_id: str
@@ -29,6 +31,13 @@ class ClipRow:
     split: str = ""
     answer: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What people know it by and what else names it: the file before an id that was made from it, else the id."""
+        stem = self.clip_id.rpartition("-")[0]
+        is_made = bool(stem) and self.file.startswith(stem) and len(self.clip_id) - len(stem) == 1 + DIGITS
+        return (self.file, self.clip_id) if is_made else (self.clip_id, self.file)
 
     def said(self, compounds: tuple[str, ...]) -> tuple[str, float | None]:
         """The answer that is compared with the label, and how sure it was: the strongest emotion where that is what the label
@@ -109,7 +118,8 @@ class ClipRows:
         place = number["reasons"](reason)
         self.bytes += len(reason.encode()) * (len(self.names["reasons"]) - before)
         return [
-            clip.clip_id, clip.file, int(self.has_page(clip)), number["states"](clip.state), place,
+            clip.clip_id, clip.file, int(self.has_page(clip)) + 2 * (clip.names[0] == clip.file),
+            number["states"](clip.state), place,
             number["labels"](clip.label), number["splits"](clip.split),
             number["answers"](answer.get("top") or "") if answer else -2,
             _short(answer.get("confidence")), _short(answer.get("none")),
