@@ -12,7 +12,7 @@ from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError, WeightsError
 from data.files import atomic_path
 from data.manifest import MEDIA
-from flows import models
+from flows import face_scoring, models
 from flows.backends.base import NotHere, fetched
 from flows.backends.sound import head_of
 from flows.settings import Settings
@@ -125,21 +125,26 @@ def _listener(settings: Settings) -> Callable[[Sequence[Path]], "AudioScores"]:
 
 
 def _score_faces(table: Path, settings: Settings) -> Answers:
+    by_network = settings.static_face.backend == "network"
     look = _looker(settings)
     if table.suffix.lower() == ".npz":
         images = _stored_images(table)
         names = [str(number) for number in range(len(images))]
         return Answers(names, _in_chunks(images, lambda part: look(np.asarray(part))))
     files = _files(table, PICTURES)
+    if by_network:
+        return Answers([str(file) for file in files], _in_chunks(files, lambda part: look([_picture(file) for file in part]), 64))
     size = 96 if settings.static_face.backend == "embedded" else 224
     return Answers([str(file) for file in files], _in_chunks(files, lambda part: look(_pictures(part, size))))
 
 
-def _looker(settings: Settings) -> Callable[[NDArray[np.uint8]], Probabilities]:
+def _looker(settings: Settings) -> Callable[[Any], Probabilities]:
     """The function of the static face backend that scores pictures uint8 [B, H, W] or [B, H, W, 3]."""
     from modalities import image_classifier, static_face
 
     asked = settings.static_face
+    if asked.backend == "network":
+        return face_scoring.picture_scorer(settings)
     if asked.backend == "embedded":
         own = models.static_face(settings)
         return lambda images: static_face.score_images(own, images)
@@ -147,17 +152,24 @@ def _looker(settings: Settings) -> Callable[[NDArray[np.uint8]], Probabilities]:
     return lambda images: image_classifier.score_images(model, images, asked.batch)
 
 
+def _score_moving_faces(table: Path, settings: Settings) -> Answers:
+    score = face_scoring.clip_scorer(settings)
+    clips = face_scoring.clips_in(table) if table.is_dir() else _files(table, MEDIA)
+    return Answers([str(clip) for clip in clips], _in_chunks(clips, score, 64))
+
+
 SCORERS: dict[str, Callable[[Path, Settings], Answers]] = {
     "text": _score_text,
     "scene_context": _score_descriptions,
     "voice": _score_voice,
     "static_face": _score_faces,
+    "dynamic_face": _score_moving_faces,
 }
 """Modality -> function that reads a table's inputs, names them, and gives their probabilities."""
 
 
-def _in_chunks(items: Any, score: Callable[[Any], Probabilities]) -> Probabilities:
-    parts = [score(items[first : first + CHUNK]) for first in range(0, len(items), CHUNK)]
+def _in_chunks(items: Any, score: Callable[[Any], Probabilities], size: int = CHUNK) -> Probabilities:
+    parts = [score(items[first : first + size]) for first in range(0, len(items), size)]
     return np.concatenate(parts) if parts else np.zeros((0, len(BASIC_EMOTIONS)), np.float32)
 
 
@@ -204,10 +216,15 @@ def _pictures(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
     """Pictures as RGB squares [B, size, size, 3]; InputError names one that cannot be read."""
     import cv2
 
-    rows = []
-    for file in files:
-        picture = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR_RGB) if file.is_file() else None
-        if picture is None:
-            raise InputError(f"{file} is not a picture that can be read; remove it or give another.")
-        rows.append(cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA))
+    rows = [cv2.resize(_picture(file), (size, size), interpolation=cv2.INTER_AREA) for file in files]
     return np.stack(rows).astype(np.uint8)
+
+
+def _picture(file: Path) -> NDArray[np.uint8]:
+    """RGB [H, W, 3]; InputError when it cannot be read."""
+    import cv2
+
+    picture = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR_RGB) if file.is_file() else None
+    if picture is None:
+        raise InputError(f"{file} is not a picture that can be read; remove it or give another.")
+    return np.asarray(picture, np.uint8)

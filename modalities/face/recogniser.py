@@ -89,6 +89,14 @@ def score_images(model: FaceRecogniser, images: Sequence[Picture] | Picture, bat
     return _stacked([answer.basic for answer in in_batches(describe_pictures, model, images, batch)])
 
 
+def score_views(model: FaceRecogniser, clips: Sequence[NDArray[np.uint8]], batch: int = 8) -> NDArray[np.float32]:
+    """Probabilities [B, 7] of clips whose views are cut out already, uint8 [V, T, H, W, 3]; the mean over the views of each."""
+    views = [list(view) for clip in clips for view in clip]
+    found = _stacked([answer.basic for answer in in_batches(describe_clips, model, views, batch)])
+    edges = np.cumsum([len(clip) for clip in clips])[:-1]
+    return _stacked([part.mean(0) for part in np.split(found, edges)]) if clips else found
+
+
 def views_of(model: FaceRecogniser, times: NDArray[np.float64]) -> list[NDArray[np.int64]]:
     """Which of the frames at `times` (s) the network sees, for each of its views."""
     return places_in_time(times, model.reads)

@@ -1,0 +1,103 @@
+"""`dyad score static-face` by networks of the literature, and `dyad score dynamic-face`: folders of crops and of clips."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.emotions import BASIC_EMOTIONS
+from data.errors import InputError
+from data.manifest import MEDIA
+from flows import models
+from flows.backends.base import NotHere
+from flows.backends.faces import NO_HEAD, NO_HEAD_REMEDY, network_files
+from flows.backends.scene import clip_found
+from flows.settings import Settings
+from modalities.face.registry import NetworkInput
+from modalities.training.face_corpus import read_views
+
+Probabilities = NDArray[np.float32]
+Views = NDArray[np.uint8]
+"""What is seen of a clip: RGB [V, T, S, S, 3]."""
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+PLAIN = NetworkInput(size=112, frames=20)
+"""What the embedded network over time sees of a clip: the middles of 20 equal parts of it."""
+
+
+def picture_scorer(settings: Settings) -> Callable[[Sequence[NDArray[np.uint8]]], Probabilities]:
+    """The network that the settings name for the static face, as a function of pictures uint8 [H, W, 3] or [H, W]."""
+    from modalities.face import recogniser
+
+    model = models.face_network("static", *network_files(settings, "static"), settings)
+    return lambda pictures: recogniser.score_images(model, [_coloured(one) for one in pictures], settings.static_face.batch)
+
+
+def clip_scorer(settings: Settings) -> Callable[[Sequence[Path]], Probabilities]:
+    """The dynamic face of the settings, as a function of face clips: media files, or folders of pictures in order.
+
+    The clips are of faces, cut out as in the corpora of the field: nobody looks for faces in them.
+    """
+    reads, answer = BACKENDS[settings.dynamic_face.backend](settings)
+
+    def score(clips: Sequence[Path]) -> Probabilities:
+        rows = [answer([read_views(str(clip), reads) for clip in part]) for part in _parts(clips, settings.dynamic_face.batch)]
+        return np.concatenate(rows) if rows else np.zeros((0, len(BASIC_EMOTIONS)), np.float32)
+
+    return score
+
+
+def clips_in(folder: Path) -> list[Path]:
+    """The clips below a folder by name: media files, and folders that hold pictures; InputError when there are none."""
+    files = {file for file in folder.rglob("*") if file.suffix.lower() in MEDIA}
+    of_pictures = {file.parent for file in folder.rglob("*") if file.suffix.lower() in PICTURES}
+    if not files | of_pictures:
+        raise InputError(f"{folder} holds no clips: neither media files nor folders of pictures.")
+    return sorted(files | of_pictures)
+
+
+def _by_network(settings: Settings) -> tuple[NetworkInput, Callable[[list[Views]], Probabilities]]:
+    from modalities.face import recogniser
+
+    model = models.face_network("dynamic", *network_files(settings, "dynamic"), settings)
+    return model.reads, lambda clips: recogniser.score_views(model, clips, settings.dynamic_face.batch)
+
+
+def _by_our_own(settings: Settings) -> tuple[NetworkInput, Callable[[list[Views]], Probabilities]]:
+    from modalities import dynamic_face
+
+    model = models.dynamic_face(settings)
+    return PLAIN, lambda clips: dynamic_face.score_sequences(model, [views[0] for views in clips])
+
+
+def _by_clip(settings: Settings) -> tuple[NetworkInput, Callable[[list[Views]], Probabilities]]:
+    from modalities import clip_dynamic_face, temporal_heads
+
+    asked = settings.dynamic_face
+    if asked.head is None:
+        raise NotHere(NO_HEAD, NO_HEAD_REMEDY)
+    model = models.clip_over_time(clip_found(asked.model), asked.head, settings)
+
+    def answer(clips: list[Views]) -> Probabilities:
+        sequences = [np.stack(clip_dynamic_face.encode_crops(model.clip, list(views[0]))) for views in clips]
+        return np.stack([found.probabilities for found in temporal_heads.answer_sequences(model.head, sequences)])
+
+    return NetworkInput(size=224, frames=clip_dynamic_face.LENGTH), answer
+
+
+BACKENDS: dict[str, Callable[[Settings], tuple[NetworkInput, Callable[[list[Views]], Probabilities]]]] = {
+    "embedded": _by_our_own,
+    "clip": _by_clip,
+    "network": _by_network,
+}
+"""Backend of the dynamic face -> what it sees of a clip, and its answers [B, 7] to that of several."""
+
+
+def _coloured(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2)
+
+
+def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
