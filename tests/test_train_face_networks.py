@@ -170,6 +170,28 @@ def test_dynamic_network_with_low_rank_adapters_on_a_fold(tmp_path: Path, clip: 
     assert changed_keys == {f"visual.transformer.resblocks.{name}" for name in inside}
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "settings", "reads"),
+    [
+        ("s4d", "dynamic", {"size": 16, "patch": 8, "frames": 4, "width": 24, "depth": 3, "heads": 4, "expert_blocks": [1, 2],
+                            "experts": {"experts": 4}}, {"size": 16, "frames": 4}),
+        ("s4d", "static", {"size": 16, "patch": 8, "frames": 4, "width": 24, "depth": 3, "heads": 4, "expert_blocks": [1, 2],
+                           "experts": {"experts": 4}}, {"size": 16}),
+        ("ifdd-xs", "dynamic", {"size": 32, "frames": 8, "widths": [8, 16, 32, 64]}, {"size": 32, "frames": 8}),
+    ],
+)  # fmt: skip
+def test_networks_without_texts_are_trained_and_loaded_too(
+    tmp_path: Path, name: str, kind: Any, settings: Any, reads: Any
+) -> None:
+    manifest = write_clips(tmp_path / "clips", 16)
+    options = FaceOptions(labels="mafw-s4d", settings=settings, reads=reads, fold=1, recipe={"batch": 8})
+    train(manifest, tmp_path, network=name, kind=kind, epochs=1, options=options)
+    found = load_trained(files_of(tmp_path, kind, name, 1).weights)
+    inputs = FaceInputs(torch.rand(2, found.reads.frames, 3, found.reads.size, found.reads.size))
+    with torch.no_grad():
+        assert found.network.answer(inputs).logits.shape == (2, 11)
+
+
 def test_streams_and_captions_reach_fineclip(tmp_path: Path, clip: Path) -> None:
     pytest.importorskip("mediapipe")
     manifest = write_clips(tmp_path / "clips", 12, frames=2)

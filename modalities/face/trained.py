@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +28,11 @@ class TrainedFace:
 
 
 def class_settings(row: NetworkRow, labels: Sequence[str], kind: Kind) -> dict[str, Any]:
-    """The settings of a network's `build` that make it answer these labels: their names, or their number."""
-    module, _, function = row.build.partition(":")
-    known = signature(getattr(import_module(module), function)).parameters
-    if "labels" in known:
+    """The settings of a network's `build` that make it answer these labels: their names, or their number for that branch."""
+    if "labels" in row.settings:
         return {"labels": list(labels)}
-    counts = {"classes": len(labels), f"{'image' if kind == 'static' else 'video'}_classes": len(labels)}
-    return {name: count for name, count in counts.items() if name in known}
+    own = "image_classes" if kind == "static" else "video_classes"
+    return {own if own in row.settings else "classes": len(labels)}
 
 
 def own_tensors(network: FaceNetwork) -> dict[str, Tensor]:

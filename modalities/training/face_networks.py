@@ -131,7 +131,10 @@ def _reads(row: NetworkRow, kind: Kind, options: FaceOptions) -> NetworkInput:
 def _start(row: NetworkRow, settings: Mapping[str, Any], options: FaceOptions, seed: int) -> FaceNetwork:
     """The network before its first step, on its device."""
     torch.manual_seed(seed)
-    network = build_network(row, settings)
+    try:
+        network = build_network(row, settings)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The network {row.name} cannot be built for this training ({error}).") from error
     assert isinstance(network, FaceNetwork)
     if isinstance(network, ClipFaceNetwork):
         if options.clip is None and options.start is None:
