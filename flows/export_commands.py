@@ -6,17 +6,19 @@ from typing import Annotated
 
 import typer
 
+NAMES = ("csv", "csv-long", "parquet", "parquet-long", "xlsx", "json", "jsonl", "rttm", "vtt", "srt", "eaf", "textgrid", "abaw",
+         "abaw-expr")  # fmt: skip
+"""The names of `reports.exports.FORMATS`, here too so that help and completion need not load the writers."""
+
 
 def _names() -> list[str]:
-    from reports.exports import FORMATS
-
-    return list(FORMATS)
+    return list(NAMES)
 
 
 def _several(incomplete: str) -> list[str]:
     """Completions of a list such as 'eaf,cs'."""
     before, comma, _ = incomplete.rpartition(",")
-    return [f"{before}{comma}{name}" for name in _names() if name not in before.split(",")]
+    return [f"{before}{comma}{name}" for name in NAMES if name not in before.split(",")]
 
 
 Exports = Annotated[
@@ -31,10 +33,7 @@ def export(
     ],
     to: Annotated[
         str,
-        typer.Option(
-            autocompletion=_names,
-            help="csv, csv-long, parquet, parquet-long, xlsx, json, jsonl, rttm, vtt, srt, eaf, textgrid, abaw or abaw-expr.",
-        ),
+        typer.Option(autocompletion=_names, help=f"One of: {', '.join(NAMES)}."),
     ],
     output: Annotated[
         str | None,
@@ -87,7 +86,7 @@ def write_exports(place: str | Path, names: list[str], run: bool) -> bool:
     from data.errors import DyadError
     from flows.exporting import export_beside, export_data_set
 
-    done = True
+    done, told = True, set[str]()
     for name in names:
         try:
             said, files = ("", export_beside(Path(place), [name])) if run else export_data_set(str(place), [name])
@@ -95,7 +94,8 @@ def write_exports(place: str | Path, names: list[str], run: bool) -> bool:
             sys.stderr.write(f"dyad: {name} was not written. {error}\n")
             done = False
         else:
-            sys.stderr.write(f"{said}{name}: {files[0]}\n")
+            sys.stderr.write(("" if said in told else said) + f"{name}: {files[0]}\n")
+            told.add(said)
     return done
 
 

@@ -246,7 +246,8 @@ def export_data_set(place: str, names: Sequence[str]) -> tuple[str, list[str]]:
     """Write exports of a data set into `exports/` in its folder; returns what is to be said, and the files and folders."""
     source = source_at(place)
     root, said, targets = f"{source.root}/{EXPORTS}", [], []
-    if not is_url(root) and Path(root).is_dir():
+    if not is_url(root):
+        Path(root).mkdir(exist_ok=True)
         clear_aside(Path(root))
     for name in names:
         form = format_named(name)
