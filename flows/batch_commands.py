@@ -181,7 +181,7 @@ def _nothing(_record: logging.LogRecord) -> bool:
 def _said(console: Any, clips: dict[str, int], output: str) -> int:
     words = ", ".join(f"{clips[name]} {name}" for name in ("done", "degraded", "failed", "rejected") if clips[name])
     before = f" ({clips['skipped']} of them before)" if clips["skipped"] else ""
-    said = f"{clips['total']} clips: {words}{before}. See {output}/status.csv and summary.json."
+    said = f"{clips['total']} clips: {words}{before}. See {output}/report.html, status.csv and summary.json."
     console.print(said, markup=False, soft_wrap=True)
     return 1 if clips["failed"] or clips["rejected"] else 0
 

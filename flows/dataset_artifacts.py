@@ -1,12 +1,13 @@
 """What the Prefect UI shows of a data set's run: a progress bar that moves, and at the end the summary."""
 
+import base64
 import logging
 from collections.abc import Mapping
 from typing import Any, cast
 from uuid import UUID
 
 from flows.artifacts import artifact_key
-from reports.dataset import dataset_markdown
+from reports.dataset import confusion_picture, dataset_markdown, main_figures
 
 logger = logging.getLogger(__name__)
 ANSWER, ANSWER_AT_END = 2.0, 15.0
@@ -44,8 +45,9 @@ def publish_progress(artifact: UUID | None, manifest: str, share: float, text: s
 
 
 def publish_summary(summary: Mapping[str, Any]) -> None:
-    """Create the artifact `dataset-<manifest>` (markdown) from the content of summary.json."""
-    from prefect.artifacts import create_markdown_artifact
+    """Create the artifact `dataset-<manifest>` (markdown) from the content of summary.json and, where there are labels,
+    `confusion-<manifest>` (a picture)."""
+    from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
     name = _name(str(summary["manifest"]))
     if not server_answers(ANSWER_AT_END):
@@ -53,6 +55,10 @@ def publish_summary(summary: Mapping[str, Any]) -> None:
         return
     try:
         create_markdown_artifact(dataset_markdown(summary), key=artifact_key("dataset", name), description=f"Data set {name}")
+        if shown := main_figures(summary["metrics"]):
+            picture = base64.b64encode(confusion_picture(shown[1], shown[0])).decode()
+            told = f"Confusion of {shown[0]}, {name}"
+            create_image_artifact(f"data:image/png;base64,{picture}", key=artifact_key("confusion", name), description=told)
     except Exception as error:
         logger.warning("The summary could not be shown in Prefect: %s", error)
 

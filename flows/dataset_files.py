@@ -18,7 +18,7 @@ from flows.dataset_totals import Totals, reason_of, state_of
 from flows.journal import Entry, Journal
 from flows.stages import STAGES
 from flows.storage import Output
-from reports.dataset import draw_confusion
+from reports.dataset import confusion_picture, main_figures
 from reports.result import version
 
 CONFUSION = "confusion.png"
@@ -94,9 +94,10 @@ def _summary(plan: Plan, clips: Manifest, counts: Counts, totals: Totals) -> dic
 
 def _draw(path: Path, metrics: dict[str, Any]) -> None:
     """The confusion matrix by clip, of compounds where their labels exist; none without labels."""
-    kind = next(iter(metrics), None)
-    if kind is None:
+    shown = main_figures(metrics)
+    if shown is None:
         path.unlink(missing_ok=True)
         return
-    level = next(iter(metrics[kind]))
-    draw_confusion(path, metrics[kind][level], f"{kind} by {level}")
+    picture = confusion_picture(shown[1], shown[0])
+    with atomic_path(path) as aside:
+        aside.write_bytes(picture)

@@ -1,17 +1,16 @@
 """A data set as a whole: how often labels and answers agree, the confusion matrix as a picture, the summary as Markdown."""
 
+import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, factorial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.files import atomic_path
 from data.metrics import scores_of_counts
 from reports.clip_brief import BINS, Sure
 from reports.markdown import escape, title
@@ -149,15 +148,21 @@ class Failures:
         return [{"reason": kind, "clips": n, "example": self.examples[kind]} for kind, n in self.counts.most_common()]
 
 
-def draw_confusion(path: Path, figures: Mapping[str, Any], heading: str) -> None:
-    """Draw a confusion matrix (of `Tally.figures`) as a PNG: shares of each label, with the counts written in."""
+def main_figures(metrics: Mapping[str, Mapping[str, Any]]) -> tuple[str, Mapping[str, Any]] | None:
+    """What the confusion of a data set is shown of, with its name: compounds before emotions, clips before windows and frames;
+    None without labels."""
+    return next(((f"{kind} by {level}", found) for kind, levels in metrics.items() for level, found in levels.items()), None)
+
+
+def confusion_picture(figures: Mapping[str, Any], heading: str) -> bytes:
+    """A confusion matrix (of `Tally.figures`) as a PNG: shares of each label, with the counts written in."""
     from matplotlib.figure import Figure
 
     counts = np.array(figures["confusion"])
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     rows, columns = counts.shape
     figure = Figure(figsize=(2.6 + 0.8 * columns, 2.2 + 0.6 * rows), layout="constrained")
     axes = figure.add_subplot()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(columns), [title(name) for name in figures["answers"]], rotation=40, ha="right")
     axes.set_yticks(range(rows), [title(name) for name in figures["classes"]])
@@ -165,13 +170,13 @@ def draw_confusion(path: Path, figures: Mapping[str, Any], heading: str) -> None
     axes.set_ylabel("label")
     scores = f"macro-F1 {figures['macro_f1']:.3f}, UAR {figures['uar']:.3f}, n = {figures['items']}"
     axes.set_title(f"{heading}: {scores}", fontsize=10)
-    for row, column in np.ndindex(rows, columns):
-        if counts[row, column]:
-            written = f"{shares[row, column]:.0%}\n{counts[row, column]}"
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, written, ha="center", va="center", fontsize=8, color=colour)
-    with atomic_path(path) as aside:
-        figure.savefig(aside, dpi=110)
+    for row, column in np.argwhere(counts):
+        written = f"{shares[row, column]:.0%}\n{counts[row, column]}"
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, written, ha="center", va="center", fontsize=8, color=colour)
+    stream = io.BytesIO()
+    figure.savefig(stream, dpi=110)
+    return stream.getvalue()
 
 
 def dataset_markdown(summary: Mapping[str, Any]) -> str:
@@ -182,23 +187,36 @@ def dataset_markdown(summary: Mapping[str, Any]) -> str:
         _table(["clips", "done", "degraded", "failed", "rejected", "of them before"],
                [[str(clips[name]) for name in ("total", "done", "degraded", "failed", "rejected", "skipped")]]),
         *_metric_parts(summary["metrics"]),
+        *_reliability_parts(summary["reliability"]),
         "## Slowest stages",
         _table(["stage", "seconds", "a clip"], [_stage(*item) for item in _by_value(summary["seconds"]["stages"])]),
         "## Compounds",
         _table(["compound", "clips", "seconds"],
                [[title(name), str(row["clips"]), f"{row['seconds']:.1f}"] for name, row in summary["compounds"].items()]),
         *_failure_parts(summary["failures"]),
+        "All clips stand in a table in report.html, in the folder of the results.",
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 
 def _metric_parts(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
     rows = [
-        [kind, by, str(found["items"]), *(f"{found[name]:.3f}" for name in ("macro_f1", "uar", "war"))]
+        [kind, by, str(found["items"]), *(_figure(found, name) for name in ("macro_f1", "uar", "war"))]
         for kind, levels in metrics.items()
         for by, found in levels.items()
     ]
-    return ["## Metrics", _table(["labels", "by", "n", "macro-F1", "UAR", "WAR"], rows)] if rows else []
+    table = _table(["labels", "by", "n", "macro-F1", "UAR", "WAR"], rows)
+    return ["## Metrics", table, "In brackets 95 % of a bootstrap over clips."] if rows else []
+
+
+def _figure(found: Mapping[str, Any], name: str) -> str:
+    low, high = found["intervals"].get(name, (None, None))
+    return f"{found[name]:.3f}" + ("" if low is None else f" ({low:.3f} to {high:.3f})")
+
+
+def _reliability_parts(reliability: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    rows = [[kind, str(found["windows"]), f"{found['ece']:.3f}"] for kind, found in reliability.items()]
+    return ["## Reliability", _table(["labels", "windows", "expected calibration error"], rows)] if rows else []
 
 
 def _failure_parts(failures: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -17,6 +17,7 @@ from data.scores import Scores
 from data.windows import make_windows
 from fusion.fuse import fuse
 from fusion.over_time import timeline
+from reports.dataset import Bootstrap, Failures, Tally, confusion_picture, dataset_markdown, main_figures
 from reports.explain import explain, whole_percents
 from reports.markdown import escape, figure, main_contribution, result_markdown, seconds, title
 from reports.result import number, summary, to_json, version, windows_table
@@ -157,3 +158,43 @@ def test_json_refuses_what_is_no_number() -> None:
 
 def test_the_version_is_the_projects() -> None:
     assert version().count(".") == 2
+
+
+def summary_of(**more: Any) -> dict[str, Any]:
+    return {
+        "manifest": "a|b.csv", "clips": dict.fromkeys(("total", "done", "degraded", "failed", "rejected", "skipped"), 3),
+        "seconds": {"stages": {"decode": {"total": 2.0, "mean": 1.0}, "faces": {"total": 9.0, "mean": 3.0}}}, "metrics": {},
+        "compounds": {"sadly_angry": {"clips": 2, "seconds": 4.0}}, "reliability": {}, "failures": [], **more,
+    }  # fmt: skip
+
+
+def test_a_data_set_in_markdown_names_the_slowest_stage_first_and_what_failed() -> None:
+    failures = Failures()
+    for line in range(3):
+        reason = f"Line {line}: the path /clips/{line}.mp4 is not there; correct it."
+        failures.add(reason, f"id{line}", f"/clips/{line}.mp4")
+    failures.add("<b>odd</b>|", "id9", "/clips/9.mp4")
+    text = dataset_markdown(summary_of(failures=failures.table()))
+    assert text.index("| faces | 9.0 | 3.00 |") < text.index("| decode | 2.0 | 1.00 |")
+    assert "| 3 | the path … is not there; correct it. | id0 |" in text
+    assert "<b>" not in text
+    assert "## Metrics" not in text
+    assert "report.html" in text
+
+
+def test_a_data_set_in_markdown_gives_figures_with_their_intervals() -> None:
+    tally, bootstrap = Tally(("sadly_angry", "sadly_fearful")), Bootstrap()
+    for turn in range(20):
+        tally.add("sadly_angry", {"sadly_angry" if turn % 2 else "": 1}, bootstrap.weights())
+    metrics = {"compounds": {"clips": tally.figures()}}
+    reliability = {"compounds": {"windows": 20, "ece": 0.1234, "bins": []}}
+    text = dataset_markdown(summary_of(metrics=metrics, reliability=reliability))
+    low, high = metrics["compounds"]["clips"]["intervals"]["uar"]
+    assert 0.2 < low < 0.5 < high < 0.8
+    assert "| compounds | clips | 20 | 0.667 (" in text
+    assert f"| 0.500 ({low:.3f} to {high:.3f}) | 0.500 (" in text
+    assert "| compounds | 20 | 0.123 |" in text
+    shown = main_figures(metrics)
+    assert shown is not None
+    assert confusion_picture(shown[1], shown[0]).startswith(b"\x89PNG")
+    assert main_figures({}) is None
