@@ -225,7 +225,7 @@ class FusionSettings(Section):
     """From six modalities to the seven compounds."""
 
     weights: Path | None = None
-    """A weights file of Multi-Head Probability Fusion; empty for the shipped one."""
+    """A weights file of Multi-Head Probability Fusion, or what `dyad fuse fit` wrote; empty for the shipped one."""
     composition: Literal["learned", "ppa", "pfsa", "avcer_rule1", "avcer_rule2", "avcer_both"] = "learned"
     """How basic emotions become compounds: `learned` starts from the pair sum (`ppa`) and knows what people vote for."""
     composer: Path | None = None

@@ -101,12 +101,18 @@ def transcript(job: Job) -> Mapping[str, Any]:
 
 
 def fuse(job: Job) -> None:
-    """Fuse the modalities' basic emotions (MHPF)."""
+    """Fuse the modalities' basic emotions: by MHPF, or by the user's own fit ('dyad fuse fit')."""
+    from fusion.fitted import is_fitted, read_fitted
     from fusion.fuse import pool_modalities
+    from fusion.pool_fitted import pool_fitted
     from fusion.weights import read_weights, with_modalities
 
-    weights = with_modalities(read_weights(_fusion_weights(job)), tuple(added_modalities()))
-    write_fused(job.folder.fused, pool_modalities(all_scores(job), weights))
+    path = _fusion_weights(job)
+    if is_fitted(path):
+        write_fused(job.folder.fused, pool_fitted(all_scores(job), read_fitted(path)))
+    else:
+        weights = with_modalities(read_weights(path), tuple(added_modalities()))
+        write_fused(job.folder.fused, pool_modalities(all_scores(job), weights))
 
 
 def compose(job: Job) -> None:

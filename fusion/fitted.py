@@ -69,6 +69,15 @@ def read_fitted(path: Path) -> FoldedFusion:
         raise InputError(f"{path} lacks or spoils an entry ({error!r}); fit the weights again.") from error
 
 
+def is_fitted(path: Path) -> bool:
+    """True when a file says that it is one of these; False for any other content, which its own reader judges."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
 def matrix_of(fitted: Fitted) -> Floats | None:
     """The share of each model in each class [M, C] when all are present, where the way of pooling has such shares."""
     if fitted.method == "dirichlet":
