@@ -5,7 +5,7 @@ import logging
 import os
 import pkgutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -34,8 +34,10 @@ from flows.dataset_files import JOURNAL, write_results, write_status
 from flows.faults import Interrupted, sentence
 from flows.journal import Entry, Journal
 from flows.models import device_named
+from flows.prefect_setup import outlive_worker
 from flows.settings import Settings
-from flows.storage import alone, check_there, clear_left_behind, output_at
+from flows.storage import OutputGone, alone, check_there, clear_left_behind, output_at
+from flows.under_way import BLAMED, MOST_DEATHS, UnderWay
 
 logger = logging.getLogger(__name__)
 Workload = Callable[[Plan, Sequence[ManifestRow]], Iterator[tuple[str, Outcome]]]
@@ -64,7 +66,7 @@ class ClipFailed(DyadError):
 def recognise_clip(name: str, plan: Plan, rows: tuple[ManifestRow, ...], workload: str) -> list[tuple[str, Outcome]]:
     """Recognise the clips of one file (one clip, or its segments); the task fails when one of them fails."""
     work: Workload = pkgutil.resolve_name(workload)
-    outcomes = list(work(plan, rows))
+    outcomes = list(work(replace(plan, output=plan.output.here()), rows))
     failed = [outcome.reason for _, outcome in outcomes if outcome.state == "failed"]
     if failed:
         raise ClipFailed(" ".join(dict.fromkeys(failed)), outcomes)
@@ -125,6 +127,7 @@ def recognise_dataset(
         root: The folder that the manifest's paths start from and must not leave; the manifest's own unless given.
         workload: The function (module:name) that runs the clips of a file; another one only to measure or to test.
     """
+    outlive_worker()
     settings = settings or Settings()
     plan = Plan(output_at(output), settings, strict, Patience(least_seconds, seconds_per_second))
     with alone(plan.output) as lost:
@@ -132,7 +135,7 @@ def recognise_dataset(
         plan.output.get(JOURNAL)
         clips = read_clips(manifest, limit, settings, root)
         with Journal(plan.output.folder / JOURNAL) as journal:
-            run = Run(plan, clips, journal, retry_failed, workload, lost)
+            run = Run(plan, clips, journal, retry_failed, workload, lost, UnderWay(plan.output.folder))
             _work_off(run, _most(workers, settings))
             return _ended(run)
 
@@ -180,6 +183,7 @@ class Run:
     retry_failed: bool
     workload: str
     lost: Any
+    under_way: UnderWay
     counts: Counts = field(default_factory=Counts)
     given_up: int = 0
     shown: int = 0
@@ -198,22 +202,39 @@ def _work_off(run: Run, most: Callable[[], int]) -> None:
     """Run what must run, at most so many files at once: the next one is given when one has ended."""
     ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
     flying: dict[UUID, dict[str, str]] = {}
+
+    def none() -> int:
+        return min(1, most())
+
     _tell(run, at_once=True)
     for _, rows in run.clips.files():
         if stop.requested.is_set():
             break
         fresh = {row.clip_id: print_ for row in rows if (print_ := _to_run(run, row))}
-        if fresh:
-            wanted = tuple(row for row in rows if row.clip_id in fresh)
-            name = wanted[0].clip_id if len(wanted) == 1 else f"{Path(wanted[0].path).name} ({len(wanted)} segments)"
-            plan = replace(run.plan, show=run.shown < SHOWN)
-            run.shown += len(wanted)
-            arguments: tuple[Any, ...] = (name, quote(plan), quote(wanted), run.workload)
-            future = recognise_clip.submit(*arguments)
-            flying[future.task_run_id] = fresh
-            future.add_done_callback(ended.put)
-        _collect(run, ended, flying, most)
-    _collect(run, ended, flying, lambda: min(1, most()))
+        if not fresh:
+            _collect(run, ended, flying, most)
+            continue
+        deaths = run.under_way.deaths(next(iter(fresh)))
+        if deaths is not None:
+            _collect(run, ended, flying, none)
+            if deaths >= MOST_DEATHS:
+                _note(run, fresh, [(clip_id, Outcome("failed", BLAMED)) for clip_id in fresh])
+                continue
+        run.under_way.begin(next(iter(fresh)))
+        future = _submitted(run, tuple(row for row in rows if row.clip_id in fresh))
+        flying[future.task_run_id] = fresh
+        future.add_done_callback(ended.put)
+        _collect(run, ended, flying, most if deaths is None else none)
+    _collect(run, ended, flying, none)
+
+
+def _submitted(run: Run, rows: tuple[ManifestRow, ...]) -> PrefectFuture[Any]:
+    """The task for clips of one file, on its way."""
+    name = rows[0].clip_id if len(rows) == 1 else f"{Path(rows[0].path).name} ({len(rows)} segments)"
+    plan = replace(run.plan, show=run.shown < SHOWN)
+    run.shown += len(rows)
+    arguments: tuple[Any, ...] = (name, quote(plan), quote(rows), run.workload)
+    return recognise_clip.submit(*arguments)
 
 
 def _to_run(run: Run, row: ManifestRow) -> str:
@@ -251,14 +272,8 @@ def _collect(
 
 
 def _take(run: Run, prints: dict[str, str], state: State[Any]) -> None:
-    """Write down how the clips of a file ended."""
-    for clip_id, outcome in _outcomes(state, prints):
-        entry = Entry(
-            clip_id, prints[clip_id], outcome.state, outcome.reason, outcome.seconds, outcome.answer, round(time.time(), 3)
-        )
-        run.journal.add(entry)
-        run.counts.add(outcome.state)
-        run.given_up += "was given up after" in outcome.reason
+    """Take in how the clips of a file ended."""
+    _note(run, prints, _outcomes(run, state, prints))
     context = FlowRunContext.get()
     if context is not None:
         # Prefect would keep these of every task until the flow ends; nothing here depends on them.
@@ -267,7 +282,19 @@ def _take(run: Run, prints: dict[str, str], state: State[Any]) -> None:
     _check(run)
 
 
-def _outcomes(state: State[Any], prints: dict[str, str]) -> list[tuple[str, Outcome]]:
+def _note(run: Run, prints: dict[str, str], outcomes: Iterable[tuple[str, Outcome]]) -> None:
+    """Write down how clips of a file ended."""
+    for clip_id, outcome in outcomes:
+        entry = Entry(
+            clip_id, prints[clip_id], outcome.state, outcome.reason, outcome.seconds, outcome.answer, round(time.time(), 3)
+        )
+        run.journal.add(entry)
+        run.counts.add(outcome.state)
+        run.given_up += "was given up after" in outcome.reason
+    run.under_way.end(next(iter(prints)))
+
+
+def _outcomes(run: Run, state: State[Any], prints: dict[str, str]) -> list[tuple[str, Outcome]]:
     """What a task tells of its clips; where it broke off, that of all of them, and none where it was asked to stop."""
     if state.is_completed():
         found: list[tuple[str, Outcome]] = state.result()
@@ -277,6 +304,8 @@ def _outcomes(state: State[Any], prints: dict[str, str]) -> list[tuple[str, Outc
         return error.outcomes
     if isinstance(error, Interrupted):
         return []
+    if isinstance(error, OutputGone):
+        run.plan.output.put(JOURNAL)  # which raises, and so ends the run, unless that clip alone could not be put there
     reason = sentence(error) if isinstance(error, Exception) else f"The task ended before its clip: {state.message}"
     return [(clip_id, Outcome("failed", reason)) for clip_id in prints]
 
@@ -301,9 +330,12 @@ def _tell(run: Run, at_once: bool = False) -> None:
         run.artifact = publish_progress(run.artifact, run.clips.source, run.counts.share, run.counts.sentence())
         run.told = time.monotonic()
     if now >= run.next_status:
-        write_status(run.plan.output, run.clips, run.journal)
-        run.journal.sync()
-        run.plan.output.put(JOURNAL)
+        try:
+            write_status(run.plan.output, run.clips, run.journal)
+            run.journal.sync()
+            run.plan.output.put(JOURNAL)
+        except OutputGone as error:  # the next clip that is put there tells whether it has gone for good
+            logger.warning("%s", error)
         took = time.monotonic() - now
         run.next_status = time.monotonic() + max(STATUS, 50 * took)  # never more than 2 % of the time
 
@@ -317,6 +349,7 @@ def _ended(run: Run) -> Any:
     if stop.requested.is_set():
         write_status(run.plan.output, run.clips, run.journal)
         return Cancelled(message=sentence(Interrupted()))
+    clear_left_behind(run.plan.output.folder)  # of a cluster's processes that died
     summary = write_results(run.plan, run.clips, run.journal, run.counts)
     publish_progress(run.artifact, run.clips.source, run.counts.share, run.counts.sentence())
     publish_summary(summary)

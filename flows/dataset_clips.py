@@ -34,7 +34,7 @@ from flows.faults import Interrupted, sentence
 from flows.jobs import Brought, Job
 from flows.settings import Settings
 from flows.stages import stage_keys
-from flows.storage import Output, fetch, fetched, version_of
+from flows.storage import Output, OutputGone, fetch, fetched, version_of
 
 logger = logging.getLogger(__name__)
 GIVEN = "given"
@@ -130,7 +130,7 @@ def _run_row(plan: Plan, row: ManifestRow, file: Clip, whole: Callable[[], Decod
         if plan.show and outcome.state != "failed":
             _show(run_folder)
         plan.output.put(row.clip_id, remove=True)
-    except Interrupted:
+    except (Interrupted, OutputGone):
         raise
     except Exception as error:
         return _failed(error, row)

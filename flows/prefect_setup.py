@@ -1,6 +1,7 @@
 """Prefect, set up before it is imported: quiet on the terminal, no telemetry, time enough for a first start."""
 
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -97,3 +98,26 @@ def without_heartbeats() -> Iterator[None]:
 
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
+
+
+def outlive_worker() -> None:
+    """Have a run that a worker started go on when that worker dies and nobody reads any more what the run prints.
+
+    Prefect's handler for the console would end the run with SystemExit at its next line.
+    """
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    if "PREFECT__FLOW_RUN_ID" not in os.environ:
+        return
+    names = ["prefect", *(name for name in logging.root.manager.loggerDict)]
+    for handler in {handler for name in names for handler in logging.getLogger(name).handlers}:
+        if isinstance(handler, PrefectConsoleHandler):
+            handler.console.on_broken_pipe = _print_nowhere  # type: ignore[method-assign]
+
+
+def _print_nowhere() -> None:
+    """From now on, what this process and its libraries print goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for printed in (1, 2):
+        os.dup2(nowhere, printed)
+    os.close(nowhere)

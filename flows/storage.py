@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -27,6 +28,10 @@ LEFT_BEHIND = (".input-*", ".decoded-*", ".status.*", ".dataset.*", ".summary.*"
 """Folders and half-written files of a run that was killed."""
 
 
+class OutputGone(DyadError):
+    """The address that results go to cannot be reached or written."""
+
+
 @dataclass(frozen=True)
 class Output:
     """The place that a data set's results go to: `folder`, and where that is only a station, the `address` it is put to."""
@@ -40,10 +45,11 @@ class Output:
             return
         system, root = _system(self.address)
         source = self.folder / name
-        for file in sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]:
-            target = f"{root}/{file.relative_to(self.folder).as_posix()}"
-            system.makedirs(target.rpartition("/")[0], exist_ok=True)
-            system.put_file(str(file), target)
+        with _reaching(self.address, put=True):
+            for file in sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]:
+                target = f"{root}/{file.relative_to(self.folder).as_posix()}"
+                system.makedirs(target.rpartition("/")[0], exist_ok=True)
+                system.put_file(str(file), target)
         if remove:
             shutil.rmtree(source) if source.is_dir() else source.unlink()
 
@@ -51,7 +57,7 @@ class Output:
         """Fetch a file from the address into `folder`; True when the file is there now."""
         if self.address:
             system, root = _system(self.address)
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError), _reaching(self.address):
                 system.get_file(f"{root}/{name}", str(self.folder / name))
         return (self.folder / name).is_file()
 
@@ -63,8 +69,14 @@ class Output:
                 yield stream
         else:
             system, root = _system(self.address)
-            with system.open(f"{root}/{name}", "rb") as stream:
+            with _reaching(self.address):
+                opened = system.open(f"{root}/{name}", "rb")
+            with opened as stream:
                 yield stream
+
+    def here(self) -> "Output":
+        """The same output on the machine that this runs on, where the station of an address may be another folder."""
+        return output_at(self.address) if self.address else self
 
 
 def output_at(place: str | Path) -> Output:
@@ -87,6 +99,24 @@ def _system(address: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         raise InputError(f"{address} cannot be opened ({error}); install what it needs, or correct the address.") from error
     return system, root.rstrip("/")
+
+
+def _troubles() -> tuple[type[Exception], ...]:
+    """What clients of storage raise when they cannot reach it or are refused; those of S3 have errors that are no OSErrors."""
+    s3 = sys.modules.get("botocore.exceptions")
+    return (OSError, s3.BotoCoreError, s3.ClientError) if s3 else (OSError,)
+
+
+@contextlib.contextmanager
+def _reaching(address: str, put: bool = False) -> Iterator[None]:
+    """OutputGone, a sentence, for what the storage raises; that a file is not there is an answer when nothing is put there."""
+    try:
+        yield
+    except _troubles() as error:
+        if isinstance(error, FileNotFoundError) and not put:
+            raise
+        said = f"{address} cannot be reached or written ({error}); see that it is there, then run the same command again."
+        raise OutputGone(said) from error
 
 
 def clear_left_behind(folder: Path) -> None:
@@ -113,8 +143,9 @@ def fetch(address: str, target: Path) -> Path:
         system.get_file(place, str(target))
     except FileNotFoundError:
         raise MediaError(f"There is no file {address}; check the name.") from None
-    except OSError as error:
-        if error.errno is not None and target.parent.is_dir() and not os.access(target.parent, os.W_OK):
+    except _troubles() as error:
+        here = isinstance(error, OSError) and error.errno is not None
+        if here and target.parent.is_dir() and not os.access(target.parent, os.W_OK):
             raise
         raise MediaError(f"{address} cannot be fetched ({error}); check that it may be read, and run again.") from error
     return target
@@ -128,7 +159,9 @@ def version_of(place: str) -> list[Any]:
             return [status.st_size, status.st_mtime_ns]
         system, path = _system(place)
         facts = system.info(path)
-    except (OSError, ValueError):
+    except ValueError:
+        return []
+    except _troubles():
         return []
     telling = ("ETag", "etag", "md5", "mtime", "LastModified", "created")
     return [facts.get("size"), *(str(facts[name]) for name in telling if name in facts)]
@@ -149,7 +182,7 @@ class Lease:
     def take(self) -> None:
         """Write the sign of life; DyadError when another run's is fresh."""
         other = self._read()
-        if other and other["owner"] != self.owner and time.time() - other["time"] < STALE:
+        if other and other["owner"] != self.owner and time.time() - other["time"] < STALE and not _has_ended(other["owner"]):
             raise DyadError(busy(self.address, f"by {other['owner'].rsplit(' ', 1)[0]} (machine and process)"))
         self._write()
         threading.Thread(target=self._beat, name="lease", daemon=True).start()
@@ -159,12 +192,12 @@ class Lease:
         self._over.set()
         if not self.lost.is_set():
             system, root = _system(self.address)
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(*_troubles()):  # one that stays is void soon
                 system.rm_file(f"{root}/{LEASE}")
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT):
-            with contextlib.suppress(OSError):  # storage that is away for a moment: the next beat will tell
+            with contextlib.suppress(OutputGone):  # storage that is away for a moment: the next beat will tell
                 other = self._read()
                 if other and other["owner"] != self.owner:
                     self.lost.set()
@@ -174,15 +207,25 @@ class Lease:
     def _read(self) -> dict[str, Any] | None:
         system, root = _system(self.address)
         try:
-            noted = json.loads(system.cat_file(f"{root}/{LEASE}"))
+            with _reaching(self.address):
+                noted = json.loads(system.cat_file(f"{root}/{LEASE}"))
             return {"owner": str(noted["owner"]), "time": float(noted["time"])}
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
     def _write(self) -> None:
         system, root = _system(self.address)
-        system.makedirs(root, exist_ok=True)
-        system.pipe_file(f"{root}/{LEASE}", json.dumps({"owner": self.owner, "time": time.time()}).encode())
+        with _reaching(self.address, put=True):
+            system.makedirs(root, exist_ok=True)
+            system.pipe_file(f"{root}/{LEASE}", json.dumps({"owner": self.owner, "time": time.time()}).encode())
+
+
+def _has_ended(owner: str) -> bool:
+    """Whether the owner of a sign of life was a process of this machine that is no more (this one's lock is held by now)."""
+    import psutil
+
+    machine, pid, _ = owner.rsplit(" ", 2) if owner.count(" ") >= 2 else ("", "0", "")
+    return machine == socket.gethostname() and (int(pid) == os.getpid() or not psutil.pid_exists(int(pid)))
 
 
 def busy(place: str, by: str) -> str:

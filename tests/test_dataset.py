@@ -236,34 +236,76 @@ def test_files_come_from_and_go_to_addresses(
     assert recognise_dataset("memory://set/clips.csv", "memory://answers")["skipped"] == 3
 
 
-def test_a_bucket_in_and_a_bucket_out(
-    prefect_session: None, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A real S3 server on this machine; needs `pip install s3fs "moto[server]"`."""
-    pytest.importorskip("s3fs")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
+def s3_server(port: int = 0) -> Any:
+    """A real S3 server on this machine; what it holds is the process's and outlives it."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=port, verbose=False)
     server.start()
+    return server
+
+
+@pytest.fixture
+def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An S3 server with two buckets, found by s3:// addresses."""
+    pytest.importorskip("s3fs")
+    server = s3_server()
     address = "http://{}:{}".format(*server.get_host_and_port())
-    keys = {"AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}
+    keys = {"AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_MAX_ATTEMPTS": "1"}
     for name, value in {**keys, "DYAD_STATE": str(tmp_path / "state")}.items():
         monkeypatch.setenv(name, value)
+    fsspec.filesystem("s3").clear_instance_cache()
+    for bucket in ("incoming", "answers"):
+        fsspec.filesystem("s3").makedirs(bucket, exist_ok=True)
+    yield server
+    server.stop()
+
+
+def test_a_bucket_in_and_a_bucket_out(
+    prefect_session: None, s3: Any, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = fsspec.filesystem("s3")
-    store.mkdir("incoming")
-    store.mkdir("answers")
     for name in ("one.mp4", "talk.mkv", "bad.mp4", "clips.csv"):
         store.put_file(str(media / name), f"incoming/{name}")
+    found = recognise_dataset("s3://incoming/clips.csv", "s3://answers/runs", workers=2)
+    assert (found["done"], found["failed"], found["rejected"]) == (3, 3, 0)
+    assert {"one", "talk-a", "talk-b", "status.csv", "summary.json", "dataset.parquet"} <= {
+        path.rpartition("/")[2] for path in store.ls("answers/runs", refresh=True)
+    }
+    assert not store.exists("answers/runs/.dyad-lease.json")
+    monkeypatch.setenv("DYAD_STATE", str(tmp_path / "another-machine"))
+    assert recognise_dataset("s3://incoming/clips.csv", "s3://answers/runs")["skipped"] == 6
+    assert recognise_dataset("s3://incoming", "s3://answers/folder", limit=1)["failed"] == 1, "bad.mp4 is the first by name"
+
+
+def putting(plan: Plan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str, Outcome]]:
+    """A workload that puts a file a clip to the output's address."""
+    for row in rows:
+        (plan.output.folder / row.clip_id).mkdir(exist_ok=True)
+        (plan.output.folder / row.clip_id / "result.json").write_text("{}")
+        plan.output.put(row.clip_id, remove=True)
+        yield row.clip_id, Outcome("done")
+
+
+def test_a_bucket_that_cannot_be_reached_any_more(prefect_session: None, s3: Any, tmp_path: Path) -> None:
+    """No clip is lost, and none is a failed one for it: the run ends with a sentence and the same command goes on."""
+    for number in range(20):
+        (tmp_path / f"clip{number}.mp4").write_bytes(b"0")
+    manifest, workload = tmp_path / "clips.csv", "tests.test_dataset:putting"
+    manifest.write_text("path,clip_id\n" + "".join(f"clip{number}.mp4,clip{number}\n" for number in range(20)))
+
+    def stop(counts: Counts) -> None:
+        if counts.ended == 5:
+            s3.stop()
+
+    with watching(stop), pytest.raises(DyadError, match="s3://answers/set cannot be reached or written .* run the same command"):
+        recognise_dataset(str(manifest), "s3://answers/set", workers=1, workload=workload)
+    again = s3_server(s3.get_host_and_port()[1])
     try:
-        found = recognise_dataset("s3://incoming/clips.csv", "s3://answers/runs", workers=2)
-        assert (found["done"], found["failed"], found["rejected"]) == (3, 3, 0)
-        assert {"one", "talk-a", "talk-b", "status.csv", "summary.json", "dataset.parquet"} <= {
-            path.rpartition("/")[2] for path in store.ls("answers/runs", refresh=True)
-        }
-        assert not store.exists("answers/runs/.dyad-lease.json")
-        monkeypatch.setenv("DYAD_STATE", str(tmp_path / "another-machine"))
-        assert recognise_dataset("s3://incoming/clips.csv", "s3://answers/runs")["skipped"] == 6
-        assert recognise_dataset("s3://incoming", "s3://answers/folder", limit=1)["failed"] == 1, "bad.mp4 is the first by name"
+        found = recognise_dataset(str(manifest), "s3://answers/set", workers=2, workload=workload)
+        assert (found["done"], found["failed"]) == (20, 0)
+        assert 5 <= found["skipped"] < 20
+        assert len(fsspec.filesystem("s3").glob("answers/set/clip*/result.json")) == 20
     finally:
-        server.stop()
+        again.stop()
 
 
 def test_labels_of_frames_are_compared_frame_by_frame(prefect_session: None, tmp_path: Path) -> None:

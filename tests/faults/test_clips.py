@@ -61,6 +61,33 @@ def test_a_workload_that_breaks_off_fails_its_clip_only(prefect_session: None, t
     assert "The memory is used up" in rows["clip2"]["reason"]
 
 
+def test_a_clip_that_takes_the_process_down_is_a_row_in_the_end(prefect_session: None, tmp_path: Path) -> None:
+    manifest, output = make_manifest(tmp_path / "media", 6), tmp_path / "runs"
+    died = batch(manifest, output, "--workers", 2, workload="deadly")
+    died.communicate()
+    assert died.returncode == -9
+    notes = output / ".under-way"
+    assert (notes / "0 clip2").is_file()
+    assert len(list(notes.iterdir())) <= 2, "as many as were under way"
+    (notes / "0 clip2").rename(notes / "2 clip2")  # as two more runs leave it, which die with clip2 alone under way
+    found = recognise_dataset(str(manifest), str(output), workload="tests.faults.workloads:deadly")
+    assert (found["done"], found["failed"]) == (5, 1)
+    assert status(output)["clip2"]["reason"].startswith("The process died each time that this clip was under way")
+    assert len(journal(output)) == 6
+    assert not list(notes.iterdir())
+
+
+def test_a_clip_with_which_a_process_died_runs_alone(prefect_session: None, tmp_path: Path) -> None:
+    manifest, output = make_manifest(tmp_path / "media", 8), tmp_path / "runs"
+    (output / ".under-way").mkdir(parents=True)
+    (output / ".under-way" / "0 clip3").touch()
+    found = recognise_dataset(str(manifest), str(output), workers=4, workload="tests.faults.workloads:timed")
+    assert found["done"] == 8
+    times = {line["clip_id"]: line["seconds"] for line in journal(output)}
+    alone = times.pop("clip3")
+    assert all(one["end"] <= alone["begin"] or one["begin"] >= alone["end"] for one in times.values())
+
+
 def test_rows_that_cannot_be_used(prefect_session: None, tmp_path: Path) -> None:
     manifest, output = make_manifest(tmp_path / "media", 2), tmp_path / "runs"
     with manifest.open("a") as stream:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from data.manifest import ManifestRow
@@ -13,6 +14,7 @@ from flows import batch_commands, cli
 from flows.clip_run import Outcome, Patience
 from flows.dataset_clips import Plan, run_file
 from flows.jobs import Job
+from flows.lanes import Lane
 from flows.stages import STAGES
 
 Outcomes = Iterator[tuple[str, Outcome]]
@@ -27,10 +29,33 @@ def slow(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
         yield row.clip_id, Outcome("done")
 
 
+def timed(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
+    """A twentieth of a second a clip, with when it began and ended instead of the seconds of its stages."""
+    for row in rows:
+        began = time.monotonic()
+        time.sleep(0.05)
+        yield row.clip_id, Outcome("done", seconds={"begin": began, "end": time.monotonic()})
+
+
 def quick(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
     """Two milliseconds a clip."""
     time.sleep(0.002)
     yield from ((row.clip_id, Outcome("done")) for row in rows)
+
+
+def computing(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
+    """Computes for a fifth of a second on a device that all processes of the machine share; notes from when to when."""
+    for row in rows:
+        list(Lane("gpu-of-the-test").batches(_compute, plan.output.folder / "turns.txt", [row.clip_id], 1))
+        yield row.clip_id, Outcome("done")
+
+
+def _compute(turns: Path, items: list[str]) -> list[str]:
+    began = time.monotonic()
+    time.sleep(0.2)
+    with turns.open("a") as stream:
+        stream.write(f"{began},{time.monotonic()}\n")
+    return items
 
 
 def deadly(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
