@@ -170,8 +170,8 @@ def face_network(kind: "Kind", files: tuple[Path, ...], clip: Path | None, setti
 
     asked = settings.static_face if kind == "static" else settings.dynamic_face
     row = network_table().choose(asked.network, kind)
-    options = {"clip": clip, "meanings": asked.labels, **_options(settings)}
-    key = ("face_network", row.name, kind, *files, clip, asked.labels)
+    options = {"clip": clip, "meanings": asked.labels, "streams": asked.streams, **_options(settings)}
+    key = ("face_network", row.name, kind, *files, clip, asked.labels, asked.streams)
     return _kept(settings, key, lambda: recogniser.load(row, kind, files, **options), files[0] if files else clip)
 
 

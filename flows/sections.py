@@ -70,6 +70,8 @@ class FaceNetworkSettings(ModelSettings):
     """With `backend: network`: a name that `dyad models networks` shows."""
     checkpoint: Path | None = None
     """Its weights: .safetensors or .pt."""
+    streams: bool = False
+    """Draw landmarks and parsing masks for a network that was trained with them (fineclip)."""
 
 
 class StaticFaceSettings(FaceNetworkSettings):

@@ -25,6 +25,8 @@ from flows.scoring import score_table
 from flows.settings import Settings, load_settings
 from modalities.face import recogniser
 from modalities.face.registry import build_network, network_table
+from modalities.state_dicts import read_state_dict
+from tests.drawn_faces import draw_face
 from tests.face_corpora import SMALL, write_tiny_clip
 
 TINY: dict[str, Any] = {
@@ -102,6 +104,31 @@ def test_a_clip_alone_answers_where_the_network_can(tmp_path: Path) -> None:
     np.testing.assert_allclose(recogniser.score_images(model, faces).sum(1), 1, atol=1e-5)
     with pytest.raises(WeightsError, match="leaves the weights of CLIP open"):
         recogniser.load(tiny, "static", [])
+
+
+def test_landmarks_and_parsing_are_drawn_for_a_network_that_takes_them(tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
+    from modalities.face.trained import save_trained
+
+    clip, row = write_tiny_clip(tmp_path / "clip.safetensors"), network_table().choose("fineclip")
+    settings = {"labels": list(network_table().labels("dfew")), "shape": SMALL, "frames": 2}
+    torch.manual_seed(3)
+    network = build_network(row, settings)
+    network.take_clip(read_state_dict(clip))
+    reads = replace(row.input, size=SMALL["size"], frames=2)
+    save_trained(tmp_path / "own.safetensors", network, row, "dynamic", network_table().labels("dfew"), settings, reads)
+    face = draw_face("happiness", np.random.default_rng(1))
+    shown = [[np.repeat(face[:, :, None], 3, 2)] * 2]
+    plain, whole = (
+        recogniser.load(row, "dynamic", [tmp_path / "own.safetensors"], streams=streams, precision="float32")
+        for streams in (False, True)
+    )
+    assert (plain.streams, whole.streams) == (False, True)
+    assert "landmarks and parsing drawn" in whole.source.preprocessing
+    answers = [recogniser.describe_clips(model, shown)[0].basic for model in (plain, whole)]
+    assert np.abs(answers[0] - answers[1]).max() > 1e-6
+    with pytest.raises(WeightsError, match="was trained as fineclip for the dynamic face"):
+        recogniser.load(row, "static", [tmp_path / "own.safetensors"])
 
 
 def pictures_in(folder: Path, count: int = 3) -> Path:

@@ -17,7 +17,7 @@ from data.windows import Windows, windows_of
 from modalities.batching import Batches, in_batches
 from modalities.devices import Precision, precision_of
 from modalities.face.loading import load_weights
-from modalities.face.preparing import Picture, places_in_time, prepared
+from modalities.face.preparing import Picture, places_in_time, prepared, resized
 from modalities.face.registry import Kind, NetworkInput, NetworkRow
 from modalities.label_maps import basic_matrix, missing_note, to_basic
 from modalities.static_face import chosen_faces, no_faces, window_means
@@ -34,7 +34,8 @@ Which = Literal["main", "all"]
 class FaceRecogniser:
     """A network of the table with its weights, as one of the two branches.
 
-    `labels` are those of its logits, `matrix` [C, 7] says which basic emotion each means; the rest is where and how it runs.
+    `labels` are those of its logits, `matrix` [C, 7] says which basic emotion each means; `streams`: landmarks and parsing masks
+    are drawn for it; the rest is where and how it runs.
     """
 
     network: "FaceNetwork"
@@ -46,6 +47,7 @@ class FaceRecogniser:
     source: Source
     device: str
     dtype: "torch.dtype"
+    streams: bool = False
 
 
 class FaceScores(NamedTuple):
@@ -57,16 +59,21 @@ class FaceScores(NamedTuple):
 
 def load(
     row: NetworkRow, kind: Kind, files: Sequence[Path], *, clip: Path | None = None, meanings: Path | None = None,
-    device: str = "cpu", precision: Precision = "auto",
+    streams: bool = False, device: str = "cpu", precision: Precision = "auto",
 ) -> FaceRecogniser:  # fmt: skip
-    """A network with the weights of `files` (see `load_weights`); `meanings` is a user's own table of what its labels mean."""
+    """A network with the weights of `files` (see `load_weights`); `meanings` is a user's own table of what its labels mean.
+
+    `streams` draws landmarks and parsing masks for a network that takes them and was trained with them.
+    """
     loaded = load_weights(row, kind, files, clip)
     matrix = basic_matrix(loaded.labels, row.name, meanings)
     dtype = precision_of(device, precision)
     network = loaded.network.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    about = [f"{loaded.reads.said()}, {loaded.reads.resize}", str(dtype).removeprefix("torch."), missing_note(matrix)]
+    drawn = streams and {"landmarks", "parsing"} <= set(row.needs)
+    parts = "landmarks and parsing drawn" if drawn else ""
+    about = [f"{loaded.reads.said()}, {loaded.reads.resize}", parts, str(dtype).removeprefix("torch."), missing_note(matrix)]
     source = Source("network", row.name, loaded.revision, ", ".join(filter(None, about)))
-    model = FaceRecogniser(network, row, loaded.reads, kind, loaded.labels, matrix, source, device, dtype)
+    model = FaceRecogniser(network, row, loaded.reads, kind, loaded.labels, matrix, source, device, dtype, drawn)
     _check(model)
     return model
 
@@ -186,10 +193,21 @@ def _answers(model: FaceRecogniser, clips: Sequence[Sequence[Picture]]) -> tuple
     from modalities.face.network import FaceInputs
 
     flat = [picture for clip in clips for picture in clip]
-    pixels = prepared(flat, model.reads, model.device).to(model.dtype)
+    shown = [flat, *(_parts_of(model, flat) if model.streams else ())]
+    ready = [prepared(pictures, model.reads, model.device).to(model.dtype) for pictures in shown]
+    inputs = FaceInputs(*(pixels.view(len(clips), -1, *pixels.shape[1:]) for pixels in ready))
     with torch.inference_mode():
-        answer = model.network.answer(FaceInputs(pixels.view(len(clips), -1, *pixels.shape[1:])))
+        answer = model.network.answer(inputs)
     return answer.logits.double().cpu().numpy(), answer.features.float().cpu().numpy()
+
+
+def _parts_of(model: FaceRecogniser, pictures: Sequence[Picture]) -> tuple[Sequence[Picture], Sequence[Picture]]:
+    """Landmarks and parsing masks of pictures, drawn at the network's size."""
+    from modalities.face.face_parts import part_pictures
+
+    squares = resized(pictures, model.reads).round().byte().permute(0, 2, 3, 1).numpy()
+    landmarks, parsing = part_pictures(squares, model.reads.size)
+    return list(landmarks), list(parsing)
 
 
 def _check(model: FaceRecogniser) -> None:
