@@ -1,6 +1,7 @@
 """Training of the face networks of the literature as a Prefect flow: progress, curves and card as artifacts."""
 
 import csv
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,14 +82,19 @@ def train_face_network(
         limit: Use so many samples of each part only: a trial.
         options: The other fields of modalities.training.face_networks.FaceOptions by name.
     """
+    several = _of_folds(network, folds, options or {})
+    return [fit_face_network(network, kind, corpus, output, seed, epochs, limit, one) for one in several]
+
+
+def _of_folds(network: str, folds: Sequence[int], options: dict[str, Any]) -> list["FaceOptions"]:
+    """The options of each training: one for each fold, with Dyad's own texts where none are given."""
     from dataclasses import replace
 
     from modalities.training.face_networks import FaceOptions
 
-    given = FaceOptions(**(options or {}))
+    given = FaceOptions(**options)
     given = given if given.prompts else replace(given, prompts=own_prompts(network))
-    several = [replace(given, fold=fold) for fold in folds] or [given]
-    return [fit_face_network(network, kind, corpus, output, seed, epochs, limit, one) for one in several]
+    return [replace(given, fold=fold) for fold in folds] or [given]
 
 
 def own_prompts(network: str) -> Mapping[str, Any] | None:
@@ -110,10 +116,18 @@ def train_on_terminal(
     network: str, kind: Kind, corpus: Path, output: Path, folds: str, seed: int, epochs: int | None, limit: int | None,
     options: dict[str, Any],
 ) -> int:  # fmt: skip
-    """Train and print the figures, for several folds their means too; returns the exit code."""
-    from modalities.training.face_networks import files_of
+    """Train and print the figures, for several folds their means too; returns the exit code.
+
+    Of several processes that torchrun started the first one is a run of Prefect, the others only help.
+    """
+    from modalities.training.face_networks import files_of, train
+    from modalities.training.ranks import started_by_torchrun
 
     numbers = _numbers(folds)
+    if started_by_torchrun() and os.environ["RANK"] != "0":
+        for one in _of_folds(network, numbers, options):
+            train(corpus, output, network=network, kind=kind, seed=seed, epochs=epochs, limit=limit, options=one)
+        return 0
     with prefect_setup.without_heartbeats():
         cards: list[Card] = train_face_network(network, kind, corpus, output, numbers, seed, epochs, limit, options)
     for fold, card in zip([*numbers, *([] if numbers else [None])], cards, strict=True):

@@ -1,6 +1,7 @@
 """Training the face networks on a corpus of one's own: it learns, outlives being killed, keeps its parts of the data apart."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -90,16 +91,16 @@ MANY = {**QUICK, "accumulate": 2, "batch": 8, "average": 0.9, "mixup": 0.4, "smo
 
 
 def test_a_killed_training_ends_as_one_that_was_not(tmp_path: Path, clip: Path) -> None:
-    manifest = write_pictures(tmp_path / "faces", 120)
+    manifest = write_pictures(tmp_path / "faces", 64)
     options = small(clip, recipe=MANY, save_every=2)
-    train(manifest, tmp_path / "whole", network="ke-fer-clip", epochs=3, options=options)
+    train(manifest, tmp_path / "whole", network="ke-fer-clip", epochs=2, options=options)
     resume = files_of(tmp_path / "cut", "static", "ke-fer-clip").resume
     program = (
         "import sys, torch; from pathlib import Path; from modalities.training.face_networks import FaceOptions, train\n"
         f"torch.set_num_threads(1); settings, clip = {{'shape': {SMALL}}}, Path({str(clip)!r})\n"
         f"options = FaceOptions(labels='basic', clip=clip, settings=settings, reads={{'size': 32}}, recipe={MANY}, "
         "save_every=2)\n"
-        f"train(Path({str(manifest)!r}), Path({str(tmp_path / 'cut')!r}), network='ke-fer-clip', epochs=3, options=options)"
+        f"train(Path({str(manifest)!r}), Path({str(tmp_path / 'cut')!r}), network='ke-fer-clip', epochs=2, options=options)"
     )
     running = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[1])
     try:
@@ -114,13 +115,39 @@ def test_a_killed_training_ends_as_one_that_was_not(tmp_path: Path, clip: Path) 
     kept = torch.load(resume, weights_only=True)
     assert (kept["epoch"], kept["step"]) != (0, 0)
     assert not files_of(tmp_path / "cut", "static", "ke-fer-clip").weights.exists()
-    train(manifest, tmp_path / "cut", network="ke-fer-clip", epochs=3, options=options)
+    train(manifest, tmp_path / "cut", network="ke-fer-clip", epochs=2, options=options)
     first, second = (tensors_of(files_of(tmp_path / place, "static", "ke-fer-clip").weights) for place in ("whole", "cut"))
     assert first.keys() == second.keys()
     for key, value in first.items():
         assert torch.equal(value, second[key]), key
     curves = [files_of(tmp_path / place, "static", "ke-fer-clip").curves.read_text() for place in ("whole", "cut")]
     assert curves[0] == curves[1]
+
+
+def test_two_processes_train_as_one(tmp_path: Path, clip: Path) -> None:
+    manifest = write_clips(tmp_path / "clips", 18)
+    given = {"fold": 1, "settings": {"shape": SMALL, "temporal": TEMPORAL}, "reads": {"size": 32, "frames": 4},
+             "recipe": {"batch": 4, "augment": 0.0}}  # fmt: skip
+    train(manifest, tmp_path / "one", network="dfer-clip", kind="dynamic", epochs=2, options=small(clip, **given))
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import torch; from pathlib import Path; from modalities.training.face_networks import FaceOptions, train\n"
+        f"torch.set_num_threads(1); options = FaceOptions(labels='basic', clip=Path({str(clip)!r}), **{given})\n"
+        f"train(Path({str(manifest)!r}), Path({str(tmp_path / 'two')!r}), network='dfer-clip', kind='dynamic', epochs=2, "
+        "options=options)\n"
+    )
+    root = Path(__file__).parents[1]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program)]
+    subprocess.run(torchrun, cwd=root, check=True, env=os.environ | {"PYTHONPATH": str(root)}, timeout=300)
+    first, second = (files_of(tmp_path / place, "dynamic", "dfer-clip", 1) for place in ("one", "two"))
+    ours, theirs = tensors_of(first.weights), tensors_of(second.weights)
+    moved = [key for key, value in ours.items() if not torch.equal(value, theirs[key])]
+    assert moved, "sums in another order differ in the last digits where anything was trained"
+    for key, value in ours.items():
+        torch.testing.assert_close(theirs[key], value, rtol=1e-3, atol=1e-4)
+    curves = [json.loads(one.curves_json.read_text()) for one in (first, second)]
+    assert [row["loss"] for row in curves[0]] == pytest.approx([row["loss"] for row in curves[1]], rel=1e-3)
+    assert Card.read(second.card).metrics == pytest.approx(Card.read(first.card).metrics, abs=1e-3)
 
 
 def test_other_arguments_start_anew(tmp_path: Path, clip: Path) -> None:

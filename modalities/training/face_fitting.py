@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,13 +17,15 @@ from modalities.training.face_batches import Maker, changed, epoch_order, mixed
 from modalities.training.face_corpus import FaceSample, Pixels, loaded_in_order
 from modalities.training.face_recipes import Recipe, make_optimiser, rate_factor
 from modalities.training.faces import read_resume, write_resume
+from modalities.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
 class Plan:
     """All that a training is, but its state: samples, stages, batches, seed, precision; `total` steps in `per_epoch` of them.
 
-    `about` names what a broken-off training must share to be gone on with; `resume` is its file, `best` that of the best weights.
+    `about` names what a broken-off training must share to be gone on with; `resume` is its file, `best` that of the best weights;
+    `ranks` are the processes that share every batch.
     """
 
     samples: Sequence[FaceSample]
@@ -35,6 +37,7 @@ class Plan:
     resume: Path
     best: Path
     about: dict[str, Any]
+    ranks: Ranks = field(default_factory=Ranks)
 
     def steps(self, stage: int) -> int:
         """Steps of an epoch of a stage."""
@@ -98,23 +101,32 @@ def fit(network: FaceNetwork, plan: Plan, judge: Judge, after_epoch: Callable[[S
 def _epoch(state: State, plan: Plan) -> None:
     """The steps of an epoch that are still to be done."""
     recipe, total = plan.recipes[state.stage], plan.steps(state.stage)
-    for views in _micro_batches(state, plan, recipe):
-        _step(state, plan, recipe, views)
+    for batches in _micro_batches(state, plan, recipe):
+        _step(state, plan, recipe, batches)
         state.step += 1
         if state.step < total and state.updates % plan.save_every == 0:
             save_state(state, plan)
 
 
-def _micro_batches(state: State, plan: Plan, recipe: Recipe) -> Iterator[list[tuple[Sequence[int], list[Pixels]]]]:
-    """For each remaining step its batches: numbers of the samples and their frames, read ahead."""
+class _Batch(NamedTuple):
+    """The samples of a batch that are this process's, their frames, and how many samples the whole batch has."""
+
+    numbers: Sequence[int]
+    views: list[Pixels]
+    whole: int
+
+
+def _micro_batches(state: State, plan: Plan, recipe: Recipe) -> Iterator[list[_Batch]]:
+    """For each remaining step its batches, read ahead."""
     seen = _epochs_before(state, plan) + state.epoch
     order = epoch_order(_classes(plan.samples), recipe, plan.seed, seen)
     batches = [order[start : start + recipe.batch].tolist() for start in range(0, len(order), recipe.batch)]
     batches = batches[state.step * recipe.accumulate :]
-    views = loaded_in_order(plan.samples, batches, plan.maker.reads, (plan.seed, seen))
-    several: list[tuple[Sequence[int], list[Pixels]]] = []
-    for numbers, loaded in zip(batches, views, strict=True):
-        several.append((numbers, loaded))
+    own = [plan.ranks.share(numbers) for numbers in batches]
+    views = loaded_in_order(plan.samples, own, plan.maker.reads, (plan.seed, seen))
+    several: list[_Batch] = []
+    for numbers, loaded, whole in zip(own, views, map(len, batches), strict=True):
+        several.append(_Batch(numbers, loaded, whole))
         if len(several) == recipe.accumulate:
             yield several
             several = []
@@ -130,39 +142,43 @@ def _epochs_before(state: State, plan: Plan) -> int:
     return sum(recipe.epochs for recipe in plan.recipes[: state.stage])
 
 
-def _step(state: State, plan: Plan, recipe: Recipe, batches: Sequence[tuple[Sequence[int], list[Pixels]]]) -> None:
+def _step(state: State, plan: Plan, recipe: Recipe, batches: Sequence[_Batch]) -> None:
     """One step of the optimiser over the mean loss of its batches."""
-    torch.manual_seed(plan.seed * 1_000_003 + state.updates)
-    chance = torch.Generator(plan.maker.device).manual_seed(plan.seed * 7_919 + state.updates)
-    count = sum(len(numbers) for numbers, _ in batches)
+    draw = plan.ranks.number * 15_485_863 + state.updates
+    torch.manual_seed(plan.seed * 1_000_003 + draw)
+    chance = torch.Generator(plan.maker.device).manual_seed(plan.seed * 7_919 + draw)
+    count = sum(batch.whole for batch in batches)
     done = state.epoch * plan.steps(state.stage) + state.step
     factor = rate_factor(recipe, done, recipe.epochs * plan.steps(state.stage))
     for group in state.optimiser.param_groups:
         group["lr"] = group["full"] * factor
     state.network.train()
-    for numbers, views in batches:
-        terms = _losses(state.network, plan, recipe, [plan.samples[number] for number in numbers], views, chance)
-        share = len(numbers) / count
+    for batch in batches:
+        if not batch.numbers:
+            continue
+        terms = _losses(state.network, plan, recipe, batch, chance)
+        share = len(batch.numbers) / count
         state.scaler.scale(torch.stack(list(terms.values())).sum() * share).backward()  # type: ignore[no-untyped-call]
         for name, value in terms.items():
-            state.losses[name] = state.losses.get(name, 0.0) + float(value.detach()) * len(numbers)
-    _update(state, recipe)
+            state.losses[name] = state.losses.get(name, 0.0) + float(value.detach()) * len(batch.numbers)
+    _update(state, plan.ranks, recipe)
 
 
 def _losses(
-    network: FaceNetwork, plan: Plan, recipe: Recipe, samples: Sequence[FaceSample], views: list[Pixels], chance: torch.Generator
-) -> dict[str, Tensor]:  # fmt: skip
-    drawn = plan.maker.drawn(samples, views)
+    network: FaceNetwork, plan: Plan, recipe: Recipe, batch: _Batch, chance: torch.Generator
+) -> dict[str, Tensor]:
+    drawn = plan.maker.drawn([plan.samples[number] for number in batch.numbers], batch.views)
     inputs, shares = changed(plan.maker.inputs(drawn), recipe, chance), plan.maker.shares(drawn, recipe.smoothing)
     inputs, shares = mixed(inputs, shares, recipe.mixup, chance)
     with torch.autocast(plan.maker.device.partition(":")[0], plan.dtype, enabled=plan.dtype != torch.float32):
         return network.loss(plan.maker.normalised(inputs), shares)
 
 
-def _update(state: State, recipe: Recipe) -> None:
+def _update(state: State, ranks: Ranks, recipe: Recipe) -> None:
     """Clip the gradient, step, and let the average follow."""
-    state.scaler.unscale_(state.optimiser)
     trained = [value for group in state.optimiser.param_groups for value in group["params"]]
+    ranks.add_gradients(trained)
+    state.scaler.unscale_(state.optimiser)
     torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
     state.scaler.step(state.optimiser)
     state.scaler.update()
@@ -183,14 +199,18 @@ def follow(average: FaceNetwork, network: FaceNetwork, decay: float) -> None:
 
 def _close_epoch(state: State, plan: Plan, judge: Judge) -> None:
     """Judge, keep the best weights, note the figures, and go on to the next epoch or stage."""
+    plan.ranks.take_buffers(state.network)
+    plan.ranks.take_buffers(state.judged)
     figures = judge(state.judged)
-    terms = {f"loss_{name}": value / len(plan.samples) for name, value in state.losses.items()}
+    losses = plan.ranks.summed(state.losses)
+    terms = {f"loss_{name}": value / len(plan.samples) for name, value in losses.items()}
     rate = max(group["lr"] for group in state.optimiser.param_groups)
     row = {"epoch": float(len(state.curves) + 1), "stage": float(state.stage + 1), "loss": sum(terms.values()), **terms}
     state.curves.append(row | {"rate": rate} | figures)
     if (merit := figures["uar"] + figures["war"]) > state.best:
         state.best = merit
-        _write_tensors(plan.best, own_tensors(state.judged))
+        if plan.ranks.first:
+            _write_tensors(plan.best, own_tensors(state.judged))
     state.epoch, state.step, state.losses = state.epoch + 1, 0, {}
     if state.epoch == plan.recipes[state.stage].epochs:
         _next_stage(state, plan)
@@ -207,16 +227,20 @@ def _next_stage(state: State, plan: Plan) -> None:
 
 
 def save_state(state: State, plan: Plan) -> None:
-    """Write everything that `fit` needs to go on, whole or not at all."""
+    """Write everything that `fit` needs to go on, whole or not at all; every process calls it, the first one writes."""
+    losses = plan.ranks.summed(state.losses)
+    if not plan.ranks.first:
+        return
     write_resume(
         plan.resume, plan.about, network=own_tensors(state.network), optimiser=state.optimiser.state_dict(),
         scaler=state.scaler.state_dict(), average=own_tensors(state.average) if state.average else {}, stage=state.stage,
-        epoch=state.epoch, step=state.step, updates=state.updates, best=state.best, losses=state.losses, curves=state.curves,
+        epoch=state.epoch, step=state.step, updates=state.updates, best=state.best, losses=losses, curves=state.curves,
     )  # fmt: skip
 
 
 def _restore(state: State, plan: Plan) -> None:
     kept = read_resume(plan.resume, plan.about)
+    plan.ranks.wait()  # nobody writes the file before all have read it
     if kept is None:
         plan.best.unlink(missing_ok=True)
         return
@@ -231,6 +255,7 @@ def _restore(state: State, plan: Plan) -> None:
     state.scaler.load_state_dict(kept["scaler"])
     for name in ("epoch", "step", "updates", "best", "losses", "curves"):
         setattr(state, name, kept[name])
+    state.losses = state.losses if plan.ranks.first else {}
 
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -246,4 +271,5 @@ def read_best(network: FaceNetwork, plan: Plan) -> None:
     """Give the network the weights that were chosen."""
     from safetensors.torch import load_file
 
+    plan.ranks.wait()
     load_own(network, load_file(plan.best), str(plan.best))

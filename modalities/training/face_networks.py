@@ -30,6 +30,7 @@ from modalities.training.face_batches import Maker
 from modalities.training.face_corpus import FaceCorpus, FaceSample, loaded_in_order, read_face_corpus, without_time
 from modalities.training.face_fitting import Plan, State, fit, read_best
 from modalities.training.face_recipes import recipes_of
+from modalities.training.ranks import Ranks, joined, own_device
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,27 @@ def train(
     arguments that do not fit; WeightsError for weights that do not.
     """
     chosen = options or FaceOptions()
+    chosen = replace(chosen, device=own_device(chosen.device))
+    with joined(chosen.device) as ranks:
+        return _train(data, output, network, kind, seed, epochs, limit, chosen, report, ranks)
+
+
+def _train(
+    data: Path, output: Path, network: str, kind: Kind, seed: int, epochs: int | None, limit: int | None, chosen: FaceOptions,
+    report: Report, ranks: Ranks,
+) -> Card:  # fmt: skip
     row, table = network_table().choose(network, kind), network_table()
     labels = table.labels(chosen.labels or row.labels[kind])
     corpus = read_face_corpus(data, labels, fold=chosen.fold, seed=seed, limit=limit)
     settings = _settings(row, labels, kind, chosen)
     built = _start(row, settings, chosen, seed)
     files, reads = files_of(output, kind, network, chosen.fold), _reads(row, kind, chosen)
-    plan = _plan(row, corpus, reads, files, seed, epochs, limit, chosen, data)
+    plan = _plan(row, corpus, reads, files, seed, epochs, limit, chosen, data, ranks)
     output.mkdir(parents=True, exist_ok=True)
 
     def after_epoch(state: State) -> None:
+        if not ranks.first:
+            return
         _write_curves(files, state.curves)
         figures = {name: value for name, value in state.curves[-1].items() if name not in ("epoch", "stage")}
         report(Progress(len(state.curves), plan.epochs, figures))
@@ -105,13 +117,15 @@ def train(
     read_best(built, plan)
     tested = corpus.test or corpus.choose
     answers = probabilities_of(built, tested, plan)
-    if chosen.lora:
-        merge_lora(built)
-    save_trained(files.weights, built, row, kind, labels, settings, reads)
     card = _card(row, kind, corpus, answers, tested, state, plan, data, chosen)
-    card.write(files.card)
-    for file in (files.resume, files.best):
-        file.unlink(missing_ok=True)
+    ranks.wait()  # all have read the best weights
+    if ranks.first:
+        if chosen.lora:
+            merge_lora(built)
+        save_trained(files.weights, built, row, kind, labels, settings, reads)
+        card.write(files.card)
+        for file in (files.resume, files.best):
+            file.unlink(missing_ok=True)
     return card
 
 
@@ -161,7 +175,7 @@ def take_start(network: FaceNetwork, path: Path) -> int:
 
 def _plan(
     row: NetworkRow, corpus: FaceCorpus, reads: NetworkInput, files: Files, seed: int, epochs: int | None, limit: int | None,
-    options: FaceOptions, data: Path,
+    options: FaceOptions, data: Path, ranks: Ranks,
 ) -> Plan:  # fmt: skip
     changes = {**(options.recipe or {}), **({} if epochs is None else {"epochs": epochs})}
     recipes = recipes_of(row.name, changes)
@@ -174,8 +188,9 @@ def _plan(
         "recipes": json.dumps([asdict(one) for one in recipes]), "input": json.dumps(asdict(reads)), "dtype": str(dtype),
         "options": json.dumps([options.fold, options.streams, options.lora, options.settings, options.prompts], default=str),
         "starts": [digest(options.clip), digest(options.start)], "device": options.device.partition(":")[0],
+        "ranks": ranks.count,
     }  # fmt: skip
-    return Plan(corpus.fit, recipes, maker, seed, dtype, max(options.save_every, 1), files.resume, files.best, about)
+    return Plan(corpus.fit, recipes, maker, seed, dtype, max(options.save_every, 1), files.resume, files.best, about, ranks)
 
 
 # ---- figures -------------------------------------------------------------------------------------------------------------
@@ -184,14 +199,15 @@ def _plan(
 def probabilities_of(network: FaceNetwork, samples: Sequence[FaceSample], plan: Plan, batch: int = 32) -> NDArray[np.float32]:
     """Probabilities [N, C] of samples, the mean over their views; nothing random."""
     network.eval()
-    maker, answers = plan.maker, []
-    batches = [list(range(start, min(start + batch, len(samples)))) for start in range(0, len(samples), batch)]
+    maker, answers = plan.maker, list[NDArray[np.float32]]()
+    own = plan.ranks.share(range(len(samples)))
+    batches = [list(own[start : start + batch]) for start in range(0, len(own), batch)]
     for numbers, views in zip(batches, loaded_in_order(samples, batches, maker.reads, None), strict=True):
         drawn = maker.drawn([samples[number] for number in numbers], views)
         with torch.no_grad(), torch.autocast(maker.device.partition(":")[0], plan.dtype, enabled=plan.dtype != torch.float32):
             logits = network.answer(maker.normalised(maker.inputs(drawn))).logits
-        answers.append(logits.float().softmax(1).view(len(numbers), -1, maker.classes).mean(1).cpu().numpy())
-    return np.concatenate(answers)
+        answers += list(logits.float().softmax(1).view(len(numbers), -1, maker.classes).mean(1).cpu().numpy())
+    return np.stack(plan.ranks.gathered(answers, len(samples)))
 
 
 def _figures(probabilities: NDArray[np.float32], samples: Sequence[FaceSample]) -> dict[str, float]:
