@@ -182,7 +182,7 @@ class Recognitions(Sequence[Recognition]):
         return pd.DataFrame(rows, columns=["clip", "top", "confidence", "none", "duration", "degraded", "error", "folder"])
 
     def __repr__(self) -> str:
-        return f"{len(self.answers)} clips recognised, {len(self.errors)} failed\n{self.table.drop(columns='folder')}"
+        return f"{len(self.answers)} recognised, {len(self.errors)} failed\n{self.table.drop(columns='folder')}"
 
     def _repr_html_(self) -> str:
         from reports.notebook import clips_html

@@ -145,7 +145,7 @@ def test_several_clips_at_once_keep_those_that_are_well(copied_run: RunFolder, t
     assert [now for now in told if now[0] == "clips"] == [("clips", 1, 2), ("clips", 2, 2)]
     assert answers.table["clip"].tolist() == ["sample.mp4", "broken.mp4"]
     assert answers.table["error"].str.contains("broken.mp4").tolist() == [False, True]
-    assert "1 clips recognised, 1 failed" in repr(answers)
+    assert "1 recognised, 1 failed" in repr(answers)
     assert "<td" in answers._repr_html_()
 
 
