@@ -13,6 +13,7 @@ from flows.batch_commands import batch, corpus
 from flows.export_commands import Exports, export, exports_named, schema, write_exports
 from flows.face_options import Dynamic, Static, face_overrides
 from flows.model_commands import models_app
+from flows.render_commands import render
 from flows.report_commands import report
 from flows.server_commands import register as register_server_commands
 from flows.train_commands import train_dynamic_face, train_static_face
@@ -41,6 +42,7 @@ app.command()(corpus)
 app.command()(export)
 app.command()(schema)
 app.command()(report)
+app.command()(render)
 register_server_commands(app)
 
 

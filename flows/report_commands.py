@@ -46,7 +46,7 @@ def write_report(folder: "RunFolder") -> Path:
     from data.files import write_text
     from reports.page import report_page
 
-    result = _result(folder)
+    result = read_result(folder)
     page = folder.report
     settings = folder.settings.read_text(encoding="utf-8") if folder.settings.is_file() else ""
     address = media_address(Path(result["clip"]["path"]), folder.root)
@@ -82,7 +82,8 @@ def media_address(media: Path, folder: Path) -> str | None:
     return "./" + quote(relative.as_posix()) if near else media.resolve().as_uri()
 
 
-def _result(folder: "RunFolder") -> dict[str, Any]:
+def read_result(folder: "RunFolder") -> dict[str, Any]:
+    """The content of a run's result.json; InputError when it holds no answer."""
     from data.errors import InputError
 
     try:
