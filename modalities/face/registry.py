@@ -39,9 +39,9 @@ class NetworkInput:
     features: int = 0
 
     def said(self) -> str:
-        """For people: '16 x 160 x 160', '20 features of length 512'."""
+        """For people: frames and pixels '16 x 160 x 160', or steps and length of features '20 x 512'."""
         if self.features:
-            return f"{self.frames} features of length {self.features}"
+            return f"{self.frames} x {self.features}" if self.frames > 1 else f"time x {self.features}"
         return f"{self.frames} x {self.size} x {self.size}" if self.frames > 1 else f"{self.size} x {self.size}"
 
 
