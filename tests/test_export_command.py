@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import re
+import shlex
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -16,11 +18,14 @@ import pytest
 from data.errors import InputError
 from data.run_folder import RunFolder
 from data.sample import sample_clip
+from flows.export_commands import NAMES
 from flows.exporting import items, source_at
+from reports.export_abaw import HEADER
 from reports.export_clip import ClipAnswer
 from reports.exports import FORMATS, format_named, formats_named
 from tests.media_makers import make_clip
 
+ROOT = Path(__file__).resolve().parents[1]
 Dyad = Callable[..., tuple[int, str, str]]
 
 
@@ -32,7 +37,7 @@ def data_set(sample_run: RunFolder, tmp_path_factory: pytest.TempPathFactory) ->
         shutil.copytree(sample_run.root, folder / name)
         result = json.loads(sample_run.result.read_text(encoding="utf-8"))
         result["clip"] |= {"clip_id": name, "path": f"films/{name}.mp4"}
-        RunFolder(folder / name).result.write_text(json.dumps(result), encoding="utf-8")
+        RunFolder(folder / name).result.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
     rows = [
         "clip_id,state,reason,path,start,end,split,label,top,emotion,duration,seconds",
         "b é,done,,films/1.mp4,,,train,sadly_angry,,,,",
@@ -194,3 +199,30 @@ def test_problems_are_sentences(copied_run: RunFolder, dyad: Dyad, tmp_path: Pat
             formats_named(names)
     assert list(formats_named("csv,EAF, csv")) == ["csv", "eaf"]
     assert format_named("TextGrid").suffix == ".TextGrid"
+
+
+def test_the_page_about_formats_is_tried(
+    data_set: Path, dyad: Dyad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its commands and its code, one after the other, in a folder with a data set."""
+    shutil.copytree(data_set, tmp_path / "runs")
+    (tmp_path / "runs" / "b é").rename(tmp_path / "runs" / "anna")
+    for name in ("runs/anna/result.json", "runs/status.csv"):
+        file = tmp_path / name
+        file.write_text(file.read_text(encoding="utf-8").replace("b é", "anna"), encoding="utf-8")
+    (tmp_path / "sample_set.txt").write_text(f"{HEADER}\nanna/00001.jpg,\nbad/00001.jpg,\n")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    (shell,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    for line in shell.splitlines():
+        words, _, target = line.split("#")[0].partition(" > ")
+        code, out, said = dyad(*shlex.split(words)[1:])
+        assert code == 0, f"{line}: {said}"
+        if target:
+            Path(target.strip()).write_text(out)
+    made = {path.name for path in tmp_path.iterdir()}
+    assert {"windows.csv", "talks.xlsx", "elan", "grids.zip", "anna.vtt", "predictions.txt"} <= made
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(code, "formats.md", "exec"), {})
+    listed = re.findall(r"`([a-z-]+)`", "".join(re.findall(r"^\| (`[^|]+) \|.*\| (?:one file|a file).*\|$", page, re.MULTILINE)))
+    assert set(listed) == set(FORMATS) == set(NAMES)
