@@ -1,7 +1,7 @@
 """What the writers of other tools' formats read: a clip's answer, its frames and its words, and stretches of it with labels."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -82,14 +82,6 @@ def read_clip(folder: RunFolder, frames: bool = False, cues: bool = False) -> Cl
     if missing:
         raise InputError(f"{folder.result} is damaged ({', '.join(sorted(missing))} missing); run the clip again with --fresh.")
     return ClipAnswer(result, _frames(folder) if frames else None, _cues(folder) if cues else ())
-
-
-def run_folders(root: Path) -> Iterator[RunFolder]:
-    """The run folder itself, or those inside a data set's folder by name; InputError where there is none."""
-    found = [root] if (root / "result.json").is_file() else sorted(path.parent for path in root.glob("*/result.json"))
-    if not found:
-        raise InputError(f"{root} is neither a run folder nor a folder of them: no result.json there; see 'dyad run --help'.")
-    yield from map(RunFolder, found)
 
 
 def timeline(clip: ClipAnswer) -> list[Span]:
