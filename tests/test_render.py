@@ -21,7 +21,7 @@ from flows.render_commands import render_run
 from reports.render import Rendered, render
 from reports.render_annotations import Annotations, chosen_faces
 from reports.render_letters import font, undrawable, wrapped
-from tests.media_makers import make_clip, make_sound
+from tests.media_makers import CORNERS, make_clip, make_sound
 
 YELLOW = (240, 228, 66)
 Dyad = Callable[..., tuple[int, str, str]]
@@ -137,16 +137,16 @@ def test_long_subtitles_break_into_at_most_three_lines() -> None:
     assert "".join(wrapped("Donaudampfschifffahrtsgesellschaft" * 2, letters, 300)) == "Donaudampfschifffahrtsgesellschaft" * 2
 
 
-def test_colours_stay_as_they_are(tmp_path: Path) -> None:
+def test_colours_are_seen_as_they_were_filmed(tmp_path: Path) -> None:
     no_faces = pd.DataFrame({name: [] for name in ("time_s", "track_id", "main", "x", "y", "width", "height")})
     for size, pixels in (((640, 480), "yuvj420p"), ((1280, 720), "yuv420p"), ((320, 240), "yuv420p")):
         clip = make_clip(tmp_path / "clip.mp4", seconds=0.2, size=size, pixels=pixels, sound=None, options={"crf": "10"})
         rendered(clip, tmp_path / "out.mp4", annotations(boxes=no_faces))
-        before, after = pictures(clip)[1][0], pictures(tmp_path / "out.mp4")[1][0]
-        step = after.shape[1] // before.shape[1]
-        for x, y in ((0.1, 0.1), (0.9, 0.1), (0.1, 0.9), (0.9, 0.9)):
-            place = int(y * before.shape[0]), int(x * before.shape[1])
-            assert np.abs(after[step * place[0], step * place[1]].astype(int) - before[place]).max() < 12, (size, pixels)
+        after = pictures(tmp_path / "out.mp4")[1][0]
+        larger = after.shape[1] // size[0]
+        for colour, (x, y) in zip(CORNERS.values(), ((0.1, 0.1), (0.9, 0.1), (0.1, 0.9), (0.9, 0.9)), strict=True):
+            seen = after[int(larger * y * size[1]), int(larger * x * size[0])].astype(int)
+            assert np.abs(seen - colour).max() < 12, (size, pixels)
 
 
 def test_a_segment_is_rendered_alone(tmp_path: Path) -> None:
