@@ -20,6 +20,7 @@ from data.scores import Scores
 from data.tables import write_table
 from flows.backends import NotHere, backend_of
 from flows.backends.faces import network_files
+from flows.face_options import face_overrides
 from flows.jobs import Job
 from flows.scoring import score_table
 from flows.settings import Settings, load_settings
@@ -147,7 +148,7 @@ def test_folders_of_crops_are_scored_by_a_network(checkpoint: Path, tmp_path: Pa
     answers = score_table("static_face", pictures_in(tmp_path / "faces"), tmp_path / "out.csv", settings)
     table = pd.read_csv(tmp_path / "out.csv")
     assert [Path(name).name for name in table["input"]] == ["0.png", "1.png", "2.png"]
-    np.testing.assert_allclose(table[list(BASIC_EMOTIONS)].sum(1), 1, atol=1e-4)
+    np.testing.assert_allclose(table[list(BASIC_EMOTIONS)].sum(axis=1), 1, atol=1e-4)
     np.savez(tmp_path / "grey.npz", images=np.zeros((2, 48, 48), np.uint8))
     assert score_table("static_face", tmp_path / "grey.npz", tmp_path / "grey.csv", settings).basic.shape == (2, 7)
     assert answers.basic.shape == (3, 7)
@@ -183,3 +184,26 @@ def test_networks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     networks(as_json=True)
     listed = json.loads(capsys.readouterr().out)["networks"]
     assert {row["name"] for row in listed} == set(network_table().networks)
+
+
+def test_one_word_on_the_command_line_means_these_settings(tmp_path: Path) -> None:
+    meant = face_overrides("s4d=a.safetensors", "avcer=resnet.pt,lstm.pt")
+    settings = load_settings("embedded", meant)
+    assert (settings.static_face.backend, settings.static_face.network) == ("network", "s4d")
+    assert settings.static_face.checkpoint == Path("a.safetensors")
+    assert (settings.dynamic_face.checkpoint, settings.dynamic_face.head) == (Path("resnet.pt"), Path("lstm.pt"))
+    assert face_overrides("transformers", None) == {"static_face": {"backend": "transformers"}}
+    assert face_overrides(None, None) == {}
+    with pytest.raises(InputError, match="'video-mamba' is no network for the dynamic face"):
+        face_overrides(None, "video-mamba=x.pt")
+
+
+def test_where_says_which_network_a_profile_uses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from flows.model_commands import where
+
+    chosen = {"backend": "network", "network": "s4d", "checkpoint": str(tmp_path / "gone.pt")}
+    settings = switched(tmp_path, static_face=chosen)
+    where(str(tmp_path / "mine.yaml"))
+    assert f"s4d, no checkpoint: there is no file {tmp_path / 'gone.pt'}" in capsys.readouterr().out
+    with pytest.raises(WeightsError, match="There are no weights at"):
+        score_table("static_face", pictures_in(tmp_path / "faces"), tmp_path / "o.csv", settings)
