@@ -135,7 +135,8 @@ def _matmul_dtype(x: Tensor) -> torch.dtype:
 
 def _grouped_linear(x: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
     """x [R, in] in groups of rows that end at `ends` [E], each times its own of `weights` [E, out, in] -> [R, out]."""
-    if any(width * x.element_size() % 16 for width in weights.shape[1:]):  # torch's kernels want rows of whole 16 bytes
+    whole = not any(width * x.element_size() % 16 for width in weights.shape[1:])  # torch's kernels want rows of whole 16 bytes
+    if not whole or x.device.type not in ("cpu", "cuda"):
         groups = x.tensor_split(ends[:-1].long().cpu())
         return torch.cat([group @ weight.T for group, weight in zip(groups, weights, strict=True)])
     product: Tensor = F.grouped_mm(x, weights.transpose(1, 2), offs=ends)
