@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from data.files import write_text
-from data.scores import MODALITIES
 
 
 @dataclass(frozen=True)
@@ -159,6 +158,8 @@ class RunFolder:
 
 
 def _known(modality: str) -> str:
+    from data.scores import MODALITIES  # it loads pandas, which names of files can do without
+
     if modality not in MODALITIES:
         raise ValueError(f"'{modality}' is not a modality")
     return modality
