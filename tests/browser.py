@@ -40,9 +40,9 @@ def find_chromium(own: str = "") -> str:
 
 @pytest.fixture
 def open_page() -> Iterator[OpenPage]:
-    """Opens a file in the browser: `open_page(path, look="dark", also=[media])` gives the Playwright page.
+    """Opens a file or an address in the browser: `open_page(path, look="dark", also=[media])` gives the Playwright page.
 
-    Requests may go to the folder of the file and to the files and folders `also`.
+    Requests may go to the folder of the file (or the host of the address) and to the files and folders `also`.
     """
     with opening() as (open_it, faults):
         yield open_it
@@ -56,27 +56,30 @@ def opening() -> Iterator[tuple[OpenPage, list[str]]]:
     with contextlib.ExitStack() as stack:
         browser: list[Any] = []
 
-        def open_it(path: Path, *, look: str = "light", also: Sequence[Path] = (), **options: Any) -> Any:
+        def open_it(place: Path | str, *, look: str = "light", also: Sequence[Path] = (), **options: Any) -> Any:
             if not browser:
                 browser.append(stack.enter_context(_browser()))
             size = {"width": LOOKS[look]["width"], "height": LOOKS[look]["height"]}
             context = browser[0].new_context(color_scheme=LOOKS[look]["scheme"], viewport=size, **options)
-            context.set_default_timeout(10_000)
-            allowed = [place.resolve() for place in (path.parent, *also)]
-            context.on("page", lambda page: _watch(page, allowed, faults))
+            context.set_default_timeout(30_000)
+            context.set_default_navigation_timeout(90_000)
+            address = place.resolve().as_uri() if isinstance(place, Path) else place
+            allowed = [path.resolve() for path in ((place.parent, *also) if isinstance(place, Path) else also)]
+            context.on("page", lambda page: _watch(page, urlsplit(address).netloc, allowed, faults))
             page = context.new_page()
-            page.goto(path.resolve().as_uri())
+            page.goto(address)
             return page
 
         yield open_it, faults
 
 
-def _watch(page: Any, allowed: Sequence[Path], faults: list[str]) -> None:
+def _watch(page: Any, host: str, allowed: Sequence[Path], faults: list[str]) -> None:
     def asked(url: str) -> None:
         parts = urlsplit(url)
         path = Path(unquote(parts.path)).resolve()
         inside = parts.scheme == "file" and any(path == place or place in path.parents for place in allowed)
-        if parts.scheme not in ("data", "blob") and not inside:
+        own = parts.scheme in ("data", "blob") or bool(host) and parts.netloc == host
+        if not (inside or own):
             faults.append(f"request: {url[:300]}")
 
     page.on("console", lambda said: said.type in ("error", "warning") and faults.append(f"console: {said.text}"))
