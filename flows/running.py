@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from data.errors import InputError
+from data.errors import InputError, MediaError
 from data.manifest import MEDIA
 from flows import prefect_setup, stop
 from flows.events import Event, listening
@@ -86,6 +86,10 @@ def run_clips(
     check_brought(files, brought)
     workers = workers_for(settings, workers)  # a device that is not there is told before anything starts
     console = Console(stderr=True)
+    if not any(file.exists() for file in files):  # told at once, without waiting for a server
+        for file in files:
+            _show_failure(console, file, MediaError(f"There is no file {file}; check the name."), as_json)
+        return 1
     _announce(console, as_json)
     prefect_setup.start_temporary_server()
     recognise = partial(run_file, wanted=Wanted(output, settings, brought, strict, fresh))
