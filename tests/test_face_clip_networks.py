@@ -253,6 +253,32 @@ def test_texts_are_embedded_once_and_anew_after_training_or_loading() -> None:
         assert network.text_embeddings() is not second
 
 
+@pytest.mark.parametrize("name", FOUR)
+def test_less_precision_rounds_the_answer_and_no_more(name: str) -> None:
+    network, inputs = small_network(name).eval(), clips()
+    with torch.no_grad():
+        exact = network.answer(inputs).logits
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = network.answer(inputs).logits
+            assert network.text_embeddings() is network.text_embeddings()
+        assert torch.equal(network.answer(inputs).logits, exact)  # texts of another precision are not kept
+        half = network.to(torch.bfloat16).answer(FaceInputs(inputs.pixels.bfloat16())).logits
+    assert mixed.dtype == half.dtype == torch.float32
+    assert not torch.equal(mixed, exact)
+    for rounded in (mixed, half):  # cosines to two digits
+        assert (rounded - exact).abs().max() < (0.02 / 0.01 if name != "ke-fer" else 0.02 / 0.07)
+
+
+def test_a_checkpoint_with_other_texts_is_read_to_their_ends() -> None:
+    longer = {"texts": {label: f"{label} shown by a face with very many words about its brows" for label in LABELS}}
+    trained, fresh = small_network("dfer-clip", prompts=longer).eval(), small_network("dfer-clip").eval()
+    with torch.no_grad():
+        expected = trained.answer(clips()).logits
+        assert not torch.allclose(fresh.answer(clips()).logits, expected, atol=1e-2)
+        fresh.load_state_dict(trained.state_dict())
+        assert torch.equal(fresh.answer(clips()).logits, expected)
+
+
 def test_depth_of_parameters_rises_from_the_pixels_to_the_answer() -> None:
     for name in (*FOUR, "resnet"):
         network = ke_fer.build(LABELS, "resnet18") if name == "resnet" else small_network(name)

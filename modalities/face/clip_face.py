@@ -20,7 +20,7 @@ class ClipFaceNetwork(FaceNetwork):
 
     def __init__(self) -> None:
         super().__init__()
-        self._texts: Tensor | None = None
+        self._texts: tuple[tuple[Any, ...], Tensor] | None = None
         self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
     @abstractmethod
@@ -35,12 +35,10 @@ class ClipFaceNetwork(FaceNetwork):
         """`embed_texts`, computed once where nothing is trained: in evaluation mode without gradients."""
         if self.training or torch.is_grad_enabled():
             return self.embed_texts()
-        found = self._texts
-        device, dtype = _place(self)
-        if found is None or found.device != device or found.dtype != dtype:
-            found = self.embed_texts()
-            self._texts = found
-        return found
+        place = _place(self)
+        if self._texts is None or self._texts[0] != place:
+            self._texts = place, self.embed_texts()
+        return self._texts[1]
 
     def train(self, mode: bool = True) -> "ClipFaceNetwork":
         """As of every module; what was remembered of the texts is dropped."""
@@ -53,10 +51,14 @@ def _forget(network: Any, _: Any) -> None:
     network._texts = None
 
 
-def _place(network: nn.Module) -> tuple[torch.device, torch.dtype]:
+def _place(network: nn.Module) -> tuple[Any, ...]:
+    """What embeddings of the same texts can differ by: device, precision, and whether they may be trained through."""
     parameter = next(network.parameters())
-    enabled = torch.is_autocast_enabled(parameter.device.type)
-    return parameter.device, torch.get_autocast_dtype(parameter.device.type) if enabled else parameter.dtype
+    kind = parameter.device.type
+    enabled = torch.is_autocast_enabled(kind)
+    return (
+        parameter.device, parameter.dtype, enabled and torch.get_autocast_dtype(kind), torch.is_inference_mode_enabled()
+    )  # fmt: skip
 
 
 def copy_clip(target: Clip, state: Mapping[str, Tensor]) -> None:
@@ -65,8 +67,18 @@ def copy_clip(target: Clip, state: Mapping[str, Tensor]) -> None:
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Vectors [..., E] scaled to length 1."""
-    return F.normalize(vectors, dim=-1)
+    """Vectors [..., E] scaled to length 1, in float32."""
+    return F.normalize(vectors.float(), dim=-1)
+
+
+def cosines(first: Tensor, second: Tensor) -> Tensor:
+    """Products [..., P] of unit vectors [..., E] and [P, E], in float32 also where the towers run in less.
+
+    A temperature of 0.01 would turn the rounding of bfloat16 into logits that are off by 0.4.
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        products: Tensor = first.float() @ second.float().T
+    return products
 
 
 def in_pieces(tower: nn.Module, pixels: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modalities.face.clip_face import TEMPERATURE, ClipFaceNetwork, copy_clip, in_pieces, tower_depth, unit
+from modalities.face.clip_face import TEMPERATURE, ClipFaceNetwork, copy_clip, cosines, in_pieces, tower_depth, unit
 from modalities.face.clip_tower import SHAPES, Clip, ClipShape, ends_of, frozen, tokens_of
 from modalities.face.network import FaceAnswer, FaceInputs
 
@@ -29,7 +29,7 @@ class DescriptorTerms(NamedTuple):
 
 def descriptor_logits(images: Tensor, texts: Tensor, classes: int) -> Tensor:
     """Cosines over the temperature [B, C, K] of images [B, E] with C * K texts [C * K, E], K of a class after another."""
-    return (unit(images) @ unit(texts).T / TEMPERATURE).view(len(images), classes, -1)
+    return (cosines(unit(images), unit(texts)) / TEMPERATURE).view(len(images), classes, -1)
 
 
 def class_logits(logits: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modalities.face.class_texts import class_texts
-from modalities.face.clip_face import TEMPERATURE, ClipFaceNetwork, copy_clip, in_pieces, tower_depth, unit
+from modalities.face.clip_face import TEMPERATURE, ClipFaceNetwork, copy_clip, cosines, in_pieces, tower_depth, unit
 from modalities.face.clip_tower import SHAPES, Clip, ClipShape, ends_of, frozen, read_text, text_of, tokens_of
 from modalities.face.network import FaceAnswer, FaceInputs
 
@@ -227,7 +227,7 @@ class DferClip(ClipFaceNetwork):
     def answer(self, inputs: FaceInputs) -> FaceAnswer:
         """Logits [B, C] and the clips' embeddings [B, E], of unit length."""
         clips = unit(self.temporal_net(self.frame_features(inputs.pixels)))
-        return FaceAnswer(clips @ self.text_embeddings().T / TEMPERATURE, clips)
+        return FaceAnswer(cosines(clips, self.text_embeddings()) / TEMPERATURE, clips)
 
     def take_clip(self, state: Mapping[str, Tensor]) -> None:
         """CLIP's weights into all its places; the words of the prompts are embedded anew."""

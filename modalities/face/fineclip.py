@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modalities.face.class_texts import ClassTexts, class_texts
-from modalities.face.clip_face import TEMPERATURE, ClipFaceNetwork, copy_clip, in_pieces, unit
+from modalities.face.clip_face import TEMPERATURE, ClipFaceNetwork, copy_clip, cosines, in_pieces, unit
 from modalities.face.clip_tower import SHAPES, Block, Clip, ClipShape, ImageTower, ends_of, frozen, tokens_of
 from modalities.face.network import FaceAnswer, FaceInputs
 
@@ -99,7 +99,7 @@ def stream_shares(weights: Tensor, present: Tensor) -> Tensor:
 
 def fused_similarities(streams: Tensor, texts: Tensor, shares: Tensor) -> Tensor:
     """[B, P]: cosines of unit streams [B, S, E] with unit texts [P, E] over the temperature, summed by shares [B, S]."""
-    return (shares[:, :, None] * (streams @ texts.T)).sum(1) / TEMPERATURE
+    return (shares[:, :, None] * cosines(streams, texts)).sum(1) / TEMPERATURE
 
 
 def label_loss(evidence: Tensor, shares: Tensor) -> Tensor:

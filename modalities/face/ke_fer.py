@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from data.errors import InputError
 from modalities.face.class_texts import class_texts
-from modalities.face.clip_face import ClipFaceNetwork, in_pieces, tower_depth, unit
+from modalities.face.clip_face import ClipFaceNetwork, cosines, in_pieces, tower_depth, unit
 from modalities.face.clip_tower import SHAPES, ClipShape, ImageTower, clip_of_state, tokens_of
 from modalities.face.network import FaceAnswer, FaceInputs
 
@@ -35,7 +35,7 @@ class KeFerWeights(NamedTuple):
 
 def matching_loss(faces: Tensor, texts: Tensor, targets: Tensor, temperature: Tensor | float) -> Tensor:
     """Cross entropy of the softmax over cosines of unit faces [B, E] and texts [C, E] with shares [B, C]."""
-    return F.cross_entropy(faces @ texts.T / temperature, targets)
+    return F.cross_entropy(cosines(faces, texts) / temperature, targets)
 
 
 def transformation_loss(faces: Tensor, turned: Tensor, texts: Tensor, neutral_text: Tensor, shares: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def contrast_loss(
     softplus((cos(v, v_n) - cos(v, t_y)) / T); 0 where every face is neutral.
     """
     shown = shares * ((neutral_text - texts).norm(dim=1) >= 1e-6)
-    own, text = (faces * turned).sum(1, keepdim=True), faces @ texts.T
+    own, text = (faces * turned).sum(1, keepdim=True), cosines(faces, texts)
     each = F.softplus((own - text) / temperature)
     loss: Tensor = (shown * each).sum() / shown.sum().clamp(min=1e-6)
     return loss
@@ -109,7 +109,7 @@ class KeFer(ClipFaceNetwork):
     def answer(self, inputs: FaceInputs) -> FaceAnswer:
         """Logits [B, C] and unit embeddings [B, E]; the transformation has no part in it."""
         faces = self.faces(inputs.pixels)
-        return FaceAnswer(faces @ self.embed_texts().T / self.temperature, faces)
+        return FaceAnswer(cosines(faces, self.embed_texts()) / self.temperature, faces)
 
     def loss(self, inputs: FaceInputs, targets: Tensor) -> dict[str, Tensor]:
         """The three losses, weighted."""

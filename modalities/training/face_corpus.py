@@ -74,7 +74,7 @@ def read_face_corpus(
     notes = [f"{left_out} of {len(classes)} samples have another label or none."] if left_out else []
     notes += [] if (table["part"] == "test").any() else ["There is no test part, so nothing was tested."]
     notes += [f"Fold {fold} is tested."] if has_fold else []
-    samples = {part: _samples(table[table["part"] == part], root)[:limit] for part in ("train", "choose", "test")}
+    samples = {part: _samples(_some_of(table[table["part"] == part], limit, seed), root) for part in ("train", "choose", "test")}
     if not samples["train"] or not samples["choose"]:
         named = ", ".join(labels)
         raise InputError(f"{manifest} has too few samples with the labels {named} to fit and to choose the weights on.")
@@ -120,6 +120,12 @@ def _set_apart(table: pd.DataFrame, seed: int) -> NDArray[np.bool_]:
     place = np.random.default_rng(seed).permutation(len(table))
     rank = pd.Series(place).groupby(table["class"].to_numpy()).rank(pct=True).to_numpy()
     return np.asarray(rank <= min(max(CHOOSE_SHARE, 1.5 / table["class"].value_counts().min()), 0.5))
+
+
+def _some_of(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
+    """At most `limit` rows, drawn at random and in their order."""
+    kept = np.sort(np.random.default_rng(seed).permutation(len(table))[:limit])
+    return table.iloc[kept]
 
 
 def _samples(table: pd.DataFrame, root: str) -> tuple[FaceSample, ...]:

@@ -87,7 +87,7 @@ def fit(network: FaceNetwork, plan: Plan, judge: Judge, after_epoch: Callable[[S
     """Train to the end, from where a broken-off training of the same plan was; the best weights lie in `plan.best` then.
 
     Random draws are those of the seed, the epoch and the step alone, so that a training that goes on ends as one that was never
-    interrupted, on the same kind of device.
+    interrupted: on a processor to the last bit, on a GPU but for what its kernels sum in any order.
     """
     state = new_state(network, plan)
     _restore(state, plan)
@@ -231,11 +231,21 @@ def save_state(state: State, plan: Plan) -> None:
     losses = plan.ranks.summed(state.losses)
     if not plan.ranks.first:
         return
+    tensors = {"network": own_tensors(state.network), "average": own_tensors(state.average) if state.average else {}}
     write_resume(
-        plan.resume, plan.about, network=own_tensors(state.network), optimiser=state.optimiser.state_dict(),
-        scaler=state.scaler.state_dict(), average=own_tensors(state.average) if state.average else {}, stage=state.stage,
-        epoch=state.epoch, step=state.step, updates=state.updates, best=state.best, losses=losses, curves=state.curves,
+        plan.resume, plan.about, optimiser=_on_cpu(state.optimiser.state_dict()), scaler=state.scaler.state_dict(),
+        stage=state.stage, epoch=state.epoch, step=state.step, updates=state.updates, best=state.best, losses=losses,
+        curves=state.curves, **_on_cpu(tensors),
     )  # fmt: skip
+
+
+def _on_cpu(tree: Any) -> Any:
+    """The same dictionaries and lists with their tensors in the processor's memory, where any device can read them from."""
+    if isinstance(tree, Tensor):
+        return tree.cpu()
+    if isinstance(tree, dict):
+        return {key: _on_cpu(value) for key, value in tree.items()}
+    return [_on_cpu(value) for value in tree] if isinstance(tree, list) else tree
 
 
 def _restore(state: State, plan: Plan) -> None:
