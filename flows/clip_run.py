@@ -23,7 +23,7 @@ from data.tables import read_table, write_table
 from flows import stop
 from flows.events import Event, tell
 from flows.faults import Interrupted, sentence, worth_retrying
-from flows.graph import NEEDS, before
+from flows.graph import NEEDED, NEEDS, before
 from flows.jobs import Job
 from flows.journal import Ended
 from flows.stages import STAGES, Stage, stage_keys, stages_to_run
@@ -31,8 +31,6 @@ from flows.video import prepare_folder, run_stage
 from flows.work import failure, lacking
 from reports.clip_brief import brief
 
-NEEDED = ("decode", "fuse", "compose", "publish")
-"""Stages that a clip cannot do without."""
 DELAYS = (1.0, 5.0)
 """Seconds before a stage is tried again after a fault of storage that may pass."""
 Result = TypeVar("Result")

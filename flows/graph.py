@@ -24,6 +24,10 @@ JOINS: dict[str, tuple[str, ...]] = {"fuse": MODALITIES} | dict.fromkeys(added_m
 """Stages that one waits for but does without when they fail: a modality that fails is absent."""
 
 
+NEEDED = ("decode", "fuse", "compose", "publish")
+"""Stages that a clip cannot do without."""
+
+
 def before(stage: str) -> tuple[str, ...]:
     """All stages that `stage` directly depends on."""
     return NEEDS[stage] + JOINS.get(stage, ())

@@ -19,7 +19,7 @@ from data.manifest import MEDIA
 from flows import prefect_setup, stop
 from flows.events import Event, listening
 from flows.faults import Interrupted, sentence
-from flows.graph import NEEDS
+from flows.graph import NEEDED, NEEDS
 from flows.jobs import Brought
 from flows.models import device_named
 from flows.settings import Settings
@@ -197,7 +197,8 @@ class _Progress:
         going = {name: last for name, last in stages.items() if last.state in ("started", "working")}
         done = len(stages) - len(going) + sum(_part(last) for last in going.values())
         shown = ", ".join(map(_stage_shown, sorted(going.values(), key=lambda last: last.stage)))
-        self.bars.update(task, completed=done, description=shown, visible=done < len(NEEDS))
+        over = done >= len(NEEDS) or any(last.state == "failed" for name, last in stages.items() if name in NEEDED)
+        self.bars.update(task, completed=done, description=shown, visible=not over)
 
 
 def _part(event: Event) -> float:

@@ -24,7 +24,7 @@ from flows import stop
 from flows.artifacts import publish_artifacts
 from flows.events import Event, logging_to, start, tell
 from flows.faults import check_writable, sentence, worth_retrying
-from flows.graph import JOINS, NEEDS
+from flows.graph import JOINS, NEEDED, NEEDS
 from flows.jobs import Brought, Job
 from flows.settings import Settings
 from flows.stages import STAGES, Stage, stage_keys, stages_to_run
@@ -169,7 +169,7 @@ def _run_graph(job: Job, keys: Mapping[str, str]) -> dict[str, State[Any]]:
 def _raise_failures(job: Job, states: Mapping[str, State[Any]], strict: bool) -> None:
     """Raise the error of a stage that the clip cannot do without; with `strict`, of any modality."""
     stop.check()
-    for name in ("decode", "fuse", "compose", "publish"):
+    for name in NEEDED:
         if states[name].is_failed() or states[name].is_crashed():
             raise _error_of(states[name])
     if strict and (missing := lacking(job)):
