@@ -4,6 +4,7 @@ Landmarks are those of MediaPipe's face mesh, which the tracker finds faces with
 a network for it `mesh_segmenter` fills the outlines of the mesh, which knows skin, brows, eyes, nose and lips, but not hair.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -41,8 +42,13 @@ def mesh_landmarks(crops: Pixels) -> Points:
         ) from error
     from modalities.face_detectors import quiet_stderr
 
-    with quiet_stderr(), face_mesh.FaceMesh(static_image_mode=True, max_num_faces=1, refine_landmarks=True) as mesh:
-        return np.stack([_points(mesh, crop) for crop in crops]) if len(crops) else np.zeros((0, POINTS, 2), np.float32)
+    if not len(crops):
+        return np.zeros((0, POINTS, 2), np.float32)
+    with contextlib.ExitStack() as stack:
+        with quiet_stderr():  # the graph says much when it is made and when it first sees a face, and nothing afterwards
+            mesh = stack.enter_context(face_mesh.FaceMesh(static_image_mode=True, max_num_faces=1, refine_landmarks=True))
+            first = _points(mesh, crops[0])
+        return np.stack([first, *(_points(mesh, crop) for crop in crops[1:])])
 
 
 def _points(mesh: Any, crop: Pixels) -> Points:
