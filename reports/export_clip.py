@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+NEEDED = frozenset({"clip", "windows", "timeline", "modalities", "compounds", "emotions", "summary"})
+OF_WINDOWS = frozenset({"start", "end", "present", "basic", "compound", "contributions", "reason"})
+"""Fields of result.json, and of its windows, without which it is no whole answer."""
+
+
 @dataclass(frozen=True, eq=False)
 class ClipAnswer:
     """One clip: the content of result.json, frames.parquet (None where not asked for or without a picture), the cues of
@@ -74,7 +79,7 @@ def read_clip(folder: RunFolder, frames: bool = False, cues: bool = False) -> Cl
     """Read a run folder; the tables only where asked for. InputError where there is no result, or a damaged one."""
     try:
         result = json.loads(folder.result.read_text(encoding="utf-8"))
-        missing = {"clip", "windows", "timeline", "modalities", "compounds", "emotions"} - set(result)
+        missing = NEEDED - set(result) or {f"windows.{name}" for row in result["windows"] for name in OF_WINDOWS - set(row)}
     except FileNotFoundError:
         raise InputError(f"{folder.root} holds no result.json; give a run folder that 'dyad run' made.") from None
     except (ValueError, TypeError):

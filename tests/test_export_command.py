@@ -186,10 +186,13 @@ def test_problems_are_sentences(copied_run: RunFolder, dyad: Dyad, tmp_path: Pat
     assert "cannot be written" in dyad("export", root, "--to", "csv", "-o", tmp_path / "no" / "such.csv")[2]
     assert "cannot be read" in dyad("export", root, "--to", "abaw", "--template", tmp_path / "none.txt")[2]
     assert "neither a run folder" in dyad("export", tmp_path / "empty", "--to", "csv")[2]
-    copied_run.result.write_text("{")
-    code, _, said = dyad("export", root, "--to", "csv")
-    assert code == 2
-    assert "is damaged" in said
+    whole = json.loads(copied_run.result.read_text(encoding="utf-8"))
+    whole["windows"][1].pop("basic")
+    for damaged in ("{", "[]", "3", '{"clip": 1}', json.dumps(whole), json.dumps(whole | {"windows": [1]})):
+        copied_run.result.write_text(damaged)
+        code, _, said = dyad("export", root, "--to", "csv")
+        assert code == 2
+        assert "is damaged" in said
     (root.parent / "summary.json").write_text("{")
     (tmp_path / "set.xlsx").write_text("before")
     assert "summary.json is damaged" in dyad("export", root.parent, "--to", "xlsx", "-o", tmp_path / "set.xlsx")[2]
