@@ -56,7 +56,10 @@ class ClipsFuture(PrefectDaskFuture[Any]):
 
 
 class DaskClips(DaskTaskRunner):
-    """Submits clips to a Dask cluster, as many at once as its processes have threads, and one more each to go on with."""
+    """Submits clips to a Dask cluster, as many at once as its processes have threads.
+
+    None waits in a process behind another: a process that dies is blamed on all that it had.
+    """
 
     _looked = _seen = 0.0
     _room = 1
@@ -77,16 +80,20 @@ class DaskClips(DaskTaskRunner):
         except (OSError, distributed.TimeoutError) as error:
             raise ClusterGone(self._place, "The scheduler of the Dask cluster does not answer any more") from error
         self._seen = now if threads or not self._looked else self._seen
-        self._looked, self._room = now, max(1, sum(threads.values()) + len(threads))
+        self._looked, self._room = now, max(1, sum(threads.values()))
         if now - self._seen > EMPTY:
             raise ClusterGone(self._place, "The Dask cluster has had no process for two minutes")
         return self._room
 
     def __exit__(self, *error: Any) -> None:
-        """Leave the cluster, once its processes have sent what Prefect's server shall know."""
+        """Leave the cluster, once its processes have sent what Prefect's server shall know.
+
+        Prefect also enters a runner around each task in the cluster's processes; those have no client, and nothing to end.
+        """
         try:
-            self.client.run(_all_sent, on_error="ignore")
-        except (OSError, distributed.TimeoutError) as lost:
+            if self._client is not None:
+                self._client.run(_all_sent, on_error="ignore")
+        except (OSError, RuntimeError, ValueError, distributed.TimeoutError) as lost:
             logger.warning("The last logs of the Dask cluster may be missing in Prefect: %s", lost)
         super().__exit__(*error)
 
