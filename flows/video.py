@@ -26,6 +26,7 @@ from flows.events import Event, logging_to, start, tell
 from flows.faults import check_writable, sentence, worth_retrying
 from flows.graph import JOINS, NEEDED, NEEDS
 from flows.jobs import Brought, Job
+from flows.prefect_setup import outlive_worker
 from flows.settings import Settings
 from flows.stages import STAGES, Stage, stage_keys, stages_to_run
 from flows.work import lacking
@@ -126,6 +127,7 @@ def recognise_video(
         strict: Fail when a modality fails or lacks its model.
         fresh: Do everything again.
     """
+    outlive_worker()
     brought = Brought(transcript, descriptions, scores or {}).check()
     clip = probe_video(video)
     job = Job(clip, RunFolder(Path(output) / clip.clip_id), settings or Settings(), brought)
