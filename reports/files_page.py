@@ -9,6 +9,10 @@ from reports.file_schemas import COMPOUND, DATASET_FILES, MODALITY, RUN_FILES, C
 from reports.result import SCHEMA
 
 
+OWN = 6
+"""Modalities that are Dyad's own: the page names those alone."""
+
+
 def fields_of(schema: Mapping[str, Any], name: str = "") -> Iterator[Column]:
     """The fields of a JSON schema with dots between levels and [] for the items of a list."""
     definitions = schema.get("$defs", {})
@@ -45,7 +49,7 @@ def files_page() -> str:
         "This page is made from the code: `dyad schema > docs/files.md`. Times are seconds from the beginning of the clip, "
         "probabilities lie in 0..1, and what is unknown or absent is empty (null), never zero. Text is UTF-8. Files are written "
         f"aside and renamed, so that none is ever half-written. `{COMPOUND}` stands for a column for each compound of the run "
-        f"(seven unless the settings name others), `{MODALITY}` for {', '.join(MODALITIES)}.",
+        f"(seven unless the settings name others), `{MODALITY}` for {', '.join(MODALITIES[:OWN])}, and any that you add.",
         "## A clip: `runs/<clip_id>/`", *_sections(RUN_FILES),
         "## `result.json`", "\n".join(_table(fields_of(result))),
         "## A data set: the output folder of `dyad batch`", *_sections(DATASET_FILES),
