@@ -8,7 +8,6 @@ from data.scores import MODALITIES
 from reports.file_schemas import COMPOUND, DATASET_FILES, MODALITY, RUN_FILES, Column, FileSchema
 from reports.result import SCHEMA
 
-
 OWN = 6
 """Modalities that are Dyad's own: the page names those alone."""
 
