@@ -100,9 +100,9 @@ def _train(
     row, table = network_table().choose(network, kind), network_table()
     labels = table.labels(chosen.labels or row.labels[kind])
     corpus = read_face_corpus(data, labels, fold=chosen.fold, seed=seed, limit=limit)
-    settings = _settings(row, labels, kind, chosen)
-    built = _start(row, settings, chosen, seed)
-    files, reads = files_of(output, kind, network, chosen.fold), _reads(row, kind, chosen)
+    settings = network_settings(row, labels, kind, chosen)
+    built = new_network(row, settings, chosen, seed)
+    files, reads = files_of(output, kind, network, chosen.fold), network_input(row, kind, chosen)
     plan = _plan(row, corpus, reads, files, seed, epochs, limit, chosen, data, ranks)
     output.mkdir(parents=True, exist_ok=True)
 
@@ -129,20 +129,21 @@ def _train(
     return card
 
 
-def _settings(row: NetworkRow, labels: Sequence[str], kind: Kind, options: FaceOptions) -> dict[str, Any]:
+def network_settings(row: NetworkRow, labels: Sequence[str], kind: Kind, options: FaceOptions) -> dict[str, Any]:
     """What the network is built with: the row's settings, the caller's, and what makes it answer these labels."""
     prompts = {"prompts": dict(options.prompts)} if options.prompts else {}
     return {**row.settings, **(options.settings or {}), **class_settings(row, labels, kind), **prompts}
 
 
-def _reads(row: NetworkRow, kind: Kind, options: FaceOptions) -> NetworkInput:
+def network_input(row: NetworkRow, kind: Kind, options: FaceOptions) -> NetworkInput:
+    """What the network reads in this branch; InputError where that is no faces alone."""
     reads = replace(row.input, **dict(options.reads or {}))
     if reads.features or "context" in row.needs:
         raise InputError(f"The network {row.name} reads features beside or instead of pictures; a manifest of faces has none.")
     return without_time(reads) if kind == "static" else reads
 
 
-def _start(row: NetworkRow, settings: Mapping[str, Any], options: FaceOptions, seed: int) -> FaceNetwork:
+def new_network(row: NetworkRow, settings: Mapping[str, Any], options: FaceOptions, seed: int) -> FaceNetwork:
     """The network before its first step, on its device."""
     torch.manual_seed(seed)
     try:

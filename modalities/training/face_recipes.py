@@ -51,7 +51,7 @@ def recipes_of(network: str, changes: Mapping[str, Any] | None = None) -> tuple[
     given = {**tree["default"], **tree.get(network, {}), **(changes or {})}
     stages = given.pop("stages") or [{}]
     epochs = (changes or {}).get("epochs")
-    others = {name: value for name, value in (changes or {}).items() if name != "epochs"}
+    others = {name: value for name, value in (changes or {}).items() if name not in ("epochs", "stages")}
     made = tuple(_recipe({**given, **stage, **others}, network) for stage in stages)
     if epochs is None:
         return made
