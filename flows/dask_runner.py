@@ -33,8 +33,8 @@ EMPTY = 120.0
 class ClusterGone(DyadError):
     """The cluster's scheduler, or all of its processes, do not answer any more."""
 
-    def __init__(self, place: str, what: str) -> None:
-        super().__init__(f"{what} ({place}); see that it runs, then start the same command again: it goes on from here.")
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; see that it runs, then start the same command again: it goes on from here.")
 
 
 class ClipsFuture(PrefectDaskFuture[Any]):
@@ -52,7 +52,7 @@ class ClipsFuture(PrefectDaskFuture[Any]):
                 "memory is used up; --retry-failed tries it again."
             ))  # fmt: skip
         except (FutureCancelledError, OSError) as error:
-            raise ClusterGone(str(error), "The scheduler of the Dask cluster does not answer any more") from error
+            raise ClusterGone("The scheduler of the Dask cluster does not answer any more") from error
 
 
 class DaskClips(DaskTaskRunner):
@@ -78,11 +78,11 @@ class DaskClips(DaskTaskRunner):
         try:
             threads: dict[str, int] = self.client.nthreads()  # type: ignore[no-untyped-call]
         except (OSError, distributed.TimeoutError) as error:
-            raise ClusterGone(self._place, "The scheduler of the Dask cluster does not answer any more") from error
+            raise ClusterGone("The scheduler of the Dask cluster does not answer any more") from error
         self._seen = now if threads or not self._looked else self._seen
         self._looked, self._room = now, max(1, sum(threads.values()))
         if now - self._seen > EMPTY:
-            raise ClusterGone(self._place, "The Dask cluster has had no process for two minutes")
+            raise ClusterGone("The Dask cluster has had no process for two minutes")
         return self._room
 
     def __exit__(self, *error: Any) -> None:
@@ -96,10 +96,6 @@ class DaskClips(DaskTaskRunner):
         except (OSError, RuntimeError, ValueError, distributed.TimeoutError) as lost:
             logger.warning("The last logs of the Dask cluster may be missing in Prefect: %s", lost)
         super().__exit__(*error)
-
-    @property
-    def _place(self) -> str:
-        return self.address or LOCAL
 
 
 async def _all_sent() -> None:

@@ -1,11 +1,16 @@
-"""A long run holds no more memory, threads and open files at its end than early on; DYAD_SOAK_CLIPS makes it longer."""
+"""A long run holds no more memory, threads and open files at its end than early on; DYAD_SOAK_CLIPS makes it longer.
+
+`./dyad benchmark soak` is the half hour with real clips.
+"""
 
 import os
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from benchmarks.soak import Look, look
 from tests.faults.batches import batch, ended, make_manifest, wait_until
 
 CLIPS = int(os.environ.get("DYAD_SOAK_CLIPS", "800"))
@@ -14,20 +19,20 @@ CLIPS = int(os.environ.get("DYAD_SOAK_CLIPS", "800"))
 def test_memory_threads_and_files_stay_flat(prefect_session: None, tmp_path: Path) -> None:
     manifest, output = make_manifest(tmp_path / "media", CLIPS), tmp_path / "runs"
     process = batch(manifest, output, "--workers", 4, workload="quick")
-    seen = [measured_after(share * CLIPS, output / "journal.jsonl", process.pid) for share in (0.3, 0.6, 0.9)]
+    seen = [look_after(share * CLIPS, output / "journal.jsonl", process.pid) for share in (0.3, 0.6, 0.9)]
     assert ended(process, seconds=7200)[0] == 0
-    memory, threads, files = zip(*seen, strict=True)
+    _, _, memory, threads, files = zip(*seen, strict=True)
     assert memory[-1] - memory[0] <= 8 + 0.003 * CLIPS, f"MB: {memory}"
     assert max(threads) - threads[0] <= 3, threads
     assert max(files) - files[0] <= 5, files
 
 
-def measured_after(clips: float, journal: Path, pid: int) -> tuple[float, int, int]:
-    """Memory in MB, threads and open files of the process once so many clips have ended."""
+def look_after(clips: float, journal: Path, pid: int) -> Look:
+    """What the process holds once so many clips have ended."""
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("this system has no /proc")
+    began = time.monotonic()
     wait_until(lambda: journal.is_file() and b"\n" in journal.read_bytes())
     line = journal.read_bytes().index(b"\n")  # all lines are about as long; a long journal need not be read again and again
     wait_until(lambda: journal.stat().st_size >= clips * line, seconds=7200)
-    process = psutil.Process(pid)
-    return process.memory_info().rss / 1e6, process.num_threads(), process.num_fds()
+    return look(psutil.Process(pid), journal, began)
