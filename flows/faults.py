@@ -19,6 +19,10 @@ DISK = {
 }
 
 
+NO_MEMORY = ("can't allocate memory", "out of memory", "Insufficient memory")
+"""How torch and OpenCV say that the memory is used up, in errors that are no MemoryError."""
+
+
 class Interrupted(Exception):
     """The user asked to stop."""
 
@@ -29,7 +33,7 @@ def sentence(error: BaseException) -> str:
         return str(error)
     if isinstance(error, Interrupted):
         return "Stopped at your request; what is finished is kept, and the same command goes on from there."
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or any(said in str(error) for said in NO_MEMORY):
         return "The memory is used up; close other programs, or lower decode.longest_side in the settings."
     if isinstance(error, OSError) and error.errno in DISK:
         return f"{error.filename or 'A file'} cannot be written or read: {DISK[error.errno]}."
