@@ -35,6 +35,7 @@ from flows.jobs import Brought, Job
 from flows.settings import Settings
 from flows.stages import stage_keys
 from flows.storage import Output, OutputGone, fetch, fetched, version_of
+from reports.clip_brief import binned_hits
 
 logger = logging.getLogger(__name__)
 GIVEN = "given"
@@ -126,7 +127,7 @@ def _run_row(plan: Plan, row: ManifestRow, file: Clip, whole: Callable[[], Decod
         limit = plan.patience.seconds(file.duration)
         outcome = run_clip(job, whole=None if segment.is_whole else whole, limit=limit, strict=plan.strict)
         if outcome.state != "failed" and row.frame_labels:
-            outcome = replace(outcome, answer={**outcome.answer, "frame_pairs": _frame_pairs(row, job)})
+            outcome = replace(outcome, answer={**outcome.answer, **_labelled_frames(row, job)})
         if plan.show and outcome.state != "failed":
             _show(run_folder)
         plan.output.put(row.clip_id, remove=True)
@@ -187,12 +188,17 @@ def _here(place: str, target: Path) -> Path | None:
     return fetch(place, target.with_name(f"fetched-{place.rpartition('/')[2]}")) if is_url(place) else Path(place)
 
 
-def _frame_pairs(row: ManifestRow, job: Job) -> list[list[Any]]:
-    """How often each label of a frame met each answer: [label, answer, frames]; frames without a label are left out."""
+def _labelled_frames(row: ManifestRow, job: Job) -> dict[str, Any]:
+    """How often each label of a frame met each answer, `frame_pairs` [label, answer, frames], and how sure the answers were,
+    `frame_sure` (see `reports.clip_brief.binned_hits`); frames without a label are left out."""
+    compounds = job.settings.compound_table()
     with fetched(row.frame_labels, job.folder.root) as file:
-        labels = read_frame_labels(file, Path(row.path).stem, job.settings.compound_table())
-    table = pd.read_parquet(job.folder.frames, columns=["frame", "top"])
+        labels = read_frame_labels(file, Path(row.path).stem, compounds)
+    names = [compound.name for compound in compounds]
+    table = pd.read_parquet(job.folder.frames, columns=["frame", "top", *names])
     table["frame"] += int(job.folder.finished("decode").get("notes", {}).get("first_frame", 0))
     both = table.merge(labels[labels["label"] != ""], on="frame")
     counts = Counter(zip(both["label"].tolist(), both["top"].fillna("").tolist(), strict=True))
-    return [[label, answer, count] for (label, answer), count in sorted(counts.items())]
+    answered = both[both["top"].notna()]
+    sure = binned_hits(answered[names].max(axis=1), answered["top"] == answered["label"])
+    return {"frame_pairs": [[label, answer, count] for (label, answer), count in sorted(counts.items())], "frame_sure": sure}

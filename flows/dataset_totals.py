@@ -33,7 +33,7 @@ class Totals:
         self.states, self.present = Counter[str](), Counter[str]()
         classes = {"compounds": self.names, "emotions": BASIC_EMOTIONS}
         self.tallies = {(kind, level): Tally(names) for kind, names in classes.items() for level in LEVELS}
-        self.sure = {kind: Reliability() for kind in classes}
+        self.sure, self.sure_frames = {kind: Reliability() for kind in classes}, Reliability("frames")
         self._bootstrap = Bootstrap()
 
     def add(self, row: ManifestRow, entry: Entry | None) -> None:
@@ -68,6 +68,7 @@ class Totals:
             self.sure[kind].add(label, answer.get(sure, {}))
         if "frame_pairs" in answer:
             self.tallies["compounds", "frames"].add_pairs(answer["frame_pairs"], weights)
+            self.sure_frames.add_cells(answer.get("frame_sure", ()))
         elif label:
             self.tallies[kind, "frames"].add(label, answer.get(frames, {}), weights)
 
@@ -96,5 +97,7 @@ class Totals:
         return found
 
     def reliability(self) -> dict[str, Any]:
-        """By kind of label, how often windows are right that are so sure; only where there are labels."""
-        return {kind: figures for kind, sure in self.sure.items() if (figures := sure.figures())}
+        """By kind of label, how often answers are right that are so sure: windows of labelled clips, else labelled frames."""
+        found = {kind: figures for kind, sure in self.sure.items() if (figures := sure.figures())}
+        frames = self.sure_frames.figures()
+        return ({"compounds": frames} if frames else {}) | found

@@ -58,6 +58,14 @@ def binned(answers: Iterable[tuple[str, float]]) -> dict[str, list[list[float]]]
     return {name: [cells[place] for place in sorted(cells)] for name, cells in found.items()}
 
 
+def binned_hits(sure: Any, right: Any) -> list[list[float]]:
+    """[bin, answers, right ones, sum of probabilities] of answers with probabilities `sure` [N], `right` [N] or not."""
+    sure, right = np.asarray(sure, np.float64), np.asarray(right, bool)
+    places = np.minimum((sure * BINS).astype(int), BINS - 1)
+    cells = ((place, places == place) for place in np.unique(places))
+    return [[int(place), int(here.sum()), int(right[here].sum()), round(float(sure[here].sum()), 4)] for place, here in cells]
+
+
 def most_apart(modalities: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     """The two modalities whose mean probabilities differ most: {"distance": 0..1, "static_face": "happiness", "voice": "anger"}.
 

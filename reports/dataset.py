@@ -98,34 +98,41 @@ class Tally:
 
 
 class Reliability:
-    """How often answers of some probability are right: windows with their sum of probabilities and their hits, by bin."""
+    """How often answers of some probability are right: how many there are, their hits and the sum of their probabilities, by bin.
 
-    def __init__(self) -> None:
-        self.windows, self.hits = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
-        self.sums = np.zeros(BINS)
+    unit: what is counted, windows or frames.
+    """
+
+    def __init__(self, unit: str = "windows") -> None:
+        self.unit, self.sums = unit, np.zeros(BINS)
+        self.items, self.hits = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
 
     def add(self, label: str, sure: Sure) -> None:
         """Count the windows of a clip with this label; `sure` as `reports.clip_brief.binned` gives it."""
         for answer, cells in sure.items():
-            for place, windows, total in cells:
-                self.windows[int(place)] += int(windows)
-                self.hits[int(place)] += int(windows) * (answer == label)
-                self.sums[int(place)] += total
+            self.add_cells((place, items, items * (answer == label), total) for place, items, total in cells)
+
+    def add_cells(self, cells: Iterable[Sequence[float]]) -> None:
+        """Count (bin, items, hits, sum of probabilities)."""
+        for place, items, hits, total in cells:
+            self.items[int(place)] += int(items)
+            self.hits[int(place)] += int(hits)
+            self.sums[int(place)] += total
 
     def figures(self) -> dict[str, Any] | None:
-        """The expected calibration error (Guo et al. 2017) and the bins: from, to, windows, mean probability, share of right
+        """The expected calibration error (Guo et al. 2017) and the bins: from, to, items, mean probability, share of right
         answers; None when nothing was counted."""
-        if not self.windows.any():
+        if not self.items.any():
             return None
-        seen = np.flatnonzero(self.windows)
-        means, right = self.sums[seen] / self.windows[seen], self.hits[seen] / self.windows[seen]
-        error = float((np.abs(means - right) * self.windows[seen]).sum() / self.windows.sum())
+        seen = np.flatnonzero(self.items)
+        means, right = self.sums[seen] / self.items[seen], self.hits[seen] / self.items[seen]
+        error = float((np.abs(means - right) * self.items[seen]).sum() / self.items.sum())
         bins = [
-            {"from": round(int(place) / BINS, 4), "to": round((int(place) + 1) / BINS, 4), "windows": int(self.windows[place]),
+            {"from": round(int(place) / BINS, 4), "to": round((int(place) + 1) / BINS, 4), "items": int(self.items[place]),
              "probability": round(float(mean), 4), "right": round(float(share), 4)}
             for place, mean, share in zip(seen, means, right, strict=True)
         ]  # fmt: skip
-        return {"windows": int(self.windows.sum()), "ece": round(error, 6), "bins": bins}
+        return {"unit": self.unit, "items": int(self.items.sum()), "ece": round(error, 6), "bins": bins}
 
 
 @dataclass
@@ -215,8 +222,8 @@ def _figure(found: Mapping[str, Any], name: str) -> str:
 
 
 def _reliability_parts(reliability: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    rows = [[kind, str(found["windows"]), f"{found['ece']:.3f}"] for kind, found in reliability.items()]
-    return ["## Reliability", _table(["labels", "windows", "expected calibration error"], rows)] if rows else []
+    rows = [[kind, found["unit"], str(found["items"]), f"{found['ece']:.3f}"] for kind, found in reliability.items()]
+    return ["## Reliability", _table(["labels", "by", "n", "expected calibration error"], rows)] if rows else []
 
 
 def _failure_parts(failures: Sequence[Mapping[str, Any]]) -> list[str]:

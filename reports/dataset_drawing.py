@@ -39,20 +39,20 @@ def _cell(count: int, total: int, is_hit: bool) -> str:
 
 def reliability(figures: Mapping[str, Any], kind: str) -> str:
     """The diagram of `reports.dataset.Reliability.figures`: how sure answers were against how often they were right."""
-    most = max(one["windows"] for one in figures["bins"])
+    most = max(one["items"] for one in figures["bins"])
     bars = "".join(_bin(one, most) for one in figures["bins"])
     said = (
-        f"Expected calibration error {figures['ece']:.3f} over {figures['windows']} windows of clips with labels. On the line, "
-        "answers would be right as often as their probability says; the fuller a bar, the more windows it stands for."
+        f"Expected calibration error {figures['ece']:.3f} over {figures['items']} {figures['unit']} with labels. On the line, "
+        "answers would be right as often as their probability says; the fuller a bar, the more of them it stands for."
     )
     rows = "".join(
-        f"<tr><td>{one['from']:.2f} to {one['to']:.2f}</td><td>{one['windows']}</td><td>{one['probability']:.3f}</td>"
+        f"<tr><td>{one['from']:.2f} to {one['to']:.2f}</td><td>{one['items']}</td><td>{one['probability']:.3f}</td>"
         f"<td>{one['right']:.3f}</td></tr>"
         for one in figures["bins"]
     )
     even = f'<line class="even" x1="{EDGE}" y1="{EDGE + SIZE}" x2="{EDGE + SIZE}" y2="{EDGE}"/>'
     box = f'viewBox="0 0 {SIZE + 2 * EDGE} {SIZE + 2 * EDGE}" role="img"'
-    heads = "".join(f'<th scope="col">{head}</th>' for head in ("Probability", "Windows", "Mean", "Right"))
+    heads = "".join(f'<th scope="col">{head}</th>' for head in ("Probability", figures["unit"].capitalize(), "Mean", "Right"))
     return (
         f'<svg class="reliability" {box} aria-label="Reliability of {escaped(kind)}">{_axes()}{bars}{even}</svg>'
         f'<p class="hint">{escaped(said)}</p><details><summary>Its numbers</summary><table><thead><tr>{heads}</tr></thead>'
@@ -63,8 +63,8 @@ def reliability(figures: Mapping[str, Any], kind: str) -> str:
 def _bin(one: Mapping[str, Any], most: int) -> str:
     left, right = EDGE + SIZE * one["from"], EDGE + SIZE * one["to"]
     height = max(SIZE * one["right"], 1.5)
-    opacity = 0.25 + 0.75 * one["windows"] / most
-    title = f"{one['windows']} windows of mean probability {one['probability']:.2f}, {one['right']:.0%} of them right"
+    opacity = 0.25 + 0.75 * one["items"] / most
+    title = f"{one['items']} of mean probability {one['probability']:.2f}, {one['right']:.0%} of them right"
     return (
         f'<rect x="{left + 0.75:.1f}" y="{EDGE + SIZE - height:.1f}" width="{right - left - 1.5:.1f}" height="{height:.1f}" '
         f'fill-opacity="{opacity:.2f}"><title>{title}</title></rect>'

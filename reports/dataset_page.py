@@ -137,11 +137,12 @@ def _drawn(kind: str, levels: Mapping[str, Mapping[str, Any]], sure: Mapping[str
         f"<details><summary>The same by {level[:-1]}</summary>{confusion(levels[level], f'{kind} by {level[:-1]}')}</details>"
         for level in others
     )
-    diagram = reliability(sure, kind) if sure else f"<p>How sure the windows were is not known for these {escaped(kind)}.</p>"
+    diagram = reliability(sure, kind) if sure else f"<p>How sure the answers were is not known for these {escaped(kind)}.</p>"
+    heading = f"Reliability of {escaped(kind)}" + (f" by {sure['unit'][:-1]}" if sure else "")
     return (
         f'<div class="figures-of"><div><h3>Confusion of {escaped(kind)} by {first[:-1]}</h3>'
         f"{confusion(levels[first], f'{kind} by {first[:-1]}')}{more}</div>"
-        f"<div><h3>Reliability of {escaped(kind)} by window</h3>{diagram}</div></div>"
+        f"<div><h3>{heading}</h3>{diagram}</div></div>"
     )
 
 

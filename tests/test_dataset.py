@@ -313,13 +313,18 @@ def test_labels_of_frames_are_compared_frame_by_frame(prefect_session: None, tmp
 
     clip = sample_clip()
     (tmp_path / clip.name).write_bytes(clip.read_bytes())
-    labels = ["frame,label", *(f"{frame},{'sadly_angry' if frame < 50 else 'Other'}" for frame in range(100))]
+    shown = ["sadly_angry"] * 50 + ["Other"] * 50 + ["happily_surprised"] * 50
+    labels = ["frame,label", *(f"{frame},{label}" for frame, label in enumerate(shown))]
     (tmp_path / "frames.csv").write_text("\n".join(labels) + "\n")
     rows = ["path,clip_id,start,frame_labels", f"{clip.name},a,,frames.csv", f"{clip.name},b,1,frames.csv"]
     (tmp_path / "clips.csv").write_text("\n".join(rows) + "\n")
     recognise_dataset(str(tmp_path / "clips.csv"), str(tmp_path / "runs"))
     rate = json.loads((tmp_path / "runs" / "a" / "result.json").read_text())["clip"]["frame_rate"]
-    assert summary(tmp_path / "runs")["metrics"]["compounds"]["frames"]["items"] == 50 + 50 - round(rate)
+    found = summary(tmp_path / "runs")
+    frames, sure = found["metrics"]["compounds"]["frames"], found["reliability"]["compounds"]
+    assert frames["items"] == 100 + 100 - round(rate)
+    assert (sure["unit"], sure["items"]) == ("frames", frames["items"] - frames["unanswered"])
+    assert sure["items"] > 50
 
 
 def test_interrupting_ends_cleanly_and_the_same_command_goes_on(prefect_session: None, media: Path, tmp_path: Path) -> None:

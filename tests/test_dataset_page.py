@@ -18,7 +18,7 @@ from data.sample import sample_clip
 from flows.dataset import recognise_dataset
 from flows.dataset_page import MOST_THUMBNAILS, remake_page
 from flows.stages import STAGES
-from reports.clip_brief import binned, brief, most_apart
+from reports.clip_brief import binned, binned_hits, brief, most_apart
 from reports.dataset import Bootstrap, Reliability, Tally
 from reports.dataset_page import dataset_page
 from reports.dataset_rows import MOST_BYTES, ClipRow, ClipRows
@@ -140,11 +140,11 @@ def test_the_figures_of_a_run_agree_with_each_other(dataset: Path, open_page: Op
     assert row[1:4] == [str(found["items"]), str(found["clips"]), "1 of 7"]
     assert [cell.split()[0] for cell in row[4:6]] == [f"{found[name]:.3f}" for name in ("macro_f1", "uar")]
     assert set(summary["reliability"]) == {"compounds"}, "nothing is known of the colours of the clip with the odd name"
-    assert summary["reliability"]["compounds"]["windows"] <= summary["metrics"]["compounds"]["windows"]["items"]
+    assert summary["reliability"]["compounds"]["items"] <= summary["metrics"]["compounds"]["windows"]["items"]
     assert summary["modalities"]["static_face"] == 2
     said = page.locator("#labels").inner_text()
     assert f"calibration error {summary['reliability']['compounds']['ece']:.3f}" in said
-    assert "How sure the windows were is not known for these emotions." in said
+    assert "How sure the answers were is not known for these emotions." in said
     assert "2 of 3" in page.get_by_role("row", name="static face").inner_text()
 
 
@@ -309,7 +309,13 @@ def test_reliability_is_the_expected_calibration_error() -> None:
     figures = sure.figures()
     assert figures is not None
     assert figures["ece"] == pytest.approx(calibration_error(probabilities, truth), abs=1e-4)
-    assert sum(one["windows"] for one in figures["bins"]) == 400
+    assert sum(one["items"] for one in figures["bins"]) == 400
+    frames = Reliability("frames")
+    frames.add_cells(binned_hits(probabilities.max(1), probabilities.argmax(1) == truth))
+    others = frames.figures()
+    assert others is not None
+    assert [(one["items"], one["right"]) for one in others["bins"]] == [(one["items"], one["right"]) for one in figures["bins"]]
+    assert (others["unit"], others["ece"]) == ("frames", pytest.approx(figures["ece"], abs=1e-4))
     assert Reliability().figures() is None
 
 

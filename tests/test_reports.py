@@ -187,13 +187,13 @@ def test_a_data_set_in_markdown_gives_figures_with_their_intervals() -> None:
     for turn in range(20):
         tally.add("sadly_angry", {"sadly_angry" if turn % 2 else "": 1}, bootstrap.weights())
     metrics = {"compounds": {"clips": tally.figures()}}
-    reliability = {"compounds": {"windows": 20, "ece": 0.1234, "bins": []}}
+    reliability = {"compounds": {"unit": "windows", "items": 20, "ece": 0.1234, "bins": []}}
     text = dataset_markdown(summary_of(metrics=metrics, reliability=reliability))
     low, high = metrics["compounds"]["clips"]["intervals"]["uar"]
     assert 0.2 < low < 0.5 < high < 0.8
     assert "| compounds | clips | 20 | 0.667 (" in text
     assert f"| 0.500 ({low:.3f} to {high:.3f}) | 0.500 (" in text
-    assert "| compounds | 20 | 0.123 |" in text
+    assert "| compounds | windows | 20 | 0.123 |" in text
     shown = main_figures(metrics)
     assert shown is not None
     assert confusion_picture(shown[1], shown[0]).startswith(b"\x89PNG")
