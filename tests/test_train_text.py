@@ -143,7 +143,7 @@ def test_learning_dialogues_tells_lines_from_comments(tmp_path: Path) -> None:
     kept = {f"head.{name}": value for name, value in EmotionHead().state_dict().items()}
     size = text_dialogue.Size(blocks=1, rank=2, hidden=32, narrow=8, comments=24)
     tensors = text_dialogue.learn_dialogues(
-        kept, examples, seed=1, epochs=6, unfinished=tmp_path / "part.pt", size=size
+        kept, examples, seed=1, epochs=16, unfinished=tmp_path / "part.pt", size=size
     )  # fmt: skip
     logits, features = text_dialogue.predict(tensors, examples)
     assert features.shape == (len(examples.tokens), 384)
