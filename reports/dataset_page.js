@@ -23,8 +23,7 @@
   const keys = {
     clip: (row) => row[ID].toLowerCase(), label: (row) => named("labels", row[LABEL]), answer,
     confidence: (row) => row[CONFIDENCE], none: (row) => row[NONE], emotion: (row) => named("emotions", row[EMOTION]),
-    split: (row) => named("splits", row[SPLIT]), state: (row) => named("states", row[STATE]), seconds,
-    reason: (row) => named("reasons", row[REASON]),
+    split: (row) => named("splits", row[SPLIT]), state: (row) => `${named("states", row[STATE])} ${named("reasons", row[REASON])}`, seconds,
   };
 
   const choose = () => {
@@ -89,17 +88,27 @@
       return cell;
     },
     split: (row) => make("td", "", named("splits", row[SPLIT]) || "–"),
-    state: (row) => make("td", `state-${facts.states[row[STATE]]}`, named("states", row[STATE])),
+    state: (row) => {
+      const cell = make("td", "ended");
+      cell.append(make("span", `state-${facts.states[row[STATE]]}`, named("states", row[STATE])));
+      if (row[REASON] >= 0) cell.append(make("span", "hint", facts.reasons[row[REASON]]));
+      return cell;
+    },
     seconds: (row) => {
       const cell = number(seconds(row), 2);
       cell.title = row[STAGES].map((value, place) => [plain(facts.stages[place]), value]).filter(([, value]) => value !== null)
         .map(([name, value]) => `${name} ${value}`).join(", ");
       return cell;
     },
-    reason: (row) => make("td", "why-cell", row[REASON] < 0 ? "" : facts.reasons[row[REASON]]),
   };
   const ofCompound = (row) => facts.answers.slice(0, facts.compounds).includes(facts.labels[row[LABEL]]);
-  const mark = (row) => make("span", "mark", row[RIGHT] ? "✓ right" : "✗ wrong");
+  const mark = (row) => {
+    const found = make("span", "mark"), sign = make("span", "", row[RIGHT] ? "✓" : "✗");
+    sign.setAttribute("aria-hidden", "true");
+    found.title = row[RIGHT] ? "as the label" : "not as the label";
+    found.append(sign, make("span", "unseen", row[RIGHT] ? " right" : " wrong"));
+    return found;
+  };
 
   const draw = () => {
     const pages = Math.max(Math.ceil(shown.length / SIZE), 1);

@@ -20,8 +20,8 @@ OUTLIERS = {
 }  # fmt: skip
 FIGURES = {"macro_f1": "macro-F1", "uar": "UAR", "war": "WAR", "weighted_f1": "weighted F1"}
 HEADS = {
-    "clip": "Clip", "label": "Label", "answer": "Compound", "confidence": "Confidence", "none": "None of them",
-    "emotion": "Emotion", "split": "Split", "state": "State", "seconds": "Seconds", "reason": "Reason",
+    "clip": "Clip", "label": "Label", "answer": "Compound", "confidence": "Confidence", "none": "None",
+    "emotion": "Emotion", "split": "Split", "state": "State", "seconds": "Seconds",
 }  # fmt: skip
 
 
@@ -190,7 +190,7 @@ def _failures(failures: Sequence[Mapping[str, Any]]) -> str:
 def _table(clips: ClipRows, thumbnails: Sequence[bytes | None] | None) -> str:
     """The table's frame, which the script fills, and what filters it."""
     labelled, divided = bool(clips.names["labels"]), len(clips.names["splits"]) > 0
-    wanted = {"label": labelled, "split": divided, "reason": bool(clips.names["reasons"])}
+    wanted = {"label": labelled, "split": divided}
     kept = [key for key in HEADS if wanted.get(key, True)]
     heads = "".join(
         f'<th scope="col" data-key="{key}"><button type="button" data-sort="{key}">{HEADS[key]}'

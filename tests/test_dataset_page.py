@@ -90,7 +90,7 @@ def test_filters_narrow_the_table_and_stay_when_one_comes_back(dataset: Path, op
     page.get_by_role("button", name="Show all").click()
     page.get_by_label("State").select_option("failed")
     assert page.locator("#count").inner_text() == "1 to 1 of 1 clip (of 5)"
-    assert "holds text, not video" in column(page, "Reason")[0]
+    assert "holds text, not video" in column(page, "State")[0]
     page.get_by_label("Find").fill("nothing like this")
     assert "No clip is like this" in page.locator("#table tbody").inner_text()
     page.get_by_role("button", name="Show all").click()
@@ -145,7 +145,7 @@ def test_the_figures_of_a_run_agree_with_each_other(dataset: Path, open_page: Op
     said = page.locator("#labels").inner_text()
     assert f"calibration error {summary['reliability']['compounds']['ece']:.3f}" in said
     assert "How sure the answers were is not known for these emotions." in said
-    assert "2 of 3" in page.get_by_role("row", name="static face").inner_text()
+    assert page.locator("#ran tbody tr").first.inner_text().startswith("static face\t2 of 3")
 
 
 def test_the_command_makes_the_page_anew(dyad: Callable[..., tuple[int, str, str]], dataset: Path) -> None:
@@ -250,6 +250,7 @@ def test_one_clip_without_label_needs_no_figures(open_page: OpenPage, tmp_path: 
     assert page.locator("#labels").count() == page.locator("#failures").count() == 0
     assert "Label" not in page.locator("#table thead").inner_text()
     assert column(page, "Compound") == ["none of them"]
+    assert column(page, "State") == ["done"]
     assert "A note <b>." in page.locator("header").inner_text()
     audit(page)
 
@@ -282,10 +283,10 @@ def test_intervals_are_those_of_drawing_clips_anew() -> None:
         tally.add("abc"[one], {"abc"[other]: 1}, bootstrap.weights())
     figures = tally.figures()
     assert figures is not None
-    picks = [draw.integers(0, 150, 150) for _ in range(1000)]
+    picks = [draw.integers(0, 150, 150) for _ in range(400)]
     scores = [f1_score(truth[pick], said[pick], average="macro") for pick in picks]
     assert figures["macro_f1"] == pytest.approx(f1_score(truth, said, average="macro"), abs=1e-6)
-    assert figures["intervals"]["macro_f1"] == pytest.approx(np.percentile(scores, (2.5, 97.5)), abs=0.015)
+    assert figures["intervals"]["macro_f1"] == pytest.approx(np.percentile(scores, (2.5, 97.5)), abs=0.02)
     assert figures["clips"] == 150
 
 

@@ -176,7 +176,7 @@ def test_a_data_set_in_markdown_names_the_slowest_stage_first_and_what_failed() 
     failures.add("<b>odd</b>|", "id9", "/clips/9.mp4")
     text = dataset_markdown(summary_of(failures=failures.table()))
     assert text.index("| faces | 9.0 | 3.00 |") < text.index("| decode | 2.0 | 1.00 |")
-    assert "| 3 | the path … is not there; correct it. | id0 |" in text
+    assert "| 3 | The path … is not there; correct it. | id0 |" in text
     assert "<b>" not in text
     assert "## Metrics" not in text
     assert "report.html" in text
