@@ -1,5 +1,7 @@
 """Clips and rows that go wrong are rows with a sentence; the others are done."""
 
+import re
+import signal
 import time
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from tests.media_makers import make_clip
 
 
 def test_two_runs_of_one_manifest_at_once(prefect_session: None, tmp_path: Path) -> None:
-    manifest, output = make_manifest(tmp_path / "media", 50), tmp_path / "runs"
+    manifest, output = make_manifest(tmp_path / "media", 600), tmp_path / "runs"
     first = batch(manifest, output, "--workers", 1, workload="slow")
     wait_until(lambda: len(journal(output)) >= 1)
     code, said = ended(batch(manifest, output, workload="slow"))
@@ -22,9 +24,11 @@ def test_two_runs_of_one_manifest_at_once(prefect_session: None, tmp_path: Path)
         f"dyad: Another run writes to {output} now, started on this machine or on one that shares the folder; "
         "wait until it has ended, or choose another output with -o."
     )
-    assert ended(first)[0] == 0
-    assert {row["state"] for row in status(output).values()} == {"done"}
-    assert [(output / f"clip{number}.txt").read_text() for number in range(50)] == ["done\n"] * 50, "each once"
+    first.send_signal(signal.SIGINT)
+    assert ended(first)[0] == 130
+    names = [line["clip_id"] for line in journal(output)]
+    assert len(names) == len(set(names)) < 600
+    assert [path.read_text() for path in output.glob("*.txt")] == ["done\n"] * len(names), "each once"
 
 
 def test_models_that_hang_raise_or_use_up_the_memory(prefect_session: None, tmp_path: Path) -> None:
@@ -40,7 +44,7 @@ def test_models_that_hang_raise_or_use_up_the_memory(prefect_session: None, tmp_
     assert "6 clips: 1 done, 2 degraded, 3 failed." in said
     rows = {name: (row["state"], row["reason"]) for name, row in status(output).items()}
     assert rows["hangs-voice"][0] == "failed"
-    assert "was given up after 4 s, during: voice" in rows["hangs-voice"][1]
+    assert re.search("was given up after 4 s, during: .*voice", rows["hangs-voice"][1])
     assert rows["memory-decode"] == (
         "failed", "The memory is used up; close other programs, or lower decode.longest_side in the settings."
     )  # fmt: skip
