@@ -127,8 +127,10 @@ def static_face(device: str, precision: Precision, tiny: bool) -> Subject:
     """The shipped network for faces; `float32` means the plain loop, which leaves out its half precision."""
     from modalities.static_face import load
 
-    work = _score_crops_in_float32 if precision == "float32" else _score_crops
-    return Subject(load(None, device), work, noise(*CROP), first=64, most=64 if tiny else 8192)
+    model, plain = load(None, device), precision == "float32"
+    if plain:
+        model.network.float()
+    return Subject(model, _score_crops_in_float32 if plain else _score_crops, noise(*CROP), first=64, most=64 if tiny else 8192)
 
 
 def _score_crops(model: Any, crops: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:

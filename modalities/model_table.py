@@ -85,6 +85,7 @@ def model_table() -> ModelTable:
         for purpose, section in tree["repositories"].items()
         for name, row in section.items()
     ]
+    rows += [_archive(name, row) for name, row in tree["archives"].items()]
     addresses = whisper_addresses()
     rows += [_whisper(name, size, addresses[name]) for name, size in tree["whisper"].items() if name in addresses]
     return ModelTable({row.name: row for row in rows}, {name: tuple(rows) for name, rows in tree["groups"].items()})
@@ -101,6 +102,13 @@ def _repository(name: str, purpose: str, row: Mapping[str, Any], files: Mapping[
     repository = str(fields["repository"])
     folder = f"open_clip/{repository.split('/')[-1]}" if clip else f"hub/{repository}"
     return PinnedModel(name=name, purpose=purpose, files=kept, **({"folder": folder, "revision": "main"} | fields))
+
+
+def _archive(name: str, row: Mapping[str, Any]) -> PinnedModel:
+    """A file at a plain address, with its SHA-256."""
+    fields = dict(row)
+    file = ModelFile(str(fields["url"]).rsplit("/", 1)[-1], fields.pop("sha256"))
+    return PinnedModel(name=name, folder="archives", files=(file,), **fields)
 
 
 def _whisper(name: str, size: int, url: str) -> PinnedModel:

@@ -16,12 +16,15 @@ from data.scores import Scores, Source
 from data.windows import Windows, windows_of
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from modalities.networks.static_face import StaticFaceNetwork
 
 CLASSES = (*BASIC_EMOTIONS, "contempt")
 """What the network answers before contempt is left out."""
+BATCH = 32
+"""Pictures at once: their maps stay in a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class FaceAnswers(NamedTuple):
 
 def load(path: Path | None = None, device: str = "cpu") -> StaticFace:
     """Read the shipped weights, or those of `path`; WeightsError when the file is not one of this network."""
+    import torch
+
     from modalities.checkpoint import WEIGHTS_FOLDER, load_checkpoint
     from modalities.networks.static_face import StaticFaceNetwork, StaticFaceShape
 
@@ -58,8 +63,7 @@ def load(path: Path | None = None, device: str = "cpu") -> StaticFace:
     checkpoint = load_checkpoint(path)
     try:
         settings = checkpoint.settings
-        widths, depths = tuple(settings["widths"]), tuple(settings["depths"])
-        network = StaticFaceNetwork(StaticFaceShape(settings["stem"], widths, depths, len(settings["classes"])))
+        network = StaticFaceNetwork(StaticFaceShape.of(settings["shape"]))
         missing = network.load_state_dict(checkpoint.network(), strict=False).missing_keys
         if [key for key in missing if not key.endswith("num_batches_tracked")]:
             raise KeyError(missing[0])
@@ -69,8 +73,9 @@ def load(path: Path | None = None, device: str = "cpu") -> StaticFace:
         raise WeightsError(
             f"{path} does not hold weights of the static face network ({error}); train or copy them again."
         ) from error
-    source = Source("embedded", "residual CNN on FER+ votes", checkpoint.revision, str(settings.get("preprocessing", "")))
-    return StaticFace(network.folded().to(device), source, int(settings["size"]), temperature, centroids, device)
+    source = Source("embedded", "MobileNet on FER+ votes", checkpoint.revision, str(settings.get("preprocessing", "")))
+    network.folded().to(device).layers.to(_precision(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return StaticFace(network, source, int(settings["size"]), temperature, centroids, device)
 
 
 def _grey(images: NDArray[np.uint8], size: int) -> "Tensor":
@@ -85,11 +90,12 @@ def _grey(images: NDArray[np.uint8], size: int) -> "Tensor":
     return resize(pixels[:, None], size)
 
 
-def _half_precision(device: str) -> bool:
-    """True where bfloat16 is faster than float32: on accelerators, and on processors with instructions for it."""
+def _precision(device: str) -> "torch.dtype":
+    """bfloat16 where it is faster than float32: on accelerators, and on processors with instructions for it."""
     import torch
 
-    return device != "cpu" or bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    half = device != "cpu" or torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return torch.bfloat16 if half else torch.float32
 
 
 def _answer(model: StaticFace, images: NDArray[np.uint8]) -> FaceAnswers:
@@ -97,10 +103,9 @@ def _answer(model: StaticFace, images: NDArray[np.uint8]) -> FaceAnswers:
 
     from modalities.networks.static_face import standardise
 
-    pixels = standardise(_grey(images, model.size)).to(model.device).contiguous(memory_format=torch.channels_last)
-    kind = torch.device(model.device).type
-    with torch.inference_mode(), torch.autocast(kind, dtype=torch.bfloat16, enabled=_half_precision(model.device)):
-        logits, features = model.network(pixels)
+    pixels = standardise(_grey(images, model.size)).to(model.device, _precision(model.device))
+    with torch.inference_mode():
+        logits, features = model.network(pixels.contiguous(memory_format=torch.channels_last))
     probabilities = torch.softmax(logits.float() / model.temperature, 1)
     return FaceAnswers(probabilities.cpu().numpy(), features.float().cpu().numpy())
 
@@ -111,7 +116,7 @@ def _joined(parts: list[FaceAnswers], width: int) -> FaceAnswers:
     return FaceAnswers(np.concatenate([p.probabilities for p in parts]), np.concatenate([p.features for p in parts]))
 
 
-def describe_images(model: StaticFace, images: NDArray[np.uint8], batch: int = 256) -> FaceAnswers:
+def describe_images(model: StaticFace, images: NDArray[np.uint8], batch: int = BATCH) -> FaceAnswers:
     """Eight-class probabilities [B, 8] and features [B, D] of faces uint8 [B, H, W] (grey) or [B, H, W, 3] (RGB).
 
     InputError for another shape or type. Faces are expected framed as in FER2013: brows to chin fill the picture.
@@ -124,7 +129,7 @@ def describe_images(model: StaticFace, images: NDArray[np.uint8], batch: int = 2
     return _joined(parts, model.centroids.shape[1])
 
 
-def score_images(model: StaticFace, images: NDArray[np.uint8], batch: int = 256) -> NDArray[np.float32]:
+def score_images(model: StaticFace, images: NDArray[np.uint8], batch: int = BATCH) -> NDArray[np.float32]:
     """Probabilities [B, 7] of the basic emotions of faces uint8 [B, H, W] or [B, H, W, 3]."""
     return describe_images(model, images, batch).basic
 
@@ -138,7 +143,7 @@ def chosen_faces(faces: pd.DataFrame, which: Literal["main", "all"]) -> pd.DataF
 def describe_crops(model: StaticFace, crops: Path, rows: NDArray[np.int64]) -> FaceAnswers:
     """Answers for `rows` of a run folder's crops, read in pieces so that memory stays flat."""
     pieces: Iterator[NDArray[np.uint8]] = iterate_crops(crops, rows)
-    return _joined([_answer(model, piece) for piece in pieces], model.centroids.shape[1])
+    return _joined([describe_images(model, piece) for piece in pieces], model.centroids.shape[1])
 
 
 def frame_means(frames: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -73,7 +73,7 @@ def test_larger_colour_crops_give_the_same_answer(model: StaticFace, stills: Fac
 
 
 def test_weights_are_small_and_settings_travel_inside() -> None:
-    assert SHIPPED.stat().st_size <= 3.5e6
+    assert sum(path.stat().st_size for path in SHIPPED.parent.glob("*.safetensors")) <= 12e6
     checkpoint = load_checkpoint(SHIPPED)
     assert checkpoint.tensors["centroids"].shape[0] == 7
     assert 0.4 <= float(checkpoint.tensors["temperature"]) <= 2.5
@@ -96,7 +96,7 @@ def test_other_shapes_are_refused(model: StaticFace, shape: tuple[int, ...]) -> 
 
 def test_folding_does_not_change_the_answers() -> None:
     torch.manual_seed(0)
-    network = StaticFaceNetwork(StaticFaceShape(8, (16, 24), (1, 2), 8))
+    network = StaticFaceNetwork(StaticFaceShape(8, (16, 24), (1, 2), 12))
     faces = torch.randn(8, 1, 48, 48)
     network.train()
     for _ in range(3):

@@ -1,6 +1,6 @@
-"""The network of the static face: a narrow residual CNN with squeeze-and-excitation on a grey face of 48x48 pixels."""
+"""The network of the static face: MobileNet on one grey face, with a narrow layer of features before the classifier."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,14 +8,22 @@ from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 
 
 class StaticFaceShape(NamedTuple):
-    """Sizes of the network: channels of stem and stages, residual blocks of each stage, classes, regularisation."""
+    """Sizes of the network: channels of the stem, channels and stride of each separable block, features, classes, dropout.
 
-    stem: int = 24
-    widths: tuple[int, ...] = (48, 96, 192)
-    depths: tuple[int, ...] = (2, 2, 2)
+    As it stands: MobileNet 1.0 (Howard et al. 2017), 3.4 million parameters with the layer of features.
+    """
+
+    stem: int = 32
+    widths: tuple[int, ...] = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
+    strides: tuple[int, ...] = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
+    features: int = 192
     classes: int = 8
-    drop_path: float = 0.05
-    dropout: float = 0.2
+    dropout: float = 0.3
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> "StaticFaceShape":
+        """The shape that a checkpoint's settings give; KeyError and TypeError when they give another network's."""
+        return cls(**settings | {"widths": tuple(settings["widths"]), "strides": tuple(settings["strides"])})
 
 
 def resize(pixels: Tensor, size: int) -> Tensor:
@@ -31,31 +39,29 @@ def standardise(pixels: Tensor) -> Tensor:
     return (pixels - mean) / (pixels.std((2, 3), keepdim=True) + 0.02)
 
 
-class SqueezeExcite(nn.Module):
-    """Channel gates from the mean over the picture (Hu et al. 2018): [B, C, H, W] -> the same shape."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Linear(channels, channels // 8)
-        self.excite = nn.Linear(channels // 8, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scale every channel by its gate in 0..1."""
-        gates = torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean((2, 3))))))
-        return x * gates[:, :, None, None]
-
-
 class ConvNorm(nn.Module):
-    """A convolution without bias and its batch normalisation; `fold` makes one convolution of the two for inference."""
+    """A convolution without bias, its batch normalisation, and ReLU6; `fold` makes one convolution of the first two.
 
-    def __init__(self, channels: int, out: int, kernel: int = 3, stride: int = 1) -> None:
+    A stride of 2 pads below and to the right only, as TensorFlow does, where the weights to start from were made.
+    """
+
+    def __init__(self, channels: int, out: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False)
+        self.conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2 if stride == 1 else 0, groups=groups, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(out)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, H, W] -> [B, out, H / stride, W / stride]."""
-        return self.norm(self.conv(x))  # type: ignore[no-any-return]
+        return F.relu6(self.norm(self.convolve(x)))
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The convolution alone, padded."""
+        return self.conv(x if self.conv.stride[0] == 1 else F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
+
+    @property
+    def depthwise(self) -> bool:
+        """True where every channel has a filter of its own."""
+        return self.conv.groups > 1
 
     def fold(self) -> None:
         """Move the normalisation into the convolution's weights; only in eval mode."""
@@ -64,56 +70,41 @@ class ConvNorm(nn.Module):
             self.norm = nn.Identity()
 
 
-class Residual(nn.Module):
-    """Two 3x3 convolutions, gates, and a shortcut, pooled and projected where the shape changes (He et al. 2016)."""
-
-    def __init__(self, channels: int, out: int, stride: int, drop_path: float) -> None:
-        super().__init__()
-        self.first = ConvNorm(channels, out, stride=stride)
-        self.second = ConvNorm(out, out)
-        self.gate = SqueezeExcite(out)
-        pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
-        same = channels == out and stride == 1
-        self.shortcut: nn.Module = nn.Identity() if same else nn.Sequential(pool, ConvNorm(channels, out, 1))
-        self.drop_path = drop_path
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, channels, H, W] -> [B, out, H / stride, W / stride]; in training whole branches are dropped at random."""
-        branch = self.gate(self.second(F.relu(self.first(x))))
-        if self.training and self.drop_path:
-            kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.drop_path
-            branch = branch * (kept / (1 - self.drop_path)).to(branch.dtype)
-        return F.relu(branch + self.shortcut(x))
-
-
 class StaticFaceNetwork(nn.Module):
-    """Grey faces [B, 1, S, S], standardised per picture (S is 48; any multiple of 8 works) -> logits and features."""
+    """Grey faces [B, 1, S, S], standardised per picture (S a multiple of 32, 96 as trained) -> logits and features."""
 
     def __init__(self, shape: StaticFaceShape | None = None) -> None:
         super().__init__()
         self.shape = shape = shape or StaticFaceShape()
-        first, second = ConvNorm(1, shape.stem), ConvNorm(shape.stem, shape.widths[0], stride=2)
-        self.stem = nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
-        blocks: list[nn.Module] = []
-        channels, total = shape.widths[0], sum(shape.depths)
-        for stage, (width, depth) in enumerate(zip(shape.widths, shape.depths, strict=True)):
-            for place in range(depth):
-                stride = 2 if stage and not place else 1
-                blocks.append(Residual(channels, width, stride, shape.drop_path * len(blocks) / total))
-                channels = width
-        self.blocks = nn.Sequential(*blocks)
+        layers, channels = [ConvNorm(1, shape.stem, stride=2)], shape.stem
+        for width, stride in zip(shape.widths, shape.strides, strict=True):
+            layers += [ConvNorm(channels, channels, stride=stride, groups=channels), ConvNorm(channels, width, 1)]
+            channels = width
+        self.layers = nn.ModuleList(layers)
         self.dropout = nn.Dropout(shape.dropout)
-        self.head = nn.Linear(channels, shape.classes)
+        self.embedding = nn.Linear(channels, shape.features)
+        self.head = nn.Linear(shape.features, shape.classes)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [B, classes] and features [B, D] (mean over the last map, before the classifier)."""
-        features = self.blocks(self.stem(x)).mean((2, 3))
-        return self.head(self.dropout(features)), features
+    def forward(self, x: Tensor, frozen: int = 0) -> tuple[Tensor, Tensor]:
+        """Logits [B, classes] and features [B, D]; no gradient is computed for the first `frozen` layers."""
+        with torch.no_grad():
+            for layer in self.layers[:frozen]:
+                x = layer(x)
+        for layer in self.layers[frozen:]:
+            x = self._in_float32(layer, x) if self.training and layer.depthwise else layer(x)
+        pooled = x.mean((2, 3)).to(self.embedding.weight.dtype)  # the layers before may be in half precision
+        features = F.relu(self.embedding(self.dropout(pooled)))
+        return self.head(features), features
+
+    @staticmethod
+    def _in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+        """Gradients of depthwise convolutions in bfloat16 are several times slower than in float32 on processors."""
+        with torch.autocast(x.device.type, enabled=False):
+            return layer(x.float())  # type: ignore[no-any-return]
 
     def folded(self) -> "StaticFaceNetwork":
         """Put the network into eval mode with every normalisation folded into its convolution; returns itself."""
         self.eval()
-        for module in list(self.modules()):
-            if isinstance(module, ConvNorm):
-                module.fold()
+        for layer in self.layers:
+            layer.fold()  # type: ignore[operator]
         return self

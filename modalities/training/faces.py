@@ -161,8 +161,8 @@ def augment(pixels: Tensor, chance: torch.Generator, size: int = 48, strength: f
     scale = torch.exp(_uniform((count, 1), -0.15, 0.2, chance) * strength + _uniform((count, 2), -0.06, 0.06, chance))
     shift = _uniform((count, 2), -0.12, 0.12, chance) * strength
     mirror = _uniform((count,), 0, 1, chance) < 0.5
-    pixels = warp(pixels, angle, scale, shift, mirror, size)
-    return erase(light(soften(pixels, chance), chance), chance)
+    pixels = warp(soften(pixels, chance), angle, scale, shift, mirror, size)
+    return erase(light(pixels, chance), chance)
 
 
 def compound_of_votes(votes: NDArray[np.float32]) -> NDArray[np.int64]:

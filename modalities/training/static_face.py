@@ -1,4 +1,4 @@
-"""Training of the static face: FER+ votes as soft labels, a residual CNN, averaged weights."""
+"""Training of the static face: FER+ votes as soft labels, a MobileNet that knows faces already, averaged weights."""
 
 import copy
 import math
@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from modalities.checkpoint import Card, save_checkpoint
 from modalities.networks.static_face import StaticFaceNetwork, StaticFaceShape, resize, standardise
 from modalities.static_face import CLASSES
 from modalities.training.common import Progress, Report, silent
+from modalities.training.face_start import archive_path, read_weights, start_from
 from modalities.training.faces import (
     FaceVotes,
     augment,
@@ -32,11 +33,17 @@ from modalities.training.faces import (
     write_resume,
 )
 
-EPOCHS = 40
-SIZE = 48
-BATCH = 128
-PEAK_RATE = 0.08
-TERMS = "FER2013 images: research use only; FERPlus votes: MIT (Microsoft)."
+EPOCHS = 15
+SIZE, LARGE = 112, 160
+"""Side of the pictures as they are recognised, and as the teacher sees them."""
+BATCH = 64
+PEAK_RATE, PEAK_RATE_FROM_RANDOM = 5e-4, 4e-3
+FROZEN = 7
+"""Layers that keep the weights to start from: edges and textures are the same in every face."""
+TERMS = "FER2013 images: research use only; FERPlus votes: MIT (Microsoft); start: Apache-2.0, of VGGFace2 (research use)."
+START = """
+It started from the network that Savchenko (PeerJ Computer Science 5:e197, 2019) trained to tell the people of VGGFace2
+apart, and their age, as npm's package @vladmandic/human 3.3.6 has it; the first seven layers stay as they were."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,10 @@ class State:
     network: StaticFaceNetwork
     average: StaticFaceNetwork
     optimiser: torch.optim.Optimizer
+    frozen: int = 0
+    peak_rate: float = PEAK_RATE_FROM_RANDOM
     epoch: int = 0
+    teacher: StaticFaceNetwork | None = None
     best: float = -1.0
     best_epoch: int = 0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
@@ -84,17 +94,33 @@ def prepare_splits(data: Path, seed: int, limit: int | None) -> Splits:
     return Splits(train.rows(useful & ~choose), train.rows(useful & choose), held_out)
 
 
+class Lesson(NamedTuple):
+    """What an epoch sees: side of its pictures, its place among the epochs of its stage, and whether a teacher helps."""
+
+    size: int
+    place: int
+    of: int
+    taught: bool
+
+
+def course(epochs: int) -> list[Lesson]:
+    """The lessons of a training: three fifths make a teacher on large pictures, the others the network to ship.
+
+    Large pictures are closer to those that the weights to start from were trained on, and too slow to ship. The teacher begins
+    with smaller ones, which cost half.
+    """
+    first = int(0.6 * epochs)
+    sizes = [SIZE] * (first // 3) + [LARGE] * (first - first // 3)
+    teacher = [Lesson(size, place, first, False) for place, size in enumerate(sizes)]
+    return teacher + [Lesson(SIZE, place, epochs - first, True) for place in range(epochs - first)]
+
+
 def rates(step: int, total: int) -> float:
-    """Learning rate: 5 % linear warm-up, then half a cosine to zero."""
+    """Share of the peak learning rate: 5 % linear warm-up, then half a cosine to zero."""
     warm = max(1, total // 20)
     if step < warm:
-        return PEAK_RATE * step / warm
-    return PEAK_RATE * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
-
-
-def picture_size(epoch: int, epochs: int) -> int:
-    """Side of the training pictures: smaller, and so cheaper, at first (Tan & Le 2021)."""
-    return 40 if epoch < 0.4 * epochs else SIZE
+        return step / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
 
 
 def sampling_weights(faces: FaceVotes) -> Tensor:
@@ -116,23 +142,29 @@ def mix(pixels: Tensor, targets: Tensor, chance: torch.Generator) -> tuple[Tenso
 def _optimiser(network: nn.Module) -> torch.optim.Optimizer:
     decayed = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": 5e-4}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=PEAK_RATE, momentum=0.9, nesterov=True)
+    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups)
 
 
-def new_state(seed: int, shape: StaticFaceShape | None = None, device: str = "cpu") -> State:
-    """A network with random weights from `seed`, its running average and its optimiser."""
+def new_state(
+    seed: int, faces: FaceVotes, start: Path | None, device: str = "cpu", shape: StaticFaceShape | None = None
+) -> State:
+    """A network with the weights of the archive `start` (None: random ones from `seed`), its average and its optimiser."""
     torch.manual_seed(seed)
-    network = StaticFaceNetwork(shape).to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return State(network, copy.deepcopy(network), _optimiser(network))
+    network = StaticFaceNetwork(shape)
+    if start:
+        sample = torch.from_numpy(faces.images[:256])[:, None].float() / 255
+        start_from(network, read_weights(start), standardise(resize(sample, SIZE)))
+    network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average, optimiser = copy.deepcopy(network), _optimiser(network)
+    return State(network, average, optimiser, FROZEN, PEAK_RATE) if start else State(network, average, optimiser)
 
 
 def _save_state(state: State, path: Path, about: dict[str, Any]) -> None:
     write_resume(
         path, about, network=state.network.state_dict(), average=state.average.state_dict(), epoch=state.epoch,
         optimiser=state.optimiser.state_dict(), best=state.best, best_epoch=state.best_epoch,
-        best_weights=state.best_weights,
+        best_weights=state.best_weights, teacher=state.teacher.state_dict() if state.teacher else None,
     )  # fmt: skip
 
 
@@ -144,6 +176,20 @@ def _restore(state: State, path: Path, about: dict[str, Any]) -> None:
         state.optimiser.load_state_dict(kept["optimiser"])
         state.epoch, state.best = kept["epoch"], kept["best"]
         state.best_epoch, state.best_weights = kept["best_epoch"], kept["best_weights"]
+        if kept["teacher"]:
+            state.teacher = copy.deepcopy(state.average).eval()
+            state.teacher.load_state_dict(kept["teacher"])
+
+
+def become_student(state: State) -> None:
+    """The best weights so far become the teacher, and where its student starts; nothing happens before any epoch."""
+    if not state.best_weights:
+        return
+    state.average.load_state_dict(state.best_weights)
+    state.network.load_state_dict(state.best_weights)
+    state.teacher = copy.deepcopy(state.average).eval()
+    state.optimiser = _optimiser(state.network)
+    state.best, state.best_epoch = -1.0, 0
 
 
 def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
@@ -156,7 +202,22 @@ def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
                 slow.copy_(fast)
 
 
-def run_epoch(state: State, faces: FaceVotes, seed: int, epochs: int) -> float:
+def _half_logits(network: StaticFaceNetwork, pixels: Tensor, size: int, frozen: int = 0) -> tuple[Tensor, Tensor]:
+    """Logits and features of pictures in 0..1, seen at `size` pixels, standardised, in bfloat16."""
+    seen = standardise(resize(pixels, size)).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(pixels.device.type, dtype=torch.bfloat16):
+        logits, features = network(seen, frozen)
+    return logits.float(), features.float()
+
+
+def taught(teacher: StaticFaceNetwork, pixels: Tensor, shares: Tensor) -> Tensor:
+    """Targets half from the taggers, half from the teacher, who sees the same pictures larger (Hinton et al. 2015)."""
+    with torch.no_grad():
+        logits, _ = _half_logits(teacher, pixels, LARGE)
+    return torch.lerp(shares, F.softmax(logits, 1), 0.5)
+
+
+def run_epoch(state: State, faces: FaceVotes, seed: int, lesson: Lesson) -> float:
     """One pass of as many stills as `faces` has, drawn anew by `sampling_weights`; returns the mean loss."""
     device = state.device
     chance = torch.Generator(device).manual_seed(seed * 100_003 + state.epoch)
@@ -165,17 +226,17 @@ def run_epoch(state: State, faces: FaceVotes, seed: int, epochs: int) -> float:
     images, shares, certainty = (torch.from_numpy(part).to(device) for part in (faces.images, faces.shares, certain))
     order = torch.multinomial(sampling_weights(faces).to(device), len(faces), replacement=True, generator=chance)
     batches = torch.split(order, BATCH)
-    size, losses = picture_size(state.epoch, epochs), torch.zeros((), device=device)
+    losses, side = torch.zeros((), device=device), LARGE if state.teacher else lesson.size
     state.network.train()
+    state.network.layers[: state.frozen].eval()
     for number, rows in enumerate(batches):
-        step = state.epoch * len(batches) + number
+        step = lesson.place * len(batches) + number
         for group in state.optimiser.param_groups:
-            group["lr"] = rates(step, epochs * len(batches))
-        pixels = augment(images[rows][:, None].float() / 255, chance, size)
-        pixels, targets = mix(standardise(pixels), shares[rows], chance)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            logits, _ = state.network(pixels.contiguous(memory_format=torch.channels_last))
-        loss = (F.cross_entropy(logits.float(), targets, reduction="none") * certainty[rows]).mean()
+            group["lr"] = state.peak_rate * rates(step, lesson.of * len(batches))
+        pixels, targets = mix(augment(images[rows][:, None].float() / 255, chance, side), shares[rows], chance)
+        targets = taught(state.teacher, pixels, targets) if state.teacher else targets
+        logits, _ = _half_logits(state.network, pixels, lesson.size, state.frozen)
+        loss = (F.cross_entropy(logits, targets, reduction="none") * certainty[rows]).mean()
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimiser.step()
@@ -189,14 +250,10 @@ def answer(network: StaticFaceNetwork, images: NDArray[np.uint8], size: int = SI
     """Logits [N, 8] and features [N, D] of grey stills seen at `size` pixels, without augmentation; on the CPU."""
     network.eval()
     device = next(network.parameters()).device
-    logits, features = [], []
-    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
-        for part in torch.split(torch.from_numpy(images), 256):
-            pixels = resize(part.to(device)[:, None].float() / 255, size)
-            out, inner = network(standardise(pixels).contiguous(memory_format=torch.channels_last))
-            logits.append(out.float().cpu())
-            features.append(inner.float().cpu())
-    return torch.cat(logits), torch.cat(features)
+    with torch.inference_mode():
+        parts = [_half_logits(network, part.to(device)[:, None].float() / 255, size)
+                 for part in torch.split(torch.from_numpy(images), 256)]  # fmt: skip
+    return torch.cat([logits.cpu() for logits, _ in parts]), torch.cat([features.cpu() for _, features in parts])
 
 
 def fit_temperature(logits: Tensor, shares: Tensor) -> float:
@@ -222,14 +279,13 @@ def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: (value.half() if value.ndim > 1 else value).cpu() for key, value in kept.items()}
 
 
-def export(network: StaticFaceNetwork, splits: Splits, path: Path, size: int = SIZE) -> None:
+def export(network: StaticFaceNetwork, splits: Splits, path: Path) -> None:
     """Write the weights with temperature (fitted on the `choose` part) and centroids (of the `fit` part)."""
-    logits, _ = answer(network, splits.choose.images, size)
+    logits, _ = answer(network, splits.choose.images)
     temperature = fit_temperature(logits, torch.from_numpy(splits.choose.shares))
-    _, features = answer(network, splits.fit.images, size)
-    shape = network.shape
-    settings = {"name": "static_face", "size": size, "classes": CLASSES, "stem": shape.stem, "widths": shape.widths,
-                "depths": shape.depths, "preprocessing": f"grey, {size}x{size}, standardised per picture"}  # fmt: skip
+    _, features = answer(network, splits.fit.images)
+    settings = {"name": "static_face", "size": SIZE, "classes": CLASSES, "shape": network.shape._asdict(),
+                "preprocessing": f"grey, {SIZE}x{SIZE}, standardised per picture"}  # fmt: skip
     constants = {"centroids": class_centroids(features, splits.fit), "temperature": torch.tensor(temperature)}
     save_checkpoint(path, _half(network.state_dict()), constants, settings)
 
@@ -257,13 +313,15 @@ def make_card(weights: Path, splits: Splits, about: dict[str, Any], command: str
 
 
 def _prose(about: dict[str, Any], epoch: int) -> str:
+    start = START if about["start"] else " It started from random weights."
     return f"""# Static face
 
-A residual CNN with squeeze-and-excitation (1.6 million parameters) on one grey face of {SIZE}x{SIZE} pixels. It was
-fitted to the shares of the FER+ taggers' votes over eight emotions, {about["epochs"]} epochs, with a running average
-of the weights; the kept weights are those after epoch {epoch}, chosen on stills of the training file whose
-near-duplicates are in no other part. Training stills that look like a held-out one (thumbnails correlating above 0.95)
-were left out.
+MobileNet 1.0 with a layer of features (3.4 million parameters) on one grey face, enlarged to {SIZE}x{SIZE} pixels.{start}
+It was fitted to the shares of the FER+ taggers' votes over eight emotions, {about["epochs"]} epochs, with a running average
+of the weights: three fifths of them on pictures of up to {LARGE}x{LARGE}, which made a teacher; the others on {SIZE}x{SIZE},
+starting from the teacher, with half of each target from its answer to the larger picture. The kept weights are those after epoch
+{epoch}, chosen on stills of the training file whose near-duplicates are in no other part. Training stills that look like a
+held-out one (thumbnails correlating above 0.95) were left out.
 
 Figures are fractions of 1. `accuracy_8_classes`: the plain majority of the votes; rows whose majority is 'unknown' or
 'no face' are left out. `uar`, `war`, `macro_f1`: the same rows without contempt, probabilities renormalised over the
@@ -292,34 +350,45 @@ def train(
     seed: int = 7,
     epochs: int = EPOCHS,
     limit: int | None = None,
+    start: str = "",
+    shape: StaticFaceShape | None = None,
     device: str = "cpu",
     report: Report = silent,
 ) -> Card:
     """Train on `data`/face/ferplus_*.npz and write `output`/static_face.safetensors and .md; returns the card.
 
-    `limit` keeps that many stills of each file. A broken-off training goes on from `output`/static_face.resume.pt,
+    `start` is the archive with the weights to start from: the one that 'dyad models download' fetched when empty, 'random' for
+    none. `limit` keeps that many stills of each file. A broken-off training goes on from `output`/static_face.resume.pt,
     which is removed at the end. The weights with the best mean of accuracy and UAR on the `choose` part are kept. The seed
     gives the same draws on the same kind of `device` only.
     """
+    archive = None if start == "random" else Path(start) if start else archive_path()
     output.mkdir(parents=True, exist_ok=True)
     weights, resume = output / "static_face.safetensors", output / "static_face.resume.pt"
     splits = prepare_splits(data, seed, limit)
-    state = new_state(seed, device=device)
+    state = new_state(seed, splits.fit, archive, device, shape)
     about = {
-        "device": state.device.type, "seed": seed, "epochs": epochs, "limit": limit or 0, "shape": str(tuple(state.network.shape))
+        "device": state.device.type, "seed": seed, "epochs": epochs, "limit": limit or 0,
+        "start": archive.name if archive else "", "shape": str(tuple(state.network.shape)),
     }  # fmt: skip
     _restore(state, resume, about)
-    while state.epoch < epochs:
-        loss = run_epoch(state, splits.fit, seed, epochs)
-        logits, _ = answer(state.average, splits.choose.images, picture_size(state.epoch - 1, epochs))
+    for lesson in course(epochs)[state.epoch :]:
+        if lesson.taught and not lesson.place:
+            become_student(state)
+        loss = run_epoch(state, splits.fit, seed, lesson)
+        logits, _ = answer(state.average, splits.choose.images, lesson.size)
         figures = measure(F.softmax(logits, 1).numpy(), splits.choose)
         keep_if_better(state, figures)
         _save_state(state, resume, about)
         report(Progress(state.epoch, epochs, {"loss": loss, **figures}))
     state.average.load_state_dict(state.best_weights)
-    export(state.average, splits, weights, picture_size(state.best_epoch - 1, epochs))
-    command = f"dyad train static-face --data ../shared/datasets --seed {seed} --epochs {epochs}"
-    card = make_card(weights, splits, about, command + (f" --limit {limit}" if limit else ""), state.best_epoch)
+    export(state.average, splits, weights)
+    card = make_card(weights, splits, about, _command(seed, epochs, limit, archive), state.best_epoch)
     card.write(output / "static_face.md")
     resume.unlink(missing_ok=True)
     return card
+
+
+def _command(seed: int, epochs: int, limit: int | None, archive: Path | None) -> str:
+    options = (f" --limit {limit}" if limit else "") + ("" if archive else " --start random")
+    return f"dyad train static-face --data ../shared/datasets --seed {seed} --epochs {epochs}{options}"

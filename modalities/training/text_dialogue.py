@@ -251,7 +251,7 @@ def shipped_tensors(learner: DialogueLearner, kept: Mapping[str, Tensor], spoken
     with torch.no_grad():
         for mean, weight in zip(learner.average, learner.weights(), strict=True):
             weight.copy_(mean)
-        learner.dialogue.said.bias -= spoken_odds
+        learner.dialogue.said.bias.sub_(spoken_odds)
     adapters = joined_adapters(part_of(kept, "adapters."), adapter_state(learner.network))
     state = {f"adapters.{name}": value for name, value in adapters.items()}
     state |= {f"head.{name}": value for name, value in learner.comments.state_dict().items()}
