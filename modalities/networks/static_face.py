@@ -49,6 +49,7 @@ class ConvNorm(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2 if stride == 1 else 0, groups=groups, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(out)
+        self.turned = False
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, H, W] -> [B, out, H / stride, W / stride]."""
@@ -56,7 +57,13 @@ class ConvNorm(nn.Module):
 
     def convolve(self, x: Tensor) -> Tensor:
         """The convolution alone, padded."""
-        return self.conv(x if self.conv.stride[0] == 1 else F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
+        conv = self.conv
+        if conv.stride[0] == 1:
+            return conv(x)  # type: ignore[no-any-return]
+        if self.turned:  # one before an even side, none before an odd one; what is added after the last is not reached
+            padding = [1 - side % 2 for side in x.shape[2:]]
+            return F.conv2d(x, conv.weight, conv.bias, conv.stride, padding, 1, conv.groups)
+        return conv(F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
 
     @property
     def depthwise(self) -> bool:
@@ -68,6 +75,14 @@ class ConvNorm(nn.Module):
         if isinstance(self.norm, nn.BatchNorm2d):
             self.conv = nn.utils.fuse_conv_bn_eval(self.conv, self.norm)
             self.norm = nn.Identity()
+
+    def turn(self) -> None:
+        """Turn the kernels by 180 degrees, for pictures that are turned too.
+
+        What has to be padded then comes first, as convolutions do themselves: no copy of the maps, a quarter less time.
+        """
+        self.conv.weight = nn.Parameter(self.conv.weight.flip(2, 3), requires_grad=False)
+        self.turned = True
 
 
 class StaticFaceNetwork(nn.Module):
@@ -84,9 +99,11 @@ class StaticFaceNetwork(nn.Module):
         self.dropout = nn.Dropout(shape.dropout)
         self.embedding = nn.Linear(channels, shape.features)
         self.head = nn.Linear(shape.features, shape.classes)
+        self.turned = False
 
     def forward(self, x: Tensor, frozen: int = 0) -> tuple[Tensor, Tensor]:
         """Logits [B, classes] and features [B, D]; no gradient is computed for the first `frozen` layers."""
+        x = x.flip(2, 3).contiguous(memory_format=torch.channels_last) if self.turned else x
         with torch.no_grad():
             for layer in self.layers[:frozen]:
                 x = layer(x)
@@ -103,8 +120,10 @@ class StaticFaceNetwork(nn.Module):
             return layer(x.float())  # type: ignore[no-any-return]
 
     def folded(self) -> "StaticFaceNetwork":
-        """Put the network into eval mode with every normalisation folded into its convolution; returns itself."""
+        """Make the network ready for inference: normalisations within the convolutions, kernels turned; returns itself."""
         self.eval()
         for layer in self.layers:
             layer.fold()  # type: ignore[operator]
+            layer.turn()  # type: ignore[operator]
+        self.turned = True
         return self
