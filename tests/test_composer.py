@@ -111,7 +111,7 @@ def test_any_pairs_can_be_composed_but_not_an_emotion_with_itself() -> None:
     basic = showing(disgust=0.45, happiness=0.45)
     assert EVERY[int(winners(METHODS["learned"](basic, EVERY))[0])].name == "disgust_happiness"
     assert none_probability(default_composer(), basic, [EVERY[12]])[0] < 1
-    with pytest.raises(InputError, match="names fear twice"):
+    with pytest.raises(InputError, match="joins fear with itself"):
         states_of([Compound("fear_fear", "fear", "fear")])
 
 
