@@ -18,12 +18,6 @@
     return hours ? `${hours}:${String(minutes % 60).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
   };
 
-  const describe = () => {
-    const found = facts.stretches.find(([start, end]) => start <= now && now < end);
-    const said = found ? `${found[2]}, confidence ${(found[3] || 0).toFixed(2)}` : "none of the compounds";
-    return `${clock(now)}: ${said}`;
-  };
-
   // How many of `rows` (sorted by `value`) lie at or before `time`.
   const upTo = (rows, time, value) => {
     let low = 0, high = rows.length;
@@ -32,6 +26,15 @@
       if (value(rows[middle]) <= time) low = middle + 1; else high = middle;
     }
     return low;
+  };
+
+  const column = () => Math.min(upTo(facts.edges, now, (edge) => edge), facts.edges.length - 1) - 1;
+
+  const describe = () => {
+    const found = facts.stretches.find(([start, end]) => start <= now && now < end);
+    const seen = lanes.some(([, answers]) => answers[column()]);
+    const said = found ? `${found[2]}, confidence ${(found[3] || 0).toFixed(2)}` : seen ? "none of the compounds" : "no evidence";
+    return `${clock(now)}: ${said}`;
   };
 
   // Where each face is now: between two sightings on a straight line, just after the last one where it was.
@@ -80,9 +83,8 @@
       if (said && !button.classList.contains("now")) showIn(button.closest("ol"), button);
       button.classList.toggle("now", said);
     }
-    const column = Math.min(upTo(facts.edges, now, (edge) => edge), facts.edges.length - 1) - 1;
     for (const [element, answers] of lanes) {
-      const answer = answers[column];
+      const answer = answers[column()];
       element.textContent = answer ? `now: ${facts.emotions[answer[0]]} ${answer[1]} %` : "now: absent";
     }
   };
