@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import jsonschema
 import nbformat
 import pytest
 import typer
+import yaml
 from nbclient import NotebookClient
 
 from data.run_folder import RunFolder
@@ -237,6 +239,13 @@ def test_the_reference_is_that_of_the_sources() -> None:
     for name, text in maker.pages().items():
         written = (ROOT / "docs" / name).read_text(encoding="utf-8")
         assert written == text, f"{name} is old; make it again: .venv/bin/python docs/make_reference.py"
+
+
+def test_the_citation_names_this_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (cited["cff-version"], cited["version"], cited["license"]) == ("1.2.0", project["version"], project["license"])
+    assert {"message", "title", "authors"} <= set(cited)
 
 
 def kinds(cell: Any) -> list[object]:

@@ -165,6 +165,16 @@ def test_a_line_is_heard_after_the_three_before_it_in_its_dialogue(model: text.T
     assert sad[BASIC_EMOTIONS.index("sadness")] > glad[BASIC_EMOTIONS.index("sadness")]
 
 
+def test_a_table_may_name_dialogues(model: text.Text, tmp_path: Path) -> None:
+    from flows.scoring import score_table
+    from flows.settings import load_settings
+
+    rows = pd.DataFrame({"text": ["My mother died.", "Oh God."], "dialogue": ["a", "a"]})
+    rows.to_csv(tmp_path / "lines.csv", index=False)
+    answers = score_table("text", tmp_path / "lines.csv", tmp_path / "out.csv", load_settings())
+    np.testing.assert_allclose(answers.basic, text.score_texts(model, rows["text"].tolist(), ["a", "a"]), atol=1e-5)
+
+
 def test_a_silent_line_is_not_heard(model: text.Text) -> None:
     scores = text.score_texts(model, ["...", "We won!"], ["a", "a"])
     assert np.isnan(scores[0]).all()
