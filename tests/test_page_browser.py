@@ -41,12 +41,13 @@ def result(sample_run: RunFolder) -> dict[str, Any]:
 
 def time_of(page: Any) -> float:
     """Where the slider, and with it every cursor, stands; in seconds."""
-    times = {round(float(line.get_attribute("x1").rstrip("%")) / 100, 4) for line in page.locator(".cursor").all()}
+    read = "lines => [lines.map(line => line.getAttribute('x1')), document.getElementById('time').value]"
+    places, seconds = page.locator(".cursor").evaluate_all(read)  # at one moment: the video may be playing
+    times = {round(float(place.rstrip("%")) / 100, 4) for place in places}
     assert len(times) == 1
     duration = float(page.locator("#time").get_attribute("max"))
-    seconds = float(page.evaluate("document.getElementById('time').value"))
-    assert times.pop() * duration == pytest.approx(seconds, abs=0.06)
-    return seconds
+    assert times.pop() * duration == pytest.approx(float(seconds), abs=0.06)
+    return float(seconds)
 
 
 def click_at(page: Any, track: str, share: float) -> None:

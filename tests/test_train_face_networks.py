@@ -252,6 +252,7 @@ def test_streams_and_captions_reach_fineclip(tmp_path: Path, clip: Path) -> None
 
 def test_the_flow_publishes_curves_and_card(tmp_path: Path, clip: Path, prefect_session: None) -> None:
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
     from flows.face_training import means_of, train_face_network
 
@@ -261,9 +262,10 @@ def test_the_flow_publishes_curves_and_card(tmp_path: Path, clip: Path, prefect_
     cards = train_face_network("dfer-clip", "dynamic", manifest, tmp_path, [1, 2], epochs=1, options=options)
     assert means_of(cards)["war"] == pytest.approx((cards[0].metrics["war"] + cards[1].metrics["war"]) / 2)
     assert load_trained(files_of(tmp_path, "dynamic", "dfer-clip", 1).weights).network
+    wanted = {f"{kind}-dynamic-dfer-clip-fold{fold}" for kind in ("curves", "card", "training") for fold in (1, 2)}
     with get_client(sync_client=True) as client:
-        keys = {artifact.key for artifact in client.read_artifacts()}
-    assert {f"{kind}-dynamic-dfer-clip-fold{fold}" for kind in ("curves", "card", "training") for fold in (1, 2)} <= keys
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=sorted(wanted))))
+    assert {artifact.key for artifact in found} == wanted
 
 
 # ---- faults --------------------------------------------------------------------------------------------------------------
