@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 import modalities  # noqa: F401 (before any test imports torch: it sets how its threads wait)
@@ -24,6 +25,8 @@ from tests.browser import open_page  # noqa: F401 (a fixture)
 ROOT = Path(__file__).resolve().parents[1]
 # Before any test imports flows: a server that 'dyad up' started on this machine is none of the tests' business.
 os.environ["DYAD_STATE"] = tempfile.mkdtemp(prefix="dyad-tests-")
+hypothesis.settings.register_profile("dyad", deadline=None)  # how long an example takes is the machine's business
+hypothesis.settings.load_profile("dyad")
 
 
 @pytest.fixture(scope="session")
