@@ -12,8 +12,8 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from itertools import groupby
 from io import StringIO
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
