@@ -2,25 +2,22 @@
 
 import csv
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, task
 from prefect.artifacts import (
     create_markdown_artifact,
-    create_progress_artifact,
     create_table_artifact,
-    update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
 
 from data.errors import InputError
 from flows import prefect_setup
 from flows.artifacts import artifact_key
+from flows.training import reporting
 from modalities.checkpoint import Card
-from modalities.training.common import Progress
 
 if TYPE_CHECKING:
     from modalities.training.face_networks import FaceOptions
@@ -36,18 +33,10 @@ def fit_face_network(
     """Train one network on one split; an epoch's figures are log lines, the curves a table."""
     from modalities.training.face_networks import files_of, train
 
-    logger = get_run_logger()
     name = f"{kind}-{network}" + (f"-fold{options.fold}" if options.fold is not None else "")
-    artifact = create_progress_artifact(progress=0.0, key=artifact_key("training", name))
-
-    def report(progress: Progress) -> None:
-        figures = ", ".join(f"{key} {value:.4f}" for key, value in progress.figures.items())
-        logger.info("%s: epoch %d of %d, %s", name, progress.step, progress.total, figures)
-        update_progress_artifact(artifact_id=artifact, progress=100.0 * progress.step / progress.total)  # type: ignore[arg-type]
-        sys.stderr.write(f"{name} {progress.step}/{progress.total} {figures}\n")
-
+    told = reporting(name, "epoch")
     card = train(
-        corpus, output, network=network, kind=kind, seed=seed, epochs=epochs, limit=limit, options=options, report=report
+        corpus, output, network=network, kind=kind, seed=seed, epochs=epochs, limit=limit, options=options, report=told
     )  # fmt: skip
     files = files_of(output, kind, network, options.fold)
     with files.curves.open(encoding="utf-8", newline="") as stream:

@@ -14,9 +14,23 @@ from data.errors import InputError
 from flows import prefect_setup
 from flows.artifacts import artifact_key
 from modalities.checkpoint import Card
-from modalities.training.common import Progress
+from modalities.training.common import Progress, Report
 
 NETWORKS = ("static_face", "dynamic_face", "voice", "text", "scene_context", "speech_head")
+
+
+def reporting(name: str, step: str = "step") -> Report:
+    """What a training tells its progress to: an artifact of the running task, its log, and the terminal."""
+    logger = get_run_logger()
+    artifact = create_progress_artifact(progress=0.0, key=artifact_key("training", name))
+
+    def report(progress: Progress) -> None:
+        figures = ", ".join(f"{figure} {value:.4f}" for figure, value in progress.figures.items())
+        logger.info("%s: %s %d of %d, %s", name, step, progress.step, progress.total, figures)
+        update_progress_artifact(artifact_id=artifact, progress=100.0 * progress.step / progress.total)  # type: ignore[arg-type]
+        sys.stderr.write(f"{name} {progress.step}/{progress.total} {figures}\n")
+
+    return report
 
 
 @task(name="fit", task_run_name="fit · {network}", cache_policy=NO_CACHE, persist_result=False)
@@ -25,18 +39,9 @@ def fit(
 ) -> Card:
     """Train one network; its progress is an artifact, its figures are log lines."""
     trainer: Callable[..., Card] = importlib.import_module(f"modalities.training.{network}").train
-    logger = get_run_logger()
-    artifact = create_progress_artifact(progress=0.0, key=artifact_key("training", network))
-
-    def report(progress: Progress) -> None:
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in progress.figures.items())
-        logger.info("%s: step %d of %d, %s", network, progress.step, progress.total, figures)
-        update_progress_artifact(artifact_id=artifact, progress=100.0 * progress.step / progress.total)  # type: ignore[arg-type]
-        sys.stderr.write(f"{network} {progress.step}/{progress.total} {figures}\n")
-
     options: dict[str, Any] = {"epochs": epochs, "limit": limit}
     given = {name: value for name, value in options.items() if value is not None}
-    return trainer(data, output, seed=seed, report=report, **given, **others)
+    return trainer(data, output, seed=seed, report=reporting(network), **given, **others)
 
 
 @flow(name="train", flow_run_name="train {network}", persist_result=False)
