@@ -59,24 +59,37 @@ def batch(
 
 
 def corpus(
-    name: Annotated[str, typer.Argument(help="c-expr-db, aff-wild2, afew, meld, dfew, ferv39k, mafw, ravdess or crema-d.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="c-expr-db, aff-wild2, afew, meld, dfew, ferv39k, mafw, raf-db, affectnet, ferplus, caer, caer-s, ravdess or "
+            "crema-d."
+        ),
+    ],
     folder: Annotated[Path, typer.Argument(help="Where the corpus lies.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The .csv or .parquet to write.")] = Path("manifest.csv"),
     fold: Annotated[int | None, typer.Option(help="The fold to test on, for corpora that come in folds.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="FER+ alone: a folder that the faces of fer2013.csv are written into as pictures.")
+    ] = None,
 ) -> None:
     """Make a manifest of a corpus as its authors distribute it.
 
     Example: dyad corpus ravdess ../shared/datasets/audio/ravdess_speech -o ravdess.csv
     """
-    from data.corpora import corpus_manifest
+    from data.corpora import corpus_manifest, corpus_named, with_pictures
     from data.manifest import write_manifest
 
-    manifest = corpus_manifest(name, folder, fold)
+    manifest = corpus_manifest(name, folder if pictures is None else with_pictures(name, folder, pictures), fold)
+    output.parent.mkdir(parents=True, exist_ok=True)
     root = write_manifest(manifest, output)
     for note in manifest.notes:
         sys.stderr.write(f"{note}\n")
     where = f" --root {root}" if root else ""
-    print(f"{len(manifest)} clips, {len(manifest.problems)} with problems, in {output}; next: dyad batch {output}{where}")
+    stills = corpus_named(name).stills
+    command = "dyad train static-face --network NAME --corpus" if stills else "dyad batch"
+    what = "pictures" if stills else "clips"
+    print(f"{len(manifest)} {what}, {len(manifest.problems)} with problems, in {output}; next: {command} {output}{where}")
 
 
 def run_batch(manifest: str, output: str, settings: Any, options: dict[str, Any], dask: str | None = None) -> int:

@@ -9,6 +9,10 @@ import typer
 Data = Annotated[Path | None, typer.Option(help="The folder with the data sets: train Dyad's own small network.")]
 Network = Annotated[str | None, typer.Option(help="A network that 'dyad models networks' lists, to be trained on --corpus.")]
 Corpus = Annotated[Path | None, typer.Option(help="Manifest of face crops (pictures, .npy of crops, clips, folders of frames).")]
+Changes = Annotated[
+    Path | None, typer.Option(help="YAML with settings: and input: of the network that are not those of networks.yaml.")
+]
+Root = Annotated[Path | None, typer.Option(help="Folder that the manifest's paths start from; else the manifest's.")]
 Weights = Annotated[Path, typer.Option("-o", "--output", help="Folder for the weights, the card and the curves.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the data; the recipe's own number when not given.")]
@@ -33,7 +37,8 @@ def train_static_face(
     data: Data = None, output: Weights = Path("weights"), seed: Seed = 7, epochs: Epochs = None, limit: Limit = None,
     device: Device = None, network: Network = None, corpus: Corpus = None, fold: Fold = "", labels: Labels = "",
     clip: Clip = None, start: Start = None, prompts: Prompts = None, recipe: Recipe = None, streams: Streams = False,
-    lora: Lora = 0, precision: Precision = "auto", save_every: SaveEvery = 200,
+    lora: Lora = 0, precision: Precision = "auto", save_every: SaveEvery = 200, root: Root = None,
+    settings: Changes = None,
 ) -> None:  # fmt: skip
     """Train the network for single faces on FER+ votes, or a network of the literature on a corpus.
 
@@ -42,7 +47,7 @@ def train_static_face(
     Example: dyad train static-face --data ../shared/datasets -o weights
     Example: dyad train static-face --network ke-fer --clip ViT-B-16.safetensors --corpus raf-db.csv -o weights
     """
-    given = _given(labels, clip, start, prompts, recipe, streams, lora, precision, save_every)
+    given = _given(labels, clip, start, prompts, recipe, streams, lora, precision, save_every) | _place(settings, root)
     sys.exit(_train("static", data, output, seed, epochs, limit, device, network, corpus, fold, given))
 
 
@@ -50,14 +55,15 @@ def train_dynamic_face(
     data: Data = None, output: Weights = Path("weights"), seed: Seed = 7, epochs: Epochs = None, limit: Limit = None,
     device: Device = None, network: Network = None, corpus: Corpus = None, fold: Fold = "", labels: Labels = "",
     clip: Clip = None, start: Start = None, prompts: Prompts = None, recipe: Recipe = None, streams: Streams = False,
-    lora: Lora = 0, precision: Precision = "auto", save_every: SaveEvery = 200,
+    lora: Lora = 0, precision: Precision = "auto", save_every: SaveEvery = 200, root: Root = None,
+    settings: Changes = None,
 ) -> None:  # fmt: skip
     """Train the network for faces over time on sequences made from stills, or a network of the literature on a corpus.
 
     Example: dyad train dynamic-face --data ../shared/datasets -o weights
     Example: dyad train dynamic-face --network dfer-clip --clip ViT-B-32.safetensors --corpus dfew.csv --fold 1,2,3,4,5
     """
-    given = _given(labels, clip, start, prompts, recipe, streams, lora, precision, save_every)
+    given = _given(labels, clip, start, prompts, recipe, streams, lora, precision, save_every) | _place(settings, root)
     sys.exit(_train("dynamic", data, output, seed, epochs, limit, device, network, corpus, fold, given))
 
 
@@ -75,24 +81,37 @@ def _given(
     if precision not in get_args(Known):
         raise InputError(f"'{precision}' is no precision; use one of {', '.join(get_args(Known))}.")
     texts = read_prompts(prompts) if prompts else None
-    changes = _changes(recipe) if recipe else None
+    changes = _mapping(recipe, "fields of a recipe and their values, such as: rate: 1.0e-4") if recipe else None
     return {
         "labels": labels, "clip": clip, "start": start, "prompts": texts, "recipe": changes, "streams": streams, "lora": lora,
         "precision": precision, "save_every": save_every,
     }  # fmt: skip
 
 
-def _changes(recipe: Path) -> dict[str, Any]:
+def _place(file: Path | None, root: Path | None) -> dict[str, Any]:
+    """The fields of FaceOptions that change the network (its settings and its input), and the folder of the paths."""
+    from data.errors import InputError
+
+    if file is None:
+        return {"root": root}
+    example = "settings: and input: of a network, such as: input: {size: 112}"
+    tree = _mapping(file, example)
+    if set(tree) - {"settings", "input"} or not all(isinstance(value, dict) for value in tree.values()):
+        raise InputError(f"{file} must name {example}")
+    return {"settings": tree.get("settings"), "reads": tree.get("input"), "root": root}
+
+
+def _mapping(file: Path, what: str) -> dict[str, Any]:
     import yaml
 
     from data.errors import InputError
 
     try:
-        tree = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{recipe} cannot be read as a recipe ({error}); give a YAML file such as: rate: 1.0e-4") from error
+        raise InputError(f"{file} cannot be read ({error}); give a YAML file that names {what}") from error
     if not isinstance(tree, dict):
-        raise InputError(f"{recipe} must name fields of a recipe and their values, such as: rate: 1.0e-4")
+        raise InputError(f"{file} must name {what}")
     return tree
 
 

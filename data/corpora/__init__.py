@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.corpora import abaw, acted, afew, listed, meld
+from data.corpora import abaw, acted, afew, faces, listed, meld
 from data.corpora.tree import Found, Tree, tree_of
 from data.errors import InputError
 from data.manifest import Manifest, manifest_of_table
@@ -12,12 +12,16 @@ from data.manifest import Manifest, manifest_of_table
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus: how it must lie in its folder (`layout`), on which `terms` it is given, and how its rows are collected."""
+    """A corpus: how it must lie in its folder (`layout`), on which `terms` it is given, and how its rows are collected.
+
+    stills: of pictures, which there is no running of, only training and scoring.
+    """
 
     title: str
     layout: str
     terms: str
     collect: Callable[[Tree], Found]
+    stills: bool = False
 
 
 CORPORA: dict[str, Corpus] = {
@@ -60,6 +64,29 @@ CORPORA: dict[str, Corpus] = {
         "from its authors, for researchers of a university who sign their agreement; not for commerce",
         listed.mafw,
     ),
+    "raf-db": Corpus(
+        "RAF-DB",
+        "basic/EmoLabel/list_patition_label.txt and basic/Image/aligned/train_00001_aligned.jpg (and compound/...)",
+        "from its authors, for researchers of a university who sign their agreement; not for commerce",
+        faces.raf_db,
+        stills=True,
+    ),
+    "affectnet": Corpus(
+        "AffectNet",
+        "train_set/annotations/0_exp.npy and train_set/images/0.jpg, val_set/...; or {training,validation}.csv and pictures",
+        "from its authors, under their agreement; not for commerce",
+        faces.affectnet,
+        stills=True,
+    ),
+    "ferplus": Corpus(
+        "FER+",
+        "fer2013new.csv and FER2013Train/fer0000000.png, FER2013Valid/..., FER2013Test/...",
+        "labels MIT; pictures for research",
+        faces.ferplus,
+        stills=True,
+    ),
+    "caer": Corpus("CAER", "train/Anger/0001.avi, validation/..., test/...", "from its authors, for research", faces.caer),
+    "caer-s": Corpus("CAER-S", "train/Anger/0001.png, test/...", "from its authors, for research", faces.caer_s, stills=True),
     "ravdess": Corpus("RAVDESS", "Actor_01/01-01-03-01-01-01-01.mp4 (or .wav)", "CC BY-NC-SA 4.0", acted.ravdess),
     "crema-d": Corpus("CREMA-D", "VideoFlash/1001_IEO_ANG_HI.flv or AudioWAV/1001_IEO_ANG_HI.wav", "ODbL 1.0", acted.crema_d),
 }
@@ -75,7 +102,7 @@ def corpus_named(name: str) -> Corpus:
 
 
 def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
+    return "".join(letter for letter in name.lower().replace("+", "plus") if letter.isalnum())
 
 
 def corpus_manifest(name: str, folder: Path, fold: int | None = None) -> Manifest:
@@ -95,3 +122,14 @@ def corpus_manifest(name: str, folder: Path, fold: int | None = None) -> Manifes
     elif fold is not None:
         raise InputError(f"{corpus.title} has no folds; leave the fold out.")
     return manifest_of_table(table.reset_index(drop=True), folder, str(folder), notes=found.notes)
+
+
+def with_pictures(name: str, folder: Path, pictures: Path) -> Path:
+    """Write the pictures that a corpus keeps in a table into the folder `pictures`, and return it: the corpus with its files.
+
+    InputError for a corpus whose pictures are files already.
+    """
+    if corpus_named(name).collect is not faces.ferplus:
+        raise InputError(f"{corpus_named(name).title} keeps no pictures in a table; leave --pictures out.")
+    faces.write_fer_pictures(folder, pictures)
+    return pictures

@@ -61,6 +61,16 @@ def tree_of(folder: Path) -> Tree:
     return Tree(folder.absolute(), tuple(sorted(files)), tuple(sorted(pictures)))
 
 
+def picture_files(tree: Tree) -> list[str]:
+    """The pictures of a corpus, relative and sorted; they are listed when they are asked for, since clips have many."""
+    found = []
+    for folder in tree.picture_folders:
+        with os.scandir(tree.root / folder) as entries:
+            names = [one.name for one in entries if one.name.lower().endswith(PICTURES) and not one.name.startswith(".")]
+        found += names if folder == "." else [f"{folder}/{name}" for name in names]
+    return sorted(found)
+
+
 def stem(path: str) -> str:
     """The name of a file without folder and ending."""
     return os.path.splitext(os.path.basename(path))[0]

@@ -54,15 +54,17 @@ class FaceCorpus:
 
 
 def read_face_corpus(
-    manifest: Path, labels: Sequence[str], *, fold: int | None = None, seed: int = 7, limit: int | None = None
-) -> FaceCorpus:
+    manifest: Path, labels: Sequence[str], *, fold: int | None = None, seed: int = 7, limit: int | None = None,
+    root: Path | None = None,
+) -> FaceCorpus:  # fmt: skip
     """The samples of a manifest (docs/datasets.md) whose label, or `corpus_label`, is one of `labels`.
 
     `split` says train, dev or test, or foldK: the official fold that tests a sample, of which `fold` names one. Where there is no
     dev part a tenth of the training set, whole speakers where they are known, is set apart to choose the weights on. `limit`
-    keeps that many samples of each part. InputError when a part to fit or choose on would be empty, or the fold is not there.
+    keeps that many samples of each part; `root` is the folder of the paths, else the manifest's. InputError when a part to fit
+    or choose on would be empty, or the fold is not there.
     """
-    table, root = _table(manifest)
+    table, folder = _table(manifest, root)
     table["part"], has_fold = _parts(table["split"].tolist(), fold, manifest)
     classes = [_class_of(*pair, labels) for pair in zip(table["label"], table["corpus_label"], strict=True)]
     table["class"] = np.array(classes, np.int64)
@@ -74,16 +76,17 @@ def read_face_corpus(
     notes = [f"{left_out} of {len(classes)} samples have another label or none."] if left_out else []
     notes += [] if (table["part"] == "test").any() else ["There is no test part, so nothing was tested."]
     notes += [f"Fold {fold} is tested."] if has_fold else []
-    samples = {part: _samples(_some_of(table[table["part"] == part], limit, seed), root) for part in ("train", "choose", "test")}
+    parts = {part: _some_of(table[table["part"] == part], limit, seed) for part in ("train", "choose", "test")}
+    samples = {part: _samples(rows, folder) for part, rows in parts.items()}
     if not samples["train"] or not samples["choose"]:
         named = ", ".join(labels)
         raise InputError(f"{manifest} has too few samples with the labels {named} to fit and to choose the weights on.")
     return FaceCorpus(tuple(labels), samples["train"], samples["choose"], samples["test"], tuple(notes))
 
 
-def _table(manifest: Path) -> tuple[pd.DataFrame, str]:
+def _table(manifest: Path, root: Path | None) -> tuple[pd.DataFrame, str]:
     """The rows without problems, a column `corpus_label` and `caption` in any case, and the folder of their paths."""
-    read = read_manifest(manifest, check_files=False)
+    read = read_manifest(manifest, root, check_files=False)
     if len(read.problems) == len(read.table):
         raise InputError(f"No row of {manifest} can be used; the first: {read.problems['problem'].iloc[0]}")
     table = read.table[read.table["problem"] == ""].copy()

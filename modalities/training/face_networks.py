@@ -37,13 +37,15 @@ from modalities.training.ranks import Ranks, joined, own_device
 class FaceOptions:
     """What a training can be told beside network, corpus and place.
 
-    fold: the official fold to test; labels: a name of the table's label orders ('': the network's own); clip: weights of a CLIP;
-    start: a checkpoint to start from; prompts: content of a prompt file; streams: draw landmarks and parsing masks for networks
-    that read them; lora: rank of low-rank adapters in CLIP's image tower, 0 for none; recipe, settings, reads: changes of the
-    recipe, of the network's settings, of its input; save_every: steps between two states that a training can go on from.
+    fold: the official fold to test; root: the folder that the manifest's paths start from, else the manifest's own; labels: a
+    name of the table's label orders ('': the network's own); clip: weights of a CLIP; start: a checkpoint to start from;
+    prompts: content of a prompt file; streams: draw landmarks and parsing masks for networks that read them; lora: rank of
+    low-rank adapters in CLIP's image tower, 0 for none; recipe, settings, reads: changes of the recipe, of the network's
+    settings, of its input; save_every: steps between two states that a training can go on from.
     """
 
     fold: int | None = None
+    root: Path | None = None
     labels: str = ""
     clip: Path | None = None
     start: Path | None = None
@@ -99,7 +101,7 @@ def _train(
 ) -> Card:  # fmt: skip
     row, table = network_table().choose(network, kind), network_table()
     labels = table.labels(chosen.labels or row.labels[kind])
-    corpus = read_face_corpus(data, labels, fold=chosen.fold, seed=seed, limit=limit)
+    corpus = read_face_corpus(data, labels, fold=chosen.fold, seed=seed, limit=limit, root=chosen.root)
     settings = network_settings(row, labels, kind, chosen)
     built = new_network(row, settings, chosen, seed)
     files, reads = files_of(output, kind, network, chosen.fold), network_input(row, kind, chosen)
@@ -136,10 +138,10 @@ def network_settings(row: NetworkRow, labels: Sequence[str], kind: Kind, options
 
 
 def network_input(row: NetworkRow, kind: Kind, options: FaceOptions) -> NetworkInput:
-    """What the network reads in this branch; InputError where that is no faces alone."""
+    """What the network reads in this branch; InputError where that is no pictures. A context, which no manifest has, is left out."""
     reads = replace(row.input, **dict(options.reads or {}))
-    if reads.features or "context" in row.needs:
-        raise InputError(f"The network {row.name} reads features beside or instead of pictures; a manifest of faces has none.")
+    if reads.features:
+        raise InputError(f"The network {row.name} reads features instead of pictures; a manifest of faces has none.")
     return without_time(reads) if kind == "static" else reads
 
 
@@ -257,7 +259,8 @@ def _command(row: NetworkRow, kind: Kind, data: Path, plan: Plan, options: FaceO
 
 def _prose(row: NetworkRow, corpus: FaceCorpus, state: State, plan: Plan) -> str:
     best = max(state.curves, key=lambda one: one["uar"] + one["war"])
-    notes = "\n".join(f"* {note}" for note in corpus.notes)
+    alone = ["It was trained without a context, by the faces alone."] if "context" in row.needs else []
+    notes = "\n".join(f"* {note}" for note in (*corpus.notes, *alone))
     return f"""# {row.title}
 
 {row.paper}. Trained by Dyad for {plan.epochs} epochs; the weights are those of epoch {best['epoch']:.0f}, which had the best mean
