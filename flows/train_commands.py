@@ -27,6 +27,7 @@ Start = Annotated[
 ]
 Prompts = Annotated[Path | None, typer.Option(help="YAML with the texts of the labels; else Dyad's own in configs/prompts.")]
 Recipe = Annotated[Path | None, typer.Option(help="YAML with changes of the recipe; see modalities/training/face_recipes.yaml.")]
+Stills = Annotated[Path | None, typer.Option(help="Manifest of pictures to train on along with the clips (s4d and others).")]
 Streams = Annotated[bool, typer.Option(help="Draw landmarks and parsing masks for networks that read them.")]
 Lora = Annotated[int, typer.Option(min=0, help="Rank of low-rank adapters in CLIP's image tower instead of all its weights.")]
 Precision = Annotated[str, typer.Option(help="auto (mixed where the device is made for it), float32, bfloat16 or float16.")]
@@ -56,14 +57,16 @@ def train_dynamic_face(
     device: Device = None, network: Network = None, corpus: Corpus = None, fold: Fold = "", labels: Labels = "",
     clip: Clip = None, start: Start = None, prompts: Prompts = None, recipe: Recipe = None, streams: Streams = False,
     lora: Lora = 0, precision: Precision = "auto", save_every: SaveEvery = 200, root: Root = None,
-    settings: Changes = None,
+    settings: Changes = None, with_stills: Stills = None,
 ) -> None:  # fmt: skip
     """Train the network for faces over time on sequences made from stills, or a network of the literature on a corpus.
 
     Example: dyad train dynamic-face --data ../shared/datasets -o weights
     Example: dyad train dynamic-face --network dfer-clip --clip ViT-B-32.safetensors --corpus dfew.csv --fold 1,2,3,4,5
+    Example: dyad train dynamic-face --network s4d --corpus ferv39k.csv --with-stills affectnet.csv --start s4d.pth
     """
     given = _given(labels, clip, start, prompts, recipe, streams, lora, precision, save_every) | _place(settings, root)
+    given = given | {"stills": with_stills}
     sys.exit(_train("dynamic", data, output, seed, epochs, limit, device, network, corpus, fold, given))
 
 

@@ -137,9 +137,11 @@ def build(**settings: Any) -> EmoAffectNet:
     return EmoAffectNet(**settings)
 
 
-def build_dynamic(trunk: Mapping[str, Any] | None = None, head: Mapping[str, Any] | None = None) -> AvcerDynamic:
-    """AVCER's dynamic model with a trunk and a head of these sizes."""
-    return AvcerDynamic(EmoAffectNet(**(trunk or {})), AvcerLstm(**(head or {})))
+def build_dynamic(
+    trunk: Mapping[str, Any] | None = None, head: Mapping[str, Any] | None = None, classes: int = 7
+) -> AvcerDynamic:
+    """AVCER's dynamic model with a trunk and a head of these sizes, the head for as many classes."""
+    return AvcerDynamic(EmoAffectNet(**(trunk or {})), AvcerLstm(**{"classes": classes, **(head or {})}))
 
 
 def _norm(width: int) -> nn.BatchNorm2d:

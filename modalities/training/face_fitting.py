@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,13 +20,24 @@ from modalities.training.face_recipes import Recipe, make_optimiser, rate_factor
 from modalities.training.faces import read_resume, write_resume
 from modalities.training.ranks import Ranks
 
+STILLS_A_CLIP = 2
+"""Pictures in a batch of stills for each clip in one of clips, as S4D has it."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Pictures that are trained on along with clips, and what makes batches of them."""
+
+    samples: Sequence[FaceSample]
+    maker: Maker
+
 
 @dataclass(frozen=True)
 class Plan:
     """All that a training is, but its state: samples, stages, batches, seed, precision; `total` steps in `per_epoch` of them.
 
     `about` names what a broken-off training must share to be gone on with; `resume` is its file, `best` that of the best weights;
-    `ranks` are the processes that share every batch.
+    `ranks` are the processes that share every batch; `beside` are pictures that have steps of their own between those of clips.
     """
 
     samples: Sequence[FaceSample]
@@ -38,11 +50,16 @@ class Plan:
     best: Path
     about: dict[str, Any]
     ranks: Ranks = field(default_factory=Ranks)
+    beside: Beside | None = None
 
     def steps(self, stage: int) -> int:
-        """Steps of an epoch of a stage."""
-        recipe = self.recipes[stage]
-        return -(-len(self.samples) // (recipe.batch * recipe.accumulate))
+        """Steps of an epoch of a stage, those over stills included."""
+        return sum(self.steps_apart(self.recipes[stage]))
+
+    def steps_apart(self, recipe: Recipe) -> tuple[int, int]:
+        """Steps of an epoch over the samples, and over the stills beside them."""
+        own = -(-len(self.samples) // (recipe.batch * recipe.accumulate))
+        return own, max(round(recipe.still_steps * own), int(recipe.still_steps > 0)) if self.beside else 0
 
     @property
     def epochs(self) -> int:
@@ -109,29 +126,58 @@ def _epoch(state: State, plan: Plan) -> None:
 
 
 class _Batch(NamedTuple):
-    """The samples of a batch that are this process's, their frames, and how many samples the whole batch has."""
+    """The samples of a batch that are this process's, their frames, how many samples the whole batch has, what makes it, what is
+    put before the names of its losses, and what a sample counts in an epoch's mean loss."""
 
-    numbers: Sequence[int]
+    samples: Sequence[FaceSample]
     views: list[Pixels]
     whole: int
+    maker: Maker
+    prefix: str = ""
+    weight: float = 1.0
 
 
 def _micro_batches(state: State, plan: Plan, recipe: Recipe) -> Iterator[list[_Batch]]:
-    """For each remaining step its batches, read ahead."""
+    """For each remaining step its batches, read ahead; steps over stills lie at random between the others."""
     seen = _epochs_before(state, plan) + state.epoch
+    turns = np.repeat([0, 1], plan.steps_apart(recipe))
+    np.random.default_rng([plan.seed, seen, 2]).shuffle(turns)
+    done = int((turns[: state.step] == 0).sum())
+    parts = [_clip_batches(plan, recipe, seen, done), _still_batches(plan, recipe, seen, state.step - done)]
+    for turn in turns[state.step :].tolist():
+        yield list(islice(parts[turn], recipe.accumulate))
+
+
+def _clip_batches(plan: Plan, recipe: Recipe, seen: int, done: int) -> Iterator[_Batch]:
+    """The batches of an epoch after its first `done` steps."""
     order = epoch_order(_classes(plan.samples), recipe, plan.seed, seen)
-    batches = [order[start : start + recipe.batch].tolist() for start in range(0, len(order), recipe.batch)]
-    batches = batches[state.step * recipe.accumulate :]
+    for samples, views, whole in _loaded(plan, plan.samples, order, recipe.batch, done * recipe.accumulate, plan.maker, (seen,)):
+        yield _Batch(samples, views, whole, plan.maker)
+
+
+def _still_batches(plan: Plan, recipe: Recipe, seen: int, done: int) -> Iterator[_Batch]:
+    """The same of the stills, of which an epoch sees as many as its steps take, some of them or all several times."""
+    if plan.beside is None:
+        return
+    classes, size = _classes(plan.beside.samples), STILLS_A_CLIP * recipe.batch
+    count = plan.steps_apart(recipe)[1] * recipe.accumulate * size
+    rounds = -(-count // len(classes))
+    order = np.concatenate([epoch_order(classes, recipe, plan.seed + 1, seen * rounds + one) for one in range(rounds)])[:count]
+    weight, skipped = len(plan.samples) / count, done * recipe.accumulate
+    for samples, views, whole in _loaded(plan, plan.beside.samples, order, size, skipped, plan.beside.maker, (seen, 1)):
+        yield _Batch(samples, views, whole, plan.beside.maker, "stills_", weight)
+
+
+def _loaded(
+    plan: Plan, samples: Sequence[FaceSample], order: NDArray[np.int64], size: int, skipped: int, maker: Maker,
+    seed: tuple[int, ...],
+) -> Iterator[tuple[Sequence[FaceSample], list[Pixels], int]]:  # fmt: skip
+    """Samples of this process with their frames, and the size of the whole batch, for each batch but the `skipped` first ones."""
+    batches = [order[start : start + size].tolist() for start in range(0, len(order), size)][skipped:]
     own = [plan.ranks.share(numbers) for numbers in batches]
-    views = loaded_in_order(plan.samples, own, plan.maker.reads, (plan.seed, seen))
-    several: list[_Batch] = []
+    views = loaded_in_order(samples, own, maker.reads, (plan.seed, *seed))
     for numbers, loaded, whole in zip(own, views, map(len, batches), strict=True):
-        several.append(_Batch(numbers, loaded, whole))
-        if len(several) == recipe.accumulate:
-            yield several
-            several = []
-    if several:
-        yield several
+        yield [samples[number] for number in numbers], loaded, whole
 
 
 def _classes(samples: Sequence[FaceSample]) -> NDArray[np.int64]:
@@ -154,24 +200,26 @@ def _step(state: State, plan: Plan, recipe: Recipe, batches: Sequence[_Batch]) -
         group["lr"] = group["full"] * factor
     state.network.train()
     for batch in batches:
-        if not batch.numbers:
+        if not batch.samples:
             continue
         terms = _losses(state.network, plan, recipe, batch, chance)
-        share = len(batch.numbers) / count
+        share = len(batch.samples) / count
         state.scaler.scale(torch.stack(list(terms.values())).sum() * share).backward()  # type: ignore[no-untyped-call]
         for name, value in terms.items():
-            state.losses[name] = state.losses.get(name, 0.0) + float(value.detach()) * len(batch.numbers)
+            name = batch.prefix + name
+            state.losses[name] = state.losses.get(name, 0.0) + float(value.detach()) * len(batch.samples) * batch.weight
     _update(state, plan.ranks, recipe)
 
 
 def _losses(
     network: FaceNetwork, plan: Plan, recipe: Recipe, batch: _Batch, chance: torch.Generator
 ) -> dict[str, Tensor]:
-    drawn = plan.maker.drawn([plan.samples[number] for number in batch.numbers], batch.views)
-    inputs, shares = changed(plan.maker.inputs(drawn), recipe, chance), plan.maker.shares(drawn, recipe.smoothing)
+    maker = batch.maker
+    drawn = maker.drawn(batch.samples, batch.views)
+    inputs, shares = changed(maker.inputs(drawn), recipe, chance), maker.shares(drawn, recipe.smoothing)
     inputs, shares = mixed(inputs, shares, recipe.mixup, chance)
-    with torch.autocast(plan.maker.device.partition(":")[0], plan.dtype, enabled=plan.dtype != torch.float32):
-        return network.loss(plan.maker.normalised(inputs), shares)
+    with torch.autocast(maker.device.partition(":")[0], plan.dtype, enabled=plan.dtype != torch.float32):
+        return network.loss(maker.normalised(inputs), shares)
 
 
 def _update(state: State, ranks: Ranks, recipe: Recipe) -> None:

@@ -28,7 +28,7 @@ from modalities.training.common import Progress, Report, silent
 from modalities.training.face_adapters import add_lora, merge_lora
 from modalities.training.face_batches import Maker
 from modalities.training.face_corpus import FaceCorpus, FaceSample, loaded_in_order, read_face_corpus, without_time
-from modalities.training.face_fitting import Plan, State, fit, read_best
+from modalities.training.face_fitting import Beside, Plan, State, fit, read_best
 from modalities.training.face_recipes import recipes_of
 from modalities.training.ranks import Ranks, joined, own_device
 
@@ -41,7 +41,8 @@ class FaceOptions:
     name of the table's label orders ('': the network's own); clip: weights of a CLIP; start: a checkpoint to start from;
     prompts: content of a prompt file; streams: draw landmarks and parsing masks for networks that read them; lora: rank of
     low-rank adapters in CLIP's image tower, 0 for none; recipe, settings, reads: changes of the recipe, of the network's
-    settings, of its input; save_every: steps between two states that a training can go on from.
+    settings, of its input; save_every: steps between two states that a training can go on from; stills: a manifest of pictures
+    that a network for both kinds is trained on along with clips.
     """
 
     fold: int | None = None
@@ -58,6 +59,7 @@ class FaceOptions:
     device: str = "cpu"
     precision: Precision = "auto"
     save_every: int = 200
+    stills: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,10 @@ def _train(
     row, table = network_table().choose(network, kind), network_table()
     labels = table.labels(chosen.labels or row.labels[kind])
     corpus = read_face_corpus(data, labels, fold=chosen.fold, seed=seed, limit=limit, root=chosen.root)
-    settings = network_settings(row, labels, kind, chosen)
+    settings, stills = network_settings(row, labels, kind, chosen), _stills(row, kind, labels, seed, chosen)
     built = new_network(row, settings, chosen, seed)
     files, reads = files_of(output, kind, network, chosen.fold), network_input(row, kind, chosen)
-    plan = _plan(row, corpus, reads, files, seed, epochs, limit, chosen, data, ranks)
+    plan = _plan(row, corpus, stills, reads, files, seed, epochs, limit, chosen, data, ranks)
     output.mkdir(parents=True, exist_ok=True)
 
     def after_epoch(state: State) -> None:
@@ -134,11 +136,23 @@ def _train(
 def network_settings(row: NetworkRow, labels: Sequence[str], kind: Kind, options: FaceOptions) -> dict[str, Any]:
     """What the network is built with: the row's settings, the caller's, and what makes it answer these labels."""
     prompts = {"prompts": dict(options.prompts)} if options.prompts else {}
-    return {**row.settings, **(options.settings or {}), **class_settings(row, labels, kind), **prompts}
+    own = class_settings(row, labels, kind) | (class_settings(row, labels, "static") if options.stills else {})
+    return {**row.settings, **(options.settings or {}), **own, **prompts}
+
+
+def _stills(row: NetworkRow, kind: Kind, labels: Sequence[str], seed: int, options: FaceOptions) -> tuple[FaceSample, ...]:
+    """The pictures to be trained on along with clips: all but the test part of their manifest, with the labels of the clips."""
+    if options.stills is None:
+        return ()
+    if kind != "dynamic" or row.kind != "both":
+        both = [one.name for one in network_table().networks.values() if one.kind == "both"]
+        raise InputError(f"Stills go along with clips into a dynamic face that answers both; use one of {', '.join(both)}.")
+    corpus = read_face_corpus(options.stills, labels, seed=seed)
+    return (*corpus.fit, *corpus.choose)
 
 
 def network_input(row: NetworkRow, kind: Kind, options: FaceOptions) -> NetworkInput:
-    """What the network reads in this branch; InputError where that is no pictures. A context, which no manifest has, is left out."""
+    """What the network reads in this branch; InputError where that is no pictures. No manifest has a context."""
     reads = replace(row.input, **dict(options.reads or {}))
     if reads.features:
         raise InputError(f"The network {row.name} reads features instead of pictures; a manifest of faces has none.")
@@ -177,8 +191,8 @@ def take_start(network: FaceNetwork, path: Path) -> int:
 
 
 def _plan(
-    row: NetworkRow, corpus: FaceCorpus, reads: NetworkInput, files: Files, seed: int, epochs: int | None, limit: int | None,
-    options: FaceOptions, data: Path, ranks: Ranks,
+    row: NetworkRow, corpus: FaceCorpus, stills: Sequence[FaceSample], reads: NetworkInput, files: Files, seed: int,
+    epochs: int | None, limit: int | None, options: FaceOptions, data: Path, ranks: Ranks,
 ) -> Plan:  # fmt: skip
     changes = {**(options.recipe or {}), **({} if epochs is None else {"epochs": epochs})}
     recipes = recipes_of(row.name, changes)
@@ -191,9 +205,11 @@ def _plan(
         "recipes": json.dumps([asdict(one) for one in recipes]), "input": json.dumps(asdict(reads)), "dtype": str(dtype),
         "options": json.dumps([options.fold, options.streams, options.lora, options.settings, options.prompts], default=str),
         "starts": [digest(options.clip), digest(options.start)], "device": options.device.partition(":")[0],
-        "ranks": ranks.count,
+        "ranks": ranks.count, "stills": digest(options.stills),
     }  # fmt: skip
-    return Plan(corpus.fit, recipes, maker, seed, dtype, max(options.save_every, 1), files.resume, files.best, about, ranks)
+    beside = Beside(stills, replace(maker, reads=without_time(reads))) if stills else None
+    every = max(options.save_every, 1)
+    return Plan(corpus.fit, recipes, maker, seed, dtype, every, files.resume, files.best, about, ranks, beside)
 
 
 # ---- figures -------------------------------------------------------------------------------------------------------------
@@ -241,7 +257,8 @@ def _card(
     what = "test part" if corpus.test else "validation part, which also chose the weights (there is no test part)"
     return Card(
         name=f"{kind}-{row.name}", terms="those of the corpus and of the weights it started from", seed=plan.seed,
-        data=f"{data.name}: {len(corpus.fit)} samples to fit on, {len(corpus.choose)} to choose on, {len(corpus.test)} to test",
+        data=f"{data.name}: {len(corpus.fit)} samples to fit on, {len(corpus.choose)} to choose on, {len(corpus.test)} to test"
+        + (f"; with {len(plan.beside.samples)} stills of {options.stills.name}" if plan.beside and options.stills else ""),
         command=_command(row, kind, data, plan, options), date=date.today().isoformat(),
         split=f"figures: {what}, {len(tested)} samples",
         metrics={key: round(value, 4) for key, value in _figures(answers, tested).items()},
@@ -252,7 +269,8 @@ def _card(
 
 def _command(row: NetworkRow, kind: Kind, data: Path, plan: Plan, options: FaceOptions) -> str:
     given = {"--fold": options.fold, "--labels": options.labels, "--clip": options.clip and options.clip.name,
-             "--start": options.start and options.start.name, "--lora": options.lora}  # fmt: skip
+             "--start": options.start and options.start.name, "--lora": options.lora,
+             "--with-stills": options.stills and options.stills.name}  # fmt: skip
     said = "".join(f" {name} {value}" for name, value in given.items() if value)
     return f"dyad train {kind}-face --network {row.name} --corpus {data.name} --epochs {plan.epochs} --seed {plan.seed}{said}"
 

@@ -39,6 +39,7 @@ class Recipe:
     augment: float = 1.0
     flip: bool = True
     clip_norm: float = 1.0
+    still_steps: float = 0.5
 
 
 def recipes_of(network: str, changes: Mapping[str, Any] | None = None) -> tuple[Recipe, ...]:
@@ -73,10 +74,11 @@ def _recipe(given: Mapping[str, Any], network: str) -> Recipe:
 
 def _check(recipe: Recipe, network: str) -> None:
     shares = recipe.average, recipe.warmup, recipe.smoothing, 1 - recipe.layer_decay
-    if min(recipe.epochs, recipe.batch, recipe.accumulate) < 1 or recipe.rate <= 0 or min(shares) < 0 or max(shares) >= 1:
+    counts = recipe.epochs, recipe.batch, recipe.accumulate
+    if min(counts) < 1 or recipe.rate <= 0 or min(*shares, recipe.still_steps) < 0 or max(shares) >= 1:
         raise InputError(
             f"The recipe of {network} must have epochs, batch and accumulate of 1 or more, a rate above 0, average, warmup and "
-            "smoothing below 1, and a layer decay above 0 and at most 1."
+            "smoothing below 1, a layer decay above 0 and at most 1, and still_steps of 0 or more."
         )
     if recipe.optimiser not in ("adamw", "sgd") or recipe.schedule not in ("cosine", "steps", "restarts", "constant"):
         raise InputError(f"'{recipe.optimiser}' or '{recipe.schedule}' of the recipe of {network} is not known.")
