@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from flows.export_commands import Exports, exports_named, write_exports
+from flows.face_options import Dynamic, Static, face_overrides
 
 if TYPE_CHECKING:
     from flows.batch_progress import Counts
@@ -30,6 +31,8 @@ def batch(
     output: Annotated[str, typer.Option("-o", "--output", help="Folder or address (s3://...) for all results.")] = "runs",
     profile: Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")] = "embedded",
     device: Annotated[str | None, typer.Option(help="Where networks run: auto, cpu, cuda:0 or mps.")] = None,
+    static_face: Static = None,
+    dynamic_face: Dynamic = None,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Clips under way at once, sharing the models; with --dask local processes.")
     ] = None,
@@ -50,7 +53,8 @@ def batch(
     from flows.settings import load_settings
 
     names = exports_named(exports)
-    settings = load_settings(profile, {"device": device} if device else {})
+    of_faces = face_overrides(static_face, dynamic_face)
+    settings = load_settings(profile, ({"device": device} if device else {}) | of_faces)
     options = {"workers": workers, "retry_failed": retry_failed, "limit": limit, "strict": strict, "seconds_per_second": patience}
     code = run_batch(manifest, output, settings, options | {"root": root}, dask)
     if code in (0, 1) and not write_exports(output, names, run=False):

@@ -103,7 +103,7 @@ def run_stages(job: Job, stages: Mapping[str, Stage], seconds: float) -> dict[st
     for name in over:
         tell(Event(job.clip.clip_id, job.clip.path.name, name, "skipped", duration=job.clip.duration))
     while True:
-        for name in _ready(stages, over, running, errors):
+        for name in _ready(stages, over, running, errors, job.captions):
             running.add(name)
             _start(name, gone, _attempt, stages[name], job, keys[name], ended)
         if not running:
@@ -120,7 +120,9 @@ def run_stages(job: Job, stages: Mapping[str, Stage], seconds: float) -> dict[st
             errors[name] = error
 
 
-def _ready(stages: Iterable[str], over: set[str], running: set[str], errors: dict[str, BaseException]) -> list[str]:
+def _ready(
+    stages: Iterable[str], over: set[str], running: set[str], errors: dict[str, BaseException], captions: bool
+) -> list[str]:
     """The stages that can start now. One that needs a failed stage is over without having run, with the error of that."""
     ready = []
     for name in stages:
@@ -130,7 +132,7 @@ def _ready(stages: Iterable[str], over: set[str], running: set[str], errors: dic
         if failed:
             over.add(name)
             errors[name] = failed[0]
-        elif over.issuperset(before(name)):
+        elif over.issuperset(before(name, captions)):
             ready.append(name)
     return ready
 

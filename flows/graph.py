@@ -28,9 +28,26 @@ NEEDED = ("decode", "fuse", "compose", "publish")
 """Stages that a clip cannot do without."""
 
 
-def before(stage: str) -> tuple[str, ...]:
-    """All stages that `stage` directly depends on."""
-    return NEEDS[stage] + JOINS.get(stage, ())
+CAPTIONED = "dynamic_face"
+"""The stage that, where the settings want captions, waits for the descriptions of the scene."""
+
+
+def joins(stage: str, captions: bool = False) -> tuple[str, ...]:
+    """The stages that `stage` waits for but does without when they fail; `captions`: in a job that wants captions."""
+    return JOINS.get(stage, ()) + (("scene_context",) if captions and stage == CAPTIONED else ())
+
+
+def before(stage: str, captions: bool = False) -> tuple[str, ...]:
+    """All stages that `stage` directly depends on; `captions`: in a job that wants captions."""
+    return NEEDS[stage] + joins(stage, captions)
+
+
+def in_order(captions: bool = False) -> tuple[str, ...]:
+    """All stages, each after those that it depends on."""
+    names = [name for name in NEEDS if not (captions and name == CAPTIONED)]
+    if captions:
+        names.insert(names.index("scene_context") + 1, CAPTIONED)
+    return tuple(names)
 
 
 def chain(stage: str) -> tuple[str, ...]:

@@ -48,6 +48,11 @@ class Job:
         cut = self.settings.windows
         return make_windows(self.clip.duration, cut.length, cut.shift, cut.shortest)
 
+    @property
+    def captions(self) -> bool:
+        """Whether the network for moving faces is told what descriptions of the scene say."""
+        return self.settings.dynamic_face.backend == "network" and self.settings.dynamic_face.captions
+
     def work_file(self, kind: str) -> Path | None:
         """What decoding left of this kind (`frames`, `index`, `audio`, `subtitles`); None where the clip has none."""
         name = self.folder.finished("decode").get("notes", {}).get(kind)

@@ -89,6 +89,8 @@ class DynamicFaceSettings(FaceNetworkSettings):
     head: Path | None = None
     """The network over time (VideoMamba or a transformer, as Team RAS trained them): .safetensors or .pt; with `network: avcer`
     its LSTM."""
+    captions: bool = False
+    """With `network: fineclip`: tell it what the scene's descriptions say of each window (docs/networks.md)."""
 
 
 class VoiceSettings(ModelSettings):

@@ -16,7 +16,7 @@ from flows import work
 from flows.backends import backend_of
 from flows.backends.base import code_digest
 from flows.backends.words import given_transcript, words_inputs
-from flows.graph import before
+from flows.graph import before, in_order
 from flows.jobs import Job
 
 PAGE = tuple(f"reports.page{part}" for part in ("", "_document", "_drawing", "_faces", "_radar", "_timeline"))
@@ -100,13 +100,13 @@ SPEED = frozenset({"batch", "concurrency", "timeout", "retries", "backoff", "lon
 def stage_keys(job: Job) -> dict[str, str]:
     """A key for each stage: a digest of the clip's content, the settings, the code, the inputs, and the keys before it."""
     keys: dict[str, str] = {}
-    for stage in STAGES.values():
+    for stage in (STAGES[name] for name in in_order(job.captions)):
         content = {
             "clip": job.clip.content_hash,
             "settings": {name: telling(job.settings.model_dump(mode="json")[name]) for name in stage.settings},
             "code": [code_digest(module) for module in stage.code],
             "inputs": _inputs(stage, job),
-            "before": [keys[name] for name in before(stage.name)],
+            "before": [keys[name] for name in before(stage.name, job.captions)],
         }
         keys[stage.name] = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:24]
     return keys
@@ -133,14 +133,14 @@ def stages_to_run(job: Job, keys: Mapping[str, str]) -> set[str]:
 
     @cache
     def settled(name: str) -> bool:
-        return job.folder.is_done(name, keys[name]) and all(settled(earlier) for earlier in before(name))
+        return job.folder.is_done(name, keys[name]) and all(settled(earlier) for earlier in before(name, job.captions))
 
     def want(name: str, media: bool = True) -> None:
         outputs = STAGES[name].outputs(job.folder)
         there = all(path.exists() for path in outputs if media or job.folder.work not in path.parents)
         if name not in wanted and not (settled(name) and there):
             wanted.add(name)
-            for earlier in before(name):
+            for earlier in before(name, job.captions):
                 want(earlier, _reads_media(job, name))
 
     want("publish")

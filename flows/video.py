@@ -24,7 +24,7 @@ from flows import stop
 from flows.artifacts import publish_artifacts
 from flows.events import Event, logging_to, start, tell
 from flows.faults import check_writable, sentence, worth_retrying
-from flows.graph import JOINS, NEEDED, NEEDS
+from flows.graph import NEEDED, NEEDS, in_order, joins
 from flows.jobs import Brought, Job
 from flows.prefect_setup import outlive_worker
 from flows.settings import Settings
@@ -158,9 +158,9 @@ def prepare_folder(job: Job, fresh: bool) -> None:
 def _run_graph(job: Job, keys: Mapping[str, str]) -> dict[str, State[Any]]:
     wanted = stages_to_run(job, keys)
     futures: dict[str, PrefectFuture[Any]] = {}
-    for stage in STAGES.values():
+    for stage in (STAGES[name] for name in in_order(job.captions)):
         before: list[Any] = [futures[name] for name in NEEDS[stage.name]]
-        before += [allow_failure(futures[name]) for name in JOINS.get(stage.name, ())]
+        before += [allow_failure(futures[name]) for name in joins(stage.name, job.captions)]
         futures[stage.name] = TASKS[stage.name].submit(
             job.clip.clip_id, quote(job), keys[stage.name], stage.name not in wanted, wait_for=before
         )

@@ -84,7 +84,8 @@ EVIDENCE = (
     FileSchema("static_face_evidence.parquet", "What each face shows.", "a face in a frame",
                (FRAME, TIME, TRACK, *_basic("float32", "probability of"))),
     FileSchema("dynamic_face_evidence.parquet", "The frames that the answer about a window rests on.", "a window and frame", (
-        WINDOW, FRAME, TIME, TRACK, Column("attention", "float32", "0..1", "how much it counts: they sum to 1 in a sequence"))),
+        WINDOW, FRAME, TIME, TRACK, Column("attention", "float32", "0..1", "how much it counts: they sum to 1 in a sequence"),
+        Column("caption", "text", "", "what the network was told of the window; empty for nothing", optional=True))),
     FileSchema("scene_labels_evidence.parquet", "How well each label fits the pictures.", "a window and label", (
         WINDOW, Column("kind", "text", "", "basic or compound"), Column("label", "text", "", "the emotion or compound"),
         Column("probability", "float32", "0..1", "they sum to 1 over a kind in each window"),

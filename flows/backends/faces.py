@@ -102,8 +102,23 @@ def _network(job: Job, kind: Kind) -> Scores:
 
     asked = job.settings.static_face if kind == "static" else job.settings.dynamic_face
     model = models.face_network(kind, *network_files(job.settings, kind), job.settings)
-    recognise = recogniser.recognise_static if kind == "static" else recogniser.recognise_dynamic
-    return recognise(model, **_faces(job), which=job.settings.faces.which, **models.feeding(job.settings, asked.batch))
+    feeding = {"which": job.settings.faces.which, **models.feeding(job.settings, asked.batch)}
+    if kind == "static":
+        return recogniser.recognise_static(model, **_faces(job), **feeding)
+    if not job.captions:
+        return recogniser.recognise_dynamic(model, **_faces(job), **feeding)
+    return recogniser.recognise_dynamic(model, **_faces(job), **feeding, captions=_captions(job))
+
+
+def _captions(job: Job) -> list[str]:
+    """What the descriptions of the scene say of each window; '' where they say nothing, everywhere when there are none."""
+    said = [""] * len(job.windows)
+    if job.folder.finished("scene_context").get("failed") or not job.folder.evidence("scene_context").is_file():
+        return said
+    table = read_table(job.folder.evidence("scene_context"))
+    for window, text in zip(table["window"], table["text"], strict=True):
+        said[window] = f"{said[window]} {text}".strip()
+    return said
 
 
 def _network_inputs(job: Job, kind: Kind) -> Mapping[str, Any]:

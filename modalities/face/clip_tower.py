@@ -217,6 +217,11 @@ def tokens_of(texts: Sequence[str], context: int = 77) -> Tensor:
     return ids
 
 
+def caption_tokens(texts: Sequence[str], context: int = 77) -> Tensor:
+    """`tokens_of` for what is said of clips: the row of an empty text has no token at all, which is no caption."""
+    return tokens_of(texts, context) * torch.tensor([[bool(text)] for text in texts])
+
+
 def text_of(ids: Sequence[int]) -> str:
     """The words of token ids (without start, end and padding), in small letters."""
     words: str = _tokenizer().decode(list(ids))

@@ -1,7 +1,7 @@
 """Static and dynamic face by any network of the table: pictures and clips in, probabilities of the basic emotions out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data.crops import iterate_crops
 from data.emotions import BASIC_EMOTIONS
-from data.errors import WeightsError
+from data.errors import InputError, WeightsError
 from data.scores import Scores, Source
 from data.windows import Windows, windows_of
 from modalities.batching import Batches, in_batches
@@ -83,11 +83,23 @@ def describe_pictures(model: FaceRecogniser, pictures: Sequence[Picture]) -> lis
     return describe_clips(model, [[picture] for picture in pictures])
 
 
+class Told(NamedTuple):
+    """A clip, pictures uint8 [H, W, 3], and what is said of it: '' for nothing."""
+
+    pictures: Sequence[Picture]
+    caption: str = ""
+
+
 def describe_clips(model: FaceRecogniser, clips: Sequence[Sequence[Picture]]) -> list[FaceScores]:
     """One answer for each clip, a sequence of as many pictures uint8 [H, W, 3] for all."""
+    return describe_told(model, [Told(clip) for clip in clips])
+
+
+def describe_told(model: FaceRecogniser, clips: Sequence[Told]) -> list[FaceScores]:
+    """The same for clips of which something may be said, which networks with a caption stream are told."""
     from scipy.special import softmax
 
-    logits, features = _answers(model, clips)
+    logits, features = _answers(model, [one.pictures for one in clips], [one.caption for one in clips])
     return [FaceScores(*answer) for answer in zip(to_basic(softmax(logits, 1), model.matrix), features, strict=True)]
 
 
@@ -124,13 +136,17 @@ def recognise_static(
 
 def recognise_dynamic(
     model: FaceRecogniser, crops: Path, faces: pd.DataFrame, windows: Windows, *, which: Which = "main",
-    batches: Batches = in_batches, batch: int = 8,
+    batches: Batches = in_batches, batch: int = 8, captions: Sequence[str] | None = None,
 ) -> Scores:  # fmt: skip
     """Scores of a clip: per window the network's answer to the faces of each person there, meant over its views and people.
 
     `faces` are rows of faces.parquet, `crops` the crops.npy they index, `batch` the sequences that go through the network at
-    once. The evidence has a row for each face that was seen, its `attention` its share among them.
+    once; `captions` says for each window what a network with a caption stream is told of it, '' for nothing, and InputError
+    when the network has none. The evidence has a row for each face that was seen, its `attention` its share among them, and the
+    source tells how many windows had a caption.
     """
+    if captions is not None and "caption" not in model.row.needs:
+        raise InputError(f"The network {model.row.name} reads no captions; leave dynamic_face.captions out, or take fineclip.")
     kept = chosen_faces(faces, which)
     if kept.empty:
         return no_faces("dynamic_face", faces, windows, model.source)
@@ -138,8 +154,11 @@ def recognise_dynamic(
     if seen.empty:
         return Scores.absent("dynamic_face", windows, "No face lies in any window.", source=model.source)
     rows = [group["face"].to_numpy(np.int64) for _, group in seen.groupby("sequence", sort=True)]
-    answers = list(batches(describe_clips, model, (_pictures(crops, each) for each in rows), batch))
-    return _scores(model, windows, seen, answers)
+    owners = seen.groupby("sequence", sort=True)["window"].first()
+    said = [""] * len(rows) if captions is None else [captions[window] for window in owners]
+    items = (Told(_pictures(crops, each), text) for each, text in zip(rows, said, strict=True))
+    scores = _scores(model, windows, seen, list(batches(describe_told, model, items, batch)))
+    return scores if captions is None else _with_captions(scores, captions)
 
 
 # ---- sequences -----------------------------------------------------------------------------------------------------------
@@ -169,6 +188,16 @@ def _crops(path: Path, rows: NDArray[np.int64]) -> Iterator[Picture]:
         yield from piece
 
 
+def _with_captions(scores: Scores, captions: Sequence[str]) -> Scores:
+    """The scores with what the network was told of each window in the evidence, and of how many in the source."""
+    told = sum(bool(text) for text, here in zip(captions, scores.present, strict=True) if here)
+    said = f"captions of the scene in {told} of {int(scores.present.sum())} windows"
+    assert scores.source is not None
+    source = replace(scores.source, preprocessing=f"{scores.source.preprocessing}, {said}")
+    evidence = scores.evidence.assign(caption=[captions[window] for window in scores.evidence["window"]])
+    return replace(scores, source=source, evidence=evidence)
+
+
 def _scores(model: FaceRecogniser, windows: Windows, seen: pd.DataFrame, answers: list[FaceScores]) -> Scores:
     """Answers in the rows of their windows; every sequence of a window weighs the same."""
     owner = seen.groupby("sequence")["window"].first().to_numpy(np.int64)
@@ -186,16 +215,21 @@ def _scores(model: FaceRecogniser, windows: Windows, seen: pd.DataFrame, answers
 # ---- the network ---------------------------------------------------------------------------------------------------------
 
 
-def _answers(model: FaceRecogniser, clips: Sequence[Sequence[Picture]]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+def _answers(
+    model: FaceRecogniser, clips: Sequence[Sequence[Picture]], captions: Sequence[str] = ()
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Logits [B, C] and features [B, D] of clips of as many pictures each."""
     import torch
 
+    from modalities.face.clip_tower import caption_tokens
     from modalities.face.network import FaceInputs
 
     flat = [picture for clip in clips for picture in clip]
     shown = [flat, *(_parts_of(model, flat) if model.streams else ())]
     ready = [prepared(pictures, model.reads, model.device).to(model.dtype) for pictures in shown]
     inputs = FaceInputs(*(pixels.view(len(clips), -1, *pixels.shape[1:]) for pixels in ready))
+    if any(captions):
+        inputs = inputs._replace(caption=caption_tokens(captions).to(model.device))
     with torch.inference_mode():
         answer = model.network.answer(inputs)
     return answer.logits.double().cpu().numpy(), answer.features.float().cpu().numpy()
