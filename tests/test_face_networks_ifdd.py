@@ -173,3 +173,20 @@ def test_depths_for_rates_that_decay(network: ifdd.IFDD) -> None:
     assert depths["embed.conv_proj.bias"] == depths["backbone.backbone.pos_encoding.class_token"] == 0
     assert depths["backbone.backbone.blocks.9.norm1.weight"] == 10
     assert depths["backbone.CatConv.weight"] == depths["head.head.1.bias"] == 11
+
+
+def test_another_half_can_be_classified() -> None:
+    clips = torch.rand(2, 3, 8, 32, 32)
+    answers = []
+    for half in ("moving", "still", "both"):
+        torch.manual_seed(0)
+        built = ifdd.build(size=32, frames=8, widths=[8, 16, 32, 64], lifting={"classified": half}).eval()
+        still, moving = built.backbone.WaveLifts.lifted(torch.rand(2, 8, 64))
+        expected = {"moving": moving, "still": still, "both": torch.cat([moving, still], 1)}[half]
+        assert built.backbone.WaveLifts.project_compress.weight.shape == (1, expected.shape[1])
+        with torch.no_grad():
+            answers.append(built(clips).logits)
+    assert not torch.allclose(answers[0], answers[1])
+    assert not torch.allclose(answers[0], answers[2])
+    with pytest.raises(ValueError, match="moving, still, both"):
+        ifdd.build(lifting={"classified": "neither"})

@@ -6,7 +6,7 @@ is left is classified. The names of the parameters are those of the release.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +24,16 @@ COARSE = 7
 LIFTING_WEIGHT = 1.6
 """Of the lifting loss, meant over the batch: 0.1 of the release's sum over its batches of 16."""
 
+HALVES = {"moving": 1, "still": 1, "both": 2}
+"""Halves of the tokens that can be classified, and how many they are."""
+
 
 class LiftingShape(NamedTuple):
     """Sizes of ISSM and LADM: time steps, height, width of the maps; width and heads of the tokens; dropout.
 
     `adaptive` off splits even from odd steps; `norm` off leaves the norms before lifting out; `update_first` off predicts first.
-    `release_sampling` reads index i at the time `i T / (T - 1) - 0.5`, as the release does, instead of i.
+    `release_sampling` reads index i at the time `i T / (T - 1) - 0.5`, as the release does, instead of i. `classified`: the half
+    that the code is made of; the paper's is the moving one, the others are for ablations.
     """
 
     grid: tuple[int, int, int] = (8, 7, 7)
@@ -40,6 +44,7 @@ class LiftingShape(NamedTuple):
     norm: bool = True
     update_first: bool = True
     release_sampling: bool = False
+    classified: Literal["moving", "still", "both"] = "moving"
 
 
 class AdaptiveSplit(nn.Module):
@@ -106,14 +111,18 @@ class Lifting(nn.Module):
         hidden = 4 * width
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Identity(), nn.Linear(hidden, width), nn.Identity())
         self.drop = DropPath(shape.drop)
-        self.project_compress = nn.Linear(self.pairs * places, 1, bias=False)
+        if shape.classified not in HALVES:
+            raise ValueError(f"classified is one of {', '.join(HALVES)}, not '{shape.classified}'")
+        self.project_compress = nn.Linear(HALVES[shape.classified] * self.pairs * places, 1, bias=False)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, T H W, C] -> the code of what moves [B, C], and the residual of the static half [B, C, T/2, H, W]."""
+        """[B, T H W, C] -> the code of the half that is classified [B, C], and the residual of the static half
+        [B, C, T/2, H, W]."""
         still, moving = self.lifted(tokens)
         before = torch.unflatten(tokens, 1, (self.pairs, 2, -1)).mean(2).flatten(1, 2)
         residual = torch.unflatten((before - still).transpose(1, 2), 2, (self.pairs, *self.shape.grid[1:]))
-        return self.project_compress(self.refined(moving).transpose(1, 2))[..., 0], residual
+        chosen = {"moving": [moving], "still": [still], "both": [moving, still]}[self.shape.classified]
+        return self.project_compress(self.refined(torch.cat(chosen, 1)).transpose(1, 2))[..., 0], residual
 
     def lifted(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """[B, T H W, C] -> the static half updated and the dynamic half without what that predicts, [B, T/2 H W, C] each."""
