@@ -78,10 +78,10 @@ class AdapterExperts(nn.Module):
         """u [B, N, width] -> what the experts add, the same shape, and the balance loss []."""
         tokens = u.flatten(0, 1)
         routing = self.router(tokens, None if noise is None else noise.flatten(0, 1))
-        mixed = self._mixed(tokens, routing).view_as(u)
+        mixed = self.mixed(tokens, routing).view_as(u)
         return mixed, balance_loss(routing, u.shape[0], self.shape.balance)
 
-    def _mixed(self, tokens: Tensor, routing: Routing) -> Tensor:
+    def mixed(self, tokens: Tensor, routing: Routing) -> Tensor:
         """[M, width] -> the weighted answers of each token's experts [M, width]."""
         k, experts = self.shape.chosen, self.shape.experts
         owner = routing.chosen.flatten()
