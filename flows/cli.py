@@ -13,6 +13,7 @@ from flows.batch_commands import batch, corpus
 from flows.export_commands import Exports, export, exports_named, schema, write_exports
 from flows.face_options import Dynamic, Static, face_overrides
 from flows.model_commands import models_app
+from flows.pretraining_commands import train_s4d_pretraining
 from flows.render_commands import render
 from flows.report_commands import report
 from flows.server_commands import register as register_server_commands
@@ -221,6 +222,7 @@ for _name, _network, _what in (
 
 train_app.command("static-face")(train_static_face)
 train_app.command("dynamic-face")(train_dynamic_face)
+train_app.command("s4d-pretraining")(train_s4d_pretraining)
 
 
 @train_app.command("voice-head")

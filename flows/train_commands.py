@@ -75,20 +75,31 @@ def _given(
     precision: str, save_every: int,
 ) -> dict[str, Any]:  # fmt: skip
     """The fields of FaceOptions that the command line sets."""
-    from typing import get_args
-
-    from data.errors import InputError
-    from modalities.devices import Precision as Known
     from modalities.face.class_texts import read_prompts
 
-    if precision not in get_args(Known):
-        raise InputError(f"'{precision}' is no precision; use one of {', '.join(get_args(Known))}.")
     texts = read_prompts(prompts) if prompts else None
     changes = _mapping(recipe, "fields of a recipe and their values, such as: rate: 1.0e-4") if recipe else None
     return {
         "labels": labels, "clip": clip, "start": start, "prompts": texts, "recipe": changes, "streams": streams, "lora": lora,
-        "precision": precision, "save_every": save_every,
+        "precision": precision_named(precision), "save_every": save_every,
     }  # fmt: skip
+
+
+def precision_named(name: str) -> Any:
+    """The precision of a name; InputError for none."""
+    from typing import get_args
+
+    from data.errors import InputError
+    from modalities.devices import Precision as Known
+
+    if name not in get_args(Known):
+        raise InputError(f"'{name}' is no precision; use one of {', '.join(get_args(Known))}.")
+    return name
+
+
+def network_changes(file: Path | None) -> dict[str, Any]:
+    """The settings of a network that a YAML file changes, without those of its input."""
+    return dict(_place(file, None).get("settings") or {})
 
 
 def _place(file: Path | None, root: Path | None) -> dict[str, Any]:

@@ -76,7 +76,11 @@ class Files:
 
 def files_of(output: Path, kind: Kind, network: str, fold: int | None = None) -> Files:
     """The files of a training in `output`: <kind>-<network>[-foldK] with different endings."""
-    stem = f"{kind}-{network}" + (f"-fold{fold}" if fold is not None else "")
+    return files_named(output, f"{kind}-{network}" + (f"-fold{fold}" if fold is not None else ""))
+
+
+def files_named(output: Path, stem: str) -> Files:
+    """The files of a training in `output` that start with `stem`."""
     names = (".safetensors", ".md", ".curves.csv", ".curves.json", ".resume.pt", ".best.safetensors")
     return Files(*(output / f"{stem}{name}" for name in names))
 
@@ -113,7 +117,7 @@ def _train(
     def after_epoch(state: State) -> None:
         if not ranks.first:
             return
-        _write_curves(files, state.curves)
+        write_curves(files, state.curves)
         figures = {name: value for name, value in state.curves[-1].items() if name not in ("epoch", "stage")}
         report(Progress(len(state.curves), plan.epochs, figures))
 
@@ -237,7 +241,7 @@ def _figures(probabilities: NDArray[np.float32], samples: Sequence[FaceSample]) 
     return scores_of_counts(counts) | {"calibration_error": calibration_error(probabilities, truth)}
 
 
-def _write_curves(files: Files, curves: Sequence[Mapping[str, float]]) -> None:
+def write_curves(files: Files, curves: Sequence[Mapping[str, float]]) -> None:
     """The figures of all epochs, a row each, as CSV and as JSON."""
     names = list(dict.fromkeys(name for row in curves for name in row))
     text = io.StringIO()
