@@ -119,8 +119,13 @@ class Pair(NamedTuple):
     emotion: str
 
 
-def make_pairs(faces: FaceVotes, count: int, frames: int, shown: Sequence[str] = SHOWN, seed: int = 2) -> Iterator[Pair]:
-    """`count` clips, the emotions in turn; an apex is used again only when all of its emotion have been."""
+def make_pairs(
+    faces: FaceVotes, count: int, frames: int, shown: Sequence[str] = SHOWN, seed: int = 2, *, apex_seen: bool = False
+) -> Iterator[Pair]:
+    """`count` clips, the emotions in turn; an apex is used again only when all of its emotion have been.
+
+    `apex_seen`: every clip shows the apex; else it begins anywhere between calm and the middle.
+    """
     import cv2
 
     stills, chance = prepare(faces), np.random.default_rng(seed)
@@ -129,14 +134,14 @@ def make_pairs(faces: FaceVotes, count: int, frames: int, shown: Sequence[str] =
         word = shown[number % len(shown)]
         apex = int(orders[word][number // len(shown) % len(orders[word])])
         calm = similar(stills, apex, LABELS.index("neutral"), chance)
-        start = chance.uniform(0, 1 - SPAN)
+        start = 1 - SPAN if apex_seen else chance.uniform(0, 1 - SPAN)
         seen = morph(faces.images[calm], faces.images[apex], np.linspace(start, start + SPAN, frames))
         yield Pair(np.stack([cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for frame in seen]), word)
 
 
 def write_pairs(
     folder: Path, fit: FaceVotes, held_out: FaceVotes, pairs: int, held_out_pairs: int, frames: int,
-    shown: Sequence[str] = SHOWN, seed: int = 2,
+    shown: Sequence[str] = SHOWN, *, apex_seen: bool = False,
 ) -> Path:  # fmt: skip
     """Each pair as two .npy [T, S, S, 3]; two manifests, of which the first is returned.
 
@@ -145,7 +150,7 @@ def write_pairs(
     folder.mkdir(parents=True)
     ways, emotions = ["path,label,split"], ["path,label,split"]
     for split, faces, count in (("train", fit, pairs), ("test", held_out, held_out_pairs)):
-        for number, pair in enumerate(make_pairs(faces, count, frames, shown, seed)):
+        for number, pair in enumerate(make_pairs(faces, count, frames, shown, apex_seen=apex_seen)):
             for way, clip in (("comes", pair.frames), ("goes", pair.frames[::-1])):
                 np.save(folder / f"{split}{number}-{way}.npy", np.repeat(clip[..., None], 3, 3))
                 ways.append(f"{split}{number}-{way}.npy,{WAYS[way]},{split}")
@@ -166,11 +171,13 @@ class Bench:
     held_out_pairs: int
     each: int
 
-    def clips(self, frames: int) -> Path:
-        """The manifest of clips of so many frames."""
-        path = self.place / f"clips{frames}" / "manifest.csv"
-        held_out = min(self.held_out_pairs, len(SHOWN) * min(_count(self.held_out, word) for word in SHOWN))
-        return path if path.exists() else write_pairs(path.parent, self.fit, self.held_out, self.pairs, held_out, frames)
+    def clips(self, frames: int, shown: Sequence[str] = SHOWN, *, apex_seen: bool = False) -> Path:
+        """The manifest of clips of so many frames, in which these emotions come and go."""
+        path = self.place / f"clips{frames}-{len(shown)}" / "manifest.csv"
+        if path.exists():
+            return path
+        held_out = min(self.held_out_pairs, len(shown) * min(_count(self.held_out, word) for word in shown))
+        return write_pairs(path.parent, self.fit, self.held_out, self.pairs, held_out, frames, shown, apex_seen=apex_seen)
 
     def stills(self) -> Path:
         """The manifest of stills, which the starts learn."""

@@ -1,0 +1,107 @@
+"""What S4D and IFDD claim of time, each as an ablation over seeds: small networks from random weights on clips made of stills.
+
+    ./dyad benchmark learning_ablations --data ../shared/datasets --seeds 5 [--only s4d,ifdd-emotion,ifdd-way] [--log rows.jsonl]
+
+s4d: which of four expressions a clip shows, learned from few clips; alone, along with many stills (`--with-stills`), and alone
+for as many steps as both together have. ifdd: the same question, and whether an expression comes or goes (`learning_clips`),
+answered from the dynamic half, from the static half, and from both. All arms have the same clips, steps over clips (but for the
+third of s4d) and seeds; differences are paired by seed, with Student's 95 % interval.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import header, print_table
+from benchmarks.learning import clear_faces, mean_interval, paired_interval
+from benchmarks.learning_clips import NETWORKS, RECIPE, S4D, Bench, Small, said, trained
+
+FOUR = ("happiness", "surprise", "sadness", "anger")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train: a title, the network, and what its training is told beside."""
+
+    title: str
+    small: Small
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with face/ferplus_train.npz and ferplus_valid.npz")
+    parser.add_argument("--pairs", type=int, default=200, help="pairs of clips to learn from")
+    parser.add_argument("--held-out", type=int, default=400, help="pairs of clips to measure on")
+    parser.add_argument("--each", type=int, default=1500, help="stills a class that are learned along")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", default="s4d,ifdd-emotion,ifdd-way", help="ablations, with commas between")
+    parser.add_argument("--log", type=Path, help="JSON lines, a row for each training; what is there is not trained again")
+    parser.add_argument("--keep", type=Path, help="a folder that keeps corpora for another run")
+    given = parser.parse_args(arguments)
+    print(header())
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(given.keep or Path(folder), *clear_faces(given.data), given.pairs, given.held_out, given.each)
+        for name in given.only.split(","):
+            manifest, arms = ABLATIONS[name](bench)
+            print_table([name, "accuracy", "UAR", "UAR less the first's, 95 % over seeds", "seconds"],
+                        rows_of(name, arms, bench, manifest, range(given.seeds), given.log))  # fmt: skip
+
+
+def rows_of(
+    name: str, arms: Sequence[Arm], bench: Bench, manifest: Path, seeds: Sequence[int], log: Path | None
+) -> Iterator[list[object]]:
+    """A row an arm, seed by seed so that a broken-off run has whole pairs."""
+    found: dict[str, list[dict[str, Any]]] = {arm.title: [] for arm in arms}
+    for seed in seeds:
+        for arm in arms:
+            found[arm.title].append(trained(f"{name}, {arm.title}", arm.small, bench, manifest, seed, log, **arm.others))
+    first = [row["uar"] for row in found[arms[0].title]]
+    for title, rows in found.items():
+        uar = [row["uar"] for row in rows]
+        apart = "" if title == arms[0].title else str(paired_interval(uar, first))
+        seconds = f"{np.mean([row['seconds'] for row in rows]):.0f}"
+        war = mean_interval([row["war"] for row in rows])
+        yield [title, f"{war.mean:.3f} ({said(war)})", f"{np.mean(uar):.3f} ({said(mean_interval(uar))})", apart, seconds]
+
+
+def emotions(bench: Bench, frames: int) -> Path:
+    """The manifest of clips that show one of `FOUR`, whether it comes or goes."""
+    return bench.clips(frames, FOUR, apex_seen=True).with_name("emotions.csv")
+
+
+def _s4d(bench: Bench) -> tuple[Path, list[Arm]]:
+    """Two steps over stills for each over clips."""
+    small = Small("s4d", S4D, epochs=20)
+    with_stills = {"stills": bench.stills(), "recipe": {**RECIPE, "still_steps": 2.0}}
+    return emotions(bench, 4), [
+        Arm("clips alone", small), Arm("clips and stills", small, with_stills),
+        Arm("clips alone, three times the steps", replace(small, epochs=60)),
+    ]  # fmt: skip
+
+
+def _halves() -> list[Arm]:
+    base = NETWORKS["ifdd-xs"]
+    arms = []
+    for title, half in (("dynamic half", "moving"), ("static half", "still"), ("both halves", "both")):
+        arms.append(Arm(title, replace(base, settings={**base.settings, "lifting": {"classified": half, "drop": 0.0}})))
+    return arms
+
+
+def _ifdd_emotion(bench: Bench) -> tuple[Path, list[Arm]]:
+    return emotions(bench, 8), _halves()
+
+
+def _ifdd_way(bench: Bench) -> tuple[Path, list[Arm]]:
+    return bench.clips(8), _halves()
+
+
+ABLATIONS = {"s4d": _s4d, "ifdd-emotion": _ifdd_emotion, "ifdd-way": _ifdd_way}
+
+if __name__ == "__main__":
+    main()
