@@ -19,7 +19,8 @@ def read_ready_scores(path: Path, modality: str, windows: Windows) -> Scores:
 
     The table has a column for each of the seven emotions (or a known word for it: 'happy', 'joy') and either `start` and
     `end` (s) or `window` (0-based number); a row may be empty (absent). A window's probabilities are the mean of the rows
-    that overlap it, weighted by the overlap, scaled to sum to 1. InputError for anything else.
+    that overlap it, weighted by the overlap, scaled to sum to 1; so is its quality, where the table has a column `quality`
+    (any numbers, empty where unknown). InputError for anything else.
     """
     table = _read(path)
     values = _probabilities(table, path)
@@ -31,7 +32,23 @@ def read_ready_scores(path: Path, modality: str, windows: Windows) -> Scores:
     probabilities = np.full((len(windows), len(BASIC_EMOTIONS)), np.nan, np.float32)
     probabilities[present] = mixed[present] / mixed[present].sum(1, keepdims=True)
     reason = "" if present.any() else f"{path} has no row for any window of this clip."
-    return Scores(modality, windows, probabilities, present, Source("given", path.name, "", "probabilities as given"), reason)
+    source = Source("given", path.name, "", "probabilities as given")
+    return Scores(modality, windows, probabilities, present, source, reason, quality=_quality(table, weights, path))
+
+
+def _quality(table: pd.DataFrame, weights: Floats, path: Path) -> NDArray[np.float32] | None:
+    """The mean [N] of the column `quality` over the rows with a number there, by `weights` [N, T]; None without the column."""
+    if "quality" not in table:
+        return None
+    cells = table["quality"]
+    values = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64)
+    known = np.isfinite(values)
+    if (bad := ~known & (cells.notna() & (cells.astype(str).str.strip() != "")).to_numpy()).any():
+        raise InputError(f"{path}, line {int(bad.argmax()) + 2}: '{cells[int(bad.argmax())]}' in 'quality' is not a number.")
+    held = weights * known
+    total = held.sum(1)
+    mean = held @ np.where(known, values, 0.0) / np.where(total > 0, total, 1.0)
+    return np.where(total > 0, mean, np.nan).astype(np.float32)
 
 
 def _read(path: Path) -> pd.DataFrame:

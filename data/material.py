@@ -40,12 +40,13 @@ class Material:
         return self.pictures(frames_per_second)
 
     def answer(
-        self, probabilities: ArrayLike, model: str, preprocessing: str = "", evidence: pd.DataFrame | None = None
-    ) -> Scores:
+        self, probabilities: ArrayLike, model: str, preprocessing: str = "", evidence: pd.DataFrame | None = None,
+        quality: ArrayLike | None = None,
+    ) -> Scores:  # fmt: skip
         """Scores from probabilities [N, 7] in the order of `data.emotions.BASIC_EMOTIONS`, NaN rows where absent.
 
-        Rows are scaled to sum to 1; `evidence` is a table that people can read. InputError for another shape, negative numbers or
-        rows of zeros.
+        Rows are scaled to sum to 1; `evidence` is a table that people can read; `quality` [N] says how well each window could be
+        judged (any numbers, more is better, NaN where unknown). InputError for another shape, negative numbers or rows of zeros.
         """
         values = np.array(probabilities, np.float32)
         if values.shape != (len(self.windows), 7):
@@ -57,7 +58,10 @@ class Material:
         values[present] /= values[present].sum(axis=1, keepdims=True)
         reason = "" if present.any() else "It has no answer for any window."
         table, source = pd.DataFrame() if evidence is None else evidence, Source("added", model, "", preprocessing)
-        return Scores(self.modality, self.windows, values, present, source, reason, evidence=table)
+        told = None if quality is None else np.where(present, np.asarray(quality, np.float32), np.nan).astype(np.float32)
+        if told is not None and told.shape != present.shape:
+            raise InputError(f"{self.modality} gave the quality of {told.shape}; it must be [{len(present)}], one a window.")
+        return Scores(self.modality, self.windows, values, present, source, reason, evidence=table, quality=told)
 
     def absent(self, reason: str, remedy: str = "") -> Scores:
         """No answer for this clip: why, and what would give one, in sentences."""

@@ -33,7 +33,8 @@ class Scores:
 
     `features` [N, D] may hold the network's embedding of each window; `evidence` is a table a person can read, with the
     window's number in its column `window` where a row belongs to one. A modality with no answer at all says why
-    (`reason`) and what would give one (`remedy`), both whole sentences.
+    (`reason`) and what would give one (`remedy`), both whole sentences. `quality` [N] says how well the modality could see or
+    hear each window (`modalities.quality`; more is better, NaN where unknown); None where nothing says it.
     """
 
     modality: str
@@ -45,6 +46,7 @@ class Scores:
     remedy: str = ""
     features: NDArray[np.float32] | None = None
     evidence: pd.DataFrame = field(default_factory=pd.DataFrame)
+    quality: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.windows)
@@ -54,6 +56,8 @@ class Scores:
             raise ValueError(f"{self.modality}: {self.probabilities.shape} scores for {count} windows")
         if self.features is not None and len(self.features) != count:
             raise ValueError(f"{self.modality}: {len(self.features)} features for {count} windows")
+        if self.quality is not None and self.quality.shape != (count,):
+            raise ValueError(f"{self.modality}: the quality of {self.quality.shape} windows instead of {count}")
         shown = self.probabilities[self.present]
         if shown.size and not np.allclose(shown.sum(1), 1.0, atol=1e-3):
             raise ValueError(f"{self.modality}: the probabilities of a present window do not sum to 1")

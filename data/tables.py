@@ -40,10 +40,12 @@ def read_notes(path: Path) -> dict[str, Any]:
 
 
 def scores_table(scores: Scores) -> pd.DataFrame:
-    """One row a window: start, end, present, the seven probabilities, and `features` as a list where there are some."""
+    """One row a window: start, end, present, the seven probabilities, quality (NaN where unknown), and `features` as a list
+    where there are some."""
     table = pd.DataFrame({"start": scores.windows[:, 0], "end": scores.windows[:, 1], "present": scores.present})
     for column, emotion in enumerate(BASIC_EMOTIONS):
         table[emotion] = scores.probabilities[:, column]
+    table["quality"] = np.full(len(table), np.nan, np.float32) if scores.quality is None else scores.quality.astype(np.float32)
     if scores.features is not None:
         table["features"] = list(scores.features.astype(np.float32))
     return table
@@ -65,7 +67,7 @@ def write_scores(path: Path, evidence: Path, scores: Scores) -> None:
 
 
 def read_scores(path: Path, evidence: Path | None = None) -> Scores:
-    """Read what `write_scores` wrote."""
+    """Read what `write_scores` wrote; files of versions without the column `quality` say nothing of it."""
     table, notes = read_table(path), read_notes(path)
     return Scores(
         modality=notes["modality"],
@@ -77,4 +79,5 @@ def read_scores(path: Path, evidence: Path | None = None) -> Scores:
         remedy=notes["remedy"],
         features=np.stack(table["features"].to_list()) if "features" in table else None,
         evidence=read_table(evidence) if evidence and evidence.is_file() else pd.DataFrame(),
+        quality=table["quality"].to_numpy(np.float32) if "quality" in table else None,
     )

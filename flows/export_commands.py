@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-NAMES = ("csv", "csv-long", "parquet", "parquet-long", "xlsx", "json", "jsonl", "rttm", "vtt", "srt", "eaf", "textgrid", "abaw",
-         "abaw-expr")  # fmt: skip
+NAMES = ("csv", "csv-long", "fuse", "parquet", "parquet-long", "xlsx", "json", "jsonl", "rttm", "vtt", "srt", "eaf", "textgrid",
+         "abaw", "abaw-expr")  # fmt: skip
 """The names of `reports.exports.FORMATS`, here too so that help and completion need not load the writers."""
 
 

@@ -29,17 +29,19 @@ Probabilities = NDArray[np.float32]
 
 
 class Answers(NamedTuple):
-    """Names of B inputs, their probabilities [B, 7] (NaN rows where absent), and why an input has none, by name."""
+    """Names of B inputs, their probabilities [B, 7] (NaN rows where absent), why an input has none, by name, and how well each
+    could be seen or heard [B] (`modalities.quality`); None where nothing says it."""
 
     names: list[str]
     basic: Probabilities
     reasons: dict[str, str] = {}
+    quality: NDArray[np.float32] | None = None
 
 
 def score_table(modality: str, table: Path, output: Path, settings: Settings) -> Answers:
     """Score every input of `table` and write `output`; returns the answers.
 
-    Columns: `input`, the seven basic emotions, the compounds (by the composition of the settings); empty where absent.
+    Columns: `input`, the seven basic emotions, the compounds (by the composition of the settings), `quality`; empty where absent.
     """
     if modality not in SCORERS:
         known = ", ".join(name.replace("_", "-") for name in SCORERS)
@@ -68,21 +70,30 @@ def _rows(answers: Answers, settings: Settings) -> pd.DataFrame:
     columns: dict[str, Any] = {"input": answers.names}
     columns |= {emotion: answers.basic[:, place] for place, emotion in enumerate(BASIC_EMOTIONS)}
     columns |= {item.name: compound[:, place] for place, item in enumerate(compounds)}
+    absent = np.isnan(answers.basic[:, 0])
+    columns["quality"] = np.where(absent, np.nan, np.nan if answers.quality is None else answers.quality)
     return pd.DataFrame(columns).round(6)
 
 
 def _score_text(table: Path, settings: Settings) -> Answers:
+    from modalities.quality import words_quality
+
+    texts = _column(table, ("text",))
+    return Answers(texts, _read_texts(table, texts, settings), quality=words_quality(texts))
+
+
+def _read_texts(table: Path, texts: list[str], settings: Settings) -> Probabilities:
     from modalities import text, text_classifier
 
-    texts, asked = _column(table, ("text",)), settings.text
+    asked = settings.text
     if asked.backend == "embedded":
         own = models.text(settings)
         if dialogues := _column_if_any(table, "dialogue"):
-            return Answers(texts, text.score_texts(own, texts, dialogues))
-        return Answers(texts, _in_chunks(texts, lambda part: text.score_texts(own, part)))
+            return text.score_texts(own, texts, dialogues)
+        return _in_chunks(texts, lambda part: text.score_texts(own, part))
     model = models.text_classifier(fetched(asked.model, "text.model"), asked.labels, asked.head, settings)
     feeding = models.feeding(settings, asked.batch)
-    return Answers(texts, _in_chunks(texts, lambda part: text_classifier.score_texts(model, part, **feeding)))
+    return _in_chunks(texts, lambda part: text_classifier.score_texts(model, part, **feeding))
 
 
 def _score_descriptions(table: Path, settings: Settings) -> Answers:
@@ -101,13 +112,16 @@ def _score_voice(table: Path, settings: Settings) -> Answers:
     files = _files(table, MEDIA)
     listen = _listener(settings)
     reasons: dict[str, str] = {}
+    shares: list[NDArray[np.float32]] = []
 
     def score(part: Sequence[Path]) -> Probabilities:
         heard = listen(part)
         reasons.update({str(file): reason for file, reason in zip(part, heard.reasons, strict=True) if reason})
+        shares.append(heard.quality)
         return heard.probabilities
 
-    return Answers([str(file) for file in files], _in_chunks(files, score), reasons)
+    basic = _in_chunks(files, score)
+    return Answers([str(file) for file in files], basic, reasons, np.concatenate(shares) if shares else None)
 
 
 def _listener(settings: Settings) -> Callable[[Sequence[Path]], "AudioScores"]:
@@ -127,17 +141,23 @@ def _listener(settings: Settings) -> Callable[[Sequence[Path]], "AudioScores"]:
 
 
 def _score_faces(table: Path, settings: Settings) -> Answers:
-    by_network = settings.static_face.backend == "network"
+    from modalities.quality import picture_quality
+
     look = _looker(settings)
     if table.suffix.lower() == ".npz":
         images = _stored_images(table)
         names = [str(number) for number in range(len(images))]
-        return Answers(names, _in_chunks(images, lambda part: look(np.asarray(part))))
-    files = _files(table, PICTURES)
-    if by_network:
-        return Answers([str(file) for file in files], _in_chunks(files, lambda part: look([_picture(file) for file in part]), 64))
-    size = 96 if settings.static_face.backend == "embedded" else 224
-    return Answers([str(file) for file in files], _in_chunks(files, lambda part: look(_pictures(part, size))))
+        return Answers(names, _in_chunks(images, lambda part: look(np.asarray(part))), quality=picture_quality(images))
+    files, measured = _files(table, PICTURES), list[NDArray[np.float32]]()
+    size = {"network": 0, "embedded": 96}.get(settings.static_face.backend, 224)
+
+    def score(part: Sequence[Path]) -> Probabilities:
+        pictures = [_picture(file) for file in part]
+        measured.append(picture_quality(pictures))
+        return look(_squares(pictures, size) if size else pictures)
+
+    basic = _in_chunks(files, score, CHUNK if size else 64)
+    return Answers([str(file) for file in files], basic, quality=np.concatenate(measured) if measured else None)
 
 
 def _looker(settings: Settings) -> Callable[[Any], Probabilities]:
@@ -219,11 +239,11 @@ def _stored_images(table: Path) -> NDArray[np.uint8]:
     return images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
 
 
-def _pictures(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
-    """Pictures as RGB squares [B, size, size, 3]; InputError names one that cannot be read."""
+def _squares(pictures: Sequence[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:
+    """Pictures as RGB squares [B, size, size, 3]."""
     import cv2
 
-    rows = [cv2.resize(_picture(file), (size, size), interpolation=cv2.INTER_AREA) for file in files]
+    rows = [cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA) for picture in pictures]
     return np.stack(rows).astype(np.uint8)
 
 

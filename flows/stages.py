@@ -57,7 +57,7 @@ def _modality(name: str, title: str, *others: str) -> Stage:
         partial(work.recognise, modality=name),
         lambda folder: (folder.scores(name),),
         (section, "windows", "precision", *others),
-        ("data.scores",),
+        ("data.scores", "modalities.quality"),
         lambda job: work.modality_inputs(job, name),
         title,
     )

@@ -1,12 +1,14 @@
 """What each stage does with files: read the inputs, call the domain's function, write the outputs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
+from numpy.typing import NDArray
 
 from data.added import added_modalities
 from data.brought import read_ready_scores
@@ -75,8 +77,16 @@ def recognise(job: Job, modality: str) -> Mapping[str, Any]:
             scores = backend_of(job, modality).recognise(job)
         except NotHere as absent:
             scores = Scores.absent(modality, job.windows, absent.reason, absent.remedy)
+    scores = replace(scores, quality=_quality(job, scores))
     write_scores(job.folder.scores(modality), job.folder.evidence(modality), scores)
     return {"absent": scores.reason} if scores.is_absent else {}
+
+
+def _quality(job: Job, scores: Scores) -> NDArray[np.float32]:
+    from modalities.quality import window_quality
+
+    faces = scores.modality in ("static_face", "dynamic_face") and job.folder.faces.is_file()
+    return window_quality(scores, read_table(job.folder.faces) if faces else pd.DataFrame())
 
 
 def _missing_media(job: Job, modality: str) -> str:
@@ -130,7 +140,7 @@ def compose(job: Job) -> None:
         composer=read_composer(_composer(job)), none_threshold=asked.none_threshold, over_time=asked.over_time,
     )  # fmt: skip
     write_fused(job.folder.composed, fusion)
-    write_table(job.folder.windows, windows_table(fusion))
+    write_table(job.folder.windows, windows_table(fusion, all_scores(job)))
 
 
 def publish(job: Job) -> None:

@@ -19,6 +19,7 @@ from fusion.tables import UNKNOWN, LongTable
 def pool_fitted(scores: Sequence[Scores], fusion: FoldedFusion) -> Pooled:
     """Fuse scores into basic emotions by the fit on all rows of its table; each modality is a model of the fit.
 
+    A conditional fit sees each window's quality, centred and scaled as the fit stored it; unknown counts as usual.
     `weighed` [N, M, 7] are Shapley values of each emotion's fused probability, whatever the way of pooling: exact, and below 0
     where a modality spoke against the emotion. InputError where the fit lacks a modality that answers, or has other classes.
     """
@@ -54,13 +55,16 @@ def _table(scores: Sequence[Scores], fitted: Fitted) -> LongTable:
     """The windows as rows of a table with the fit's models, and classes as a video has them."""
     count = len(scores[0].windows)
     probabilities = np.full((count, len(fitted.models), len(BASIC_EMOTIONS)), np.nan)
+    quality = np.full((count, len(fitted.models)), np.nan)
     for item in scores:
         if item.modality in fitted.models:
-            probabilities[:, fitted.models.index(item.modality)] = np.where(item.present[:, None], item.probabilities, np.nan)
+            place = fitted.models.index(item.modality)
+            probabilities[:, place] = np.where(item.present[:, None], item.probabilities, np.nan)
+            quality[:, place] = np.nan if item.quality is None else item.quality
     none = np.full(count, "", object)
     return LongTable(
         fitted.models, BASIC_EMOTIONS, none, probabilities, ~np.isnan(probabilities[:, :, 0]),
-        np.full(count, UNKNOWN), none, none, none,
+        np.full(count, UNKNOWN), none, none, none, quality,
     )  # fmt: skip
 
 

@@ -79,10 +79,14 @@ class Hearing:
 
 @dataclass(frozen=True)
 class AudioScores:
-    """Probabilities [B, 7] of B files in their order; a file without an answer has a NaN row and a sentence in `reasons`."""
+    """Probabilities [B, 7] of B files in their order; a file without an answer has a NaN row and a sentence in `reasons`.
+
+    `quality` [B] is the share of each file's time that is speech (0..1); NaN where the file cannot be read.
+    """
 
     probabilities: NDArray[np.float32]
     reasons: tuple[str, ...]
+    quality: NDArray[np.float32]
 
 
 def load(path: Path | None = None, device: str = "cpu") -> Voice:
@@ -192,11 +196,14 @@ def score_audio_with(
 
     A long file is cut into windows, whose probabilities are averaged, weighted by their seconds of speech.
     """
-    rows, reasons = [], []
+    rows, reasons, shares = [], [], []
     for file in files:
-        row, reason = np.full(len(BASIC_EMOTIONS), np.nan, np.float32), ""
+        row, reason, share = np.full(len(BASIC_EMOTIONS), np.nan, np.float32), "", np.nan
         try:
-            waves, seconds = _spoken_waves(detector, read_audio(file), whole)
+            wave = read_audio(file)
+            segments = find_speech(detector, [wave])
+            share = float((segments[:, 1] - segments[:, 0]).sum()) * SAMPLE_RATE / max(len(wave), 1)
+            waves, seconds = _spoken_waves(segments, wave, whole)
             heard = gathered(batches(work, model, waves, batch)).probabilities if waves else row[None]
             row, reason = _averaged(heard, seconds), "" if waves else f"{file} holds no window with {SPEECH_NEEDED} s of speech."
         except MediaError as error:
@@ -205,12 +212,13 @@ def score_audio_with(
             reason = f"The model hears none of the seven basic emotions in {file}."
         rows.append(row)
         reasons.append(reason)
-    return AudioScores(np.array(rows, np.float32).reshape(len(files), len(BASIC_EMOTIONS)), tuple(reasons))
+        shares.append(min(share, 1.0))
+    probabilities = np.array(rows, np.float32).reshape(len(files), len(BASIC_EMOTIONS))
+    return AudioScores(probabilities, tuple(reasons), np.array(shares, np.float32))
 
 
-def _spoken_waves(detector: "SpeechNetwork", wave: Wave, whole: bool) -> tuple[list[Wave], NDArray[np.float64]]:
+def _spoken_waves(segments: Segments, wave: Wave, whole: bool) -> tuple[list[Wave], NDArray[np.float64]]:
     """What is to be heard of a file's windows with enough speech, and how many seconds of speech each of them has."""
-    segments = find_speech(detector, [wave])
     spoken = [(part, start, end) for start, end in make_windows(len(wave) / SAMPLE_RATE)
               if (part := _within(segments, start, end)).size and enough_speech(part)]
     spans = [(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)) if whole else speech_span(part, start, end)

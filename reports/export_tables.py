@@ -10,6 +10,7 @@ from io import StringIO
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from reports.export_clip import ClipAnswer, Item, Unanswered, one_line, timeline
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LONG_COLUMNS = ("clip_id", "window", "start", "end", "source", "name", "probability")
+FUSE_COLUMNS = ("clip", "model", "label", "split", "group", "quality")
 GIVEN = ("split", "label")
 """What a data set's manifest says of a clip and its tables repeat."""
 TEXTS = frozenset({"clip_id", *GIVEN, "top", "reason", "source", "name"})
@@ -41,8 +43,8 @@ def wide_rows(clips: Iterable[Item]) -> Iterator[Sequence[Any]]:
             else:
                 early.append(row)
             continue
-        for window in clip.result["windows"]:
-            row = {**_own(clip), **_flat(window)}
+        for place, window in enumerate(clip.result["windows"]):
+            row = {**_own(clip), **_flat(window), **_qualities(clip, place), "reason": window["reason"] or None}
             if not columns:
                 columns = list(row)
                 yield columns
@@ -68,6 +70,30 @@ def long_rows(clips: Iterable[Item]) -> Iterator[Sequence[Any]]:
             own = (clip.clip_id, place, window["start"], window["end"])
             for source, shares in sources.items():
                 yield from ([*own, source, name, value] for name, value in (shares or {}).items() if value is not None)
+
+
+def fuse_rows(clips: Iterable[Item]) -> Iterator[Sequence[Any]]:
+    """A table for 'dyad fuse': `FUSE_COLUMNS` and the seven emotions, then a row for each window and modality that answers.
+
+    The clip is 'clip_id:window', the group the media file's path, so that validation divides no film; the label is the data
+    set's where that is a basic emotion. Clips without an answer have no rows.
+    """
+    yield (*FUSE_COLUMNS, *BASIC_EMOTIONS)
+    for clip in clips:
+        for place in range(len(clip.result["windows"]) if isinstance(clip, ClipAnswer) else 0):
+            assert isinstance(clip, ClipAnswer)
+            label, split = (clip.status.get(name) or None for name in ("label", "split"))
+            label = label if label in BASIC_EMOTIONS else None
+            for name, shares in _modalities(clip, place).items():
+                own = (f"{clip.clip_id}:{place}", name, label, split, clip.result["clip"]["path"])
+                if shares is not None:
+                    told = _quality(clip.result["modalities"][name], place)
+                    yield (*own, told, *(shares[emotion] for emotion in BASIC_EMOTIONS))
+
+
+def csv_fuse(clips: Iterable[Item]) -> Iterator[str]:
+    """`fuse_rows` as CSV."""
+    return map(_line, fuse_rows(clips))
 
 
 def csv_wide(clips: Iterable[Item]) -> Iterator[str]:
@@ -165,7 +191,17 @@ def _flat(window: Mapping[str, Any]) -> dict[str, Any]:
     given = {f"contribution_{name}": value for name, value in window["contributions"].items()}
     own = {name: window[name] for name in ("start", "end", "present")}
     rest = {name: window.get(name) for name in ("top", "confidence", "none")}
-    return {**own, **window["basic"], **window["compound"], **rest, **given, "reason": window["reason"] or None}
+    return {**own, **window["basic"], **window["compound"], **rest, **given}
+
+
+def _qualities(clip: ClipAnswer, place: int) -> dict[str, Any]:
+    """The columns quality_<modality> of a window; None where unknown, as in all answers of older versions."""
+    return {f"quality_{name}": _quality(entry, place) for name, entry in clip.result["modalities"].items()}
+
+
+def _quality(entry: Mapping[str, Any], place: int) -> Any:
+    told = entry.get("quality")
+    return None if told is None else told[place]
 
 
 def _modalities(clip: ClipAnswer, place: int) -> dict[str, dict[str, float] | None]:

@@ -10,7 +10,7 @@ from reports.export_abaw import EXPRESSION, abaw
 from reports.export_annotation import elan, subrip, textgrid, webvtt
 from reports.export_clip import ClipAnswer, Item
 from reports.export_excel import sheet_rows, write_workbook
-from reports.export_tables import arrow_long, arrow_wide, csv_long, csv_wide, json_lines, json_whole, segments
+from reports.export_tables import arrow_long, arrow_wide, csv_fuse, csv_long, csv_wide, json_lines, json_whole, segments
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,6 +52,7 @@ FORMATS: Mapping[str, Format] = {
     "abaw-expr": Format(".abaw-expr.txt", _expressions, frames=True),
     "csv": Format(".csv", csv_wide),
     "csv-long": Format(".long.csv", csv_long),
+    "fuse": Format(".fuse.csv", csv_fuse),
     "parquet": Format(".parquet", write_tables=arrow_wide),
     "parquet-long": Format(".long.parquet", write_tables=arrow_long),
     "xlsx": Format(".xlsx", write_sheets=sheet_rows),

@@ -47,9 +47,10 @@ _ANSWER = (
 )
 _NONE = Column("none", "float64", "0..1", "probability that none of the compounds is shown")
 _CONTRIBUTION = Column(f"contribution_{MODALITY}", "float64", "", "what it adds to the winner's probability: they add up to it")
+_QUALITY = Column(f"quality_{MODALITY}", "float64", "0..1", "how well it could see or hear (fusion.md); empty where unknown")
 
 WINDOWS = FileSchema("windows.parquet", "The answer.", "a window", (
-    START, END, Column("present", "bool", "", "whether any modality answers"), *_ANSWER, _NONE, _CONTRIBUTION,
+    START, END, Column("present", "bool", "", "whether any modality answers"), *_ANSWER, _NONE, _CONTRIBUTION, _QUALITY,
 ))  # fmt: skip
 FRAMES = FileSchema("frames.parquet", "The answer at every frame: that of the windows around it.", "a frame of the video", (
     Column("frame", "int32", "", FRAME.meaning), TIME,
@@ -78,6 +79,8 @@ SCORES = FileSchema(f"{MODALITY}.parquet", "What one modality says; its source, 
                     "file's metadata under `dyad`, as JSON.", "a window", (
     START, END, Column("present", "bool", "", "whether it answers; without an answer the numbers are empty"),
     *_basic("float32", "probability of"),
+    Column("quality", "float32", "0..1", "how well it could see or hear the window: size and sharpness of the faces, share of "
+           "speech, number of words (fusion.md); empty where unknown; scores of your own may bring any numbers"),
     Column("features", "list of float32", "", "the network's features; 0 or empty where absent", optional=True),
 ))  # fmt: skip
 EVIDENCE = (
@@ -185,6 +188,7 @@ def column_named(file: FileSchema, name: str) -> Column | None:
     for column in file.columns:
         if column.name == name:
             return column
-    if name.startswith("contribution_"):
-        return next((column for column in file.columns if column.name == _CONTRIBUTION.name), None)
+    for of_modality in (_CONTRIBUTION, _QUALITY):
+        if name.startswith(of_modality.name.removesuffix(MODALITY)):
+            return next((column for column in file.columns if column.name == of_modality.name), None)
     return next((column for column in file.columns if column.name in (COMPOUND, STAGE)), None)

@@ -83,7 +83,13 @@ def modality_entry(scores: Scores, failed: Mapping[str, str]) -> dict[str, Any]:
         "reason": scores.reason,
         "remedy": scores.remedy,
         "probabilities": [[number(value) for value in row] for row in scores.probabilities],
+        "quality": [number(value) for value in _quality(scores)],
     }
+
+
+def _quality(scores: Scores) -> Any:
+    """How well each window could be judged [N]; NaN where unknown."""
+    return np.full(len(scores.windows), np.nan) if scores.quality is None else scores.quality.astype(np.float64)
 
 
 def window_entry(fusion: Fusion, row: int) -> dict[str, Any]:
@@ -192,14 +198,16 @@ def to_json(result: Mapping[str, Any]) -> str:
     return json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def windows_table(fusion: Fusion) -> pd.DataFrame:
+def windows_table(fusion: Fusion, scores: Sequence[Scores] = ()) -> pd.DataFrame:
     """One row a window: start, end, present, 7 basic and K compound probabilities, top, confidence, none,
-    contribution_<modality>."""
+    contribution_<modality>, and of each of `scores` quality_<modality>."""
     table = pd.DataFrame({"start": fusion.windows[:, 0], "end": fusion.windows[:, 1], "present": fusion.present})
     _add_distributions(table, fusion.basic, fusion.compound, fusion.winner, fusion.confidence, fusion.compounds)
     table["none"] = fusion.none
     for place, modality in enumerate(fusion.modalities):
         table[f"contribution_{modality}"] = fusion.contributions[:, place]
+    for item in scores:
+        table[f"quality_{item.modality}"] = _quality(item)
     return table
 
 
