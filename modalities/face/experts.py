@@ -6,7 +6,7 @@
 Tokens are sorted by expert once, and each of the two linear maps of all experts is one grouped product.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -86,26 +86,70 @@ class AdapterExperts(nn.Module):
         k, experts = self.shape.chosen, self.shape.experts
         owner = routing.chosen.flatten()
         expert, order = owner.sort(stable=True)
-        counts = (owner[:, None] == torch.arange(experts, device=owner.device)).sum(0)
+        own = expert[:, None] == torch.arange(experts, device=owner.device)
+        counts = own.sum(0)
         ends = counts.cumsum(0)
-        seen = self._grouped(tokens[order // k], expert, ends.to(torch.int32))
-        weights = routing.weights.flatten()[order]
+        places = torch.arange(len(owner), device=owner.device)
+        back = torch.empty_like(order).scatter_(0, order, places).view(-1, k)
+        weights = routing.weights
         if self.shape.capacity is not None and (self.training or self.shape.capacity_always):
             most = int(len(owner) / experts * self.shape.capacity)
-            rank = torch.arange(len(owner), device=owner.device) - (ends - counts)[expert]
-            weights = weights * (rank < most)
-        # each token's place among the sorted is gathered, not scattered: sums in a fixed order, so no chance on a GPU
-        back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-        weighted = (seen * weights[:, None].to(seen.dtype))[back]
-        return weighted.view(-1, k, weighted.shape[1]).sum(1)
+            weights = weights * (places - (ends - counts)[expert] < most)[back]
+        sorted_tokens: Tensor = _Spread.apply(tokens.to(_matmul_dtype(tokens)), order // k, back)  # type: ignore[no-untyped-call]
+        seen, bias = self._grouped(sorted_tokens, weights.flatten().gather(0, order), own, ends.to(torch.int32))
+        mixed: Tensor = _Gather.apply(seen, order // k, back)  # type: ignore[no-untyped-call]
+        shares = torch.zeros_like(routing.logits).scatter(1, routing.chosen, weights)
+        return torch.addmm(mixed, shares.to(mixed.dtype), bias)
 
-    def _grouped(self, sorted_tokens: Tensor, expert: Tensor, ends: Tensor) -> Tensor:
-        """Tokens in the order of their experts [M k, width] through all experts at once; `ends` [E] of each one's rows."""
-        down, down_bias, up, up_bias = (torch.stack(list(parts)) for parts in zip(*map(_parts, self.experts), strict=True))
-        dtype = _matmul_dtype(sorted_tokens)
-        sorted_tokens, down, up = sorted_tokens.to(dtype), down.to(dtype), up.to(dtype)
-        hidden = F.gelu(_grouped_linear(sorted_tokens, down, ends) + down_bias.to(dtype)[expert])
-        return _grouped_linear(hidden, up, ends) + up_bias.to(dtype)[expert]
+    def _grouped(self, sorted_tokens: Tensor, weights: Tensor, own: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens in the order of their experts [R, width] through all experts, and the last bias [E, width], still to be added.
+
+        `weights` [R] scale the answers while they are narrow; `own` [R, E] says whose a row is, `ends` [E] where an expert's end.
+        """
+        dtype = sorted_tokens.dtype
+        parts = zip(*map(_parts, self.experts), strict=True)
+        down, down_bias, up, up_bias = (torch.stack(each).to(dtype) for each in parts)
+        hidden = F.gelu(torch.addmm(_grouped_linear(sorted_tokens, down, ends), own.to(dtype), down_bias))
+        return _grouped_linear(hidden * weights[:, None].to(dtype), up, ends), up_bias
+
+
+class _Spread(torch.autograd.Function):
+    """Rows [M, width] to the places of their experts [M k, width]: place i takes row `source[i]`; row m stands at `back[m]` [k].
+
+    Its gradient is the sum that `_Gather` makes, and the other way round: sums in a fixed order, so no chance on a GPU, and
+    no scattering, which is slow on every device.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, source: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(source, back)
+        return rows.index_select(0, source)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        source, back = ctx.saved_tensors
+        return _summed(gradient, back), None, None
+
+
+class _Gather(torch.autograd.Function):
+    """The sum of each row's k places [M k, width] -> [M, width]; see `_Spread`."""
+
+    @staticmethod
+    def forward(ctx: Any, places: Tensor, source: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(source)
+        return _summed(places, back)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (source,) = ctx.saved_tensors
+        return gradient.index_select(0, source), None, None
+
+
+def _summed(places: Tensor, back: Tensor) -> Tensor:
+    """Places [R, width] added up where `back` [M, k] says: [M, width]."""
+    if places.device.type in ("cpu", "cuda"):
+        return F.embedding_bag(back, places, mode="sum")
+    return places[back].sum(1)
 
 
 def balance_loss(routing: Routing, batch: int, kind: Balance) -> Tensor:
