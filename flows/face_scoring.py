@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,34 +15,57 @@ from flows.backends.base import NotHere
 from flows.backends.faces import NO_HEAD, NO_HEAD_REMEDY, network_files
 from flows.backends.scene import clip_found
 from flows.settings import Settings
+from modalities.face.contexts import read_context
 from modalities.face.registry import NetworkInput
 from modalities.training.face_corpus import read_views
+
+if TYPE_CHECKING:
+    from modalities.face.recogniser import FaceRecogniser
 
 Probabilities = NDArray[np.float32]
 Views = NDArray[np.uint8]
 """What is seen of a clip: RGB [V, T, S, S, 3]."""
+Answer = Callable[[list[Views], Sequence[str]], Probabilities]
+"""Probabilities [B, 7] of what is seen of clips, with the files of their contexts."""
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 PLAIN = NetworkInput(size=112, frames=20)
 """What the embedded network over time sees of a clip: the middles of 20 equal parts of it."""
 
 
-def picture_scorer(settings: Settings) -> Callable[[Sequence[NDArray[np.uint8]]], Probabilities]:
-    """The network that the settings name for the static face, as a function of pictures uint8 [H, W, 3] or [H, W]."""
+def picture_scorer(settings: Settings) -> Callable[[Sequence[NDArray[np.uint8]], Sequence[str]], Probabilities]:
+    """The network that the settings name for the static face, as a function of pictures uint8 [H, W, 3] or [H, W] and of the
+    files with their contexts ('' for none), which a network that takes none is not told."""
     from modalities.face import recogniser
 
     model = models.face_network("static", *network_files(settings, "static"), settings)
-    return lambda pictures: recogniser.score_images(model, [_coloured(one) for one in pictures], settings.static_face.batch)
+
+    def score(pictures: Sequence[NDArray[np.uint8]], contexts: Sequence[str]) -> Probabilities:
+        shown = [_coloured(one) for one in pictures]
+        return recogniser.score_images(model, shown, settings.static_face.batch, _contexts_for(model, contexts))
+
+    return score
 
 
-def clip_scorer(settings: Settings) -> Callable[[Sequence[Path]], Probabilities]:
-    """The dynamic face of the settings, as a function of face clips: media files, or folders of pictures in order.
+def _contexts_for(model: "FaceRecogniser", files: Sequence[str]) -> list[NDArray[np.float32] | None] | None:
+    """The features in the files, for a network that takes a context; None where there is none."""
+    if "context" not in model.row.needs or not any(files):
+        return None
+    return [read_context(file) if file else None for file in files]
+
+
+def clip_scorer(settings: Settings) -> Callable[[Sequence[tuple[Path, str]]], Probabilities]:
+    """The dynamic face of the settings, as a function of face clips (media files, or folders of pictures in order), each with the
+    file of its context ('' for none).
 
     The clips are of faces, cut out as in the corpora of the field: nobody looks for faces in them.
     """
     reads, answer = BACKENDS[settings.dynamic_face.backend](settings)
 
-    def score(clips: Sequence[Path]) -> Probabilities:
-        rows = [answer([read_views(str(clip), reads) for clip in part]) for part in _parts(clips, settings.dynamic_face.batch)]
+    def score(clips: Sequence[tuple[Path, str]]) -> Probabilities:
+        rows = [
+            answer([read_views(str(clip), reads) for clip, _ in part], [context for _, context in part])
+            for part in _parts(clips, settings.dynamic_face.batch)
+        ]
         return np.concatenate(rows) if rows else np.zeros((0, len(BASIC_EMOTIONS)), np.float32)
 
     return score
@@ -57,21 +80,22 @@ def clips_in(folder: Path) -> list[Path]:
     return sorted(files | of_pictures)
 
 
-def _by_network(settings: Settings) -> tuple[NetworkInput, Callable[[list[Views]], Probabilities]]:
+def _by_network(settings: Settings) -> tuple[NetworkInput, Answer]:
     from modalities.face import recogniser
 
     model = models.face_network("dynamic", *network_files(settings, "dynamic"), settings)
-    return model.reads, lambda clips: recogniser.score_views(model, clips, settings.dynamic_face.batch)
+    batch = settings.dynamic_face.batch
+    return model.reads, lambda clips, files: recogniser.score_views(model, clips, batch, _contexts_for(model, files))
 
 
-def _by_our_own(settings: Settings) -> tuple[NetworkInput, Callable[[list[Views]], Probabilities]]:
+def _by_our_own(settings: Settings) -> tuple[NetworkInput, Answer]:
     from modalities import dynamic_face
 
     model = models.dynamic_face(settings)
-    return PLAIN, lambda clips: dynamic_face.score_sequences(model, [views[0] for views in clips])
+    return PLAIN, lambda clips, _: dynamic_face.score_sequences(model, [views[0] for views in clips])
 
 
-def _by_clip(settings: Settings) -> tuple[NetworkInput, Callable[[list[Views]], Probabilities]]:
+def _by_clip(settings: Settings) -> tuple[NetworkInput, Answer]:
     from modalities import clip_dynamic_face, temporal_heads
 
     asked = settings.dynamic_face
@@ -79,14 +103,14 @@ def _by_clip(settings: Settings) -> tuple[NetworkInput, Callable[[list[Views]], 
         raise NotHere(NO_HEAD, NO_HEAD_REMEDY)
     model = models.clip_over_time(clip_found(asked.model), asked.head, settings)
 
-    def answer(clips: list[Views]) -> Probabilities:
+    def answer(clips: list[Views], _: Sequence[str]) -> Probabilities:
         sequences = [np.stack(clip_dynamic_face.encode_crops(model.clip, list(views[0]))) for views in clips]
         return np.stack([found.probabilities for found in temporal_heads.answer_sequences(model.head, sequences)])
 
     return NetworkInput(size=224, frames=clip_dynamic_face.LENGTH), answer
 
 
-BACKENDS: dict[str, Callable[[Settings], tuple[NetworkInput, Callable[[list[Views]], Probabilities]]]] = {
+BACKENDS: dict[str, Callable[[Settings], tuple[NetworkInput, Answer]]] = {
     "embedded": _by_our_own,
     "clip": _by_clip,
     "network": _by_network,

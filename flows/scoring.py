@@ -147,21 +147,28 @@ def _score_faces(table: Path, settings: Settings) -> Answers:
     if table.suffix.lower() == ".npz":
         images = _stored_images(table)
         names = [str(number) for number in range(len(images))]
-        return Answers(names, _in_chunks(images, lambda part: look(np.asarray(part))), quality=picture_quality(images))
-    files, measured = _files(table, PICTURES), list[NDArray[np.float32]]()
+        return Answers(names, _in_chunks(images, lambda part: look(np.asarray(part), ())), quality=picture_quality(images))
+    files, measured = _in_context(table, _files(table, PICTURES)), list[NDArray[np.float32]]()
     size = {"network": 0, "embedded": 96}.get(settings.static_face.backend, 224)
 
-    def score(part: Sequence[Path]) -> Probabilities:
-        pictures = [_picture(file) for file in part]
+    def score(part: Sequence[tuple[Path, str]]) -> Probabilities:
+        pictures = [_picture(file) for file, _ in part]
         measured.append(picture_quality(pictures))
-        return look(_squares(pictures, size) if size else pictures)
+        return look(_squares(pictures, size) if size else pictures, [context for _, context in part])
 
     basic = _in_chunks(files, score, CHUNK if size else 64)
-    return Answers([str(file) for file in files], basic, quality=np.concatenate(measured) if measured else None)
+    return Answers([str(file) for file, _ in files], basic, quality=np.concatenate(measured) if measured else None)
 
 
-def _looker(settings: Settings) -> Callable[[Any], Probabilities]:
-    """The function of the static face backend that scores pictures uint8 [B, H, W] or [B, H, W, 3]."""
+def _in_context(table: Path, files: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Each file with that of its context, where a CSV has the column `context`; '' for none."""
+    named = [] if table.is_dir() else _column_if_any(table, "context")
+    contexts = [str(one) if name else "" for name, one in zip(named, _inside(table, named), strict=True)] or [""] * len(files)
+    return list(zip(files, contexts, strict=True))
+
+
+def _looker(settings: Settings) -> Callable[[Any, Sequence[str]], Probabilities]:
+    """The function of the static face backend that scores pictures uint8 [B, H, W] or [B, H, W, 3], with files of contexts."""
     from modalities import image_classifier, static_face
 
     asked = settings.static_face
@@ -169,15 +176,15 @@ def _looker(settings: Settings) -> Callable[[Any], Probabilities]:
         return face_scoring.picture_scorer(settings)
     if asked.backend == "embedded":
         own = models.static_face(settings)
-        return lambda images: static_face.score_images(own, images)
+        return lambda images, _: static_face.score_images(own, images)
     model = models.image_classifier(fetched(asked.model, "static_face.model"), settings)
-    return lambda images: image_classifier.score_images(model, images, asked.batch)
+    return lambda images, _: image_classifier.score_images(model, images, asked.batch)
 
 
 def _score_moving_faces(table: Path, settings: Settings) -> Answers:
     score = face_scoring.clip_scorer(settings)
     clips = face_scoring.clips_in(table) if table.is_dir() else _files(table, MEDIA)
-    return Answers([str(clip) for clip in clips], _in_chunks(clips, score, 64))
+    return Answers([str(clip) for clip in clips], _in_chunks(_in_context(table, clips), score, 64))
 
 
 SCORERS: dict[str, Callable[[Path, Settings], Answers]] = {
@@ -222,8 +229,12 @@ def _files(table: Path, endings: frozenset[str]) -> list[Path]:
         if not found:
             raise InputError(f"{table} holds no file ending in one of {' '.join(sorted(endings))}.")
         return found
-    root = table.resolve().parent
-    names = [Path(name) for name in _column(table, ("path", "file", "filename", "audio", "image", "input"))]
+    return _inside(table, _column(table, ("path", "file", "filename", "audio", "image", "input")))
+
+
+def _inside(table: Path, given: Sequence[str]) -> list[Path]:
+    """The files that a CSV names; InputError for relative ones that leave its folder."""
+    root, names = table.resolve().parent, [Path(name) for name in given]
     for name in names:
         if not name.is_absolute() and not (root / name).resolve().is_relative_to(root):
             raise InputError(f"{table} names {name}, which is outside of {root}; write its absolute path if that is meant.")

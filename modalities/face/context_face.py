@@ -88,11 +88,13 @@ class ContextFace(FaceNetwork):
         face, divergence = self.content(features.view(*inputs.pixels.shape[:2], -1).mean(1))
         if inputs.context is None:
             return face, face, divergence.mean()
-        context, further = self.surroundings(self.around(inputs.context))
-        return face, self.adapt(face, context), (divergence + further).mean()
+        known = ~inputs.context.isnan().any(1)
+        context, further = self.surroundings(self.around(inputs.context.nan_to_num()))
+        adapted = torch.where(known[:, None], self.adapt(face, context), face)
+        return face, adapted, (divergence + further * known).mean()
 
     def answer(self, inputs: FaceInputs) -> FaceAnswer:
-        """See `FaceNetwork`; `inputs.context` [B, D] may be None."""
+        """See `FaceNetwork`; `inputs.context` [B, D] may be None, or have NaN rows where there is none."""
         _, adapted, _ = self.codes(inputs)
         return FaceAnswer(self.classifier(adapted), adapted)
 

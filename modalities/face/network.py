@@ -12,7 +12,8 @@ class FaceInputs(NamedTuple):
     """Faces of B pictures (T = 1) or B clips of T frames, prepared as the network's row in the table says.
 
     `pixels` [B, T, 3, H, W]; `landmarks` and `parsing` [B, T, 3, H, W] are those drawn as pictures; `caption` [B, L] are
-    tokens of a description of each clip; `context` [B, D] is a feature of its voice or scene. What is not there is None.
+    tokens of a description of each clip; `context` [B, D] is a feature of its voice or scene, NaN rows where there is none.
+    What is not there is None.
     """
 
     pixels: Tensor

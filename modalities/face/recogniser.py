@@ -84,10 +84,11 @@ def describe_pictures(model: FaceRecogniser, pictures: Sequence[Picture]) -> lis
 
 
 class Told(NamedTuple):
-    """A clip, pictures uint8 [H, W, 3], and what is said of it: '' for nothing."""
+    """A clip, pictures uint8 [H, W, 3], what is said of it ('' for nothing), and a feature [D] of what surrounds it."""
 
     pictures: Sequence[Picture]
     caption: str = ""
+    context: NDArray[np.float32] | None = None
 
 
 def describe_clips(model: FaceRecogniser, clips: Sequence[Sequence[Picture]]) -> list[FaceScores]:
@@ -96,22 +97,33 @@ def describe_clips(model: FaceRecogniser, clips: Sequence[Sequence[Picture]]) ->
 
 
 def describe_told(model: FaceRecogniser, clips: Sequence[Told]) -> list[FaceScores]:
-    """The same for clips of which something may be said, which networks with a caption stream are told."""
+    """The same for clips of which something may be known: networks with a caption stream, or with a context, are told it."""
     from scipy.special import softmax
 
-    logits, features = _answers(model, [one.pictures for one in clips], [one.caption for one in clips])
+    given = [one.caption for one in clips], [one.context for one in clips]
+    logits, features = _answers(model, [one.pictures for one in clips], *given)
     return [FaceScores(*answer) for answer in zip(to_basic(softmax(logits, 1), model.matrix), features, strict=True)]
 
 
-def score_images(model: FaceRecogniser, images: Sequence[Picture] | Picture, batch: int = 32) -> NDArray[np.float32]:
-    """Probabilities [B, 7] of face pictures uint8 [H, W, 3] in any sizes."""
-    return _stacked([answer.basic for answer in in_batches(describe_pictures, model, images, batch)])
+Contexts = Sequence[NDArray[np.float32] | None]
+"""A feature [D] of what surrounds each picture or clip, None where there is none."""
 
 
-def score_views(model: FaceRecogniser, clips: Sequence[NDArray[np.uint8]], batch: int = 8) -> NDArray[np.float32]:
+def score_images(
+    model: FaceRecogniser, images: Sequence[Picture] | Picture, batch: int = 32, contexts: Contexts | None = None
+) -> NDArray[np.float32]:
+    """Probabilities [B, 7] of face pictures uint8 [H, W, 3] in any sizes, in their `contexts` where the network takes some."""
+    told = (Told([image], context=context) for image, context in zip(images, contexts or [None] * len(images), strict=True))
+    return _stacked([answer.basic for answer in in_batches(describe_told, model, told, batch)])
+
+
+def score_views(
+    model: FaceRecogniser, clips: Sequence[NDArray[np.uint8]], batch: int = 8, contexts: Contexts | None = None
+) -> NDArray[np.float32]:
     """Probabilities [B, 7] of clips whose views are cut out already, uint8 [V, T, H, W, 3]; the mean over the views of each."""
-    views = [list(view) for clip in clips for view in clip]
-    found = _stacked([answer.basic for answer in in_batches(describe_clips, model, views, batch)])
+    pairs = zip(clips, contexts or [None] * len(clips), strict=True)
+    views = [Told(list(view), context=context) for clip, context in pairs for view in clip]
+    found = _stacked([answer.basic for answer in in_batches(describe_told, model, views, batch)])
     edges = np.cumsum([len(clip) for clip in clips])[:-1]
     return _stacked([part.mean(0) for part in np.split(found, edges)]) if clips else found
 
@@ -216,7 +228,7 @@ def _scores(model: FaceRecogniser, windows: Windows, seen: pd.DataFrame, answers
 
 
 def _answers(
-    model: FaceRecogniser, clips: Sequence[Sequence[Picture]], captions: Sequence[str] = ()
+    model: FaceRecogniser, clips: Sequence[Sequence[Picture]], captions: Sequence[str] = (), contexts: Contexts = ()
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Logits [B, C] and features [B, D] of clips of as many pictures each."""
     import torch
@@ -230,9 +242,24 @@ def _answers(
     inputs = FaceInputs(*(pixels.view(len(clips), -1, *pixels.shape[1:]) for pixels in ready))
     if any(captions):
         inputs = inputs._replace(caption=caption_tokens(captions).to(model.device))
+    if any(one is not None for one in contexts):
+        inputs = inputs._replace(context=_contexts(model, contexts))
     with torch.inference_mode():
         answer = model.network.answer(inputs)
     return answer.logits.double().cpu().numpy(), answer.features.float().cpu().numpy()
+
+
+def _contexts(model: FaceRecogniser, contexts: Contexts) -> "torch.Tensor":
+    """Contexts [B, D] for the network, NaN rows where there is none; InputError when it takes none, or of another length."""
+    import torch
+
+    length = getattr(getattr(model.network, "shape", None), "context", 0)
+    for one in contexts:
+        if one is not None and len(one) != length:
+            takes = f"takes contexts of {length} numbers, not {len(one)}" if length else "takes no context"
+            raise InputError(f"The network {model.row.name} {takes}; take context-face, trained with contexts of that length.")
+    rows = [np.full(length, np.nan, np.float32) if one is None else one for one in contexts]
+    return torch.from_numpy(np.stack(rows)).to(model.device, model.dtype)
 
 
 def _parts_of(model: FaceRecogniser, pictures: Sequence[Picture]) -> tuple[Sequence[Picture], Sequence[Picture]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from modalities.face.contexts import read_contexts
 from modalities.face.network import FaceInputs
 from modalities.face.registry import NetworkInput, NetworkRow
 from modalities.training.face_corpus import FaceSample, Pixels
@@ -18,18 +19,23 @@ from modalities.training.faces import erase, light, soften, warp
 
 
 class Drawn(NamedTuple):
-    """What a batch is made from: frames uint8 [B, T, S, S, 3], the same of the streams (or None), classes [B], captions."""
+    """What a batch is made from: frames uint8 [B, T, S, S, 3], the same of the streams (or None), classes [B], captions, contexts
+    [B, D] (or None; NaN rows where there is none)."""
 
     frames: Pixels
     landmarks: Pixels | None
     parsing: Pixels | None
     classes: NDArray[np.int64]
     captions: tuple[str, ...]
+    contexts: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes batches for a network: how it reads pixels, how many classes there are, which streams it gets, and where it is."""
+    """Makes batches for a network: how it reads pixels, how many classes there are, which streams it gets, and where it is.
+
+    context: the length of the contexts that it gets, 0 for none.
+    """
 
     row: NetworkRow
     reads: NetworkInput
@@ -37,6 +43,7 @@ class Maker:
     streams: bool
     captions: bool
     device: str
+    context: int = 0
 
     def drawn(self, samples: Sequence[FaceSample], views: Sequence[Pixels]) -> Drawn:
         """Samples and their views [V, T, S, S, 3], the views of a sample one after another as rows of the batch."""
@@ -45,7 +52,8 @@ class Maker:
         classes = np.repeat(np.array([sample.label for sample in samples], np.int64), each)
         captions = tuple(sample.caption for sample, count in zip(samples, each, strict=True) for _ in range(count))
         landmarks, parsing = self._parts(frames) if self.streams else (None, None)
-        return Drawn(frames, landmarks, parsing, classes, captions)
+        contexts = read_contexts([sample.context for sample in samples], self.context) if self.context else None
+        return Drawn(frames, landmarks, parsing, classes, captions, None if contexts is None else contexts.repeat(each, 0))
 
     def _parts(self, frames: Pixels) -> tuple[Pixels, Pixels]:
         from modalities.face.face_parts import part_pictures
@@ -56,7 +64,9 @@ class Maker:
     def inputs(self, drawn: Drawn) -> FaceInputs:
         """Levels 0..1 [B, T, 3, S, S] of frames and streams, and the captions' tokens; not normalised yet."""
         parts = (None if one is None else self._levels(one) for one in (drawn.landmarks, drawn.parsing))
-        return FaceInputs(self._levels(drawn.frames), *parts)._replace(caption=self._tokens(drawn.captions))
+        context = None if drawn.contexts is None else torch.from_numpy(drawn.contexts).to(self.device)
+        pictures = FaceInputs(self._levels(drawn.frames), *parts)
+        return pictures._replace(caption=self._tokens(drawn.captions), context=context)
 
     def _levels(self, pictures: Pixels) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device).permute(0, 1, 4, 2, 3).float() / 255
@@ -112,7 +122,8 @@ def changed(inputs: FaceInputs, recipe: Recipe, chance: torch.Generator) -> Face
 def mixed(inputs: FaceInputs, shares: Tensor, alpha: float, chance: torch.Generator) -> tuple[FaceInputs, Tensor]:
     """Mixup (Zhang et al. 2018): each sample blended with another one by a number drawn from Beta(alpha, alpha).
 
-    Captions are those of the sample that has more of the blend. With `alpha` 0 nothing is blended.
+    Captions are those of the sample that has more of the blend; a blend with a sample without context has none. With `alpha` 0
+    nothing is blended.
     """
     if alpha <= 0 or len(shares) < 2:
         return inputs, shares
@@ -125,7 +136,8 @@ def mixed(inputs: FaceInputs, shares: Tensor, alpha: float, chance: torch.Genera
     def blend(values: Tensor) -> Tensor:
         return part * values + (1 - part) * values[other]
 
-    return each_picture(inputs, blend), blend(shares)
+    context = None if inputs.context is None else blend(inputs.context)
+    return each_picture(inputs, blend)._replace(context=context), blend(shares)
 
 
 def epoch_order(classes: NDArray[np.int64], recipe: Recipe, seed: int, epoch: int) -> NDArray[np.int64]:

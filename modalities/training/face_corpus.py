@@ -35,11 +35,13 @@ CHOOSE_SHARE = 0.1
 
 
 class FaceSample(NamedTuple):
-    """A picture, a clip, a .npy of crops [T, S, S, 3] or a folder of pictures, with its class and what is said of it."""
+    """A picture, a clip, a .npy of crops [T, S, S, 3] or a folder of pictures, with its class, what is said of it, and the file
+    with a feature of what surrounds it."""
 
     path: str
     label: int
     caption: str = ""
+    context: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class FaceCorpus:
     choose: tuple[FaceSample, ...]
     test: tuple[FaceSample, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> tuple[FaceSample, ...]:
+        """Those of all parts."""
+        return (*self.fit, *self.choose, *self.test)
 
 
 def read_face_corpus(
@@ -85,12 +92,12 @@ def read_face_corpus(
 
 
 def _table(manifest: Path, root: Path | None) -> tuple[pd.DataFrame, str]:
-    """The rows without problems, a column `corpus_label` and `caption` in any case, and the folder of their paths."""
+    """The rows without problems, columns `corpus_label`, `caption` and `context` in any case, and the folder of their paths."""
     read = read_manifest(manifest, root, check_files=False)
     if len(read.problems) == len(read.table):
         raise InputError(f"No row of {manifest} can be used; the first: {read.problems['problem'].iloc[0]}")
     table = read.table[read.table["problem"] == ""].copy()
-    for name in ("corpus_label", "caption"):
+    for name in ("corpus_label", "caption", "context"):
         table[name] = table[name].astype("str").fillna("") if name in table else ""
     return table.reset_index(drop=True), read.root
 
@@ -132,8 +139,13 @@ def _some_of(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
 
 
 def _samples(table: pd.DataFrame, root: str) -> tuple[FaceSample, ...]:
-    whole = [path if Path(path).is_absolute() else opened(root) + path for path in table["path"]]
-    return tuple(FaceSample(*values) for values in zip(whole, table["class"].tolist(), table["caption"].tolist(), strict=True))
+    paths, contexts = ([_whole(path, root) for path in table[name]] for name in ("path", "context"))
+    columns = (paths, table["class"].tolist(), table["caption"].tolist(), contexts)
+    return tuple(FaceSample(*values) for values in zip(*columns, strict=True))
+
+
+def _whole(path: str, root: str) -> str:
+    return path if not path or Path(path).is_absolute() else opened(root) + path
 
 
 # ---- frames --------------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from data.metrics import calibration_error, per_class_recall, scores_of_counts
 from modalities.checkpoint import Card
 from modalities.devices import Precision, precision_of
 from modalities.face.clip_face import ClipFaceNetwork
+from modalities.face.contexts import read_context
 from modalities.face.network import FaceNetwork
 from modalities.face.registry import Kind, NetworkInput, NetworkRow, build_network, network_table
 from modalities.face.trained import class_settings, save_trained
@@ -108,6 +109,7 @@ def _train(
     row, table = network_table().choose(network, kind), network_table()
     labels = table.labels(chosen.labels or row.labels[kind])
     corpus = read_face_corpus(data, labels, fold=chosen.fold, seed=seed, limit=limit, root=chosen.root)
+    chosen = told_of_contexts(row, corpus, chosen)
     settings, stills = network_settings(row, labels, kind, chosen), _stills(row, kind, labels, seed, chosen)
     built = new_network(row, settings, chosen, seed)
     files, reads = files_of(output, kind, network, chosen.fold), network_input(row, kind, chosen)
@@ -144,6 +146,20 @@ def network_settings(row: NetworkRow, labels: Sequence[str], kind: Kind, options
     return {**row.settings, **(options.settings or {}), **own, **prompts}
 
 
+def told_of_contexts(row: NetworkRow, corpus: FaceCorpus, options: FaceOptions) -> FaceOptions:
+    """The options with the length of the corpus's contexts as a setting, for a network that takes one; as they are otherwise.
+
+    InputError when the caller's own setting is another length.
+    """
+    paths = [sample.context for sample in corpus.samples if sample.context]
+    if "context" not in row.needs or not paths:
+        return options
+    own, length = dict(options.settings or {}), len(read_context(paths[0]))
+    if own.get("context", length) != length:
+        raise InputError(f"{paths[0]} is a context of {length} numbers; the settings say {own['context']}.")
+    return replace(options, settings={**own, "context": length})
+
+
 def _stills(row: NetworkRow, kind: Kind, labels: Sequence[str], seed: int, options: FaceOptions) -> tuple[FaceSample, ...]:
     """The pictures to be trained on along with clips: all but the test part of their manifest, with the labels of the clips."""
     if options.stills is None:
@@ -156,7 +172,7 @@ def _stills(row: NetworkRow, kind: Kind, labels: Sequence[str], seed: int, optio
 
 
 def network_input(row: NetworkRow, kind: Kind, options: FaceOptions) -> NetworkInput:
-    """What the network reads in this branch; InputError where that is no pictures. No manifest has a context."""
+    """What the network reads in this branch; InputError where that is no pictures."""
     reads = replace(row.input, **dict(options.reads or {}))
     if reads.features:
         raise InputError(f"The network {row.name} reads features instead of pictures; a manifest of faces has none.")
@@ -201,7 +217,9 @@ def _plan(
     changes = {**(options.recipe or {}), **({} if epochs is None else {"epochs": epochs})}
     recipes = recipes_of(row.name, changes)
     streams = options.streams and "landmarks" in row.needs
-    maker = Maker(row, reads, len(corpus.labels), streams, "caption" in row.needs, options.device)
+    told = any(sample.context for sample in corpus.samples) and "context" in row.needs
+    context = int((options.settings or {}).get("context", 0)) if told else 0
+    maker = Maker(row, reads, len(corpus.labels), streams, "caption" in row.needs, options.device, context)
     cpu = options.device == "cpu" and options.precision == "auto"
     dtype = torch.float32 if cpu else precision_of(options.device, options.precision)
     about = {
@@ -279,10 +297,16 @@ def _command(row: NetworkRow, kind: Kind, data: Path, plan: Plan, options: FaceO
     return f"dyad train {kind}-face --network {row.name} --corpus {data.name} --epochs {plan.epochs} --seed {plan.seed}{said}"
 
 
+def _about_contexts(corpus: FaceCorpus) -> str:
+    count = sum(bool(sample.context) for sample in corpus.samples)
+    whole = len(corpus.samples)
+    return f"{count} of {whole} samples have a context." if count else "It was trained without a context, by the faces alone."
+
+
 def _prose(row: NetworkRow, corpus: FaceCorpus, state: State, plan: Plan) -> str:
     best = max(state.curves, key=lambda one: one["uar"] + one["war"])
-    alone = ["It was trained without a context, by the faces alone."] if "context" in row.needs else []
-    notes = "\n".join(f"* {note}" for note in (*corpus.notes, *alone))
+    told = [_about_contexts(corpus)] if "context" in row.needs else []
+    notes = "\n".join(f"* {note}" for note in (*corpus.notes, *told))
     return f"""# {row.title}
 
 {row.paper}. Trained by Dyad for {plan.epochs} epochs; the weights are those of epoch {best['epoch']:.0f}, which had the best mean
