@@ -123,7 +123,8 @@ def row_of(subject: Subject, task: Task, options: argparse.Namespace, allowance:
     sizes = options.batch or ([] if on_gpu else [2 if options.tiny else 1])
     if refused := allowance.refusal(0.0):
         return Row(subject, task, dtype, ours=Speed(trouble=refused))
-    flops = flops_an_item(subject, task, sizes[0] if sizes else 1)
+    counted = sizes[0] if sizes else 1
+    flops = flops_an_item(subject, task, counted)
     found: dict[Way, Speed] = {}
     for way in WAYS:
         if way not in options.ways:
@@ -133,8 +134,8 @@ def row_of(subject: Subject, task: Task, options: argparse.Namespace, allowance:
         speed = peak(device, dtype_of(subject, task, way, device))
         refused = allowance.refusal(flops * (own[0] if own and way != "plain" else 1) / speed)
         found[way] = Speed(trouble=refused) if refused else measured(subject, task, way, device, own, options.seconds)
-    if batch := found["ours"].batch:
-        flops = flops_an_item(subject, task, batch)  # texts count once for a batch
+    if found["ours"].batch not in (0, counted):
+        flops = flops_an_item(subject, task, found["ours"].batch)  # texts count once for a batch
     ours, plain, compiled = (found[way] for way in WAYS)
     return Row(subject, task, dtype, flops, peak(device, dtype), ours, plain, compiled, on_gpu=on_gpu)
 

@@ -73,8 +73,10 @@ def measured(subject: Subject, task: Task, way: Way, device: str, sizes: Sequenc
     except Exception as error:
         return Speed(trouble="out of memory" if is_out_of_memory(error) else _said(error))
     finally:
-        torch._dynamo.reset()
-        free_memory()
+        if way == "compiled":
+            torch._dynamo.reset()
+        if not subject.tiny:
+            free_memory()
 
 
 def _said(error: BaseException) -> str:
