@@ -201,7 +201,7 @@ def _in_use(settings: "Settings") -> Iterator[tuple[str, str]]:
         if section.backend == "embedded":
             yield modality, own
         elif section.backend == "network":
-            yield modality, f"{section.network}, {_checkpoint(section.checkpoint, modality)}"
+            yield modality, f"{section.network}, {_checkpoint(section.checkpoint, modality, section.network)}"
         elif section.backend == "clip":
             yield modality, _seen(find_clip(None, section.model).found, section.model or "clip")
             yield f"{modality} head", _head(section.head, modality)
@@ -224,8 +224,14 @@ def _head(head: Path | None, modality: str) -> str:
     return str(head) if head.is_file() else f"none: there is no file {head}; name an existing one with {modality}.head"
 
 
-def _checkpoint(file: Path | None, modality: str) -> str:
+def _checkpoint(file: Path | None, modality: str, network: str) -> str:
     """The weights of a network in use, or how to name them."""
+    from flows.backends.faces import fetched_files
+    from modalities.face.registry import network_table
+
+    row = network_table().networks.get(network)
+    if file is None and row and (found := fetched_files(row)):
+        return ", ".join(map(str, found))
     if file is None:
         return f"no checkpoint; name one with {modality}.checkpoint (docs/networks.md)"
     return str(file) if file.is_file() else f"no checkpoint: there is no file {file}"

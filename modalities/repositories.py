@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data.errors import WeightsError
@@ -32,6 +32,14 @@ def require_repository(model: str, revision: str = "", environment: Mapping[str,
     if (found := find_repository(model, revision, environment)) is None:
         raise WeightsError(" ".join(missing_sentence(model, revision)))
     return found
+
+
+def find_files(model: str, names: Sequence[str], environment: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """Files of a model of the table, in Dyad's folder of models or the hub's cache; none when one of them is not there."""
+    for place in _places(model, "", environment):
+        if names and all((place / name).is_file() for name in names):
+            return tuple(place / name for name in names)
+    return ()
 
 
 def missing_sentence(model: str, revision: str = "") -> tuple[str, str]:

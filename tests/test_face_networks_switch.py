@@ -207,3 +207,23 @@ def test_where_says_which_network_a_profile_uses(tmp_path: Path, capsys: pytest.
     assert f"s4d, no checkpoint: there is no file {tmp_path / 'gone.pt'}" in capsys.readouterr().out
     with pytest.raises(WeightsError, match="There are no weights at"):
         score_table("static_face", pictures_in(tmp_path / "faces"), tmp_path / "o.csv", settings)
+
+
+def test_what_dyad_fetched_is_taken_without_being_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYAD_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    static = switched(tmp_path, static_face={"backend": "network", "network": "emoaffectnet"})
+    with pytest.raises(NotHere) as caught:
+        network_files(static, "static")
+    assert "./dyad models download avcer" in caught.value.remedy
+    dynamic = switched(tmp_path, dynamic_face={"backend": "network", "network": "avcer"})
+    folder = tmp_path / "models" / "hub" / "ElenaRyumina" / "face_emotion_recognition"
+    folder.mkdir(parents=True)
+    (folder / "FER_static_ResNet50_AffectNet.pt").touch()
+    assert network_files(static, "static") == ((folder / "FER_static_ResNet50_AffectNet.pt",), None)
+    with pytest.raises(NotHere):
+        network_files(dynamic, "dynamic")
+    (folder / "FER_dinamic_LSTM_Aff-Wild2.pt").touch()
+    assert [file.name for file in network_files(dynamic, "dynamic")[0]] == [
+        "FER_static_ResNet50_AffectNet.pt", "FER_dinamic_LSTM_Aff-Wild2.pt",
+    ]  # fmt: skip

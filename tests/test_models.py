@@ -71,7 +71,7 @@ def test_rows_are_pinned_or_say_that_they_are_not() -> None:
         assert model.unverified or model.is_pinned or weights_known, f"{model.name} means whatever the hub has on the day"
         assert model.size > 0
         assert model.licence
-        assert not model.weights_only, "no row needs a pickle of the hub"
+        assert model.weights_only == (model.name == "avcer"), "one row alone needs pickles of the hub, which are read as weights"
     folders = [model.folder for model in table.models.values() if model.repository]
     assert len(set(folders)) == len(folders)
     assert table.models["qwen2.5-vl-3b"].non_commercial

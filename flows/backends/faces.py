@@ -14,8 +14,9 @@ from flows.backends.scene import clip_found
 from flows.jobs import Job
 from flows.sections import DynamicFaceSettings
 from flows.settings import Settings
-from modalities.face.registry import Kind, network_table
+from modalities.face.registry import Kind, NetworkRow, network_table
 from modalities.local_models import find_clip
+from modalities.repositories import find_files
 
 NO_HEAD = "The settings name no network over time for CLIP's features of the face, and Team RAS published none."
 NO_HEAD_REMEDY = (
@@ -87,14 +88,20 @@ def network_files(settings: Settings, kind: Kind) -> tuple[tuple[Path, ...], Pat
     asked = settings.static_face if kind == "static" else settings.dynamic_face
     row = network_table().choose(asked.network, kind)
     named = [asked.checkpoint, *([asked.head] if isinstance(asked, DynamicFaceSettings) else [])]
-    files = tuple(file for file in named if file is not None)
+    files = tuple(file for file in named if file is not None) or fetched_files(row)
     if not files and row.zero_shot is None:
-        remedy = f"Name one with {kind}_face.checkpoint ({row.checkpoint['source']}), or train it."
+        get = f"Get it with ./dyad models download {row.checkpoint['model']}, or name" if "model" in row.checkpoint else "Name"
+        remedy = f"{get} one with {kind}_face.checkpoint ({row.checkpoint['source']}), or train it."
         raise NotHere(f"The settings name no checkpoint for the network {row.name}, and none comes with Dyad.", remedy)
     if "clip" not in row.needs:
         return files, None
     found = find_clip(None, asked.model).found if files else clip_found(asked.model)
     return files, found.path if found else None
+
+
+def fetched_files(row: NetworkRow) -> tuple[Path, ...]:
+    """The authors' files of a network that Dyad can fetch, where they were."""
+    return find_files(row.checkpoint["model"], row.checkpoint["files"].split()) if "model" in row.checkpoint else ()
 
 
 def _network(job: Job, kind: Kind) -> Scores:

@@ -53,7 +53,7 @@ class NetworkRow:
     labels: kind -> order of the logits by name, for checkpoints that do not name theirs; parameters: their number at full size;
     needs: what it reads or is built from besides pixels (clip, landmarks, parsing, caption, context); zero_shot: settings with
     which a CLIP alone answers, without a checkpoint; used: the setting that switches a network on which `network` does not;
-    checkpoint: source and form of the authors' weights.
+    checkpoint: source and form of the authors' weights; `model` and its `files`, where the table of models has them.
     """
 
     name: str
