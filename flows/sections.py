@@ -89,6 +89,8 @@ class DynamicFaceSettings(FaceNetworkSettings):
     head: Path | None = None
     """The network over time (VideoMamba or a transformer, as Team RAS trained them): .safetensors or .pt; with `network: avcer`
     its LSTM."""
+    by_frames: bool = False
+    """With `network: avcer`: answer frame by frame as its release does, and take the mean over a window (docs/networks.md)."""
     captions: bool = False
     """With `network: fineclip`: tell it what the scene's descriptions say of each window (docs/networks.md)."""
 

@@ -18,6 +18,7 @@ from modalities.face import recogniser
 from modalities.face.preparing import places_in_time, prepared
 from modalities.face.recogniser import FaceRecogniser
 from modalities.face.registry import NetworkInput, build_network, network_table
+from modalities.model_table import model_table
 
 TINY_S4D: dict[str, Any] = {
     "size": 32, "patch": 8, "frames": 4, "width": 24, "depth": 2, "heads": 4, "expert_blocks": [1], "experts": {"experts": 4},
@@ -71,7 +72,10 @@ def test_every_row_is_complete() -> None:
     for row in table.networks.values():
         branches = {"both": {"static", "dynamic"}}.get(row.kind, {row.kind})
         assert set(row.labels) == branches
-        assert row.checkpoint.keys() == {"source", "form"}
+        assert row.checkpoint.keys() in ({"source", "form"}, {"source", "form", "model", "files"})
+        if "model" in row.checkpoint:
+            fetched = {file.name for file in model_table().models[row.checkpoint["model"]].files}
+            assert set(row.checkpoint["files"].split()) <= fetched
         for order in row.labels.values():
             assert {"anger", "happiness"} <= set(table.labels(order))
     with pytest.raises(InputError, match="no network for the static face; use one of: s4d"):

@@ -112,6 +112,11 @@ def _network(job: Job, kind: Kind) -> Scores:
     feeding = {"which": job.settings.faces.which, **models.feeding(job.settings, asked.batch)}
     if kind == "static":
         return recogniser.recognise_static(model, **_faces(job), **feeding)
+    if job.settings.dynamic_face.by_frames:
+        from modalities.face.avcer_frames import recognise_frames
+
+        times = read_table(job.folder.frame_times)
+        return recognise_frames(model, **_faces(job), **feeding, times=times[times["sampled"].astype(bool)])
     if not job.captions:
         return recogniser.recognise_dynamic(model, **_faces(job), **feeding)
     return recogniser.recognise_dynamic(model, **_faces(job), **feeding, captions=_captions(job))

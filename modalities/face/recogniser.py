@@ -169,7 +169,7 @@ def recognise_dynamic(
     owners = seen.groupby("sequence", sort=True)["window"].first()
     said = [""] * len(rows) if captions is None else [captions[window] for window in owners]
     items = (Told(_pictures(crops, each), text) for each, text in zip(rows, said, strict=True))
-    scores = _scores(model, windows, seen, list(batches(describe_told, model, items, batch)))
+    scores = scores_of_sequences(model, windows, seen, list(batches(describe_told, model, items, batch)))
     return scores if captions is None else _with_captions(scores, captions)
 
 
@@ -210,8 +210,11 @@ def _with_captions(scores: Scores, captions: Sequence[str]) -> Scores:
     return replace(scores, source=source, evidence=evidence)
 
 
-def _scores(model: FaceRecogniser, windows: Windows, seen: pd.DataFrame, answers: list[FaceScores]) -> Scores:
-    """Answers in the rows of their windows; every sequence of a window weighs the same."""
+def scores_of_sequences(model: FaceRecogniser, windows: Windows, seen: pd.DataFrame, answers: list[FaceScores]) -> Scores:
+    """Answers in the rows of their windows; every sequence of a window weighs the same.
+
+    seen: a row a face that was shown, `sequence window frame time_s track_id`, the sequences numbered as the answers are.
+    """
     owner = seen.groupby("sequence")["window"].first().to_numpy(np.int64)
     values = np.concatenate([np.stack([answer[place] for answer in answers]) for place in (0, 1)], 1)
     means = np.full((len(windows), values.shape[1]), np.nan, np.float32)
