@@ -84,6 +84,18 @@ def test_a_network_compiled() -> None:
     assert speed.rate > 0
 
 
+def test_nothing_in_a_training_step_of_s4d_waits_for_the_device() -> None:
+    """A value or a shape that must be known on the way would break the graph."""
+    torch.manual_seed(1)
+    subject = tiny("s4d")
+    network, inputs, targets = subject.build().train(), subject.inputs(2, "cpu", torch.float32), subject.targets(2, "cpu")
+    whole = torch.compile(lambda given, wanted: subject.loss(network, given, wanted), fullgraph=True, backend="eager")
+    with torch.autocast("cpu", torch.bfloat16):
+        loss: Tensor = whole(inputs, targets)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(value.grad is not None for key, value in network.named_parameters() if not key.startswith("head.image"))
+
+
 # ---- the plainest form ---------------------------------------------------------------------------------------------------
 
 
