@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.batch_commands import batch, corpus
+from flows.cutting import faces
 from flows.export_commands import Exports, export, exports_named, schema, write_exports
 from flows.face_options import Dynamic, Static, face_overrides
 from flows.model_commands import models_app
@@ -40,6 +41,7 @@ app.add_typer(fuse_app, name="fuse")
 app.add_typer(models_app, name="models")
 app.command()(batch)
 app.command()(corpus)
+app.command()(faces)
 app.command()(export)
 app.command()(schema)
 app.command()(report)

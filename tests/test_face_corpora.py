@@ -97,7 +97,7 @@ def test_affectnet_as_tables(tmp_path: Path) -> None:
         ("Manually_Annotated_Images/1/b.JPG", "test", "sadness", "sadness", "50"),
         ("Manually_Annotated_Images/1/c.jpg", "test", "", "uncertain", "50"),
     ]
-    assert "cut the faces out" in manifest.notes[-1]
+    assert "cuts the faces out" in manifest.notes[-1]
     put(tmp_path / "Manually_Annotated_file_lists/validation.csv", "1/b.JPG,2\n1/c.jpg,3\n")
     with pytest.raises(InputError, match="is not a list of AffectNet"):
         corpus_manifest("affectnet", tmp_path)

@@ -59,7 +59,7 @@ def affectnet(tree: Tree) -> Found:
     pictures = picture_files(tree)
     found = _found(tree, list(_affectnet_arrays(tree, pictures) or _affectnet_tables(tree, pictures)), pictures)
     said = "AffectNet has no public test set: its validation set, on which the field reports, is the test part here."
-    boxes = "These are whole pictures, not faces: cut the faces out (see docs/datasets.md) before you train on them."
+    boxes = "These are whole pictures, not faces: 'dyad faces' cuts the faces out that the trainings want."
     if found.table.empty:
         return found
     return Found(found.table, (*found.notes, said, *((boxes,) if "face_width" in found.table else ())))
@@ -200,7 +200,7 @@ def _of_folders(tree: Tree, paths: Sequence[str]) -> Found:
         folders = path.lower().split("/")
         if len(folders) >= 3 and folders[-3] in PARTS and our_label(folders[-2]):
             rows.append(_row(path, folders[-3], path.split("/")[-2]))
-    said = ("These are whole scenes, not faces: cut the faces out (see docs/datasets.md) before you train on them.",)
+    said = ("These are whole scenes, not faces: 'dyad faces' cuts the faces out that the trainings want.",)
     return Found(pd.DataFrame(rows, dtype="str"), said if rows else ())
 
 
