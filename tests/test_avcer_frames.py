@@ -1,5 +1,6 @@
 """AVCER frame by frame: the release's buffer, held answers and resets, and a clip answered so."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from scipy.special import softmax
 
 from data.crops import CropWriter
 from data.errors import InputError
+from data.sample import sample_clip
+from data.tables import read_scores, read_table
 from data.windows import make_windows
 from modalities.face import emo_affect_net, recogniser
 from modalities.face.avcer_frames import buffers_of, frame_answers, held, recognise_frames, step_of
@@ -100,3 +103,15 @@ def test_other_networks_answer_clips(tmp_path: Path) -> None:
     model = recogniser.load(row, "static", [path])
     with pytest.raises(InputError, match="by_frames is for avcer"):
         recognise_frames(model, tmp_path / "crops.npy", pd.DataFrame(), pd.DataFrame(), make_windows(4.0))
+
+
+def test_a_run_answers_by_frames(dyad: Callable[..., tuple[int, str, str]], files: list[Path], tmp_path: Path) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_text("dynamic_face: {by_frames: true}\nprecision: float32\n")
+    network = "avcer=" + ",".join(map(str, files))
+    code, _, err = dyad("run", sample_clip(), "-o", tmp_path / "runs", "--profile", profile, "--dynamic-face", network)
+    assert code == 0, err
+    (folder,) = (tmp_path / "runs").iterdir()
+    evidence = read_table(folder / "dynamic_face_evidence.parquet")
+    assert evidence.groupby("window").size().max() == 20  # every frame of 4 s at 5 a second, not ten of them
+    assert read_scores(folder / "dynamic_face.parquet").present.all()

@@ -128,3 +128,16 @@ def test_a_batch_with_networks_named_on_the_command_line_and_captions(
     assert pd.read_csv(said)["text"][0] in told.iloc[0]
     assert "in 0 of" in read_notes(runs / "untold" / "dynamic_face.parquet")["source"]["preprocessing"]
     assert dyad("batch", manifest, "--root", "/", "-o", runs, "--dynamic-face", "video-mamba")[0] == 2
+
+
+def test_a_single_run_waits_for_the_descriptions_too(dyad: Dyad, fineclip: Path, tmp_path: Path) -> None:
+    profile, said = tmp_path / "mine.yaml", sample_clip().with_name("sample_descriptions.csv")
+    profile.write_text(yaml.safe_dump({"precision": "float32", "dynamic_face": {"captions": True}}))
+    command = ("run", sample_clip(), "-o", tmp_path / "runs", "--profile", profile, "--dynamic-face", f"fineclip={fineclip}")
+    code, _, err = dyad(*command, "--descriptions", said)
+    assert code == 0, err
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert pd.read_csv(said)["text"][0] in read_table(folder / "dynamic_face_evidence.parquet")["caption"].iloc[0]
+    code, _, err = dyad(*command)
+    assert code == 0, err
+    assert set(read_table(folder / "dynamic_face_evidence.parquet")["caption"]) == {""}
