@@ -156,11 +156,11 @@ def score(
     dynamic_face: Dynamic = None,
     device: Device = None,
 ) -> None:
-    """Run one modality on many inputs at once; one row an input, in order.
+    """Run one modality on many inputs at once; one row an input, in order. With a column `label` it says how many are right.
 
     Example: dyad score text comments.csv -o emotions.csv
     """
-    from flows.scoring import score_table
+    from flows.scoring import labels_of, reached, score_table
     from flows.settings import load_settings
 
     asked = load_settings(profile, _overrides(None, None, device, None) | face_overrides(static_face, dynamic_face))
@@ -169,6 +169,8 @@ def score(
         sys.stderr.write(f"{reason}\n" if name in reason else f"{name}: {reason}\n")
     absent = sum(row[0] != row[0] for row in answers.basic)
     sys.stderr.write(f"{len(answers.names)} inputs scored, {absent} without an answer; written to {output}\n")
+    if (known := labels_of(table)) is not None:
+        sys.stderr.write(f"{reached(answers, known)}\n")
 
 
 @app.command()

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError, WeightsError
 from data.files import atomic_path
+from data.labels import label_name
 from data.manifest import MEDIA
+from data.metrics import scores_of
 from flows import face_scoring, models
 from flows.backends.base import NotHere, fetched
 from flows.backends.sound import head_of
@@ -38,10 +40,18 @@ class Answers(NamedTuple):
     quality: NDArray[np.float32] | None = None
 
 
+class Labels(NamedTuple):
+    """What a table says of its B inputs: the basic emotion (place; -1 for none of them), and whom bootstrap keeps together."""
+
+    truth: NDArray[np.int64]
+    groups: list[str]
+
+
 def score_table(modality: str, table: Path, output: Path, settings: Settings) -> Answers:
     """Score every input of `table` and write `output`; returns the answers.
 
     Columns: `input`, the seven basic emotions, the compounds (by the composition of the settings), `quality`; empty where absent.
+    A CSV's column `label` is repeated, in our words, and empty where it is none of the seven.
     """
     if modality not in SCORERS:
         known = ", ".join(name.replace("_", "-") for name in SCORERS)
@@ -53,10 +63,52 @@ def score_table(modality: str, table: Path, output: Path, settings: Settings) ->
     except NotHere as missing:
         raise WeightsError(f"{missing.reason} {missing.remedy}") from missing
     rows = _rows(answers, settings)
+    if (labels := labels_of(table)) is not None:
+        rows["label"] = [BASIC_EMOTIONS[place] if place >= 0 else "" for place in labels.truth]
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(output) as aside:
         rows.to_csv(aside, index=False)
     return answers
+
+
+def labels_of(table: Path) -> Labels | None:
+    """The column `label` of a CSV, in any spelling of the seven emotions, and its `speaker` or `group`; None without labels."""
+    if table.suffix.lower() != ".csv" or not (words := _column_if_any(table, "label")):
+        return None
+    places = {word: _place(word) for word in set(words)}
+    groups = _column_if_any(table, "speaker") or _column_if_any(table, "group") or list(map(str, range(len(words))))
+    return Labels(np.array([places[word] for word in words], np.int64), groups)
+
+
+def _place(word: str) -> int:
+    try:
+        name = label_name(word)
+    except InputError:  # a label of another kind of table, which nobody is asked to change
+        name = ""
+    return BASIC_EMOTIONS.index(name) if name in BASIC_EMOTIONS else -1
+
+
+def reached(answers: Answers, labels: Labels) -> str:
+    """UAR, WAR and macro-F1 of the labelled inputs in a sentence, over the emotions that occur; no answer is a wrong one.
+
+    The interval is the middle 95 % of 1,000 bootstrap draws of speakers (groups; without any, inputs).
+    """
+    rows = np.flatnonzero(labels.truth >= 0)
+    if not len(rows):
+        return "No label is one of the seven basic emotions, so nothing is measured."
+    truth, groups = labels.truth[rows], np.unique(np.array(labels.groups, object)[rows].astype(str), return_inverse=True)[1]
+    answer = np.where(np.isnan(answers.basic[rows, 0]), len(BASIC_EMOTIONS), np.nan_to_num(answers.basic[rows]).argmax(1))
+    classes = sorted(set(truth.tolist()))
+    figures = scores_of(truth, answer, classes)
+    counts = np.random.default_rng(7).multinomial(groups.max() + 1, np.full(groups.max() + 1, 1 / (groups.max() + 1)), 1000)
+    weights = counts[:, groups]
+    hits, of_class = (answer == truth).astype(float), np.eye(len(BASIC_EMOTIONS))[truth][:, classes]
+    drawn = weights @ (of_class * hits[:, None]) / np.maximum(weights @ of_class, 1e-9)
+    low, high = 100 * np.quantile(drawn.mean(1), [0.025, 0.975])
+    return (
+        f"{len(rows)} labelled, {groups.max() + 1} speakers or groups, {len(classes)} emotions: UAR {100 * figures['uar']:.1f} % "
+        f"({low:.1f} to {high:.1f}), WAR {100 * figures['war']:.1f} %, macro-F1 {100 * figures['macro_f1']:.1f} %"
+    )
 
 
 def _rows(answers: Answers, settings: Settings) -> pd.DataFrame:

@@ -80,13 +80,13 @@ def fit_composer(
     prior, pulls = torch.from_numpy(start), torch.from_numpy(pull)
 
     def objective(flat: "Tensor") -> "Tensor":
-        losses = [torch.nn.functional.cross_entropy(_scores(flat, *given), state) for *given, state in prepared]
+        losses = [torch.nn.functional.cross_entropy(state_scores(flat, *given), state) for *given, state in prepared]
         return torch.stack(losses).mean() + (pulls * (flat - prior) ** 2).sum() / count
 
     return _composer(lbfgs(objective, start), rows, fitted_on or {})
 
 
-def _scores(flat: "Tensor", single: "Tensor", total: "Tensor", balance: "Tensor") -> "Tensor":
+def state_scores(flat: "Tensor", single: "Tensor", total: "Tensor", balance: "Tensor") -> "Tensor":
     """Log-scores [N, 28] of the states for parameters in a row: three slopes, the offset, `alone` [7], `joined` [7]."""
     import torch
 

@@ -155,6 +155,19 @@ def test_scores_sound_files(dyad: Dyad, tmp_path: Path) -> None:
     assert rows.filter(like="speech", axis=0).iloc[:, :7].sum(axis=1).iloc[0] == pytest.approx(1, abs=1e-4)
 
 
+def test_a_table_with_labels_says_how_many_are_right(dyad: Dyad, tmp_path: Path) -> None:
+    texts = ["I am so happy, what a lovely day!", "", "I am furious with you.", "I am furious with you."]
+    labels = {"text": texts, "label": ["Joy", "sad", "angry", "boredom"], "speaker": ["a", "b", "b", "b"]}
+    pd.DataFrame(labels).to_csv(tmp_path / "in.csv", index=False)
+    code, _, err = dyad("score", "text", tmp_path / "in.csv", "-o", tmp_path / "out.csv")
+    assert code == 0
+    assert "3 labelled, 2 speakers or groups, 3 emotions: UAR 66.7 % (" in err, "no answer is a wrong one"
+    assert "WAR 66.7 %, macro-F1 66.7 %" in err
+    assert pd.read_csv(tmp_path / "out.csv", keep_default_na=False)["label"].tolist() == ["happiness", "sadness", "anger", ""]
+    pd.DataFrame({"text": ["yes"], "label": ["boredom"]}).to_csv(tmp_path / "other.csv", index=False)
+    assert "nothing is measured" in dyad("score", "text", tmp_path / "other.csv", "-o", tmp_path / "out.csv")[2]
+
+
 def test_paths_of_a_table_stay_in_its_folder(dyad: Dyad, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "list.csv").write_text("path\n../secret.wav\n")

@@ -41,7 +41,7 @@ def test_a_short_training_learns_what_an_unseen_voice_does(hums):
     steps: list[Progress] = []
     network = training.fit(examples.where(~unseen), seed=1, epochs=40, report=steps.append)
     assert steps[-1].figures["loss"] < steps[0].figures["loss"]
-    answers = training._answers(network, examples.where(unseen))[0].argmax(1)
+    answers = training.answers_of(network, examples.where(unseen))[0].argmax(1)
     truth = examples.emotions[unseen]
     assert (answers == truth).float().mean() > 0.6
 

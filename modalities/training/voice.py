@@ -96,7 +96,7 @@ def train(
         away = (examples.actors - 1) % FOLDS == fold
         if f"fold {fold}" not in unfinished.parts:
             network = fit(examples.where(~away), seed + 1 + fold, epochs, _within(report, fold, epochs))
-            unfinished.keep(f"fold {fold}", _answers(network, examples.where(away)))
+            unfinished.keep(f"fold {fold}", answers_of(network, examples.where(away)))
         logits[:, away] = unfinished.parts[f"fold {fold}"]
     network = fit(examples, seed, epochs, _within(report, FOLDS, epochs))
     card = publish(network, examples, logits, output, seed, epochs)
@@ -174,19 +174,21 @@ def _stretch(count: int, length: int, longest: int, chance: np.random.Generator)
 # ---- learning ------------------------------------------------------------------------------------------------------------
 
 
-def fit(examples: Examples, seed: int, epochs: int, report: Report = silent) -> VoiceNetwork:
+def fit(
+    examples: Examples, seed: int, epochs: int, report: Report = silent, classes: int = len(BASIC_EMOTIONS)
+) -> VoiceNetwork:
     """A network fitted to the examples: mixup, smoothed labels, classes weighted by the root of their rarity.
 
-    What is returned is the running mean of its weights.
+    What is returned is the running mean of its weights; `classes` is 8 where calm is not neutral.
     """
     torch.manual_seed(seed)
-    network, mean = VoiceNetwork(), VoiceNetwork()
+    network, mean = VoiceNetwork(classes=classes), VoiceNetwork(classes=classes)
     mean.load_state_dict(network.state_dict())
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
     steps = max(1, len(examples.emotions) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=epochs * steps + 1, pct_start=0.15)
-    counts = torch.bincount(examples.emotions, minlength=len(BASIC_EMOTIONS)).clamp_min(1)
-    rarity = (len(examples.emotions) / len(BASIC_EMOTIONS) / counts).sqrt()
+    counts = torch.bincount(examples.emotions, minlength=classes).clamp_min(1)
+    rarity = (len(examples.emotions) / classes / counts).sqrt()
     for epoch in range(1, epochs + 1):
         chance = np.random.default_rng([seed, epoch])
         network.train()
@@ -224,8 +226,8 @@ def _loss(network: VoiceNetwork, frames: Tensor, emotions: Tensor, rarity: Tenso
                 for part, target in ((share, emotions), (1.0 - share, emotions[other]))), torch.zeros(()))
 
 
-def _answers(network: VoiceNetwork, examples: Examples) -> Tensor:
-    """Logits [2, N, 7] of the clean utterances and of their first distorted copies."""
+def answers_of(network: VoiceNetwork, examples: Examples) -> Tensor:
+    """Logits [2, N, classes] of the clean utterances and of their first distorted copies."""
     count = range(len(examples.emotions))
     with torch.inference_mode():
         return torch.stack([torch.cat([network(examples.utterance(place, variant)[None])[0] for place in count])
