@@ -23,6 +23,7 @@ from flows.jobs import Brought, Job
 from flows.settings import load_settings
 from flows.stages import stage_keys
 from modalities.face import recogniser
+from modalities.face.fineclip import FineClip
 from modalities.face.registry import build_network, network_table
 from modalities.face.trained import save_trained
 from modalities.state_dicts import read_state_dict
@@ -40,6 +41,7 @@ def fineclip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = {"labels": list(network_table().labels("basic")), "shape": SMALL, "frames": 2}
     torch.manual_seed(3)
     network = build_network(row, settings)
+    assert isinstance(network, FineClip)
     network.take_clip(read_state_dict(write_tiny_clip(folder / "clip.safetensors")))
     reads = replace(row.input, size=SMALL["size"], frames=2)
     save_trained(folder / "fineclip.safetensors", network, row, "dynamic", network_table().labels("basic"), settings, reads)
