@@ -20,7 +20,7 @@ import torch
 
 from benchmarks import networks_experts
 from benchmarks.machine import header
-from benchmarks.networks_experts import expert_rows
+from benchmarks.networks_experts import expert_rows, in_processor_time
 from benchmarks.networks_measure import TASKS, WAYS, Speed, Task, Way, dtype_of, flops_an_item, measured, peak
 from benchmarks.networks_subjects import ITEMS, Subject, subjects
 from data.errors import InputError
@@ -144,10 +144,11 @@ def lines(device: str, tiny: bool) -> list[str]:
     """What stands before the tables."""
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"processor, {torch.get_num_threads()} threads"
     what = "Tiny sizes: these tables show that everything runs, and nothing about speed. " if tiny else "Full sizes. "
+    clock = " Seconds are those of processor time." if in_processor_time(device) else ""
     return [
         f"{header()}; device {device} ({name})", "",
         f"{what}Weights are random. Plain: eager, float32, one item at a time, attention in three steps, a loop over experts. "
-        "Ratios: ours to plain, compiled to ours.", "",
+        f"Ratios: ours to plain, compiled to ours.{clock}", "",
     ]  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The experts of S4D side by side: all in grouped products, as the network has them, and one after the other in a loop."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -79,7 +80,7 @@ def _row(device: str, width: int, tokens: int, said: str, training: bool, judged
     ways = [_run(layer, mixed, seen, routing, pull, dtype) for mixed in (AdapterExperts.mixed, mixed_by_loop)]
     ours, loop = (way() for way in ways)
     apart = max(float(((one - other).abs().max() / other.abs().max()).detach()) for one, other in zip(ours, loop, strict=True))
-    grouped, looped = (_milliseconds(device, way, seconds) for way in ways)
+    grouped, looped = (1000 * median_seconds(device, way, seconds) for way in ways)
     what = "forward and backward" if training else "forward"
     return ExpertRow(said, what, str(dtype).removeprefix("torch."), grouped, looped, apart, judged)
 
@@ -101,10 +102,27 @@ def _run(
     return run
 
 
-def _milliseconds(device: str, run: Callable[[], object], seconds: float) -> float:
-    """The median of several passes, after two that do not count."""
-    timed(device, run)
-    found = [timed(device, run)]
+# ---- seconds -------------------------------------------------------------------------------------------------------------
+
+
+def in_processor_time(device: str) -> bool:
+    """True where seconds are those of processor time, in which other work on the machine does not count: with one thread."""
+    return device == "cpu" and torch.get_num_threads() == 1
+
+
+def seconds_of(device: str, run: Callable[[], object]) -> float:
+    """Seconds of one call, the device's work included."""
+    if not in_processor_time(device):
+        return timed(device, run)
+    began = time.process_time()
+    run()
+    return time.process_time() - began
+
+
+def median_seconds(device: str, run: Callable[[], object], seconds: float) -> float:
+    """The median of at least three calls, after one that does not count."""
+    seconds_of(device, run)
+    found: list[float] = []
     while sum(found) < seconds or len(found) < 3:
-        found.append(timed(device, run))
-    return 1000 * sorted(found)[len(found) // 2]
+        found.append(seconds_of(device, run))
+    return sorted(found)[len(found) // 2]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import gpu_measure
-from benchmarks.gpu_measure import matmul_peak, timed
-from benchmarks.networks_experts import mixed_by_loop
+from benchmarks.gpu_measure import matmul_peak
+from benchmarks.networks_experts import in_processor_time, median_seconds, mixed_by_loop, seconds_of
 from benchmarks.networks_subjects import Run, Subject
 from modalities.batching import free_memory, is_out_of_memory
 from modalities.devices import precision_of
@@ -26,7 +26,8 @@ WAYS: tuple[Way, ...] = ("ours", "plain", "compiled")
 TASKS: tuple[Task, ...] = ("forward", "training step")
 MOST = 1024
 """The largest batch that is tried on a GPU."""
-peak = cache(matmul_peak)
+SIDE = 1024
+"""Of the product whose speed is a processor's peak."""
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler announces itself otherwise
 
 
@@ -38,6 +39,15 @@ class Speed:
     batch: int = 0
     gigabytes: float = 0.0
     trouble: str = ""
+
+
+@cache
+def peak(device: str, dtype: torch.dtype) -> float:
+    """FLOP/s of a large square matrix product in this type, the best of rounds."""
+    if not in_processor_time(device):
+        return matmul_peak(device, dtype)
+    left, right = (torch.randn(SIDE, SIDE).to(dtype) for _ in range(2))
+    return 2.0 * SIDE**3 / min(seconds_of(device, lambda: torch.mm(left, right)) for _ in range(8))
 
 
 @contextmanager
@@ -97,23 +107,18 @@ def _measured(subject: Subject, task: Task, way: Way, device: str, sizes: Sequen
     if device.startswith("cuda"):
         return _on_gpu(run, device, sizes, seconds)
     (batch,) = sizes or [1]
-    took, most = _allocated(run, batch)
+    first, most = _allocated(run, batch)
     gigabytes = (held() + most) / 1e9
-    if took > 4 * seconds:
-        return Speed(batch / took, batch, gigabytes)
-    return Speed(_swept(run, device, [batch], seconds).rate, batch, gigabytes)
+    took = first if first > 4 * seconds else median_seconds(device, lambda: run(batch), seconds)
+    return Speed(batch / took, batch, gigabytes)
 
 
 def _on_gpu(run: Run, device: str, sizes: Sequence[int], seconds: float) -> Speed:
-    found = _swept(run, device, sizes, seconds)
+    subject = gpu_measure.Subject(run, _of_so_many, [None], first=1, most=MOST)
+    found = gpu_measure.sweep(subject, device, sizes, seconds)
     torch.cuda.reset_peak_memory_stats(device)
     run(found.size)
     return Speed(found.rate, found.size, torch.cuda.max_memory_allocated(device) / 1e9)
-
-
-def _swept(run: Run, device: str, sizes: Sequence[int], seconds: float) -> gpu_measure.Batched:
-    subject = gpu_measure.Subject(run, _of_so_many, [None], first=1, most=MOST)
-    return gpu_measure.sweep(subject, device, sizes, seconds)
 
 
 def _of_so_many(run: Run, items: list[None]) -> list[None]:
@@ -207,7 +212,7 @@ def _allocated(run: Run, count: int) -> tuple[float, int]:
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        took = timed("cpu", lambda: run(count))
+        took = seconds_of("cpu", lambda: run(count))
     events: Any = seen.profiler
     changes = sorted((event.start_ns(), event.nbytes()) for event in events.kineto_results.events() if event.name() == "[memory]")
     held, most = 0, 0
