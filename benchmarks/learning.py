@@ -20,7 +20,7 @@ from modalities.training.face_networks import FaceOptions, network_input, networ
 from modalities.training.faces import FaceVotes, read_faces
 
 LABELS = network_table().labels("basic")
-PENALTIES = (1e-3, 1e-2, 0.1, 1.0)
+PENALTIES = (1e-3, 1e-2, 0.1)
 """Inverse strengths of the probe's penalty, of which the validation part chooses one."""
 
 
@@ -52,10 +52,26 @@ def clear_faces(data: Path) -> tuple[FaceVotes, FaceVotes]:
     return fit, held_out
 
 
-def write_stills(folder: Path, fit: FaceVotes, held_out: FaceVotes, each: int, each_held_out: int, seed: int = 1) -> Path:
+def evened(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A grey still without its light: each pixel's distance from the mean around it, over the deviation around it.
+
+    What is around a pixel is weighted by Gaussians of 6 and 8 pixels; 128 is the mean, 48 levels a deviation.
+    """
+    import cv2
+
+    levels = image.astype(np.float32)
+    away = levels - cv2.GaussianBlur(levels, (0, 0), 6)
+    deviation = np.sqrt(cv2.GaussianBlur(away * away, (0, 0), 8)) + 6
+    return np.asarray(np.clip(128 + 48 * away / deviation, 0, 255), np.uint8)
+
+
+def write_stills(
+    folder: Path, fit: FaceVotes, held_out: FaceVotes, each: int, each_held_out: int, seed: int = 1, *, even: bool = False
+) -> Path:  # fmt: skip
     """PNGs and a manifest of at most `each` stills a class to learn from (split train) and `each_held_out` to test on.
 
-    Classes with fewer stills give all they have. The seed chooses the stills; the manifest is the path that is returned.
+    Classes with fewer stills give all they have. The seed chooses the stills, `even` takes their light out (see `evened`); the
+    manifest is the path that is returned.
     """
     import cv2
 
@@ -64,7 +80,8 @@ def write_stills(folder: Path, fit: FaceVotes, held_out: FaceVotes, each: int, e
     for split, faces, most in (("train", fit, each), ("test", held_out, each_held_out)):
         for label, word in enumerate(LABELS):
             for number in chance.permutation(np.flatnonzero(faces.majority == label))[:most]:
-                cv2.imwrite(str(folder / f"{split}{number}.png"), faces.images[number])
+                image = faces.images[number]
+                cv2.imwrite(str(folder / f"{split}{number}.png"), evened(image) if even else image)
                 rows.append(f"{split}{number}.png,{word},{split}")
     (folder / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return folder / "manifest.csv"
@@ -111,7 +128,7 @@ def probe_features(fit: Features, choose: Features, test: Features) -> Reached:
     from sklearn.preprocessing import StandardScaler
 
     def fitted(penalty: float, seen: Features) -> Any:
-        return make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=300)).fit(*seen)
+        return make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=1000)).fit(*seen)
 
     merits = [sum(_reached(fitted(penalty, fit), choose)) for penalty in PENALTIES]
     whole = np.concatenate([fit[0], choose[0]]), np.concatenate([fit[1], choose[1]])
