@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,45 +25,58 @@ if TYPE_CHECKING:
 Probabilities = NDArray[np.float32]
 Views = NDArray[np.uint8]
 """What is seen of a clip: RGB [V, T, S, S, 3]."""
-Answer = Callable[[list[Views], Sequence[str]], Probabilities]
-"""Probabilities [B, 7] of what is seen of clips, with the files of their contexts."""
+
+
+class Beside(NamedTuple):
+    """What a table knows of a file besides: the file with a feature of its context, what is said of it; '' for nothing."""
+
+    context: str = ""
+    caption: str = ""
+
+
+Answer = Callable[[list[Views], Sequence[Beside]], Probabilities]
+"""Probabilities [B, 7] of what is seen of clips, with what is known of them."""
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 PLAIN = NetworkInput(size=112, frames=20)
 """What the embedded network over time sees of a clip: the middles of 20 equal parts of it."""
 
 
-def picture_scorer(settings: Settings) -> Callable[[Sequence[NDArray[np.uint8]], Sequence[str]], Probabilities]:
-    """The network that the settings name for the static face, as a function of pictures uint8 [H, W, 3] or [H, W] and of the
-    files with their contexts ('' for none), which a network that takes none is not told."""
+def picture_scorer(settings: Settings) -> Callable[[Sequence[NDArray[np.uint8]], Sequence[Beside]], Probabilities]:
+    """The network that the settings name for the static face, as a function of pictures uint8 [H, W, 3] or [H, W] and of
+    what is known of them, which a network that does not ask for it is not told."""
     from modalities.face import recogniser
 
     model = models.face_network("static", *network_files(settings, "static"), settings)
 
-    def score(pictures: Sequence[NDArray[np.uint8]], contexts: Sequence[str]) -> Probabilities:
+    def score(pictures: Sequence[NDArray[np.uint8]], known: Sequence[Beside]) -> Probabilities:
         shown = [_coloured(one) for one in pictures]
-        return recogniser.score_images(model, shown, settings.static_face.batch, _contexts_for(model, contexts))
+        return recogniser.score_images(model, shown, settings.static_face.batch, _contexts_for(model, known))
 
     return score
 
 
-def _contexts_for(model: "FaceRecogniser", files: Sequence[str]) -> list[NDArray[np.float32] | None] | None:
+def _contexts_for(model: "FaceRecogniser", known: Sequence[Beside]) -> list[NDArray[np.float32] | None] | None:
     """The features in the files, for a network that takes a context; None where there is none."""
-    if "context" not in model.row.needs or not any(files):
+    if "context" not in model.row.needs or not any(one.context for one in known):
         return None
-    return [read_context(file) if file else None for file in files]
+    return [read_context(one.context) if one.context else None for one in known]
 
 
-def clip_scorer(settings: Settings) -> Callable[[Sequence[tuple[Path, str]]], Probabilities]:
-    """The dynamic face of the settings, as a function of face clips (media files, or folders of pictures in order), each with the
-    file of its context ('' for none).
+def _captions_for(model: "FaceRecogniser", known: Sequence[Beside]) -> list[str] | None:
+    return [one.caption for one in known] if "caption" in model.row.needs else None
+
+
+def clip_scorer(settings: Settings) -> Callable[[Sequence[tuple[Path, Beside]]], Probabilities]:
+    """The dynamic face of the settings, as a function of face clips (media files, or folders of pictures in order) and what is
+    known of each.
 
     The clips are of faces, cut out as in the corpora of the field: nobody looks for faces in them.
     """
     reads, answer = BACKENDS[settings.dynamic_face.backend](settings)
 
-    def score(clips: Sequence[tuple[Path, str]]) -> Probabilities:
+    def score(clips: Sequence[tuple[Path, Beside]]) -> Probabilities:
         rows = [
-            answer([read_views(str(clip), reads) for clip, _ in part], [context for _, context in part])
+            answer([read_views(str(clip), reads) for clip, _ in part], [known for _, known in part])
             for part in _parts(clips, settings.dynamic_face.batch)
         ]
         return np.concatenate(rows) if rows else np.zeros((0, len(BASIC_EMOTIONS)), np.float32)
@@ -85,7 +98,9 @@ def _by_network(settings: Settings) -> tuple[NetworkInput, Answer]:
 
     model = models.face_network("dynamic", *network_files(settings, "dynamic"), settings)
     batch = settings.dynamic_face.batch
-    return model.reads, lambda clips, files: recogniser.score_views(model, clips, batch, _contexts_for(model, files))
+    return model.reads, lambda clips, known: recogniser.score_views(
+        model, clips, batch, _contexts_for(model, known), _captions_for(model, known)
+    )
 
 
 def _by_our_own(settings: Settings) -> tuple[NetworkInput, Answer]:
@@ -103,7 +118,7 @@ def _by_clip(settings: Settings) -> tuple[NetworkInput, Answer]:
         raise NotHere(NO_HEAD, NO_HEAD_REMEDY)
     model = models.clip_over_time(clip_found(asked.model), asked.head, settings)
 
-    def answer(clips: list[Views], _: Sequence[str]) -> Probabilities:
+    def answer(clips: list[Views], _: Sequence[Beside]) -> Probabilities:
         sequences = [np.stack(clip_dynamic_face.encode_crops(model.clip, list(views[0]))) for views in clips]
         return np.stack([found.probabilities for found in temporal_heads.answer_sequences(model.head, sequences)])
 

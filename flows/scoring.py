@@ -17,6 +17,7 @@ from data.metrics import scores_of
 from flows import face_scoring, models
 from flows.backends.base import NotHere, fetched
 from flows.backends.sound import head_of
+from flows.face_scoring import Beside
 from flows.settings import Settings
 from fusion.compose import compound_distribution, method_named
 from fusion.composer import read_composer
@@ -200,27 +201,29 @@ def _score_faces(table: Path, settings: Settings) -> Answers:
         images = _stored_images(table)
         names = [str(number) for number in range(len(images))]
         return Answers(names, _in_chunks(images, lambda part: look(np.asarray(part), ())), quality=picture_quality(images))
-    files, measured = _in_context(table, _files(table, PICTURES)), list[NDArray[np.float32]]()
+    files, measured = _with_what_is_known(table, _files(table, PICTURES)), list[NDArray[np.float32]]()
     size = {"network": 0, "embedded": 96}.get(settings.static_face.backend, 224)
 
-    def score(part: Sequence[tuple[Path, str]]) -> Probabilities:
+    def score(part: Sequence[tuple[Path, Beside]]) -> Probabilities:
         pictures = [_picture(file) for file, _ in part]
         measured.append(picture_quality(pictures))
-        return look(_squares(pictures, size) if size else pictures, [context for _, context in part])
+        return look(_squares(pictures, size) if size else pictures, [known for _, known in part])
 
     basic = _in_chunks(files, score, CHUNK if size else 64)
     return Answers([str(file) for file, _ in files], basic, quality=np.concatenate(measured) if measured else None)
 
 
-def _in_context(table: Path, files: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Each file with that of its context, where a CSV has the column `context`; '' for none."""
-    named = [] if table.is_dir() else _column_if_any(table, "context")
-    contexts = [str(one) if name else "" for name, one in zip(named, _inside(table, named), strict=True)] or [""] * len(files)
-    return list(zip(files, contexts, strict=True))
+def _with_what_is_known(table: Path, files: Sequence[Path]) -> list[tuple[Path, Beside]]:
+    """Each file with what a CSV says of it in the columns `context` (a file) and `caption`."""
+    count = len(files)
+    named, captions = ([] if table.is_dir() else _column_if_any(table, name) for name in ("context", "caption"))
+    contexts = [str(one) if name else "" for name, one in zip(named, _inside(table, named), strict=True)]
+    known = map(Beside, contexts or [""] * count, captions or [""] * count)
+    return list(zip(files, known, strict=True))
 
 
-def _looker(settings: Settings) -> Callable[[Any, Sequence[str]], Probabilities]:
-    """The function of the static face backend that scores pictures uint8 [B, H, W] or [B, H, W, 3], with files of contexts."""
+def _looker(settings: Settings) -> Callable[[Any, Sequence[Beside]], Probabilities]:
+    """The function of the static face backend that scores pictures uint8 [B, H, W] or [B, H, W, 3] and what is known."""
     from modalities import image_classifier, static_face
 
     asked = settings.static_face
@@ -236,7 +239,7 @@ def _looker(settings: Settings) -> Callable[[Any, Sequence[str]], Probabilities]
 def _score_moving_faces(table: Path, settings: Settings) -> Answers:
     score = face_scoring.clip_scorer(settings)
     clips = face_scoring.clips_in(table) if table.is_dir() else _files(table, MEDIA)
-    return Answers([str(clip) for clip in clips], _in_chunks(_in_context(table, clips), score, 64))
+    return Answers([str(clip) for clip in clips], _in_chunks(_with_what_is_known(table, clips), score, 64))
 
 
 SCORERS: dict[str, Callable[[Path, Settings], Answers]] = {

@@ -143,3 +143,18 @@ def test_a_single_run_waits_for_the_descriptions_too(dyad: Dyad, fineclip: Path,
     code, _, err = dyad(*command)
     assert code == 0, err
     assert set(read_table(folder / "dynamic_face_evidence.parquet")["caption"]) == {""}
+
+
+def test_scores_are_told_the_captions_of_their_table(dyad: Dyad, fineclip: Path, s4d: Path, tmp_path: Path) -> None:
+    clip = np.repeat(draw_face("sadness", np.random.default_rng(2))[None, :, :, None], 4, 0).repeat(3, 3)
+    np.save(tmp_path / "a.npy", clip)
+    answers = []
+    for caption in ("the brows rise", ""):
+        (tmp_path / "clips.csv").write_text(f"path,caption\na.npy,{caption}\n")
+        for network in (f"fineclip={fineclip}", f"s4d={s4d}"):
+            command = ("score", "dynamic-face", tmp_path / "clips.csv", "-o", tmp_path / "out.csv", "--dynamic-face", network)
+            code, _, err = dyad(*command)
+            assert code == 0, err
+            answers.append(pd.read_csv(tmp_path / "out.csv")["happiness"][0])
+    assert abs(answers[0] - answers[2]) > 1e-6
+    assert answers[1] == answers[3]

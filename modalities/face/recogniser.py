@@ -118,11 +118,15 @@ def score_images(
 
 
 def score_views(
-    model: FaceRecogniser, clips: Sequence[NDArray[np.uint8]], batch: int = 8, contexts: Contexts | None = None
-) -> NDArray[np.float32]:
-    """Probabilities [B, 7] of clips whose views are cut out already, uint8 [V, T, H, W, 3]; the mean over the views of each."""
-    pairs = zip(clips, contexts or [None] * len(clips), strict=True)
-    views = [Told(list(view), context=context) for clip, context in pairs for view in clip]
+    model: FaceRecogniser, clips: Sequence[NDArray[np.uint8]], batch: int = 8, contexts: Contexts | None = None,
+    captions: Sequence[str] | None = None,
+) -> NDArray[np.float32]:  # fmt: skip
+    """Probabilities [B, 7] of clips whose views are cut out already, uint8 [V, T, H, W, 3]; the mean over the views of each.
+
+    What is known of the clips, `contexts` and `captions`, is for networks that take it.
+    """
+    known = zip(clips, captions or [""] * len(clips), contexts or [None] * len(clips), strict=True)
+    views = [Told(list(view), caption, context) for clip, caption, context in known for view in clip]
     found = _stacked([answer.basic for answer in in_batches(describe_told, model, views, batch)])
     edges = np.cumsum([len(clip) for clip in clips])[:-1]
     return _stacked([part.mean(0) for part in np.split(found, edges)]) if clips else found
