@@ -2,10 +2,10 @@
 
     ./dyad benchmark learning_ablations --data ../shared/datasets --seeds 5 [--only s4d,ifdd-emotion,ifdd-way] [--log rows.jsonl]
 
-s4d: which of four expressions a clip shows, learned from few clips; alone, along with many stills (`--with-stills`), and alone
-for as many steps as both together have. ifdd: the same question, and whether an expression comes or goes (`learning_clips`),
-answered from the dynamic half, from the static half, and from both. All arms have the same clips, steps over clips (but for the
-third of s4d) and seeds; differences are paired by seed, with Student's 95 % interval.
+s4d: whether a clip shows happiness or surprise, learned from few clips; alone, along with many stills (`--with-stills`),
+and alone for as many steps as both together have. ifdd: the same question, and whether an expression comes or goes
+(`learning_clips`), answered from the dynamic half, from the static half, and from both. All arms have the same clips, steps over
+clips (but for the third of s4d) and seeds; differences are paired by seed, with Student's 95 % interval.
 """
 
 import argparse
@@ -19,9 +19,10 @@ import numpy as np
 
 from benchmarks.common import header, print_table
 from benchmarks.learning import clear_faces, mean_interval, paired_interval
-from benchmarks.learning_clips import NETWORKS, RECIPE, S4D, Bench, Small, said, trained
+from benchmarks.learning_clips import NETWORKS, RECIPE, S4D, SHOWN, Bench, Small, said, trained
 
-FOUR = ("happiness", "surprise", "sadness", "anger")
+FEW = {**RECIPE, "batch": 16}
+"""Small batches: there are few clips."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +72,31 @@ def rows_of(
 
 
 def emotions(bench: Bench, frames: int) -> Path:
-    """The manifest of clips that show one of `FOUR`, whether it comes or goes."""
-    return bench.clips(frames, FOUR, apex_seen=True).with_name("emotions.csv")
+    """The manifest of clips that show the one or the other expression at its apex, whether it comes or goes."""
+    return bench.clips(frames, apex_seen=True).with_name("emotions.csv")
+
+
+def stills(bench: Bench) -> Path:
+    """The manifest of stills with the same labels."""
+    lines = bench.stills().read_text(encoding="utf-8").splitlines()
+    path = bench.stills().with_name("shown.csv")
+    kept = [line for line in lines[1:] if line.split(",")[1] in SHOWN]
+    path.write_text("\n".join([lines[0], *kept]) + "\n", encoding="utf-8")
+    return path
 
 
 def _s4d(bench: Bench) -> tuple[Path, list[Arm]]:
-    """Two steps over stills for each over clips."""
-    small = Small("s4d", S4D, epochs=20)
-    with_stills = {"stills": bench.stills(), "recipe": {**RECIPE, "still_steps": 2.0}}
+    """A step over stills for each over clips."""
+    small = Small("s4d", S4D, epochs=20, recipe=FEW)
     return emotions(bench, 4), [
-        Arm("clips alone", small), Arm("clips and stills", small, with_stills),
-        Arm("clips alone, three times the steps", replace(small, epochs=60)),
-    ]  # fmt: skip
+        Arm("clips alone", small),
+        Arm("clips and stills", small, {"stills": stills(bench), "recipe": {**FEW, "still_steps": 1.0}}),
+        Arm("clips alone, twice the steps", replace(small, epochs=40)),
+    ]
 
 
-def _halves() -> list[Arm]:
-    base = NETWORKS["ifdd-xs"]
+def _halves(epochs: int) -> list[Arm]:
+    base = replace(NETWORKS["ifdd-xs"], epochs=epochs, recipe=FEW)
     arms = []
     for title, half in (("dynamic half", "moving"), ("static half", "still"), ("both halves", "both")):
         arms.append(Arm(title, replace(base, settings={**base.settings, "lifting": {"classified": half, "drop": 0.0}})))
@@ -94,11 +104,11 @@ def _halves() -> list[Arm]:
 
 
 def _ifdd_emotion(bench: Bench) -> tuple[Path, list[Arm]]:
-    return emotions(bench, 8), _halves()
+    return emotions(bench, 8), _halves(8)
 
 
 def _ifdd_way(bench: Bench) -> tuple[Path, list[Arm]]:
-    return bench.clips(8), _halves()
+    return bench.clips(8), _halves(8)
 
 
 ABLATIONS = {"s4d": _s4d, "ifdd-emotion": _ifdd_emotion, "ifdd-way": _ifdd_way}

@@ -120,7 +120,7 @@ class Pair(NamedTuple):
 
 
 def make_pairs(
-    faces: FaceVotes, count: int, frames: int, shown: Sequence[str] = SHOWN, seed: int = 2, *, apex_seen: bool = False
+    faces: FaceVotes, count: int, frames: int, seed: int = 2, *, apex_seen: bool = False
 ) -> Iterator[Pair]:
     """`count` clips, the emotions in turn; an apex is used again only when all of its emotion have been.
 
@@ -129,10 +129,10 @@ def make_pairs(
     import cv2
 
     stills, chance = prepare(faces), np.random.default_rng(seed)
-    orders = {word: chance.permutation(stills.members[LABELS.index(word)]) for word in shown}
+    orders = {word: chance.permutation(stills.members[LABELS.index(word)]) for word in SHOWN}
     for number in range(count):
-        word = shown[number % len(shown)]
-        apex = int(orders[word][number // len(shown) % len(orders[word])])
+        word = SHOWN[number % len(SHOWN)]
+        apex = int(orders[word][number // len(SHOWN) % len(orders[word])])
         calm = similar(stills, apex, LABELS.index("neutral"), chance)
         start = 1 - SPAN if apex_seen else chance.uniform(0, 1 - SPAN)
         seen = morph(faces.images[calm], faces.images[apex], np.linspace(start, start + SPAN, frames))
@@ -140,9 +140,8 @@ def make_pairs(
 
 
 def write_pairs(
-    folder: Path, fit: FaceVotes, held_out: FaceVotes, pairs: int, held_out_pairs: int, frames: int,
-    shown: Sequence[str] = SHOWN, *, apex_seen: bool = False,
-) -> Path:  # fmt: skip
+    folder: Path, fit: FaceVotes, held_out: FaceVotes, pairs: int, held_out_pairs: int, frames: int, *, apex_seen: bool = False
+) -> Path:
     """Each pair as two .npy [T, S, S, 3]; two manifests, of which the first is returned.
 
     `manifest.csv` has the way as the label (see `WAYS`), `emotions.csv` the emotion, the same for both clips of a pair.
@@ -150,7 +149,7 @@ def write_pairs(
     folder.mkdir(parents=True)
     ways, emotions = ["path,label,split"], ["path,label,split"]
     for split, faces, count in (("train", fit, pairs), ("test", held_out, held_out_pairs)):
-        for number, pair in enumerate(make_pairs(faces, count, frames, shown, apex_seen=apex_seen)):
+        for number, pair in enumerate(make_pairs(faces, count, frames, apex_seen=apex_seen)):
             for way, clip in (("comes", pair.frames), ("goes", pair.frames[::-1])):
                 np.save(folder / f"{split}{number}-{way}.npy", np.repeat(clip[..., None], 3, 3))
                 ways.append(f"{split}{number}-{way}.npy,{WAYS[way]},{split}")
@@ -171,13 +170,13 @@ class Bench:
     held_out_pairs: int
     each: int
 
-    def clips(self, frames: int, shown: Sequence[str] = SHOWN, *, apex_seen: bool = False) -> Path:
-        """The manifest of clips of so many frames, in which these emotions come and go."""
-        path = self.place / f"clips{frames}-{len(shown)}" / "manifest.csv"
+    def clips(self, frames: int, *, apex_seen: bool = False) -> Path:
+        """The manifest of clips of so many frames, in which the emotions come and go."""
+        path = self.place / f"clips{frames}{'-apex' if apex_seen else ''}" / "manifest.csv"
         if path.exists():
             return path
-        held_out = min(self.held_out_pairs, len(shown) * min(_count(self.held_out, word) for word in shown))
-        return write_pairs(path.parent, self.fit, self.held_out, self.pairs, held_out, frames, shown, apex_seen=apex_seen)
+        held_out = min(self.held_out_pairs, len(SHOWN) * min(_count(self.held_out, word) for word in SHOWN))
+        return write_pairs(path.parent, self.fit, self.held_out, self.pairs, held_out, frames, apex_seen=apex_seen)
 
     def stills(self) -> Path:
         """The manifest of stills, which the starts learn."""

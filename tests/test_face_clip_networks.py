@@ -431,6 +431,19 @@ def test_zero_shot_is_clip_with_positive_texts() -> None:
         torch.testing.assert_close(network.answer(inputs).logits, frames @ texts.T / 0.01, rtol=1e-4, atol=1e-3)
 
 
+def test_positive_texts_tell_classes_apart_and_each_is_set_against_its_negative() -> None:
+    network, inputs = small_network("fineclip").eval(), clips(4)
+    targets = F.one_hot(torch.arange(4), 5).float()
+    with torch.no_grad():
+        streams, _ = network.streams(inputs)
+        both = streams[:, 0] @ network.text_embeddings().T / 0.01  # the frames alone are there
+        torch.testing.assert_close(network.answer(inputs).logits, both[:, :5], rtol=1e-4, atol=1e-3)
+        terms = network.loss(inputs, targets)
+        torch.testing.assert_close(terms["classification"], F.cross_entropy(both[:, :5], targets), rtol=1e-4, atol=1e-3)
+        denial = F.binary_cross_entropy_with_logits(both[:, :5] - both[:, 5:], targets)
+        torch.testing.assert_close(terms["denial"], 0.1 * denial, rtol=1e-4, atol=1e-3)
+
+
 def test_a_checkpoint_of_adapters_alone_is_enough() -> None:
     network = small_network("fineclip")
     assert all(not value.requires_grad for key, value in network.named_parameters() if key in network.derived())

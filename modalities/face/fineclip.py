@@ -2,7 +2,10 @@
 
 No code of the paper could be had. From it: positive and negative texts of every class, streams of three levels (frames; masks and
 landmarks; a description of the clip), adapters in a frozen CLIP ViT-B/16. Ours: adapters as in AIM (Yang et al. 2023, arXiv
-2302.03024), how the similarities of texts and streams are put together, the weight of the second loss.
+2302.03024), how the similarities of texts and streams are put together, the weight of the second loss. Classes are told apart by
+the positive texts; each positive text is set against its own negative one in a loss of its own. Classes told apart by the
+difference of both cannot be learned: a frozen CLIP puts 'no happiness' where it puts 'happiness', so that the difference hardly
+depends on the class.
 """
 
 from collections.abc import Mapping, Sequence
@@ -108,7 +111,7 @@ def label_loss(evidence: Tensor, shares: Tensor) -> Tensor:
 
 
 class FineClip(ClipFaceNetwork):
-    """Clips with what is known of them -> cosines with the positive texts less those with the negative ones.
+    """Clips with what is known of them -> cosines with the positive texts over the temperature.
 
     `pixels`, `parsing` and `landmarks` [B, T, 3, S, S] are normalised as CLIP's pictures; a row of `caption` [B, L] without
     tokens is absent. All but the adapters, the streams' weights and the vectors in time is frozen. In mode 'zero-shot' the
@@ -156,19 +159,22 @@ class FineClip(ClipFaceNetwork):
 
     def answer(self, inputs: FaceInputs) -> FaceAnswer:
         """Logits [B, C] and the streams' weighted mean [B, E]."""
+        both, features = self._similarities(inputs)
+        return FaceAnswer(both[:, : self.classes], features)
+
+    def _similarities(self, inputs: FaceInputs) -> tuple[Tensor, Tensor]:
+        """Similarities [B, P] with all texts, and the streams' weighted mean [B, E]."""
         streams, present = self.streams(inputs)
         shares = stream_shares(self.stream_weights, present)
-        both = fused_similarities(streams, self.text_embeddings(), shares)
-        positive, negative = both[:, : self.classes], both[:, self.classes :]
-        evidence = positive if self.mode == "zero-shot" or not negative.shape[1] else positive - negative
-        return FaceAnswer(evidence, (shares[:, :, None] * streams).sum(1))
+        return fused_similarities(streams, self.text_embeddings(), shares), (shares[:, :, None] * streams).sum(1)
 
     def loss(self, inputs: FaceInputs, targets: Tensor) -> dict[str, Tensor]:
         """Cross entropy, and where there are negative texts `denial` times the loss of each class against its denial."""
-        logits = self.answer(inputs).logits.float()
-        terms = {"classification": F.cross_entropy(logits, targets)}
-        if len(self.ids) > self.classes:
-            terms["denial"] = self.denial * label_loss(logits, targets)
+        both = self._similarities(inputs)[0].float()
+        positive, negative = both[:, : self.classes], both[:, self.classes :]
+        terms = {"classification": F.cross_entropy(positive, targets)}
+        if negative.shape[1]:
+            terms["denial"] = self.denial * label_loss(positive - negative, targets)
         return terms
 
     def take_clip(self, state: Mapping[str, Tensor]) -> None:
