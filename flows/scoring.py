@@ -202,7 +202,7 @@ def _score_faces(table: Path, settings: Settings) -> Answers:
         names = [str(number) for number in range(len(images))]
         return Answers(names, _in_chunks(images, lambda part: look(np.asarray(part), ())), quality=picture_quality(images))
     files, measured = _with_what_is_known(table, _files(table, PICTURES)), list[NDArray[np.float32]]()
-    size = {"network": 0, "embedded": 96}.get(settings.static_face.backend, 224)
+    size = {"network": 0, "embedded": 112}.get(settings.static_face.backend, 224)
 
     def score(part: Sequence[tuple[Path, Beside]]) -> Probabilities:
         pictures = [_picture(file) for file, _ in part]
