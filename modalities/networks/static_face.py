@@ -86,7 +86,7 @@ class ConvNorm(nn.Module):
 
 
 class StaticFaceNetwork(nn.Module):
-    """Grey faces [B, 1, S, S], standardised per picture (S a multiple of 32, 96 as trained) -> logits and features."""
+    """Grey faces [B, 1, S, S], standardised per picture (S a multiple of 16, 112 as trained) -> logits and features."""
 
     def __init__(self, shape: StaticFaceShape | None = None) -> None:
         super().__init__()
