@@ -66,8 +66,8 @@ def corpus(
     name: Annotated[
         str,
         typer.Argument(
-            help="c-expr-db, aff-wild2, afew, meld, dfew, ferv39k, mafw, raf-db, affectnet, ferplus, caer, caer-s, ravdess or "
-            "crema-d."
+            help="c-expr-db, aff-wild2, afew, meld, dfew, ferv39k, mafw, raf-db, affectnet, ferplus, caer, caer-s, ravdess, "
+            "crema-d or emo-db."
         ),
     ],
     folder: Annotated[Path, typer.Argument(help="Where the corpus lies.", show_default=False)],

@@ -83,6 +83,16 @@ def test_crema_d(lay: Lay) -> None:
     assert manifest.table["transcript"][0] == "It's eleven o'clock."
 
 
+def test_emo_db(lay: Lay) -> None:
+    folder = lay("wav/03a01Fa.wav", "wav/16b10Wb.wav", "wav/08a02La.wav", "wav/other.wav")
+    manifest = corpus_manifest("EmoDB", folder)
+    assert sound(manifest)
+    assert facts(manifest, "clip_id", "label", "corpus_label", "speaker", "language") == [
+        ("03a01Fa", "happiness", "happiness", "03", "de"), ("08a02La", "", "boredom", "08", "de"),
+        ("16b10Wb", "anger", "anger", "16", "de"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("challenge", ["EXPR_Recognition_Challenge", "annotations/EXPR_Classification_Challenge"])
 def test_aff_wild2(lay: Lay, challenge: str) -> None:
     folder = lay("batch1/1-30.mp4", "batch2/video7.avi", "batch2/both.mp4", "batch1/unseen.mp4", "cropped_aligned/1-30/00001.jpg")
@@ -263,8 +273,8 @@ def test_a_folder_that_is_another_is_told_what_is_expected(lay: Lay, name: str) 
 
 def test_wrong_names_and_folds(lay: Lay) -> None:
     folder = lay("Actor_01/03-01-06-02-02-01-01.wav")
-    with pytest.raises(InputError, match="'emodb' is not a corpus that Dyad knows; use one of: c-expr-db"):
-        corpus_manifest("emodb", folder)
+    with pytest.raises(InputError, match="'iemocap' is not a corpus that Dyad knows; use one of: c-expr-db"):
+        corpus_manifest("iemocap", folder)
     with pytest.raises(InputError, match="There is no folder"):
         corpus_manifest("ravdess", folder / "none")
     with pytest.raises(InputError, match="RAVDESS has no folds"):

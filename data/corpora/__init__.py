@@ -89,6 +89,7 @@ CORPORA: dict[str, Corpus] = {
     "caer-s": Corpus("CAER-S", "train/Anger/0001.png, test/...", "from its authors, for research", faces.caer_s, stills=True),
     "ravdess": Corpus("RAVDESS", "Actor_01/01-01-03-01-01-01-01.mp4 (or .wav)", "CC BY-NC-SA 4.0", acted.ravdess),
     "crema-d": Corpus("CREMA-D", "VideoFlash/1001_IEO_ANG_HI.flv or AudioWAV/1001_IEO_ANG_HI.wav", "ODbL 1.0", acted.crema_d),
+    "emo-db": Corpus("Emo-DB", "wav/03a01Fa.wav", "free, from its authors", acted.emo_db),
 }
 """By the name that `dyad corpus NAME` takes."""
 

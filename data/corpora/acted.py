@@ -1,4 +1,4 @@
-"""Acted corpora whose file names say everything: RAVDESS and CREMA-D."""
+"""Acted corpora whose file names say everything: RAVDESS, CREMA-D and Emo-DB."""
 
 import re
 
@@ -22,6 +22,12 @@ _CREMA_WORDS = {
     "IWL": "I would like a new alarm clock.", "ITH": "I think I have a doctor's appointment.", "DFA": "Don't forget a jacket.",
     "ITS": "I think I've seen this before.", "TSI": "The surface is slick.", "WSI": "We'll stop in a couple of minutes.",
 }  # fmt: skip
+
+_EMO_DB = re.compile(r"\d\d[ab]\d\d[WLEAFTN][a-f]")
+_EMO_DB_EMOTIONS = {
+    "W": "anger", "L": "boredom", "E": "disgust", "A": "fear", "F": "happiness", "T": "sadness", "N": "neutral"
+}  # fmt: skip
+"""By the first letter of the German word: Wut, Langeweile, Ekel, Angst, Freude, Trauer, neutral."""
 
 
 def ravdess(tree: Tree) -> Found:
@@ -51,6 +57,15 @@ def crema_d(tree: Tree) -> Found:
             "transcript": _CREMA_WORDS.get(sentence, ""), "intensity": _CREMA_LEVELS.get(level, "unspecified"),
         })  # fmt: skip
     return _labelled(rows)
+
+
+def emo_db(tree: Tree) -> Found:
+    """Emo-DB (Burkhardt et al. 2005): speaker, sentence, emotion, take; sound alone, in German, without label for boredom."""
+    files = media_by(tree, lambda path: stem(path) if _EMO_DB.fullmatch(stem(path)) else None)
+    return _labelled([
+        {"path": files[name], "clip_id": name, "corpus_label": _EMO_DB_EMOTIONS[name[5]], "speaker": name[:2], "language": "de"}
+        for name in sorted(map(str, files))
+    ])
 
 
 def _labelled(rows: list[dict[str, str]]) -> Found:
