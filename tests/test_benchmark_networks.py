@@ -150,7 +150,7 @@ def test_operations_of_s4d_are_those_of_its_formula() -> None:
 
 
 def test_the_gradient_of_a_convolution_in_groups_is_as_much_work_as_twice_the_convolution() -> None:
-    """torch's own count has more than four times too much for those of MViT."""
+    """torch's own count overlooks the groups, which are as many as the channels in MViT."""
     forward, step = (flops_an_item(tiny("ifdd-xs"), task, 2) for task in ("forward", "training step"))
     assert 2.5 * forward < step <= 3 * forward
 
