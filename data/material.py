@@ -58,9 +58,11 @@ class Material:
         values[present] /= values[present].sum(axis=1, keepdims=True)
         reason = "" if present.any() else "It has no answer for any window."
         table, source = pd.DataFrame() if evidence is None else evidence, Source("added", model, "", preprocessing)
-        told = None if quality is None else np.where(present, np.asarray(quality, np.float32), np.nan).astype(np.float32)
-        if told is not None and told.shape != present.shape:
-            raise InputError(f"{self.modality} gave the quality of {told.shape}; it must be [{len(present)}], one a window.")
+        told = None if quality is None else np.array(quality, np.float32)
+        if told is not None:
+            if told.shape != present.shape:
+                raise InputError(f"{self.modality} gave the quality of {told.shape}; it must be [{len(present)}], one a window.")
+            told[~present] = np.nan
         return Scores(self.modality, self.windows, values, present, source, reason, evidence=table, quality=told)
 
     def absent(self, reason: str, remedy: str = "") -> Scores:

@@ -48,7 +48,7 @@ class ModalityAnswer:
 
     @cached_property
     def table(self) -> "pd.DataFrame":
-        """One row a window: start, end (s), present, and the seven basic probabilities (NaN where absent)."""
+        """One row a window: start, end (s), present, the seven basic probabilities (NaN where absent), quality."""
         return _table(RunFolder(self.folder).scores(self.name)).drop(columns="features", errors="ignore")
 
     @cached_property
@@ -117,7 +117,7 @@ class Recognition:
     @cached_property
     def windows(self) -> "pd.DataFrame":
         """One row a window: start, end, present, the basic and the compound probabilities, top, confidence, none,
-        contribution_<modality>."""
+        contribution_<modality>, quality_<modality>."""
         return _table(RunFolder(self.folder).windows)
 
     @cached_property

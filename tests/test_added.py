@@ -74,6 +74,9 @@ def test_the_file_is_asked_with_what_the_clip_was_taken_apart_into(
     scores = backend("voice_pitch", file).recognise(job)
     count = len(" ".join(given.words["text"]).split())
     np.testing.assert_allclose(scores.probabilities[:, 6], count / (count + 1), rtol=1e-6)
+    told = given.answer(scores.probabilities, "words", quality=np.linspace(1, 2, len(given.windows))).quality
+    assert told is not None
+    np.testing.assert_allclose(told, np.where(scores.present, np.linspace(1, 2, len(told)), np.nan))
     assert scores.source is not None
     assert (scores.source.backend, scores.source.model) == ("added", "words")
     digests = backend("voice_pitch", file).inputs(job)
@@ -90,6 +93,10 @@ def test_the_file_is_asked_with_what_the_clip_was_taken_apart_into(
         ("def recognise(material): return [0.1] * 7", "must return material.answer"),
         ("def recognise(material): return material.answer([[1] * 7], 'm')", r"answered \(1, 7\); it must be \[\d, 7\]"),
         ("def recognise(material): return material.answer([[0] * 7] * len(material.windows), 'm')", "a row of zeros"),
+        (
+            "def recognise(material): return material.answer([[1] * 7] * len(material.windows), 'm', quality=[0.5])",
+            r"the quality of \(1,\); it must be \[\d\]",
+        ),
         ("def recognise(material): return material.answer([[-1] + [1] * 6] * len(material.windows), 'm')", "negative"),
     ],
 )
