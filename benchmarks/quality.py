@@ -174,7 +174,7 @@ def voice_rows(data: Path) -> Iterator[Row]:
     uar = 100 * card["metrics"]["uar"]
     yield ("voice, RAVDESS, 7 classes", f"card: {card['split']}", "-", "uar", f"{uar:.1f}", "-", "14.3", "14.3",
            "54", "MFCC and SVM, unseen actors (goals)")
-    yield ("voice, RAVDESS, 8 classes (calm apart)", "./dyad benchmark voice_folds learns and measures its five folds", "-", "uar",
+    yield ("voice, RAVDESS, 8 classes (calm apart)", "./dyad benchmark voice_folds learns and measures the folds", "-", "uar",
            "-", "-", "12.5", "12.5", "60", "humans (goals)")
 
 
