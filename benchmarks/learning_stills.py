@@ -134,7 +134,7 @@ def options_of(small: Small, place: Path, seed: int, settings: Mapping[str, Any]
 
 def trained(
     title: str, manifest: Path, place: Path, seed: int, epochs: int | None, log: Path | None,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None, called: str = "",
 ) -> tuple[Reached, float]:  # fmt: skip
     """One training, measured on the test part by the product itself, and its seconds."""
     small = NETWORKS[title]
@@ -144,7 +144,7 @@ def trained(
                      options=options_of(small, place, seed, settings))  # fmt: skip
     seconds = time.monotonic() - start
     reached = Reached(card.metrics["war"], card.metrics["uar"])
-    append_row(log, {"network": title, "seed": seed, "epochs": epochs or small.epochs, "settings": dict(settings or {}),
+    append_row(log, {"network": called or title, "seed": seed, "epochs": epochs or small.epochs, "settings": dict(settings or {}),
                      **reached._asdict(), "seconds": round(seconds, 1), "recall": card.per_class_recall})  # fmt: skip
     return reached, seconds
 
@@ -179,7 +179,7 @@ def ablation(
     found: dict[str, list[Reached]] = {"with": [], "without": []}
     for seed in seeds:
         for which, weights in (("with", {}), ("without", {"weights": ALONE})):
-            found[which].append(trained(title, manifest, place, seed, epochs, log, weights)[0])
+            found[which].append(trained(title, manifest, place, seed, epochs, log, weights, f"{title}, {which}")[0])
     columns = {which: [[getattr(one, name) for one in some] for name in Reached._fields] for which, some in found.items()}
     for which, values in columns.items():
         yield [f"{which} its neutral reference", *(str(mean_interval(one)) for one in values)]
