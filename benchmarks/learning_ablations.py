@@ -96,7 +96,7 @@ def _s4d(bench: Bench) -> tuple[Path, list[Arm]]:
 
 
 def _halves(epochs: int) -> list[Arm]:
-    base = replace(NETWORKS["ifdd-xs"], epochs=epochs, recipe=FEW)
+    base = replace(NETWORKS["ifdd-xs"], epochs=epochs, recipe={**FEW, "batch": 8})
     arms = []
     for title, half in (("dynamic half", "moving"), ("static half", "still"), ("both halves", "both")):
         arms.append(Arm(title, replace(base, settings={**base.settings, "lifting": {"classified": half, "drop": 0.0}})))

@@ -33,9 +33,9 @@ class Adapter(nn.Module):
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., width] -> [..., width]."""
-        found: Tensor = self.up(F.gelu(self.down(x)))
+    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        """[..., width] -> [..., width]; `time`, where it is given, is added to what goes through the bottleneck."""
+        found: Tensor = self.up(F.gelu(self.down(x if time is None else x + time)))
         return x + found if self.skip else found
 
 
@@ -46,32 +46,40 @@ class BlockAdapters(nn.Module):
         super().__init__()
         self.time, self.space, self.joint = Adapter(width, inner), Adapter(width, inner, skip=True), Adapter(width, inner)
 
-    def forward(self, block: Block, x: Tensor, frames: int) -> Tensor:
-        """Tokens [B * T, N, width] through a frozen block that now sees time: first along T for each place, then along N."""
-        z = x.view(-1, frames, *x.shape[1:]).transpose(1, 2).flatten(0, 1)
+    def forward(self, block: Block, x: Tensor, time: Tensor) -> Tensor:
+        """Tokens [B * T, N, width] through a frozen block that now sees time: first along T for each place, then along N.
+
+        `time` [T, width] says to that attention and to the adapters which frame is when.
+        """
+        frames = len(time)
+        z = x.view(-1, frames, *x.shape[1:]).transpose(1, 2).flatten(0, 1) + time
         over_time = self.time(block.attn(block.ln_1(z)))
         x = x + over_time.view(-1, x.shape[1], frames, x.shape[2]).transpose(1, 2).flatten(0, 1)
-        x = x + self.space(block.attn(block.ln_1(x)))
+        when = time.repeat(len(x) // frames, 1)[:, None]
+        x = x + self.space(block.attn(block.ln_1(x)), when)
         inside = block.ln_2(x)
-        answer: Tensor = x + block.mlp(inside) + 0.5 * self.joint(inside)
+        answer: Tensor = x + block.mlp(inside) + 0.5 * self.joint(inside, when)
         return answer
 
 
 class TowerAdapters(nn.Module):
-    """The adapters of a whole image tower and a learned vector for each place in time, zero at first."""
+    """The adapters of a whole image tower, and a learned vector for each place in time.
+
+    The vectors are drawn at random: as zeros, behind adapters that are zeros, they would hardly begin to learn. Only adapters
+    and the attention along time before one read them, so that CLIP is what it was until the adapters are trained.
+    """
 
     def __init__(self, shape: ClipShape, frames: int, ratio: float = 0.25) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(BlockAdapters(shape.width, int(shape.width * ratio)) for _ in range(shape.layers))
-        self.time = nn.Parameter(torch.zeros(frames, shape.width))
+        self.time = nn.Parameter(torch.empty(frames, shape.width).normal_())
 
     def forward(self, tower: ImageTower, clips: Tensor) -> Tensor:
         """Normalised clips [B, T, 3, S, S] -> embeddings [B, E]: of the mean over frames of the class token."""
         count, frames = clips.shape[:2]
         x = tower.tokens(clips.flatten(0, 1))
-        x = x + self.time[:frames].to(x.dtype).repeat(count, 1)[:, None]
         for block, adapters in zip(tower.transformer.resblocks, self.blocks, strict=True):
-            x = adapters(block, x, frames)
+            x = adapters(block, x, self.time[:frames].to(x.dtype))
         return tower.project(x.view(count, frames, *x.shape[1:]).mean(1))
 
 
@@ -116,11 +124,12 @@ class FineClip(ClipFaceNetwork):
     `pixels`, `parsing` and `landmarks` [B, T, 3, S, S] are normalised as CLIP's pictures; a row of `caption` [B, L] without
     tokens is absent. All but the adapters, the streams' weights and the vectors in time is frozen. In mode 'zero-shot' the
     network is CLIP itself: frames (and captions) against positive texts; masks and landmarks, which CLIP never saw, are left out.
+    `ratio` is the width of the tower's adapters by that of the tower.
     """
 
     def __init__(
         self, texts: ClassTexts, shape: ClipShape = SHAPES["ViT-B-16"], frames: int = 16, *, mode: Mode = "tuned",
-        text_adapters: bool = False, denial: float = 0.1,
+        text_adapters: bool = False, denial: float = 0.1, ratio: float = 0.25,
     ) -> None:  # fmt: skip
         super().__init__()
         self.mode, self.denial, self.classes = mode, denial, len(texts.positive)
@@ -128,8 +137,8 @@ class FineClip(ClipFaceNetwork):
         self.register_buffer("ids", tokens_of([*texts.positive, *texts.negative], shape.context), persistent=False)
         self.clip = Clip(shape)
         frozen(self.clip)
-        self.frame_adapters = TowerAdapters(shape, frames)
-        self.part_adapters = TowerAdapters(shape, frames)
+        self.frame_adapters = TowerAdapters(shape, frames, ratio)
+        self.part_adapters = TowerAdapters(shape, frames, ratio)
         self.text_adapters = TextAdapters(shape) if text_adapters else None
         self.stream_weights = nn.Parameter(torch.zeros(len(STREAMS)))
 
