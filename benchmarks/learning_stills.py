@@ -1,8 +1,8 @@
 """Whether the static face networks learn: small ones, from random weights, on FER+ stills.
 
-    ./dyad benchmark learning_stills --data ../shared/datasets                          # every network, one seed
+    ./dyad benchmark learning_stills --data ../shared/datasets                     # every network, one seed; the ablation, five
     ./dyad benchmark learning_stills --data ../shared/datasets --only emoaffectnet,s4d --seeds 3
-    ./dyad benchmark learning_stills --data ../shared/datasets --only ablation --seeds 5
+    ./dyad benchmark learning_stills --data ../shared/datasets --only ablation --each 800
 
 Each network is trained by `modalities.training.face_networks.train`, as `dyad train static-face` does, and has to beat three
 things on stills that no part of the training saw: a linear probe (logistic regression on the features of the same network as its
@@ -93,22 +93,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--each", type=int, default=1600, help="stills a class to learn from, where there are as many")
     parser.add_argument("--held-out", type=int, default=300, help="stills a class to measure on, where there are as many")
     parser.add_argument("--epochs", type=int, help="instead of those that each network is given here")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, help="how many; one without this, five for the ablation")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--only", default="", help="names of networks, or ablation, with commas between")
     parser.add_argument("--log", type=Path, help="JSON lines: a row for each training, as soon as it is done")
     given = parser.parse_args(arguments)
     wanted = [name for name in given.only.split(",") if name] or [*NETWORKS, "ablation"]
-    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    few, many = (range(given.first_seed, given.first_seed + (given.seeds or count)) for count in (1, 5))
     print(header())
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         manifest = write_stills(place / "stills", *clear_faces(given.data), given.each, given.held_out, even=True)
         print(said_of(manifest), flush=True)
-        rows = [row_of(name, manifest, place, seeds, given.epochs, given.log) for name in NETWORKS if name in wanted]
+        rows = [row_of(name, manifest, place, few, given.epochs, given.log) for name in NETWORKS if name in wanted]
         print_table(["network", "epochs", "accuracy", "UAR", "probe: accuracy", "probe: UAR", "seeds", "seconds"], rows)
         if "ablation" in wanted:
-            print_table(["KE-FER", "accuracy", "UAR"], ablation(manifest, place, seeds, given.epochs, given.log))
+            print_table(["KE-FER", "accuracy", "UAR"], ablation(manifest, place, many, given.epochs, given.log))
 
 
 def said_of(manifest: Path) -> str:
