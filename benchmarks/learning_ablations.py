@@ -95,8 +95,8 @@ def _s4d(bench: Bench) -> tuple[Path, list[Arm]]:
     ]
 
 
-def _halves(epochs: int) -> list[Arm]:
-    base = replace(NETWORKS["ifdd-xs"], epochs=epochs, recipe={**FEW, "batch": 8})
+def _halves() -> list[Arm]:
+    base = replace(NETWORKS["ifdd-xs"], recipe={**FEW, "rate": 3e-4, "batch": 8})
     arms = []
     for title, half in (("dynamic half", "moving"), ("static half", "still"), ("both halves", "both")):
         arms.append(Arm(title, replace(base, settings={**base.settings, "lifting": {"classified": half, "drop": 0.0}})))
@@ -104,11 +104,11 @@ def _halves(epochs: int) -> list[Arm]:
 
 
 def _ifdd_emotion(bench: Bench) -> tuple[Path, list[Arm]]:
-    return emotions(bench, 8), _halves(8)
+    return emotions(bench, 8), _halves()
 
 
 def _ifdd_way(bench: Bench) -> tuple[Path, list[Arm]]:
-    return bench.clips(8), _halves(8)
+    return bench.clips(8), _halves()
 
 
 ABLATIONS = {"s4d": _s4d, "ifdd-emotion": _ifdd_emotion, "ifdd-way": _ifdd_way}

@@ -32,7 +32,7 @@ from modalities.face.clip_tower import clip_of_state
 from modalities.face.network import FaceInputs
 from modalities.face.trained import load_trained
 from modalities.state_dicts import read_state_dict
-from modalities.training.face_corpus import read_face_corpus
+from modalities.training.face_corpus import FaceSample, read_face_corpus
 from modalities.training.face_networks import FaceOptions, files_of, train
 from modalities.training.faces import FaceVotes
 from modalities.training.pseudo_sequences import morph, prepare, similar
@@ -72,7 +72,8 @@ NETWORKS = {
     "fineclip": Small("fineclip", {"shape": TOWER, "frames": 4}, recipe={"rate": 3e-3}, start="clip"),
     "avcer": Small("avcer", {"trunk": RESNET, "head": {"features": 64, "hidden": 64, "last": 32}}, recipe={"rate": 3e-3},
                    start="emoaffectnet"),
-    "ifdd-xs": Small("ifdd-xs", {"frames": 8, "size": SIDE, "widths": [16, 32, 64, 128], "drop": 0.0, "head_dropout": 0.0}, 8),
+    "ifdd-xs": Small("ifdd-xs", {"frames": 8, "size": SIDE, "widths": [16, 32, 64, 128], "drop": 0.0, "head_dropout": 0.0}, 8, 4,
+                     {"rate": 3e-4, "batch": 16}),
 }  # fmt: skip
 CONTROLS = {
     "cliper": Small("cliper", {"shape": TOWER}, recipe={"stages": [
@@ -104,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         every = NETWORKS | CONTROLS
         wanted = [name for name in given.only.split(",") if name] or ["baselines", *every]
         if "baselines" in wanted:
-            print_table(["single frames: logistic regression on the features of stills", "accuracy", "95 %"], baselines(bench))
+            for start in ("clip", "emoaffectnet"):
+                print_table([f"logistic regression on features of {start}", "accuracy", "95 %"], baselines(bench, start))
         rows = [row_of(name, every[name], bench, range(given.seeds), given.log) for name in every if name in wanted]
         print_table(["network", "accuracy", "lowest, highest seed", "95 % over pairs", "95 % over seeds", "seconds"], rows)
 
@@ -280,14 +282,14 @@ def said(interval: Interval) -> str:
 # ---- models of single frames ---------------------------------------------------------------------------------------------
 
 
-def baselines(bench: Bench) -> Iterator[list[object]]:
-    """Logistic regression on what the CLIP that learned stills makes of frames, fitted on all clips to learn from."""
+def baselines(bench: Bench, start: str = "clip") -> Iterator[list[object]]:
+    """Logistic regression on what a network that learned stills makes of frames, fitted on all clips to learn from."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     corpus = read_face_corpus(bench.clips(4), LABELS)
-    (seen, known), (new, truth) = (frame_features(bench, part) for part in ((*corpus.fit, *corpus.choose), corpus.test))
+    (seen, known), (new, truth) = (frame_features(bench, start, part) for part in ((*corpus.fit, *corpus.choose), corpus.test))
 
     def model(x: NDArray[np.float32], y: NDArray[np.int64]) -> Any:
         return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300)).fit(x, y)
@@ -308,10 +310,14 @@ def _said(what: str, share: float, pairs: int) -> list[object]:
     return [what, f"{share:.3f}", said(over_pairs(share, pairs))]
 
 
-def frame_features(bench: Bench, samples: Sequence[Any]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def frame_features(
+    bench: Bench, start: str, samples: Sequence[FaceSample]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Features [N, T, D] of each frame apart, and the classes [N]."""
-    bench.start("clip")
-    found = load_trained(files_of(bench.place / "start-clip", "static", "ke-fer-clip").weights)
+    weights = bench.start(start)
+    assert weights is not None
+    own = files_of(bench.place / "start-clip", "static", "ke-fer-clip").weights
+    found = load_trained(own if start == "clip" else weights)
     clips = torch.from_numpy(np.stack([np.load(sample.path) for sample in samples])).permute(0, 1, 4, 2, 3)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (found.reads.mean, found.reads.std))
     with torch.no_grad():
