@@ -62,8 +62,9 @@ def head_named(name: str) -> TemporalShell:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with face/ferplus_train.npz and ferplus_valid.npz")
-    for name, number in (("pairs", 2000), ("held-out", 480), ("each", 1500), ("seeds", 3), ("epochs", 8)):
-        parser.add_argument(f"--{name}", type=int, default=number)
+    options = {"--pairs": 2000, "--held-out": 480, "--each": 1500, "--seeds": 3, "--epochs": 8}
+    for name, number in options.items():
+        parser.add_argument(name, type=int, default=number)
     parser.add_argument("--log", type=Path, help="JSON lines, a row for each training; what is there is not trained again")
     parser.add_argument("--keep", type=Path, help="a folder that keeps corpora and starts for another run")
     given = parser.parse_args(arguments)
