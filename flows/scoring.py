@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
 CHUNK = 512
 """Inputs read and scored at a time, so that memory does not grow with their number."""
+FILES_AT_ONCE = 64
+"""Pictures or clips of any size in memory at a time."""
 Probabilities = NDArray[np.float32]
 
 
@@ -202,14 +204,14 @@ def _score_faces(table: Path, settings: Settings) -> Answers:
         names = [str(number) for number in range(len(images))]
         return Answers(names, _in_chunks(images, lambda part: look(np.asarray(part), ())), quality=picture_quality(images))
     files, measured = _with_what_is_known(table, _files(table, PICTURES)), list[NDArray[np.float32]]()
-    size = {"network": 0, "embedded": 112}.get(settings.static_face.backend, 224)
+    scored = look if settings.static_face.backend == "network" else _by_shape(look)
 
     def score(part: Sequence[tuple[Path, Beside]]) -> Probabilities:
         pictures = [_picture(file) for file, _ in part]
         measured.append(picture_quality(pictures))
-        return look(_squares(pictures, size) if size else pictures, [known for _, known in part])
+        return scored(pictures, [known for _, known in part])
 
-    basic = _in_chunks(files, score, CHUNK if size else 64)
+    basic = _in_chunks(files, score, FILES_AT_ONCE)
     return Answers([str(file) for file, _ in files], basic, quality=np.concatenate(measured) if measured else None)
 
 
@@ -239,7 +241,7 @@ def _looker(settings: Settings) -> Callable[[Any, Sequence[Beside]], Probabiliti
 def _score_moving_faces(table: Path, settings: Settings) -> Answers:
     score = face_scoring.clip_scorer(settings)
     clips = face_scoring.clips_in(table) if table.is_dir() else _files(table, MEDIA)
-    return Answers([str(clip) for clip in clips], _in_chunks(_with_what_is_known(table, clips), score, 64))
+    return Answers([str(clip) for clip in clips], _in_chunks(_with_what_is_known(table, clips), score, FILES_AT_ONCE))
 
 
 SCORERS: dict[str, Callable[[Path, Settings], Answers]] = {
@@ -305,12 +307,18 @@ def _stored_images(table: Path) -> NDArray[np.uint8]:
     return images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
 
 
-def _squares(pictures: Sequence[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:
-    """Pictures as RGB squares [B, size, size, 3]."""
-    import cv2
+def _by_shape(look: Callable[[Any, Sequence[Beside]], Probabilities]) -> Callable[[Any, Sequence[Beside]], Probabilities]:
+    """`look` for pictures of any sizes: it sees those of one size together."""
 
-    rows = [cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA) for picture in pictures]
-    return np.stack(rows).astype(np.uint8)
+    def scored(pictures: Sequence[NDArray[np.uint8]], _: Sequence[Beside]) -> Probabilities:
+        shapes = [picture.shape for picture in pictures]
+        answers = np.zeros((len(pictures), len(BASIC_EMOTIONS)), np.float32)
+        for shape in set(shapes):
+            places = [place for place, own in enumerate(shapes) if own == shape]
+            answers[places] = look(np.stack([pictures[place] for place in places]), ())
+        return answers
+
+    return scored
 
 
 def _picture(file: Path) -> NDArray[np.uint8]:

@@ -67,7 +67,7 @@ def test_each_modality_answers_for_itself(copied_run: RunFolder) -> None:
     assert voice.present
     assert voice.source is not None
     assert voice.source["backend"] == "embedded"
-    assert list(voice.table.columns) == ["start", "end", "present", *BASIC_EMOTIONS]
+    assert list(voice.table.columns) == ["start", "end", "present", *BASIC_EMOTIONS, "quality"]
     np.testing.assert_allclose(voice.table[list(BASIC_EMOTIONS)].sum(axis=1), 1, atol=1e-4)
     assert voice.scores.probabilities.shape == (voice.windows, 7)
     assert {"start", "end"} <= set(voice.evidence.columns)

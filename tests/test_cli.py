@@ -128,12 +128,14 @@ def test_scores_face_pictures_from_npz_and_folder_alike(dyad: Dyad, sample_run: 
     (tmp_path / "pictures").mkdir()
     cv2.imwrite(str(tmp_path / "pictures" / "a.png"), face)
     cv2.imwrite(str(tmp_path / "pictures" / "b.png"), face[:, ::-1])
+    cv2.imwrite(str(tmp_path / "pictures" / "larger.png"), cv2.resize(face, (160, 180), interpolation=cv2.INTER_CUBIC))
     assert dyad("score", "static-face", tmp_path / "faces.npz", "-o", tmp_path / "npz.csv")[0] == 0
     assert dyad("score", "static-face", tmp_path / "pictures", "-o", tmp_path / "folder.csv")[0] == 0
     stored, files = pd.read_csv(tmp_path / "npz.csv"), pd.read_csv(tmp_path / "folder.csv")
     assert stored["input"].tolist() == [0, 1]
-    assert [Path(name).name for name in files["input"]] == ["a.png", "b.png"]
-    np.testing.assert_allclose(stored.iloc[:, 1:], files.iloc[:, 1:], atol=1e-5)
+    assert [Path(name).name for name in files["input"]] == ["a.png", "b.png", "larger.png"]
+    np.testing.assert_allclose(stored.iloc[:, 1:], files.iloc[:2, 1:], atol=1e-5)
+    assert files["happiness"][2] > 0.5, "files of other sizes are seen too"
     assert stored["happiness"].min() > 0.5, "the portrait smiles broadly"
 
 
