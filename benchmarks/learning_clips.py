@@ -9,11 +9,13 @@ begins is drawn at random, so that a single frame says little even to a model th
 other pictures than those learned from, and no expression is in two pairs of them.
 
 The networks over CLIP start from a small CLIP whose image tower has learned stills, S4D from its own training on stills, AVCER's
-LSTM stands on a small EmoAffectNet of stills, IFDD starts from random weights; all by `modalities.training.face_networks.train`.
+LSTM stands on a small EmoAffectNet of stills, IFDD, which sees clips alone, has learned which of the two expressions they show;
+all by `modalities.training.face_networks.train`.
 `cliper` and `ke-fer-clip` take the mean over frames, by their papers: they are controls, and must not pass.
 """
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
@@ -49,13 +51,17 @@ TOWER = {"embedding": 64, "size": SIDE, "patch": 8, "width": 64, "layers": 3, "h
 RESNET = {"layers": [1, 1, 1, 1], "width": 16, "features": 64}
 S4D = {"size": SIDE, "patch": 8, "frames": 4, "width": 64, "depth": 3, "heads": 2, "expert_blocks": [1, 2],
        "experts": {"experts": 4}}  # fmt: skip
+IFDD = {"frames": 8, "size": SIDE, "widths": [16, 32, 64, 128], "drop": 0.0, "head_dropout": 0.0}
 RECIPE = {"batch": 32, "rate": 1e-3, "layer_decay": 1.0, "augment": 0.0, "mixup": 0.0, "smoothing": 0.0, "groups": {},
           "optimiser": "adamw", "schedule": "cosine", "warmup": 0.1, "weight_decay": 0.02}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Small:
-    """A network of the table in a small size, its frames, what changes in `RECIPE`, and the name of what it starts from."""
+    """A network of the table in a small size, its frames, what changes in `RECIPE`, and the name of what it starts from.
+
+    `more`: how many times as many pairs of clips as the others it learns from.
+    """
 
     network: str
     settings: Mapping[str, Any]
@@ -63,6 +69,7 @@ class Small:
     epochs: int = 8
     recipe: Mapping[str, Any] = field(default_factory=dict)
     start: str = ""
+    more: int = 1
 
 
 NETWORKS = {
@@ -72,8 +79,7 @@ NETWORKS = {
     "fineclip": Small("fineclip", {"shape": TOWER, "frames": 4}, recipe={"rate": 3e-3}, start="clip"),
     "avcer": Small("avcer", {"trunk": RESNET, "head": {"features": 64, "hidden": 64, "last": 32}}, recipe={"rate": 3e-3},
                    start="emoaffectnet"),
-    "ifdd-xs": Small("ifdd-xs", {"frames": 8, "size": SIDE, "widths": [16, 32, 64, 128], "drop": 0.0, "head_dropout": 0.0}, 8, 4,
-                     {"rate": 3e-4, "batch": 16}),
+    "ifdd-xs": Small("ifdd-xs", IFDD, 8, 4, start="ifdd-xs", more=4),
 }  # fmt: skip
 CONTROLS = {
     "cliper": Small("cliper", {"shape": TOWER}, recipe={"stages": [
@@ -85,7 +91,9 @@ STARTS = {
     "s4d": Small("s4d", S4D, 1, 8),
     "clip": Small("ke-fer-clip", {"shape": TOWER}, 1, 8, start="random clip"),
     "emoaffectnet": Small("emoaffectnet", RESNET, 1, 8),
+    "ifdd-xs": Small("ifdd-xs", IFDD, 8, 3, more=4),
 }
+"""Those of one frame learn stills, that of several which expression its clips show, whether it comes or goes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -105,8 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         every = NETWORKS | CONTROLS
         wanted = [name for name in given.only.split(",") if name] or ["baselines", *every]
         if "baselines" in wanted:
-            for start in ("clip", "emoaffectnet"):
-                print_table([f"logistic regression on features of {start}", "accuracy", "95 %"], baselines(bench, start))
+            for start, like in itertools.product(("clip", "emoaffectnet"), ("s4d", "ifdd-xs")):
+                head = f"logistic regression on features of {start}, from the clips of {like}"
+                print_table([head, "accuracy", "95 %"], baselines(bench, start, NETWORKS[like]))
         rows = [row_of(name, every[name], bench, range(given.seeds), given.log) for name in every if name in wanted]
         print_table(["network", "accuracy", "lowest, highest seed", "95 % over pairs", "95 % over seeds", "seconds"], rows)
 
@@ -172,13 +181,13 @@ class Bench:
     held_out_pairs: int
     each: int
 
-    def clips(self, frames: int, *, apex_seen: bool = False) -> Path:
-        """The manifest of clips of so many frames, in which the emotions come and go."""
+    def clips(self, frames: int, *, more: int = 1, apex_seen: bool = False) -> Path:
+        """The manifest of clips of so many frames, in which the emotions come and go, `more` times the pairs to learn from."""
         path = self.place / f"clips{frames}{'-apex' if apex_seen else ''}" / "manifest.csv"
         if path.exists():
             return path
         held_out = min(self.held_out_pairs, len(SHOWN) * min(_count(self.held_out, word) for word in SHOWN))
-        return write_pairs(path.parent, self.fit, self.held_out, self.pairs, held_out, frames, apex_seen=apex_seen)
+        return write_pairs(path.parent, self.fit, self.held_out, more * self.pairs, held_out, frames, apex_seen=apex_seen)
 
     def stills(self) -> Path:
         """The manifest of stills, which the starts learn."""
@@ -193,15 +202,16 @@ class Bench:
         if not path.exists() and name == "random clip":
             write_clip(path, TOWER)
         elif not path.exists():
-            self._learn_stills(name, path)
+            self._learn(name, path)
         return path
 
-    def _learn_stills(self, name: str, path: Path) -> None:
-        small = STARTS[name]
-        card = train(self.stills(), self.place / f"start-{name}", network=small.network, seed=0, epochs=small.epochs,
+    def _learn(self, name: str, path: Path) -> None:
+        small, kind = STARTS[name], "static" if STARTS[name].frames == 1 else "dynamic"
+        corpus = self.stills() if kind == "static" else self.clips(small.frames, more=small.more).with_name("emotions.csv")
+        card = train(corpus, self.place / f"start-{name}", network=small.network, kind=kind, seed=0, epochs=small.epochs,
                      options=options_of(small, self))  # fmt: skip
-        print(f"Start {name}: {small.network} on stills, accuracy {card.metrics['war']:.3f}, UAR {card.metrics['uar']:.3f}")
-        written = files_of(self.place / f"start-{name}", "static", small.network).weights
+        print(f"Start {name}: {small.network} of expressions, accuracy {card.metrics['war']:.3f}, UAR {card.metrics['uar']:.3f}")
+        written = files_of(self.place / f"start-{name}", kind, small.network).weights
         if name == "clip":
             write_learned_clip(path, self.start("random clip"), written)
         else:
@@ -259,7 +269,7 @@ def read_log(log: Path | None) -> list[dict[str, Any]]:
 
 
 def row_of(title: str, small: Small, bench: Bench, seeds: Sequence[int], log: Path | None) -> list[object]:
-    manifest = bench.clips(small.frames)
+    manifest = bench.clips(small.frames, more=small.more)
     rows = [trained(title, small, bench, manifest, seed, log) for seed in seeds]
     reached, seconds = [row["war"] for row in rows], np.mean([row["seconds"] for row in rows])
     found = over_pairs(float(np.mean(reached)), len(read_face_corpus(manifest, LABELS).test) // 2)
@@ -282,13 +292,13 @@ def said(interval: Interval) -> str:
 # ---- models of single frames ---------------------------------------------------------------------------------------------
 
 
-def baselines(bench: Bench, start: str = "clip") -> Iterator[list[object]]:
-    """Logistic regression on what a network that learned stills makes of frames, fitted on all clips to learn from."""
+def baselines(bench: Bench, start: str = "clip", like: Small = NETWORKS["s4d"]) -> Iterator[list[object]]:
+    """Logistic regression on what a network that learned stills makes of frames, fitted on all clips that `like` learns from."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    corpus = read_face_corpus(bench.clips(4), LABELS)
+    corpus = read_face_corpus(bench.clips(like.frames, more=like.more), LABELS)
     (seen, known), (new, truth) = (frame_features(bench, start, part) for part in ((*corpus.fit, *corpus.choose), corpus.test))
 
     def model(x: NDArray[np.float32], y: NDArray[np.int64]) -> Any:

@@ -221,14 +221,14 @@ def _is_taken(port: int) -> bool:
         return False
 
 
-def ask(url: str, path: str, question: Mapping[str, Any] | None = None) -> Any:
-    """The server's answer to GET (without a question) or POST; DyadError when it does not answer or refuses.
+def ask(url: str, path: str, question: Mapping[str, Any] | None = None, method: str = "") -> Any:
+    """The server's answer to `method`, else GET (without a question) or POST; DyadError when it does not answer or refuses.
 
     A server whose SQLite is locked answers 503 and has done nothing; it is asked again.
     """
     try:
         for pause in (0.5, 1.0, 2.0, 4.0, 0.0):
-            answer = httpx.request("GET" if question is None else "POST", f"{url}/{path}", json=question, timeout=30)
+            answer = httpx.request(method or ("GET" if question is None else "POST"), f"{url}/{path}", json=question, timeout=30)
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 break
             time.sleep(pause)

@@ -146,11 +146,11 @@ class OwnServer:
         """Its state folder."""
         return Path(self.environment["DYAD_STATE"])
 
-    def ask(self, path: str, question: dict[str, Any] | None = None) -> Any:
+    def ask(self, path: str, question: dict[str, Any] | None = None, method: str = "") -> Any:
         """The API's answer."""
         from flows.server import ask
 
-        return ask(self.url, path, question)
+        return ask(self.url, path, question, method)
 
     def run_named(self, name: str, wanted: str = "COMPLETED", seconds: float = 150) -> dict[str, Any]:
         """The last run of this name when it has reached the state."""

@@ -107,9 +107,7 @@ def test_the_clock_starts_a_run_and_it_completes(own_server: OwnServer) -> None:
         assert run["auto_scheduled"]
         assert run["deployment_id"] == retention
     finally:
-        import httpx
-
-        httpx.delete(f"{own_server.url}/deployments/{retention}/schedules/{schedule['id']}").raise_for_status()
+        own_server.ask(f"deployments/{retention}/schedules/{schedule['id']}", method="DELETE")
 
 
 def test_a_data_set_run_does_only_what_is_new(own_server: OwnServer, sound: Path) -> None:

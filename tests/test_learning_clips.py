@@ -105,5 +105,5 @@ def test_the_arms_of_an_ablation_differ_in_what_they_say_alone(bench: Bench) -> 
     assert arms[0].small.settings == arms[1].small.settings == arms[2].small.settings
     stills = read_face_corpus(arms[1].others["stills"], LABELS)
     assert {LABELS[one.label] for one in (*stills.fit, *stills.choose, *stills.test)} == set(SHOWN)
-    _, halves = ABLATIONS["ifdd-way"](bench)
+    _, halves = ABLATIONS["ifdd"](bench)
     assert [arm.small.settings["lifting"]["classified"] for arm in halves] == ["moving", "still", "both"]
