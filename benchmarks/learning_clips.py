@@ -79,7 +79,7 @@ NETWORKS = {
     "fineclip": Small("fineclip", {"shape": TOWER, "frames": 4}, recipe={"rate": 3e-3}, start="clip"),
     "avcer": Small("avcer", {"trunk": RESNET, "head": {"features": 64, "hidden": 64, "last": 32}}, recipe={"rate": 3e-3},
                    start="emoaffectnet"),
-    "ifdd-xs": Small("ifdd-xs", IFDD, 8, 4, start="ifdd-xs", more=4),
+    "ifdd-xs": Small("ifdd-xs", IFDD, 8, 4, {"rate": 5e-4}, "ifdd-xs", more=4),
 }  # fmt: skip
 CONTROLS = {
     "cliper": Small("cliper", {"shape": TOWER}, recipe={"stages": [

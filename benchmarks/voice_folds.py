@@ -23,8 +23,10 @@ from benchmarks.quality import Row, interval
 from data.emotions import BASIC_EMOTIONS
 from data.files import atomic_path
 from data.metrics import per_class_recall, scores_of
+from modalities.local_models import archive_file
 from modalities.training.common import Progress, Report
-from modalities.training.voice import EPOCHS, FOLDS, VARIANTS, Examples, answers_of, fit, make_examples
+from modalities.training.speaker_start import MODEL, read_speaker
+from modalities.training.voice import EPOCHS, FOLDS, VARIANTS, Examples, answers_of, fit, fit_layer, make_examples
 from modalities.training.voice_corpus import CALM, read_ravdess
 
 HEADS = ("classes", "actors learned", "n", "UAR %", "95 % interval", "WAR %", "macro-F1 %", "distorted UAR %")
@@ -53,7 +55,8 @@ def utterances(data: Path, classes: int, seed: int, keep: Path, limit: int | Non
     """The features of all utterances and of their distorted copies."""
     path = keep / f"examples-{classes}-{seed}-{limit}.pt"
     if not path.is_file():
-        found = make_examples(read_ravdess(data, limit, calm=classes > CALM), seed, VARIANTS)
+        speaker = read_speaker(archive_file(MODEL, "The benchmark hears with"))
+        found = make_examples(read_ravdess(data, limit, calm=classes > CALM), speaker, seed, VARIANTS)
         with atomic_path(path) as aside:
             torch.save(vars(found), aside)
     return Examples(**torch.load(path, weights_only=True))
@@ -70,7 +73,7 @@ def unheard(examples: Examples, count: int, classes: int, epochs: int, seed: int
             passes = round(epochs * int((~away).sum()) / len(learned.emotions))
             network = fit(learned, seed + 1 + fold, passes, _told(count, fold), classes)
             with atomic_path(path) as aside:
-                torch.save(answers_of(network, examples.where(away)), aside)
+                torch.save(answers_of(network, fit_layer(learned, classes), examples.where(away)), aside)
         logits[:, away] = torch.load(path, weights_only=True)
     return logits
 

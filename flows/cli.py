@@ -217,7 +217,7 @@ def _train_command(name: str, network: str, what: str) -> Any:
 
 
 for _name, _network, _what in (
-    ("voice", "voice", "the network for voices on RAVDESS"),
+    ("voice", "voice", "the network for voices on RAVDESS, after 'dyad models download speaker-encoder'"),
     ("text", "text", "the network for words on GoEmotions and MELD"),
     ("scene-text", "scene_context", "the network for scene descriptions on AFEW's"),
 ):

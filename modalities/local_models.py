@@ -177,6 +177,20 @@ def _openai_archives(environment: Mapping[str, str]) -> Iterator[str]:
             yield f"{path} was passed over: it is a TorchScript archive, which carries a program and not weights alone."
 
 
+def archive_file(name: str, use: str, otherwise: str = "") -> Path:
+    """The archive that 'dyad models download' puts into Dyad's folder; WeightsError with that command where it is not.
+
+    `use` begins the sentence ('The training starts from'), `otherwise` says what else can be done.
+    """
+    row = model_table().models[name]
+    path = models_folder() / row.folder / row.files[0].name
+    if not path.is_file():
+        raise WeightsError(
+            f"{use} {name}, which is not on this machine; run 'dyad models download {name}' ({row.size} MB){otherwise}."
+        )
+    return path
+
+
 def find_clip(given: Path | None = None, name: str = "", environment: Mapping[str, str] = os.environ) -> Search:
     """The CLIP checkpoint to use: `given`, else the named one, else `open_clip/*/` in Dyad's folder or a known one in the cache.
 

@@ -2,7 +2,8 @@
 
 Speech is found first (Silero VAD, its packaged weights); a window with less than `SPEECH_NEEDED` seconds of it is absent.
 From each other window the span from its first to its last speech is heard: here, as log-mel spectrum and prosody, by a small
-network of ours (`modalities/networks/voice.py`), or by a large one (`modalities/audio_classifier.py`,
+network of ours (`modalities/networks/voice.py`), and by a linear layer over what an encoder of speakers holds of it
+(`modalities/networks/speaker.py`); or by a large one (`modalities/audio_classifier.py`,
 `modalities/speech_encoder.py`), which share all the rest. Sound is read window by window: memory does not grow with the clip.
 """
 
@@ -25,7 +26,9 @@ from modalities.checkpoint import WEIGHTS_FOLDER, Checkpoint, load_checkpoint
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
+    from torch import nn
 
+    from modalities.networks.speaker import SpeakerStates
     from modalities.networks.voice import SpeechFeatures, SpeechNetwork, VoiceNetwork
 
 SAMPLE_RATE = 16_000
@@ -58,11 +61,14 @@ Work = Callable[[Model, list[Wave]], Sequence[Heard]]
 
 @dataclass(frozen=True)
 class Voice:
-    """A loaded voice model: speech detector, features, network, temperature, centroids [7, D], and what it is."""
+    """A loaded voice model: speech detector; the network and its features; the encoder of speakers and the layer over its states;
+    temperature, centroids [7, D], and what it is."""
 
     detector: "SpeechNetwork"
     features: "SpeechFeatures"
     network: "VoiceNetwork"
+    speaker: "SpeakerStates"
+    layer: "nn.Linear"
     temperature: float
     centroids: NDArray[np.float32]
     source: Source
@@ -93,26 +99,40 @@ def load(path: Path | None = None, device: str = "cpu") -> Voice:
     """Load the voice model from `path` (default: the shipped weights); WeightsError when it is unusable."""
     path = path or WEIGHTS_FOLDER / "voice.safetensors"
     checkpoint = load_checkpoint(path)
-    features, network = _networks(checkpoint, path)
-    source = Source("embedded", "voice network on log-mel and prosody", checkpoint.revision,
-                    f"Silero VAD, windows with {SPEECH_NEEDED} s of speech or more, 16 kHz mono, normalised per window")
-    return Voice(load_detector().to(device), features.to(device), network.to(device), float(checkpoint.settings["temperature"]),
-                 checkpoint.tensors["centroids"].float().numpy(), source, device)
-
-
-def _networks(checkpoint: Checkpoint, path: Path) -> tuple["SpeechFeatures", "VoiceNetwork"]:
-    from modalities.networks.voice import SpeechFeatures, VoiceNetwork
-
     try:
-        features, network = SpeechFeatures(), VoiceNetwork(**checkpoint.settings["network"])
-        features.load_state_dict({"mel": checkpoint.tensors["mel"].float()})
-        network.load_state_dict({key: value.float() if value.is_floating_point() else value
-                                 for key, value in checkpoint.network().items()})
-        checkpoint.tensors["centroids"], checkpoint.settings["temperature"]
+        features, network = _own(checkpoint)
+        speaker, layer = _encoder(checkpoint)
+        temperature, centroids = float(checkpoint.settings["temperature"]), checkpoint.tensors["centroids"].float().numpy()
     except (KeyError, TypeError, RuntimeError) as error:
         raise WeightsError(f"{path} does not hold a voice model of this version; "
                            "restore the shipped file or run `dyad train voice`.") from error
-    return features.eval(), network.eval()
+    source = Source("embedded", "network on log-mel and prosody, layer over a speaker encoder", checkpoint.revision,
+                    f"Silero VAD, windows with {SPEECH_NEEDED} s of speech or more, 16 kHz mono, normalised per window")
+    return Voice(load_detector().to(device), features.eval().to(device), network.eval().to(device), speaker.eval().to(device),
+                 layer.eval().to(device), temperature, centroids, source, device)
+
+
+def _own(checkpoint: Checkpoint) -> tuple["SpeechFeatures", "VoiceNetwork"]:
+    from modalities.networks.voice import SpeechFeatures, VoiceNetwork
+
+    features, network = SpeechFeatures(), VoiceNetwork(**checkpoint.settings["network"])
+    features.load_state_dict({"mel": checkpoint.tensors["mel"].float()})
+    network.load_state_dict({key: value.float() if value.is_floating_point() else value
+                             for key, value in checkpoint.network().items()})
+    return features, network
+
+
+def _encoder(checkpoint: Checkpoint) -> tuple["SpeakerStates", "nn.Linear"]:
+    from torch import nn
+
+    from modalities.networks.speaker import SpeakerStates, unpacked
+
+    classes, width = checkpoint.tensors["layer.weight"].shape
+    speaker, layer = SpeakerStates(), nn.Linear(width, classes)
+    named = checkpoint.tensors.items()
+    speaker.load_state_dict(unpacked({key[8:]: value for key, value in named if key.startswith("speaker.")}))
+    layer.load_state_dict({key[6:]: value for key, value in named if key.startswith("layer.")})
+    return speaker, layer
 
 
 def load_detector() -> "SpeechNetwork":
@@ -244,11 +264,15 @@ def hear_batch(model: Voice, waves: list[Wave]) -> list[Heard]:
     """Our own network's answers, one utterance after another, since each has its own length."""
     import torch
 
+    from modalities.networks.speaker import both
+
     answers = []
     with torch.inference_mode():
         for wave in waves:
-            logits, embedding = model.network(model.features(torch.from_numpy(wave).to(model.device))[None])
-            answers.append(Heard((logits / model.temperature).softmax(-1).cpu().numpy()[0], embedding.cpu().numpy()[0]))
+            samples = torch.from_numpy(wave).to(model.device)
+            logits, embedding = model.network(model.features(samples)[None])
+            logits = both(logits[0], model.layer(model.speaker(samples))) / model.temperature
+            answers.append(Heard(logits.softmax(-1).cpu().numpy(), embedding.cpu().numpy()[0]))
     return answers
 
 

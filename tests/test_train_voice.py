@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from data.errors import InputError
+from data.errors import InputError, WeightsError
 from modalities import voice
 from modalities.checkpoint import Card
 from modalities.training import voice as training
 from modalities.training import voice_corpus
 from modalities.training.common import Progress
+from modalities.training.speaker_start import read_speaker
+from tests.speaker_wheel import write_wheel
 
 RATE = voice.SAMPLE_RATE
 
@@ -34,20 +36,39 @@ def hums() -> voice_corpus.Corpus:
     return voice_corpus.Corpus(list(waves), np.array(emotions), np.array(actors))
 
 
-def test_a_short_training_learns_what_an_unseen_voice_does(hums):
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    return write_wheel(tmp_path_factory.mktemp("wheel") / "speaker.whl")
+
+
+def test_a_short_training_learns_what_an_unseen_voice_does(hums, wheel):
     torch.set_num_threads(1)
-    examples = training.make_examples(hums, seed=1, variants=1)
+    examples = training.make_examples(hums, read_speaker(wheel), seed=1, variants=1)
     unseen = examples.actors == 2
     steps: list[Progress] = []
     network = training.fit(examples.where(~unseen), seed=1, epochs=40, report=steps.append)
     assert steps[-1].figures["loss"] < steps[0].figures["loss"]
-    answers = training.answers_of(network, examples.where(unseen))[0].argmax(1)
+    layer = training.fit_layer(examples.where(~unseen))
+    answers = training.answers_of(network, layer, examples.where(unseen))[0].argmax(1)
     truth = examples.emotions[unseen]
     assert (answers == truth).float().mean() > 0.6
 
 
-def test_the_same_seed_draws_the_same_pieces(hums):
-    examples = training.make_examples(hums, seed=3, variants=1)
+def test_the_layer_over_the_encoder_learns_by_itself(hums, wheel):
+    examples = training.make_examples(hums, read_speaker(wheel), seed=1, variants=1)
+    assert examples.states.shape == (45, 2, 512)
+    layer = training.fit_layer(examples)
+    with torch.no_grad():
+        answers = layer(examples.states[:, 0])
+    assert answers.shape == (45, 7)
+    assert (answers.argmax(1) == examples.emotions).float().mean() > 0.8
+    assert set(answers.argmax(1).tolist()) == {0, 4, 5}
+    again = training.fit_layer(examples)
+    assert torch.equal(layer.weight, again.weight)
+
+
+def test_the_same_seed_draws_the_same_pieces(hums, wheel):
+    examples = training.make_examples(hums, read_speaker(wheel), seed=3, variants=1)
     first, second = (training.draw(examples, torch.arange(6), np.random.default_rng(5)) for _ in range(2))
     assert first.shape[:2] == (6, 70)
     assert torch.equal(first, second)
@@ -69,30 +90,36 @@ def test_a_scream_that_the_detector_misses_is_cut_by_loudness():
     assert len(cut) == pytest.approx(RATE, rel=0.2)
 
 
-def test_training_writes_weights_and_card_and_goes_on_after_an_interruption(shared: Path, tmp_path, monkeypatch):
+def test_training_writes_weights_and_card_and_goes_on_after_an_interruption(shared: Path, wheel, tmp_path, monkeypatch):
     """Two utterances of each actor: nothing is learnt from them, but every step is gone."""
     monkeypatch.setattr(training, "VARIANTS", 1)
-    data = shared / "datasets"
+    data, output = shared / "datasets", tmp_path / "out"
 
     def stop_late(progress: Progress) -> None:
         if progress.step == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        training.train(data, tmp_path, epochs=2, limit=2, report=stop_late)
-    assert [file.name for file in tmp_path.iterdir()] == [".voice.unfinished.pt"]
+        training.train(data, output, epochs=2, limit=2, start=str(wheel), report=stop_late)
+    assert [file.name for file in output.iterdir()] == [".voice.unfinished.pt"]
     steps: list[int] = []
-    card = training.train(data, tmp_path, epochs=2, limit=2, report=lambda progress: steps.append(progress.step))
+    card = training.train(
+        data, output, epochs=2, limit=2, start=str(wheel), report=lambda progress: steps.append(progress.step)
+    )
     assert steps == list(range(3, 13))
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["voice.md", "voice.safetensors"]
-    assert Card.read(tmp_path / "voice.md").metrics == card.metrics
+    assert sorted(file.name for file in output.iterdir()) == ["voice.md", "voice.safetensors"]
+    assert Card.read(output / "voice.md").metrics == card.metrics
     assert set(card.metrics) >= {"uar", "war", "macro_f1", "weighted_f1"}
-    loaded = voice.load(tmp_path / "voice.safetensors")
+    loaded = voice.load(output / "voice.safetensors")
     heard = voice.hear(loaded, [hum(200, 0.1, 1)])
     assert heard.probabilities.sum() == pytest.approx(1.0, abs=1e-5)
 
 
-def test_missing_recordings_and_no_epochs_are_refused(tmp_path):
+def test_missing_recordings_encoder_and_epochs_are_refused(shared: Path, tmp_path, monkeypatch):
+    monkeypatch.setenv("DYAD_MODELS", str(tmp_path))
+    with pytest.raises(WeightsError, match="dyad models download speaker-encoder"):
+        training.train(shared / "datasets", tmp_path / "out", limit=1)
+    assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="ravdess_speech"):
         training.train(tmp_path, tmp_path / "out")
     with pytest.raises(InputError, match="epoch"):

@@ -10,8 +10,11 @@ from benchmarks import compound_curve, quality, voice_folds
 from data.emotions import ABAW_COMPOUNDS
 from data.metrics import scores_of
 from fusion.composer import PAIRS, states_of
+from modalities.model_table import model_table
 from modalities.training import voice
+from modalities.training.speaker_start import MODEL
 from modalities.training.voice_corpus import CALM, read_ravdess
+from tests.speaker_wheel import write_wheel
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +42,10 @@ def test_calm_is_an_eighth_emotion_only_where_asked(shared: Path) -> None:
 
 def test_folds_are_kept_and_joined_to_seven_classes(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(voice_folds, "VARIANTS", 1)
+    monkeypatch.setenv("DYAD_MODELS", str(tmp_path))
+    row = model_table().models[MODEL]
+    (tmp_path / row.folder).mkdir()
+    write_wheel(tmp_path / row.folder / row.files[0].name)
     first = list(voice_folds.rows(shared / "datasets", [4], 8, 1, 7, tmp_path, limit=2))
     assert [row[0] for row in first] == ["8", "the same, calm as neutral"]
     assert first[0][2] == 36

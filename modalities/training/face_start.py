@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 
 from data.errors import WeightsError
-from modalities.local_models import models_folder
-from modalities.model_table import model_table
+from modalities.local_models import archive_file
 from modalities.networks.static_face import ConvNorm, StaticFaceNetwork
 
 MODEL = "mobilenet-vggface2"
@@ -26,14 +25,7 @@ GREY_LEVELS = 64.0
 
 def archive_path() -> Path:
     """The npm archive that holds the weights, in Dyad's folder of models; WeightsError with the command that fetches it."""
-    row = model_table().models[MODEL]
-    path = models_folder() / row.folder / row.files[0].name
-    if not path.is_file():
-        raise WeightsError(
-            f"The training starts from {MODEL}, which is not on this machine; run 'dyad models download {MODEL}' "
-            f"({row.size} MB), or pass --start random."
-        )
-    return path
+    return archive_file(MODEL, "The training starts from", ", or pass --start random")
 
 
 def read_weights(archive: Path) -> dict[str, Tensor]:
