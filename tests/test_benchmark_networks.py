@@ -11,6 +11,7 @@ from benchmarks.networks import Allowance, Row, main, parsed, row_of
 from benchmarks.networks_experts import expert_rows, mixed_by_loop
 from benchmarks.networks_measure import Speed, flops_an_item, measured, plainly
 from benchmarks.networks_subjects import Subject, subjects
+from modalities.face.cliper import descriptor_loss
 from modalities.face.experts import AdapterExperts, ExpertShape, Routing
 from modalities.face.registry import network_table
 
@@ -94,6 +95,13 @@ def test_nothing_in_a_training_step_of_s4d_waits_for_the_device() -> None:
         loss: Tensor = whole(inputs, targets)
     loss.backward()  # type: ignore[no-untyped-call]
     assert all(value.grad is not None for key, value in network.named_parameters() if not key.startswith("head.image"))
+
+
+def test_nor_in_the_loss_of_cliper() -> None:
+    torch.manual_seed(1)
+    logits, labels = torch.randn(6, 7, 5), torch.randint(7, (6,))
+    whole = torch.compile(lambda given, wanted: descriptor_loss(given, wanted).loss, fullgraph=True, backend="eager")
+    torch.testing.assert_close(whole(logits, labels), descriptor_loss(logits, labels).loss)
 
 
 # ---- the plainest form ---------------------------------------------------------------------------------------------------
