@@ -97,7 +97,7 @@ def _s4d(bench: Bench) -> tuple[Path, list[Arm]]:
 
 def _ifdd(bench: Bench) -> tuple[Path, list[Arm]]:
     """Random weights need more clips than S4D was given: it hardly learns from 200 pairs."""
-    base, arms = replace(NETWORKS["ifdd-xs"], start="", epochs=4, recipe={"batch": 16}), []
+    base, arms = replace(NETWORKS["ifdd-xs"], start="", epochs=4, recipe={"rate": 5e-4, "batch": 16}), []
     for title, half in (("dynamic half", "moving"), ("static half", "still"), ("both halves", "both")):
         arms.append(Arm(title, replace(base, settings={**base.settings, "lifting": {"classified": half, "drop": 0.0}})))
     return emotions(bench, 8, more=10), arms
