@@ -25,11 +25,23 @@ def linear_contributions(weighed: Floats, shares: Floats, winner: Integers, comp
 
     Each emotion's share [N, 2] is divided the way its fused probability is made up, by `weighed` [N, M, C], which is
     A[m, c] p[m, c]; AVCER's mask counts as given. Exact: a row adds up to the shares, so to the winner's probability.
+    Neighbours may have made that probability another one than the window's own: see `brought_to`.
     """
     pair = pairs_of(compounds)[winner]
     taken = np.take_along_axis(weighed, pair[:, None, :], axis=2)
-    contributions: Floats = (ratio(taken, taken.sum(1, keepdims=True)) * shares[:, None, :]).sum(2)
+    contributions: Floats = brought_to(taken, shares).sum(2)
     return contributions
+
+
+def brought_to(parts: Floats, total: Floats) -> Floats:
+    """Parts [N, M, ...] that add up to `total` [N, ...]: what is missing is divided in proportion to their sizes.
+
+    Parts of one sign keep their proportions. Where modalities speak for and against, a total near 0 would make factors without
+    bound; so none changes by more than what is missing.
+    """
+    sizes = np.abs(parts)
+    changed: Floats = parts + ratio(sizes, sizes.sum(1, keepdims=True)) * (total - parts.sum(1))[:, None]
+    return changed
 
 
 def shapley_contributions(value: Callable[[Flags], Floats], present: Flags) -> Floats:

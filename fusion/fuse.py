@@ -10,7 +10,7 @@ from data.errors import InputError
 from data.fused import Fusion, Pooled
 from data.scores import Scores
 from data.windows import Windows
-from fusion.arrays import Flags, Floats, Integers, ratio
+from fusion.arrays import Flags, Floats, Integers
 from fusion.compose import (
     Features,
     Method,
@@ -21,7 +21,7 @@ from fusion.compose import (
     winners,
 )
 from fusion.composer import Composer, default_composer, none_probability
-from fusion.contributions import emotion_shares, linear_contributions, shapley_contributions
+from fusion.contributions import brought_to, emotion_shares, linear_contributions, shapley_contributions
 from fusion.mhpf import collapse, matrices, pool, weigh
 from fusion.over_time import WAYS, abstaining, confidence_of, smoothed
 from fusion.weights import FusionWeights, read_weights
@@ -206,14 +206,13 @@ def _from_features(
     compound = method(evidence, compounds)
 
     def divide(winner: Integers, shares: Floats) -> Floats:
-        """Shapley values of the winner's probability, scaled to what it is after neighbours were heard."""
+        """Shapley values of the winner's probability, brought to what it is after neighbours were heard."""
 
         def worth(coalition: Flags) -> Floats:
             """The winner's probability [N] from the features of some modalities alone; 0 from none."""
             return np.nan_to_num(_of_winner(method(mean_similarity(values, coalition.T), compounds), winner))
 
-        scale = ratio(shares.sum(1), _of_winner(compound, winner), np.nan)
-        return np.where((winner >= 0)[:, None], shapley_contributions(worth, known.T) * scale[:, None], np.nan)
+        return np.where((winner >= 0)[:, None], brought_to(shapley_contributions(worth, known.T), shares.sum(1)), np.nan)
 
     # Cosines may be negative: 1 + cosine measures the two emotions' parts from 0.
     return Composed(compound, compound, method.parts(1.0 + evidence, compounds), divide)

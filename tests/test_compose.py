@@ -14,7 +14,7 @@ from data.fused import Fusion
 from data.scores import Scores
 from data.windows import Windows, make_windows, windows_of
 from fusion.compose import METHODS, compound_distribution, mean_similarity, rarity, similarities, winners
-from fusion.contributions import shapley_contributions
+from fusion.contributions import brought_to, shapley_contributions
 from fusion.fuse import NOTHING_ABOVE_CHANCE, fuse
 from fusion.over_time import at_times, confidence_of, forward_fill, spans_at, spread, timeline
 from fusion.weights import FusionWeights
@@ -193,6 +193,25 @@ def test_shapley_values_share_a_joint_effect_equally_and_give_the_absent_nothing
         return 0.2 * one + 0.6 * (one & two)
 
     np.testing.assert_allclose(shapley_contributions(value, present), [[0.5, 0.3, 0.0], [0.2, 0.0, 0.0]], atol=1e-12)
+
+
+PARTS = arrays(np.float64, (4, 3), elements=st.floats(-1, 1).filter(lambda value: value == 0 or abs(value) > 1e-9))
+
+
+@given(PARTS, arrays(np.float64, 4, elements=st.floats(0, 1)))
+def test_parts_for_and_against_add_up_without_growing_beyond_what_is_missing(parts: np.ndarray, total: np.ndarray) -> None:
+    changed = brought_to(parts, total)
+    heard = np.abs(parts).sum(1) > 0
+    np.testing.assert_allclose(changed.sum(1)[heard], total[heard], atol=1e-9)
+    missing = np.abs(total - parts.sum(1))[:, None]
+    assert (np.abs(changed - parts) <= missing + 1e-9).all()
+    assert (changed[parts == 0] == 0).all(), "who said nothing adds nothing"
+
+
+def test_parts_of_one_sign_keep_their_proportions() -> None:
+    np.testing.assert_allclose(brought_to(np.array([[0.1, 0.3, 0.0]]), np.array([0.8])), [[0.2, 0.6, 0.0]])
+    nearly_cancelled = brought_to(np.array([[0.5, -0.498]]), np.array([0.4]))
+    assert np.abs(nearly_cancelled).max() < 0.9, "scaling would have made a hundred of it"
 
 
 def test_scaling_the_scores_leaves_distribution_and_winner() -> None:
