@@ -26,12 +26,7 @@ SIZES: dict[str, Any] = {"layers": [1, 1, 1, 1], "width": 4, "code": 16, "slots"
 LABELS = ("happiness", "sadness")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

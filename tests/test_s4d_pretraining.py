@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,7 @@ SIZES: dict[str, Any] = {"size": 32, "patch": 8, "frames": 4, "width": 32, "dept
 TINY = {**SIZES, "decoder_width": 24, "decoder_depth": 1, "decoder_heads": 4}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def corpora(folder: Path, count: int = 48) -> list[Path]:

@@ -34,13 +34,7 @@ QUICK = {"rate": 2e-3, "batch": 16, "layer_decay": 1.0, "augment": 0.0, "weight_
 TEMPORAL = {"frames": 4, "heads": 2, "head_width": 16, "hidden": 64}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    """Sums in one order: what is compared is equal to the last digit, also with another process."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

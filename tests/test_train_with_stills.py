@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,12 +23,7 @@ TINY = {"size": 32, "patch": 16, "frames": 4, "width": 32, "depth": 2, "heads": 
 QUICK = {"rate": 3e-3, "batch": 8, "layer_decay": 1.0, "augment": 0.0, "mixup": 0.0, "weight_decay": 0.01}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def options(stills: Path | None, **recipe: float) -> FaceOptions:
