@@ -6,7 +6,7 @@ from typing import Any
 
 import openpyxl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data.errors import InputError
@@ -94,12 +94,14 @@ def test_text_never_becomes_a_formula(tmp_path: Path, text: str) -> None:
 
 
 @settings(max_examples=30, deadline=None)
+@example(["a line\r\nand another", "\r"])
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=30))
 def test_any_text_is_held(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     path = tmp_path_factory.getbasetemp() / "any.xlsx"
     write_workbook(path, [("clips", ["x"]), *(("clips", [text]) for text in texts)])
     sheet = openpyxl.load_workbook(path)["clips"]
-    kept = ["".join(letter if letter.isprintable() or letter in "\t\n" else " " for letter in text) for text in texts]
+    lines = [text.replace("\r\n", "\n") for text in texts]
+    kept = ["".join(letter if letter.isprintable() or letter in "\t\n" else " " for letter in text) for text in lines]
     assert [sheet.cell(row, 1).value or "" for row in range(2, len(texts) + 2)] == kept
 
 
