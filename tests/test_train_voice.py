@@ -115,13 +115,13 @@ def test_training_writes_weights_and_card_and_goes_on_after_an_interruption(shar
     assert heard.probabilities.sum() == pytest.approx(1.0, abs=1e-5)
 
 
-def test_missing_recordings_encoder_and_epochs_are_refused(shared: Path, tmp_path, monkeypatch):
+def test_missing_recordings_encoder_and_epochs_are_refused(wheel, tmp_path, monkeypatch):
     monkeypatch.setenv("DYAD_MODELS", str(tmp_path))
     with pytest.raises(WeightsError, match="dyad models download speaker-encoder"):
-        training.train(shared / "datasets", tmp_path / "out", limit=1)
+        training.train(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="ravdess_speech"):
-        training.train(tmp_path, tmp_path / "out")
+        training.train(tmp_path, tmp_path / "out", start=str(wheel))
     with pytest.raises(InputError, match="epoch"):
         training.train(tmp_path, tmp_path / "out", epochs=0)
 

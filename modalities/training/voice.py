@@ -95,12 +95,11 @@ def train(
     """
     if epochs < 1:
         raise InputError("The training has no epoch; give --epochs 1 or more.")
-    corpus = read_ravdess(data, limit)
     speaker = read_speaker(Path(start) if start else archive_file(MODEL, "The training hears with"))
     output.mkdir(parents=True, exist_ok=True)
     unfinished = Unfinished(output / ".voice.unfinished.pt", f"{seed} {epochs} {limit} {VARIANTS} {FOLDS} {start}")
     if "examples" not in unfinished.parts:
-        unfinished.keep("examples", vars(make_examples(corpus, speaker, seed, VARIANTS)))
+        unfinished.keep("examples", vars(make_examples(read_ravdess(data, limit), speaker, seed, VARIANTS)))
     examples = Examples(**unfinished.parts["examples"])
     logits = torch.zeros(2, len(examples.emotions), len(BASIC_EMOTIONS))
     for fold in range(FOLDS):
