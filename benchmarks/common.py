@@ -5,13 +5,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from benchmarks.machine import header
-from data.media import probe
+from configs.settings import load_settings
+from data.media.probe import probe
 from data.run_folder import RunFolder
-from flows.graph import before
-from flows.jobs import Brought, Job
-from flows.settings import load_settings
-from flows.stages import STAGES, stage_keys
-from flows.video import prepare_folder, run_stage
+from flows.clip.graph import before
+from flows.clip.keys import stage_keys
+from flows.clip.run_stage import prepare_folder, run_stage
+from flows.clip.stages import STAGES
+from flows.job import Brought, Job
 
 __all__ = ["header", "print_table", "run_directly", "stage_seconds"]
 

@@ -40,8 +40,9 @@ def measure(place: Path, name: str, target: Path) -> dict[str, float]:
 
 def child(place: str, name: str, target: str) -> None:
     """Export and print what it took, without loading the libraries."""
-    from flows.exporting import export_to, source_at
-    from reports.exports import FORMATS as WRITERS
+    from flows.exports.source import source_at
+    from flows.exports.write import export_to
+    from reports.exports.formats import FORMATS as WRITERS
 
     for library in ("pandas", "pyarrow.parquet", "openpyxl"):
         __import__(library)
@@ -66,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.child:
         child(*options.child)
         return
-    from benchmarks.common import header, print_table, run_directly  # what these load would count as memory of the exports
+    from benchmarks.common import print_table, run_directly  # what these load would count as memory of the exports
+    from benchmarks.machine import header
     from data.sample import sample_clip
 
     print(header(), end="\n\n")

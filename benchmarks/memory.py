@@ -15,8 +15,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.common import header, print_table, run_directly
+from benchmarks.common import print_table, run_directly
 from benchmarks.long_clip import make_long_clip
+from benchmarks.machine import header
 
 
 def measure(clip: Path, output: Path) -> dict[str, float]:

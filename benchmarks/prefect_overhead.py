@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks.common import header, print_table, run_directly
+from benchmarks.common import print_table, run_directly
+from benchmarks.machine import header
 from data.sample import sample_clip
-from flows.prefect_setup import has_server, without_heartbeats
+from flows.server.prefect_setup import has_server, without_heartbeats
 
 
 def timed(work: Callable[[], object]) -> float:

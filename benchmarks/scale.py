@@ -23,9 +23,10 @@ from typing import Any
 
 import psutil
 
-from benchmarks.common import header, print_table
-from flows.clip_run import Outcome
-from flows.dataset_clips import Plan
+from benchmarks.common import print_table
+from benchmarks.machine import header
+from flows.batch.clips import Plan
+from flows.batch.one_clip import Outcome
 
 WORK = "DYAD_BENCHMARK_WORK"
 GOALS = {"slope": 1.1, "milliseconds": 60.0, "growth": 50.0, "skipped": 5.0}
@@ -72,7 +73,7 @@ class Memory:
 def measure(clips: int, workers: int) -> dict[str, float]:
     """Run so many clips, then the same again; seconds of both, and the growth of memory (MB)."""
     from flows.dataset import recognise_dataset
-    from flows.prefect_setup import without_heartbeats
+    from flows.server.prefect_setup import without_heartbeats
 
     with tempfile.TemporaryDirectory() as folder, without_heartbeats():
 
@@ -94,7 +95,7 @@ def measure(clips: int, workers: int) -> dict[str, float]:
 @contextlib.contextmanager
 def server(folder: Path) -> Iterator[dict[str, str]]:
     """The environment with a server in it: the one that is set, else one of its own with an empty database."""
-    from flows.prefect_setup import has_server
+    from flows.server.prefect_setup import has_server
 
     if has_server():
         yield dict(os.environ)

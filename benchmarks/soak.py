@@ -23,8 +23,9 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
-from benchmarks.common import header, print_table
+from benchmarks.common import print_table
 from benchmarks.long_clip import make_long_clip
+from benchmarks.machine import header
 from benchmarks.scale import server
 
 LOOKS = 30

@@ -16,11 +16,12 @@ from statistics import median
 
 import av
 
-from benchmarks.common import header, print_table, run_directly
+from benchmarks.common import print_table, run_directly
 from benchmarks.long_clip import make_long_clip
-from data.media import probe
+from benchmarks.machine import header
+from data.media.probe import probe
 from data.sample import sample_clip
-from flows.graph import NEEDS
+from flows.clip.graph import NEEDS
 
 STAGES = [name for name in NEEDS if name not in ("compose", "publish")]
 

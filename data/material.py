@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from data.clip import Clip
 from data.errors import InputError
-from data.frames import Frame
+from data.media.clip import Clip
+from data.media.frames import Frame
 from data.scores import Scores, Source
 from data.windows import Windows
 

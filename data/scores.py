@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.added import added_modalities
+from data.added_modalities import added_modalities
 from data.emotions import BASIC_EMOTIONS
 from data.windows import Windows
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from data.errors import DyadError
 
 if TYPE_CHECKING:
-    from flows.events import Event
     from flows.recognition import Recognition, Recognitions
-    from flows.running import Wanted
+    from flows.runtime.events import Event
+    from flows.video import Wanted
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 OnProgress: TypeAlias = Callable[[str, int, int], object]
@@ -80,7 +80,7 @@ def recognise_all(
     is also told ("clips", clips that have ended, clips). For data sets with thousands of clips see `dyad batch`.
     """
     from flows.recognition import Recognitions
-    from flows.running import media_files, workers_for
+    from flows.video import media_files, workers_for
 
     given = [clips] if isinstance(clips, str | os.PathLike) else clips
     files = media_files([Path(clip) for clip in given])
@@ -102,9 +102,9 @@ def _wanted(
     fresh: bool,
 ) -> "Wanted":
     """What is asked, checked before anything starts."""
-    from flows.jobs import Brought
-    from flows.running import Wanted, workers_for
-    from flows.settings import load_settings
+    from configs.settings import load_settings
+    from flows.job import Brought
+    from flows.video import Wanted, workers_for
 
     asked = load_settings(os.fspath(profile), settings)
     workers_for(asked)
@@ -117,8 +117,9 @@ def _run(
     files: Sequence[Path], wanted: "Wanted", workers: int, on_progress: OnProgress | None, many: bool = False
 ) -> "list[Recognition | DyadError]":
     """Run clips in threads of their own, whatever runs in this one, and tell the caller here how far they are."""
-    from flows import prefect_setup, stop
-    from flows.events import listening
+    from flows.runtime import stop
+    from flows.runtime.events import listening
+    from flows.server import prefect_setup
 
     gone, news = threading.Event(), SimpleQueue[News]()
 
@@ -127,7 +128,7 @@ def _run(
             news.put(_progress_of(event))
 
     def run(file: Path) -> Path | Exception:
-        from flows.running import run_file
+        from flows.video import run_file
 
         stop.abandoned.set(gone)
         prefect_setup.start_temporary_server()
@@ -171,8 +172,8 @@ def _progress_of(event: "Event") -> tuple[str, int, int]:
 
 
 def _answer(ended: Path | Exception) -> "Recognition | DyadError":
-    from flows.faults import sentence
     from flows.recognition import read_run
+    from flows.runtime.errors import sentence
 
     if isinstance(ended, Path):
         return read_run(ended)

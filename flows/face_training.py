@@ -14,13 +14,14 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 
 from data.errors import InputError
-from flows import prefect_setup
-from flows.artifacts import artifact_key
+from flows.server import prefect_setup
+from flows.server.artifacts import artifact_key
 from flows.training import reporting
-from modalities.checkpoint import Card
+from modalities.loading.checkpoint import Card
 
 if TYPE_CHECKING:
-    from modalities.training.face_networks import FaceOptions
+    from modalities.training.face_networks.train import FaceOptions
+
 
 PROMPTS = Path(__file__).resolve().parents[1] / "configs" / "prompts"
 Kind = Literal["static", "dynamic"]
@@ -31,7 +32,7 @@ def fit_face_network(
     network: str, kind: Kind, corpus: Path, output: Path, seed: int, epochs: int | None, limit: int | None, options: "FaceOptions"
 ) -> Card:  # fmt: skip
     """Train one network on one split; an epoch's figures are log lines, the curves a table."""
-    from modalities.training.face_networks import files_of, train
+    from modalities.training.face_networks.train import files_of, train
 
     name = f"{kind}-{network}" + (f"-fold{options.fold}" if options.fold is not None else "")
     told = reporting(name, "epoch")
@@ -69,7 +70,7 @@ def train_face_network(
         seed: Seed of every random draw.
         epochs: Passes over the data; the recipe's own number when not given.
         limit: Use so many samples of each part only: a trial.
-        options: The other fields of modalities.training.face_networks.FaceOptions by name.
+        options: The other fields of modalities.training.face_networks.train.FaceOptions by name.
     """
     several = _of_folds(network, folds, options or {})
     return [fit_face_network(network, kind, corpus, output, seed, epochs, limit, one) for one in several]
@@ -79,7 +80,7 @@ def _of_folds(network: str, folds: Sequence[int], options: dict[str, Any]) -> li
     """The options of each training: one for each fold, with Dyad's own texts where none are given."""
     from dataclasses import replace
 
-    from modalities.training.face_networks import FaceOptions
+    from modalities.training.face_networks.train import FaceOptions
 
     given = FaceOptions(**options)
     given = given if given.prompts else replace(given, prompts=own_prompts(network))
@@ -88,8 +89,8 @@ def _of_folds(network: str, folds: Sequence[int], options: dict[str, Any]) -> li
 
 def own_prompts(network: str) -> Mapping[str, Any] | None:
     """The content of the prompt file that comes with Dyad for a network; None where it compares with no texts."""
-    from modalities.face.class_texts import read_prompts
-    from modalities.face.registry import network_table
+    from modalities.face_networks.class_texts import read_prompts
+    from modalities.face_networks.registry import network_table
 
     module = network_table().choose(network).build.partition(":")[0].rpartition(".")[2]
     path = PROMPTS / f"face_{module.removeprefix('face_')}.yaml"
@@ -109,8 +110,8 @@ def train_on_terminal(
 
     Of several processes that torchrun started the first one is a run of Prefect, the others only help.
     """
-    from modalities.training.face_networks import files_of, train
-    from modalities.training.ranks import started_by_torchrun
+    from modalities.training.face_networks.ranks import started_by_torchrun
+    from modalities.training.face_networks.train import files_of, train
 
     numbers = _numbers(folds)
     if started_by_torchrun() and os.environ["RANK"] != "0":
@@ -134,3 +135,64 @@ def _numbers(folds: str) -> list[int]:
         return [int(part) for part in folds.split(",") if part.strip()]
     except ValueError:
         raise InputError(f"'{folds}' names no folds; write them like --fold 1 or --fold 1,2,3,4,5.") from None
+
+
+@task(name="pre-train S4D", cache_policy=NO_CACHE, persist_result=False)
+def pretrain_s4d(
+    corpora: Sequence[Path], output: Path, seed: int, epochs: int, limit: int | None, options: dict[str, Any]
+) -> Card:  # fmt: skip
+    """Pre-train on the faces of manifests; an epoch's figures are log lines, the curves a table."""
+    from modalities.training.face_networks.s4d_pretraining import NAME, PretrainingOptions, pretrain
+    from modalities.training.face_networks.train import files_named
+
+    told = reporting(NAME, "epoch")
+    card = pretrain(
+        corpora, output, seed=seed, epochs=epochs, limit=limit, options=PretrainingOptions(**options), report=told
+    )  # fmt: skip
+    files = files_named(output, NAME)
+    with files.curves.open(encoding="utf-8", newline="") as stream:
+        rows: list[dict[str, Any]] = list(csv.DictReader(stream))
+    create_table_artifact(rows, key=artifact_key("curves", NAME), description=f"{NAME}: figures of every epoch")
+    create_markdown_artifact(files.card.read_text(encoding="utf-8"), key=artifact_key("card", NAME))
+    return card
+
+
+@flow(name="pre-train-s4d", persist_result=False)
+def train_s4d_pretraining(
+    corpora: Sequence[Path],
+    output: Path = Path("weights"),
+    seed: int = 7,
+    epochs: int = 100,
+    limit: int | None = None,
+    options: dict[str, Any] | None = None,
+) -> Card:
+    """Pre-train the trunk of S4D on faces without labels.
+
+    Args:
+        corpora: Manifests of pictures and clips of faces.
+        output: Folder for weights, card and curves.
+        seed: Seed of every random draw.
+        epochs: Passes over the data.
+        limit: Use so many samples only: a trial.
+        options: The fields of modalities.training.face_networks.s4d_pretraining.PretrainingOptions by name.
+    """
+    card: Card = pretrain_s4d(corpora, output, seed, epochs, limit, options or {})
+    return card
+
+
+def pretrain_on_terminal(
+    corpora: Sequence[Path], output: Path, seed: int, epochs: int, limit: int | None, options: dict[str, Any]
+) -> int:  # fmt: skip
+    """Pre-train and print the figures; returns the exit code. Of several processes the first one is a run of Prefect."""
+    from modalities.training.face_networks.ranks import started_by_torchrun
+    from modalities.training.face_networks.s4d_pretraining import NAME, PretrainingOptions, pretrain
+    from modalities.training.face_networks.train import files_named
+
+    if started_by_torchrun() and os.environ["RANK"] != "0":
+        pretrain(corpora, output, seed=seed, epochs=epochs, limit=limit, options=PretrainingOptions(**options))
+        return 0
+    with prefect_setup.without_heartbeats():
+        card: Card = train_s4d_pretraining(corpora, output, seed, epochs, limit, options)
+    print("\n".join(f"{name}: {value:.4f}" for name, value in card.metrics.items()))
+    print(f"Weights: {files_named(output, NAME).weights}; next: dyad train dynamic-face --network s4d --start ...")
+    return 0

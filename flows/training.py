@@ -11,9 +11,9 @@ from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
 from data.errors import InputError
-from flows import prefect_setup
-from flows.artifacts import artifact_key
-from modalities.checkpoint import Card
+from flows.server import prefect_setup
+from flows.server.artifacts import artifact_key
+from modalities.loading.checkpoint import Card
 from modalities.training.common import Progress, Report
 
 NETWORKS = ("static_face", "dynamic_face", "voice", "text", "scene_context", "speech_head")

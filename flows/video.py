@@ -1,10 +1,7 @@
-"""The main flow: one video in, its run folder out. The graph of `flows.stages`, each stage a Prefect task."""
+"""The main flow: one video in, its run folder out. The graph of `flows.clip.stages`, each stage a Prefect task."""
 
-import logging
-import time
-import traceback
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +13,25 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from data.clip import Clip
-from data.errors import DyadError
+from configs.settings import Settings
+from data.errors import DyadError, InputError
+from data.manifest.manifest import MEDIA
+from data.media.clip import Clip
 from data.run_folder import RunFolder
 from data.scores import MODALITIES
-from flows import stop
-from flows.artifacts import publish_artifacts
-from flows.events import Event, logging_to, start, tell
-from flows.faults import check_writable, sentence, worth_retrying
-from flows.graph import NEEDED, NEEDS, in_order, joins
-from flows.jobs import Brought, Job
-from flows.prefect_setup import outlive_worker
-from flows.settings import Settings
-from flows.stages import STAGES, Stage, stage_keys, stages_to_run
-from flows.work import lacking
-
-logger = logging.getLogger(__name__)
+from flows.clip.graph import NEEDED, NEEDS, in_order, joins
+from flows.clip.keys import stage_keys, stages_to_run
+from flows.clip.run_stage import prepare_folder, run_stage
+from flows.clip.stages import STAGES, Stage
+from flows.clip.steps import lacking
+from flows.job import Brought, Job
+from flows.runtime import stop
+from flows.runtime.errors import Interrupted, worth_retrying
+from flows.runtime.events import Event, tell
+from flows.runtime.loaded_models import device_named
+from flows.server import prefect_setup
+from flows.server.artifacts import publish_artifacts
+from flows.server.prefect_setup import outlive_worker
 
 RETRIES: dict[str, Any] = {
     "retries": 2,
@@ -50,30 +50,9 @@ def _error_of(state: State[Any]) -> BaseException:
 @task(name="probe", task_run_name="probe · {video.name}", **RETRIES)
 def probe_video(video: Path) -> Clip:
     """Measure the file and name the clip."""
-    from data.media import probe
+    from data.media.probe import probe
 
     return probe(video)
-
-
-def run_stage(stage: Stage, job: Job, key: str) -> None:
-    """Run one stage, tell what happens, and note in the run folder that it is done or why it failed."""
-    with logging_to(job.folder.log):
-        stop.check()
-        started = Event(job.clip.clip_id, job.clip.path.name, stage.name, "started", duration=job.clip.duration)
-        start(started)
-        began = time.perf_counter()
-        try:
-            notes: Mapping[str, Any] = stage.run(job) or {}
-        except Exception as error:
-            job.folder.mark_failed(stage.name, sentence(error))
-            tell(replace(started, state="failed", message=sentence(error)))
-            logger.error("%s failed: %s\n%s", stage.title, sentence(error), traceback.format_exc())
-            raise
-        seconds = time.perf_counter() - began
-        job.folder.mark_done(stage.name, key, seconds, dict(notes))
-        logger.info("%s done in %.2f s", stage.title, seconds)
-        absent = str(notes.get("absent", ""))
-        tell(replace(started, state="absent" if absent else "done", seconds=seconds, message=absent))
 
 
 def _outputs(stage: Stage, job: Job) -> list[str]:
@@ -146,15 +125,6 @@ def _flow_run_name() -> str:
     return Path(str(parameters["video"])).name
 
 
-def prepare_folder(job: Job, fresh: bool) -> None:
-    """Make the run folder (OSError when it cannot be written); `fresh` forgets what was done before."""
-    check_writable(job.folder.root)
-    if fresh:
-        job.folder.forget()
-        job.folder.clear_work()
-    job.folder.create()
-
-
 def _run_graph(job: Job, keys: Mapping[str, str]) -> dict[str, State[Any]]:
     wanted = stages_to_run(job, keys)
     futures: dict[str, PrefectFuture[Any]] = {}
@@ -177,3 +147,60 @@ def _raise_failures(job: Job, states: Mapping[str, State[Any]], strict: bool) ->
     if strict and (missing := lacking(job)):
         count = f"{len(missing)} of {len(MODALITIES)}"
         raise DyadError(f"{job.clip.path}: --strict wants every modality, and {count} have no answer. " + " ".join(missing))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of every clip: the folder for the run folders, settings, given evidence, and how to run."""
+
+    output: Path
+    settings: Settings
+    brought: Brought = Brought()
+    strict: bool = False
+    fresh: bool = False
+
+
+def media_files(paths: Sequence[Path]) -> list[Path]:
+    """The files to run: those named, and the media files in the folders named (sorted, not below them)."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in MEDIA and file.is_file())
+            if not inside:
+                raise InputError(f"{path} holds no media files; name a file, or a folder with video or audio in it.")
+            found += inside
+        else:
+            found.append(path)
+    return found
+
+
+def check_brought(files: Sequence[Path], brought: Brought) -> None:
+    """InputError when evidence about one clip is given for several."""
+    if len(files) > 1 and (brought.transcript or brought.scores):
+        raise InputError("--transcript and --scores belong to one clip; name one file, or put transcripts beside the clips.")
+
+
+def workers_for(settings: Settings, workers: int | None = None) -> int:
+    """How many clips are under way at once: as many as asked for; else one on a processor, which one keeps busy, and two
+    where networks run on another device: while one is on it the next is decoded. InputError for a device that is not there.
+    """
+    device = device_named(settings.device)
+    return workers or (1 if device == "cpu" else 2)
+
+
+def run_file(file: Path, wanted: Wanted) -> Path | Exception:
+    """The run folder of a clip, or the error that it failed with; Interrupted when somebody asks to stop."""
+
+    try:
+        stop.check()
+        brought = wanted.brought
+        with prefect_setup.without_heartbeats():
+            folder: Path = recognise_video(
+                file, wanted.settings, wanted.output, brought.transcript, brought.descriptions, dict(brought.scores),
+                wanted.strict, wanted.fresh,
+            )  # fmt: skip
+        return folder
+    except Interrupted:
+        raise
+    except Exception as error:
+        return error

@@ -11,15 +11,7 @@ from data.fused import Fusion, Pooled
 from data.scores import Scores
 from data.windows import Windows
 from fusion.arrays import Flags, Floats, Integers
-from fusion.compose import (
-    Features,
-    Method,
-    compound_distribution,
-    mean_similarity,
-    method_named,
-    similarities,
-    winners,
-)
+from fusion.compose import Features, Method, compound_distribution, mean_similarity, method_named, similarities, winners
 from fusion.composer import Composer, default_composer, none_probability
 from fusion.contributions import brought_to, emotion_shares, linear_contributions, shapley_contributions
 from fusion.mhpf import collapse, matrices, pool, weigh

@@ -2,7 +2,7 @@
 
 import os
 
-from modalities import torchvision_cpu
+from modalities.loading import torchvision_cpu
 
 # Torch's threads that wait for each other in a busy loop starve those of the other modalities (a minute of speech: 10 s
 # instead of 0.5 s on 2 cores). Read once, when torch is imported.

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from data.scores import Scores
 from data.windows import Windows, windows_of
-from modalities.face_crops import Pixels, sharpness_of
+from modalities.faces.crops import Pixels, sharpness_of
 
 Quality = NDArray[np.float32]
 SIDE, SHARPNESS, WORDS = 64.0, 0.004, 5.0

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data.clip import Clip
 from data.emotions import BASIC_EMOTIONS, Compound
 from data.fused import Fusion, Moments, Stretch
+from data.media.clip import Clip
 from data.scores import Scores
 
 SCHEMA_VERSION = "1.0"

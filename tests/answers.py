@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from data.clip import Clip
 from data.emotions import ABAW_COMPOUNDS
+from data.media.clip import Clip
 from data.scores import MODALITIES, Scores
 from data.windows import make_windows
 from fusion.fuse import fuse
 from fusion.over_time import timeline
-from reports.export_clip import ClipAnswer
+from reports.exports.clip import ClipAnswer
 from reports.result import build_result
 
 NAMES = [compound.name for compound in ABAW_COMPOUNDS]

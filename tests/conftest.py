@@ -54,7 +54,7 @@ def prefect_session() -> Iterator[None]:
     """A real Prefect server with a database of its own, one for the whole session."""
     from prefect.testing.utilities import prefect_test_harness
 
-    from flows.prefect_setup import without_heartbeats
+    from flows.server.prefect_setup import without_heartbeats
 
     with prefect_test_harness(server_startup_timeout=180), without_heartbeats():
         yield
@@ -108,7 +108,7 @@ def dyad(
     prefect_session: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """The command line, run in this process: `dyad('run', 'clip.mp4')` gives exit code, stdout, stderr."""
-    from flows.cli import main
+    from flows.cli.app import main
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["dyad", *map(str, arguments)])
@@ -159,7 +159,7 @@ class OwnServer:
 
     def ask(self, path: str, question: dict[str, Any] | None = None, method: str = "") -> Any:
         """The API's answer."""
-        from flows.server import ask
+        from flows.server.client import ask
 
         return ask(self.url, path, question, method)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from modalities.face.clip_tower import Clip, ClipShape
+from modalities.face_networks.parts.clip_tower import Clip, ClipShape
 from tests.drawn_faces import draw_face
 
 SMALL = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from modalities.training.speaker_start import MEMBER
+from modalities.training.voice.start import MEMBER
 
 
 def encoder() -> nn.LSTM:

@@ -34,19 +34,19 @@ HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 Dyad = Callable[..., tuple[int, str, str]]
 UsageError: Any = typer.BadParameter.__base__
 NOT_RUN = {
-    "datasets.md": "tests/test_manifest.py and tests/test_corpora.py read such files",
+    "datasets.md": "tests/data/manifest/test_manifest.py and tests/data/corpora/test_corpora.py read such files",
     "files.md": "a description of files",
-    "formats.md": "tests/test_exports.py writes every format",
-    "fusion.md": "tests/test_fuse_tables.py runs these commands on a larger table",
+    "formats.md": "tests/reports/exports/test_exports.py writes every format",
+    "fusion.md": "tests/fusion/tables/test_fuse_tables.py runs these commands on a larger table",
     "gpu.md": "needs a GPU",
-    "installation.md": "makes environments and downloads packages; tests/test_launcher.py runs the launcher",
+    "installation.md": "makes environments and downloads packages; tests/flows/cli/test_launcher.py runs the launcher",
     "networks.md": "a table of networks whose weights are not here",
     "training.md": "trains for hours; tests/test_train_*.py run the recipes on little data",
-    "models.md": "downloads gigabytes; tests/test_model_commands.py and tests/test_profiles.py run it with tiny models",
-    "operations.md": "starts servers; tests/test_server.py and tests/test_deployments.py do",
+    "models.md": "downloads gigabytes; tests/flows/cli/test_model_commands.py and tests/flows/backends/test_profiles.py run it with tiny models",
+    "operations.md": "starts servers; tests/flows/server/test_server.py and tests/flows/server/test_deployments.py do",
     "prefect.md": "starts servers",
     "quality.md": "measures for an hour",
-    "scale.md": "runs data sets for hours; tests/test_dataset.py and tests/faults run small ones",
+    "scale.md": "runs data sets for hours; tests/flows/batch/test_dataset.py and tests/faults run small ones",
 }
 """Pages whose blocks are not run here, and why; their commands are still parsed."""
 
@@ -95,7 +95,7 @@ def simple_commands(text: str) -> Iterator[list[str]]:
 
 def parse(words: list[str]) -> None:
     """Raise what the command line would say of wrong usage; nothing is run."""
-    from flows.cli import app
+    from flows.cli.app import app
 
     if words[:1] in ([], ["test"]) or words == ["benchmark"]:
         return

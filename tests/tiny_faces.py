@@ -9,13 +9,13 @@ import pandas as pd
 import torch
 from torch import nn
 
-from data.decode import DecodeOptions, decode
-from data.frames import read_frames
-from data.media import probe
+from data.media.decode import DecodeOptions, decode
+from data.media.frames import read_frames
+from data.media.probe import probe
 from data.windows import make_windows
-from modalities.faces import FaceOptions, find_faces
-from modalities.networks.video_former import VideoFormer, VideoFormerShape
-from modalities.networks.video_mamba import VideoMamba, VideoMambaShape
+from modalities.dynamic_face.video_former import VideoFormer, VideoFormerShape
+from modalities.dynamic_face.video_mamba import VideoMamba, VideoMambaShape
+from modalities.faces.find import FaceOptions, find_faces
 
 TINY_MAMBA = VideoMambaShape(features=24, width=32, rank=2, layers=2, hidden=16)
 TINY_FORMER = VideoFormerShape(features=24, width=32, layers=2, hidden=16)

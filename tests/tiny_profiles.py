@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from modalities.model_store import Origin, fetch
-from modalities.model_table import PinnedModel, model_table
+from modalities.model_store.sources import Origin
+from modalities.model_store.store import fetch
+from modalities.model_store.table import PinnedModel, model_table
 from tests import tiny_faces, tiny_models, tiny_qwen, tiny_speech, tiny_text
 
 CLIP_WIDTH, SPEECH_WIDTH = 64, 32
@@ -64,7 +65,7 @@ def save_talking_qwen(folder: Path, family: str) -> Path:
 
 def save_heads(folder: Path, features: int = CLIP_WIDTH) -> dict[str, str]:
     """Write a VideoMamba over CLIP and a head over WavLM; returns the environment variables that name them in a profile."""
-    from modalities.networks.speech_heads import LstmHead
+    from modalities.voice.speech_heads import LstmHead
 
     face = tiny_faces.save_head(tiny_faces.tiny_head("mamba", features=features), folder / "mamba.safetensors")
     torch.manual_seed(5)

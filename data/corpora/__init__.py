@@ -7,7 +7,7 @@ from pathlib import Path
 from data.corpora import abaw, acted, afew, faces, listed, meld
 from data.corpora.tree import Found, Tree, tree_of
 from data.errors import InputError
-from data.manifest import Manifest, manifest_of_table
+from data.manifest.manifest import Manifest, manifest_of_table
 
 
 @dataclass(frozen=True)

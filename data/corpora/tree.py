@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from data.errors import InputError
-from data.labels import label_name
-from data.manifest import MEDIA, VIDEO
+from data.manifest.labels import label_name
+from data.manifest.manifest import MEDIA, VIDEO
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 _OF_FACES = ("face", "crop", "align", "224", "256")

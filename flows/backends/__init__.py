@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 
-from data.added import added_modalities
-from flows.backends import added, faces, scene, sound, words
+from data.added_modalities import added_modalities
+from flows.backends import added
+from flows.backends import face_networks as faces
+from flows.backends import scene_context as scene
+from flows.backends import transcript as words
+from flows.backends import voice as sound
 from flows.backends.base import Backend, NotHere
-from flows.jobs import Job
+from flows.job import Job
 
 BACKENDS: dict[str, Mapping[str, Backend]] = {
     "static_face": faces.STATIC,

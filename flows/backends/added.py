@@ -16,7 +16,7 @@ from data.material import Material
 from data.scores import Scores
 from data.tables import read_table
 from flows.backends.base import Backend, frames_of
-from flows.jobs import Job
+from flows.job import Job
 
 
 def backend(modality: str, path: Path) -> Backend:

@@ -1,21 +1,19 @@
 """What every backend is made of, and what they share: fetched models, digests of weights and code."""
 
 import hashlib
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
-from data.files import digest, file_digest
-from data.frames import Frame, read_frames
+from data.files import digest
+from data.media.frames import Frame, read_frames
 from data.scores import Scores
-from flows import stop
-from flows.events import reach
-from flows.jobs import Job
-from modalities.repositories import find_repository, missing_sentence
+from flows.job import Job
+from flows.runtime import stop
+from flows.runtime.events import reach
+from modalities.model_store.repositories import find_repository, missing_sentence
 
 
 @dataclass(frozen=True)
@@ -61,17 +59,6 @@ def folder_digest(folder: Path) -> str:
     files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
     lines = [f"{file.name} {digest(file)}" for file in files if file.suffix != ".md"]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-@cache
-def code_digest(module: str) -> str:
-    """Digest of a module's source; of a package's, all of its files'."""
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise InputError(f"The module {module} is not installed; install Dyad again.")
-    origin = Path(spec.origin)
-    files = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
-    return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()[:16]
 
 
 def frames_of(job: Job, frames_per_second: float | None = None) -> Iterator[Frame]:

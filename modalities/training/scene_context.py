@@ -22,9 +22,9 @@ from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.files import atomic_path
 from data.metrics import calibration_error, per_class_recall, scores_of
-from modalities.checkpoint import Card, save_checkpoint
-from modalities.scene_context import embed, grams_of, word_features
-from modalities.sentence_encoder import SentenceEncoder, load_encoder
+from modalities.encoders.sentence_encoder import SentenceEncoder, load_encoder
+from modalities.loading.checkpoint import Card, save_checkpoint
+from modalities.scene_context.embedded import embed, grams_of, word_features
 from modalities.training.common import Progress, Report, silent
 
 SIZES, PROMPTS = ("3b", "7b", "32b"), (1, 2)

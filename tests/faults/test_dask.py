@@ -9,15 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.batches import (
-    batch,
-    ended,
-    half_written,
-    journal,
-    make_manifest,
-    status,
-    wait_until,
-)
+from tests.faults.batches import batch, ended, half_written, journal, make_manifest, status, wait_until
 
 
 def processes_of(run: int) -> list[psutil.Process]:
@@ -62,7 +54,7 @@ def test_without_its_packages_or_a_scheduler_a_sentence(
     code, _, said = dyad("batch", manifest, "-o", tmp_path / "runs", "--dask", "tcp://127.0.0.1:1")
     assert code == 2
     assert said.startswith("dyad: --dask tcp://127.0.0.1:1: no Dask scheduler answers there")
-    monkeypatch.setitem(sys.modules, "flows.dask_runner", None)
+    monkeypatch.setitem(sys.modules, "flows.batch.dask_runner", None)
     code, _, said = dyad("batch", manifest, "-o", tmp_path / "runs", "--dask", "local")
     assert code == 2
     assert 'pip install "dyad-expressions[dask]"' in said

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from data.manifest import manifest_of_folder
+from data.manifest.manifest import manifest_of_folder
 from tests.faults.batches import ROOT, assert_all_done_once, batch, ended, half_written, journal, killed, make_clips, wait_until
 
 DIES = """

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from flows.server import server_environment
+from flows.server.up import server_environment
 from tests.faults.batches import batch, ended, journal, killed, make_manifest, status, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ def start(address: str, tmp_path: Path) -> Iterator[Start]:
     given = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment = server_environment(address, given) | {"PREFECT_HOME": str(tmp_path / "home")}
     port = address.removesuffix("/api").rpartition(":")[2]
-    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(ROOT), "--factory", "flows.server_app:create_app"]
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(ROOT), "--factory", "flows.server.ui_app:create_app"]
     command += ["--port", port]
 
     def server() -> "subprocess.Popen[str]":

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data.manifest import ManifestRow
-from flows import batch_commands, cli
-from flows.clip_run import Outcome, Patience
-from flows.dataset_clips import Plan, run_file
-from flows.jobs import Job
-from flows.lanes import Lane
-from flows.stages import STAGES
+from data.manifest.manifest import ManifestRow
+from flows.batch.clips import Plan, run_file
+from flows.batch.one_clip import Outcome, Patience
+from flows.cli import app as cli
+from flows.cli import batch as batch_commands
+from flows.clip.stages import STAGES
+from flows.job import Job
+from flows.runtime.batch_queue import Lane
 
 Outcomes = Iterator[tuple[str, Outcome]]
 

@@ -1,0 +1,53 @@
+"""`python -m benchmarks` lists the benchmarks, `python -m benchmarks NAME ARGUMENTS` runs one."""
+
+import ast
+import runpy
+import sys
+from pathlib import Path
+
+NAMES = {
+    "compound_curve": "quality.compound_curve",
+    "derive_composer": "derive.composer",
+    "derive_fusion_weights": "derive.fusion_weights",
+    "exports": "exports",
+    "face_curve": "quality.face_curve",
+    "gpu": "gpu.run",
+    "learning_ablations": "learning.ablations",
+    "learning_clips": "learning.clips",
+    "learning_heads": "learning.heads",
+    "learning_stills": "learning.stills",
+    "make_sample": "sample.make_sample",
+    "memory": "memory",
+    "networks": "networks.table",
+    "over_time": "quality.over_time",
+    "prefect_overhead": "prefect_overhead",
+    "quality": "quality.quality",
+    "scale": "scale",
+    "soak": "soak",
+    "speed": "speed",
+    "text_curve": "quality.text_curve",
+    "voice_folds": "quality.voice_folds",
+}
+"""Name of a benchmark -> its module below `benchmarks`."""
+
+
+def summary(module: str) -> str:
+    """The first line of a benchmark's docstring; the module is read, not imported."""
+    path = Path(__file__).parent.joinpath(*module.split(".")).with_suffix(".py")
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+
+
+def main(arguments: list[str]) -> int:
+    """Run the benchmark that the first argument names with the others; without one, list them."""
+    if not arguments or arguments[0] not in NAMES:
+        width = max(map(len, NAMES))
+        listed = "\n".join(f"  {name:<{width}}  {summary(module)}" for name, module in NAMES.items())
+        print(f"dyad: name one of\n{listed}", file=sys.stderr if arguments else sys.stdout)
+        return 2
+    sys.argv[:] = [f"dyad benchmark {arguments[0]}", *arguments[1:]]
+    runpy.run_module(f"benchmarks.{NAMES[arguments[0]]}", run_name="__main__")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,190 @@
+"""How `benchmarks/gpu/run.py` measures: one network in batches, through its lane, and in the plain loop."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import torch
+
+from flows.runtime.batch_queue import lane
+from modalities.loading.batching import free_memory, in_batches, is_out_of_memory
+
+CLIPS = 4
+"""Clips whose threads prepare items for the lane at the same time."""
+RISE = 1.05
+"""A batch twice as large must be faster by this factor, else the sweep ends."""
+
+
+def as_it_is(model: Any, item: Any) -> Any:
+    """For inputs that their clip's thread hands over as they are."""
+    return item
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A loaded model, the product's batch function for it, some inputs, and what the thread of a clip does with each of them.
+
+    `first` and `most` are the batches with which the sweep begins and ends.
+    """
+
+    model: Any
+    work: Callable[[Any, list[Any]], Sequence[Any]]
+    inputs: Sequence[Any]
+    prepare: Callable[[Any, Any], Any] = as_it_is
+    first: int = 8
+    most: int = 1024
+
+    def items(self, number: int) -> Iterator[Any]:
+        """`number` prepared items, the inputs over and over."""
+        return (self.prepare(self.model, self.inputs[place % len(self.inputs)]) for place in range(number))
+
+
+@dataclass(frozen=True)
+class Batched:
+    """The best batch of a sweep, items a second with it (the batch function alone), and whether memory ended the sweep."""
+
+    size: int
+    rate: float
+    memory_ended: bool = False
+
+
+def synchronise(device: str) -> None:
+    """Wait until the device has done what it was told."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def timed(device: str, run: Callable[[], object]) -> float:
+    """Seconds of one call, the device's work included."""
+    synchronise(device)
+    began = time.perf_counter()
+    run()
+    synchronise(device)
+    return time.perf_counter() - began
+
+
+def matmul_peak(device: str, dtype: torch.dtype, seconds: float = 0.5) -> float:
+    """FLOP/s of a large square matrix product of random numbers in a type, with torch's defaults: the best of rounds."""
+    side = 8192 if device.startswith("cuda") else 1024
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    rounds = 10 if device.startswith("cuda") else 2
+
+    def products() -> None:
+        for _ in range(rounds):
+            torch.mm(left, right)
+
+    timed(device, products)
+    found, ends = [timed(device, products)], time.perf_counter() + seconds
+    while time.perf_counter() < ends:
+        found.append(timed(device, products))
+    return 2.0 * side**3 * rounds / min(found)
+
+
+def flops_an_item(subject: Subject, number: int = 2) -> float:
+    """FLOP an item of the matrix products, convolutions and attention that a batch runs, counted by torch."""
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+    def attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+        return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+
+    processors_own = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
+    items = list(subject.items(number))
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the fast path of attention is one operation that is not counted
+    try:
+        with FlopCounterMode(display=False, custom_mapping=processors_own) as counted:
+            subject.work(subject.model, items)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return float(counted.get_total_flops()) / number
+
+
+def sweep(subject: Subject, device: str, sizes: Sequence[int], seconds: float) -> Batched:
+    """Double the batch from `subject.first` (or take `sizes`) until memory, speed or time (a batch of `seconds`) ends it.
+
+    The error of memory is raised only when not even one item fits.
+    """
+    best, memory_ended = Batched(0, 0.0), False
+    size = sizes[0] if sizes else subject.first
+    for turn in count(1):
+        try:
+            took = _batch_seconds(subject, device, size, seconds)
+        except Exception as error:
+            if not is_out_of_memory(error) or size == 1:
+                raise
+            took, memory_ended = None, True
+        if took is None:
+            free_memory()
+            if best.size:
+                break
+            size = max(size // 2, 1)
+            continue
+        rate, before = size / took, best
+        best = Batched(size, rate) if rate > best.rate else best
+        ended = turn == len(sizes) if sizes else rate < RISE * before.rate or took > 2 * seconds or 2 * size > subject.most
+        if memory_ended or ended:
+            break
+        size = sizes[turn] if sizes else 2 * size
+    return Batched(best.size, best.rate, memory_ended)
+
+
+def _batch_seconds(subject: Subject, device: str, size: int, seconds: float) -> float:
+    """Seconds of a batch of `size` prepared items: the median of a few, after one that does not count where that is quick."""
+    kinds = list(subject.items(min(size, len(subject.inputs))))
+    items = [kinds[place % len(kinds)] for place in range(size)]
+
+    def run() -> None:
+        subject.work(subject.model, items)
+
+    found = [timed(device, run)]
+    if found[0] > 4 * seconds:
+        return found[0]
+    found = [timed(device, run)]
+    while sum(found) < seconds / 4 and len(found) < 9 or sum(found) < 2 * seconds and len(found) < 3:
+        found.append(timed(device, run))
+    return sorted(found)[len(found) // 2]
+
+
+def through_lane(subject: Subject, device: str, batched: Batched, seconds: float) -> float:
+    """Items a second of `CLIPS` clips that prepare their items in threads and share the batches of the device's lane."""
+    batches = max(round(batched.rate * seconds / batched.size), 2)
+    shares = [part for part in _shares(batches * batched.size) if part]
+
+    def clip(number: int) -> None:
+        for _ in lane(device).batches(subject.work, subject.model, subject.items(number), batched.size):
+            pass
+
+    with ThreadPoolExecutor(len(shares)) as pool:
+        took = timed(device, lambda: list(pool.map(clip, shares)))
+    return sum(shares) / took
+
+
+def _shares(number: int) -> list[int]:
+    return [number // CLIPS + (place < number % CLIPS) for place in range(CLIPS)]
+
+
+def let_go(device: str) -> None:
+    """Have the lane run something else, since its thread holds the last model it has run, and give memory back."""
+    for _ in lane(device).batches(_nothing, None, [None], 1):
+        pass
+    free_memory()
+
+
+def _nothing(model: None, items: list[None]) -> list[None]:
+    return items
+
+
+def plain_loop(subject: Subject, device: str, seconds: float) -> float:
+    """Items a second when one thread prepares an item, waits for its answer, and goes on to the next."""
+    for _ in in_batches(subject.work, subject.model, subject.items(1), 1):
+        pass
+    synchronise(device)
+    began, done = time.perf_counter(), 0
+    for _ in in_batches(subject.work, subject.model, subject.items(1_000_000), 1):
+        done += 1
+        if done >= 2 and time.perf_counter() - began > seconds:
+            break
+    return done / (time.perf_counter() - began)

@@ -1,0 +1,205 @@
+"""Speed of the full-size models on a device: items a second, share of its matmul peak, and ratio to the plain loop.
+
+    ./dyad benchmark gpu [--device cuda:0] [--only clip-l-14,qwen3-vl-4b] [--out docs/gpu_h100.md]
+
+Architectures have their full size and random weights (speed does not depend on the values); on a CPU, or with --tiny, a few
+channels, which shows that everything runs and says nothing of speed. Each model runs through the product's own batch function
+and the device's lane, in the precision that the product chooses, with synthetic inputs from four clips at once.
+
+* Batches double from a first size until memory, or a gain of 5 %, ends it (--batch gives the sizes); the lane may enlarge them.
+* The plain loop has one thread and one item at a time, in float32 with torch's defaults (no TF32 in matrix products).
+* FLOP are counted by torch (matrix products, convolutions, attention); the peak is that of a large square product in the
+  model's type, measured here.
+"""
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.measure import Batched, Subject, flops_an_item, let_go, matmul_peak, plain_loop, sweep, through_lane
+from benchmarks.gpu.models import CASES, Case
+from benchmarks.gpu.qwen import TOKENS
+from benchmarks.machine import header
+from data.files import write_text
+from modalities.loading.batching import free_memory, is_out_of_memory
+from modalities.loading.devices import precision_of, resolve_device
+
+RATIO = 5.0
+HEADS = ("model", "items", "type", "batch", "items/s", "batch alone, items/s", "GFLOP an item", "share of peak", "plain items/s",
+         "ratio", "memory GB", "goals")  # fmt: skip
+peak = cache(matmul_peak)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of a model; `trouble` says why there is nothing."""
+
+    case: Case
+    trouble: str = ""
+    dtype: str = ""
+    batched: Batched = Batched(0, 0.0)
+    rate: float = 0.0
+    flops: float = 0.0
+    peak: float = 1.0
+    plain: float = 0.0
+    gigabytes: float | None = None
+    tiny: bool = False
+
+    @property
+    def share(self) -> float:
+        """Of the peak, as the product runs the model."""
+        return self.rate * self.flops / self.peak
+
+    @property
+    def ratio(self) -> float:
+        """Of the product's speed to the plain loop's."""
+        return self.rate / self.plain if self.plain else 0.0
+
+    def cells(self) -> list[str]:
+        """The row of the table."""
+        named = [self.case.what + (", tiny" if self.tiny else ""), self.case.items]
+        if self.trouble:
+            return [*named, self.trouble, *[""] * (len(HEADS) - 3)]
+        batch = f"{self.batched.size}{' (memory)' if self.batched.memory_ended else ''}"
+        speeds = [f"{number:.4g}" for number in (self.rate, self.batched.rate, self.flops / 1e9)]
+        memory = "" if self.gigabytes is None else f"{self.gigabytes:.1f}"
+        ratios = [f"{self.share:.1%}", f"{self.plain:.4g}", f"{self.ratio:.1f}"]
+        return [*named, self.dtype, batch, *speeds, *ratios, memory, self.goals()]
+
+    def goals(self) -> str:
+        """Which goals the model has, and whether they are reached; tiny sizes are not judged."""
+        if self.tiny:
+            return "not judged"
+        goals = [(f"≥ {RATIO:g} x", self.ratio >= RATIO)]
+        if self.case.share:
+            goals.append((f"≥ {self.case.share:.0%}", self.share >= self.case.share))
+        return ", ".join(f"{goal} {'ok' if met else 'missed'}" for goal, met in goals)
+
+
+def measured(case: Case, device: str, tiny: bool, sizes: Sequence[int], seconds: float) -> Row:
+    """Everything about one model; out of memory, or another fault of its own, is a row that says so."""
+    try:
+        return _measured(case, device, tiny, sizes, seconds)
+    except Exception as error:
+        if is_out_of_memory(error):
+            return Row(case, "out of memory")
+        traceback.print_exc()
+        return Row(case, f"failed: {type(error).__name__}")
+    finally:
+        let_go(device)
+
+
+def _measured(case: Case, device: str, tiny: bool, sizes: Sequence[int], seconds: float) -> Row:
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+    torch.manual_seed(0)
+    dtype, batched, rate, flops = _product(case.build(device, "auto", tiny), device, sizes, seconds)
+    gigabytes = torch.cuda.max_memory_allocated(device) / 1e9 if device.startswith("cuda") else None
+    let_go(device)
+    plain = plain_loop(case.build(device, "float32", tiny), device, seconds)
+    name = str(dtype).removeprefix("torch.")
+    return Row(case, "", name, batched, rate, flops, peak(device, dtype), plain, gigabytes, tiny)
+
+
+def _product(
+    subject: Subject, device: str, sizes: Sequence[int], seconds: float
+) -> tuple[torch.dtype, Batched, float, float]:
+    """Type, best batch, items a second through the lane, and FLOP an item; the model is gone when it returns."""
+    flops = flops_an_item(subject)
+    batched = sweep(subject, device, sizes, seconds)
+    return _type_of(subject.model, device), batched, through_lane(subject, device, batched, seconds), flops
+
+
+def _type_of(model: Any, device: str) -> torch.dtype:
+    """The type in which most of a model computes."""
+    from modalities.static_face.embedded import StaticFace
+
+    if isinstance(model, StaticFace):
+        return precision_of(device)  # its weights stay in float32
+    network: torch.nn.Module = model.network
+    return next(network.parameters()).dtype
+
+
+def rows(cases: Sequence[Case], device: str, options: argparse.Namespace) -> Iterator[Row]:
+    """Rows of the models, one after the other, until the time is used up."""
+    ends = time.monotonic() + options.limit
+    for case in cases:
+        if time.monotonic() > ends:
+            yield Row(case, "left out: no time left")
+        else:
+            yield measured(case, device, options.tiny, options.batch, options.seconds)
+        free_memory()
+
+
+def lines(device: str, tiny: bool) -> list[str]:
+    """What stands before the table."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "processor"
+    what = "Tiny sizes: this table shows that everything runs, and nothing about speed. " if tiny else "Full-size architectures. "
+    return [
+        f"{header()}; device {device} ({name})", "",
+        f"{what}Weights are random, since speed does not depend on their values. Plain loop: one item at a time, float32 with "
+        f"torch's defaults, no lane. Qwen answers {8 if tiny else TOKENS} tokens, Whisper {16 if tiny else 224} with their "
+        "times.", "",
+        "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS),
+    ]  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table, and write it to a file as it grows; 1 when a model failed for another reason than memory."""
+    options = parsed(arguments)
+    device = resolve_device(options.device)
+    options.tiny = options.tiny or device == "cpu" and not options.full
+    options.seconds = options.seconds or (0.2 if options.tiny else 3.0)
+    known = {case.name: case for case in CASES}
+    cases = [known[name] for name in options.only] or list(CASES)
+    text, failed = lines(device, options.tiny), False
+    print("\n".join(text), flush=True)
+    peaks = set()
+    for row in rows(cases, device, options):
+        text.append("| " + " | ".join(row.cells()) + " |")
+        print(text[-1], flush=True)
+        failed |= row.trouble.startswith("failed")
+        if row.dtype:
+            peaks.add(f"{row.dtype} {row.peak / 1e12:.4g} TFLOP/s")
+        if options.out:
+            write_text(options.out, "\n".join([*text, "", f"Measured matmul peak: {', '.join(sorted(peaks))}.", ""]))
+    print(f"\nMeasured matmul peak: {', '.join(sorted(peaks))}.")
+    return int(failed)
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0 or another number, mps")
+    parser.add_argument("--tiny", action="store_true", help="a few channels instead of full sizes (always so on a CPU)")
+    parser.add_argument("--full", action="store_true", help="full sizes even on a CPU")
+    names = [case.name for case in CASES]
+    parser.add_argument("--only", type=_names, default=[], metavar="NAME,...", help=f"some of {', '.join(names)}")
+    parser.add_argument("--batch", type=_numbers, default=[], metavar="N,...", help="these batch sizes instead of doubling")
+    parser.add_argument("--seconds", type=float, default=None, help="of each measurement (3; tiny 0.2)")
+    parser.add_argument("--limit", type=float, default=420.0, help="seconds after which no further model is begun")
+    parser.add_argument("--out", type=Path, default=None, help="a Markdown file for the table")
+    return parser.parse_args(arguments)
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := set(names) - {case.name for case in CASES}:
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is not among the models")
+    return names
+
+
+def _numbers(text: str) -> list[int]:
+    return sorted(int(number) for number in text.split(","))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Speed of the networks of the literature beside their plain forms."""

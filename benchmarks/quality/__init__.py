@@ -1,0 +1,1 @@
+"""How good every model is on data that its training never saw, and the curves behind it."""

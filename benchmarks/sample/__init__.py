@@ -1,0 +1,1 @@
+"""How the shipped sample clip was made: a public-domain portrait, animated, with a synthetic voice."""

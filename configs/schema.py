@@ -1,0 +1,264 @@
+"""The sections of the settings: each a frozen table of fields with their defaults and meanings."""
+
+import re
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from data.errors import InputError
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+"""Types that large models can be asked to compute in."""
+
+
+class Section(BaseModel):
+    """A frozen part of the settings that knows no other fields than its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class WindowSettings(Section):
+    """How a clip is cut."""
+
+    length: float = Field(default=4.0, gt=0)
+    """Seconds of a window."""
+    shift: float = Field(default=2.0, gt=0)
+    """Seconds from one window's start to the next."""
+    shortest: float = Field(default=1.0, ge=0)
+    """The last window is kept from this many seconds."""
+
+
+class DecodeSettings(Section):
+    """What is taken from the media file."""
+
+    frames_per_second: float = Field(default=5.0, gt=0, le=120)
+    """Frames taken from each second of the video."""
+    longest_side: int = Field(default=960, ge=64)
+    """Frames are shrunk to this many pixels on their longer side."""
+
+
+class FaceSettings(Section):
+    """How faces are found."""
+
+    detector: Literal["auto", "mediapipe", "opencv"] = "auto"
+    """`auto` is MediaPipe where it is installed, else OpenCV."""
+    crop_size: int = Field(default=112, ge=48, le=512)
+    """Side of the aligned square crops, pixels."""
+    which: Literal["main", "all"] = "main"
+    """Faces that the answer is about: the main track, or everybody."""
+
+
+class NetworkSettings(Section):
+    """A modality that one of our own small networks recognises."""
+
+    weights: Path | None = None
+    """A .safetensors file; empty for the shipped one."""
+
+
+class ModelSettings(NetworkSettings):
+    """A modality that one of our own small networks recognises, or a large model that was fetched."""
+
+    model: str = ""
+    """The large model: a name that `dyad models list` shows, owner/name as on Hugging Face, or a folder."""
+    labels: Path | None = None
+    """A YAML file that says which basic emotion each of the model's labels means, where our own table does not know them."""
+    batch: int = Field(default=32, ge=1, le=4096)
+    """Items that the large model is given at once; on a GPU more are taken where they fit, and fewer where they do not."""
+
+
+class FaceNetworkSettings(ModelSettings):
+    """A modality of the face, which a network of the literature can recognise too."""
+
+    network: str = ""
+    """With `backend: network`: a name that `dyad models networks` shows."""
+    checkpoint: Path | None = None
+    """Its weights: .safetensors or .pt."""
+    streams: bool = False
+    """Draw landmarks and parsing masks for a network that was trained with them (fineclip)."""
+
+
+class StaticFaceSettings(FaceNetworkSettings):
+    """What sees an expression in a single face."""
+
+    backend: Literal["embedded", "transformers", "network"] = "embedded"
+    """`transformers`: an image classifier; `network`: a network of the literature."""
+
+
+class DynamicFaceSettings(FaceNetworkSettings):
+    """What sees an expression in a moving face."""
+
+    backend: Literal["embedded", "clip", "network"] = "embedded"
+    """`clip`: CLIP's features of each face, and a network over time on them; `network`: a network of the literature."""
+    head: Path | None = None
+    """The network over time (VideoMamba or a transformer, as Team RAS trained them): .safetensors or .pt; with `network: avcer`
+    its LSTM."""
+    by_frames: bool = False
+    """With `network: avcer`: answer frame by frame as its release does, and take the mean over a window (docs/networks.md)."""
+    captions: bool = False
+    """With `network: fineclip`: tell it what the scene's descriptions say of each window (docs/networks.md)."""
+
+
+class VoiceSettings(ModelSettings):
+    """What hears an emotion in the voice."""
+
+    backend: Literal["embedded", "transformers", "encoder"] = "embedded"
+    """`transformers`: an audio classifier; `encoder`: WavLM, HuBERT or Whisper's encoder with a head of its own."""
+    head: Path | None = None
+    """The head on the encoder: one that `dyad train voice-head` wrote, or a checkpoint of Team RAS's form."""
+    seconds: float | None = Field(default=None, gt=0, le=30)
+    """Cut or fill what a classifier hears to this many seconds, for one that was trained so; empty: the span of speech."""
+    batch: int = Field(default=8, ge=1, le=1024)
+    """Windows that the large model hears at once."""
+
+
+class TextSettings(ModelSettings):
+    """What reads an emotion in the words."""
+
+    backend: Literal["embedded", "transformers"] = "embedded"
+    """`transformers`: a text classifier."""
+    head: Path | None = None
+    """A checkpoint of Team RAS's mean-pooled RoBERTa on the model named; empty: the model's own classifier."""
+    english_only: bool = True
+    """The large model reads English alone: other transcripts are not shown to it."""
+
+
+class SceneLabelSettings(Section):
+    """CLIP's view of the whole picture."""
+
+    model: str = ""
+    """A name that `dyad models list` shows, or a folder; empty: the best that is already on this machine."""
+    checkpoint: Path | None = None
+    """An open_clip checkpoint instead."""
+    architecture: str = ""
+    """open_clip's name of the architecture; empty: known from where the checkpoint lies."""
+    frames_per_second: float = Field(default=1.0, gt=0)
+    """Frames encoded from each second."""
+    temperature: float | None = Field(default=None, gt=0)
+    """Divides the similarities before the softmax; empty: the prompts' own, else the model's own (about 0.01)."""
+    prompts: str = "scene_labels.yaml"
+    """File in configs/prompts, or a YAML file."""
+    batch: int = Field(default=32, ge=1, le=4096)
+    """Frames encoded at once."""
+
+
+class ServerSettings(Section):
+    """An OpenAI-compatible server (vLLM, SGLang, Ollama, llama.cpp) that runs a vision-language model."""
+
+    base_url: str = ""
+    """Its address up to the version, e.g. `http://localhost:8000/v1`."""
+    model: str = ""
+    """The model's name there."""
+    key_variable: str = "DYAD_SERVER_KEY"
+    """The environment variable that holds the key, where the server wants one; the key itself is never a setting."""
+    prompt: str = "scene_description.yaml"
+    """File in configs/prompts, or a YAML file: what the model is asked."""
+    label_weight: float = Field(default=0.5, ge=0, le=1)
+    """Weight of the label that a constrained prompt asks for, against the words of the description."""
+    pictures: int = Field(default=8, ge=1, le=64)
+    """Pictures shown of each window."""
+    longest_side: int = Field(default=512, ge=64)
+    """Pixels of the pictures' longer side."""
+    max_tokens: int = Field(default=200, ge=1)
+    """Tokens of an answer at most."""
+    concurrency: int = Field(default=4, ge=1, le=256)
+    """Requests under way at once, over all clips of the process."""
+    timeout: float = Field(default=120.0, gt=0)
+    """Seconds for one answer."""
+    retries: int = Field(default=5, ge=0)
+    """Tries after the first, for rate limits, errors of the server and time-outs."""
+    backoff: float = Field(default=1.0, gt=0)
+    """Seconds before the first retry, doubled each time; a server's Retry-After goes before it."""
+    longest_wait: float = Field(default=120.0, gt=0)
+    """Seconds waited at most before a retry."""
+
+
+class VisionSettings(Section):
+    """A vision-language model that runs here (Qwen2.5-VL, Qwen3-VL)."""
+
+    model: str = ""
+    """A name that `dyad models list` shows, owner/name as on Hugging Face, or a folder."""
+    prompt: str = "scene_description.yaml"
+    """File in configs/prompts, or a YAML file: what the model is asked."""
+    label_weight: float = Field(default=0.5, ge=0, le=1)
+    """Weight of the label that a constrained prompt asks for, against the words of the description."""
+    frames_per_second: float = Field(default=2.0, gt=0)
+    """Frames shown of each second, as far as decoding took so many."""
+    pixels: int = Field(default=200_704, ge=56 * 56)
+    """Pixels of a frame after it is made smaller, at most (448 x 448)."""
+    pixels_of_window: int = Field(default=3_211_264, ge=56 * 56)
+    """Pixels of all frames of a window together, at most."""
+    max_tokens: int = Field(default=200, ge=1)
+    """Tokens of an answer at most."""
+    batch: int = Field(default=4, ge=1, le=256)
+    """Windows described at once."""
+
+
+class SceneContextSettings(NetworkSettings):
+    """What the scene means to the people in it, from descriptions."""
+
+    backend: Literal["descriptions", "server", "transformers"] = "descriptions"
+    """Who describes where no file is given with --descriptions: nobody, a server, or a model that runs here."""
+    server: ServerSettings = ServerSettings()
+    """The server."""
+    vision: VisionSettings = VisionSettings()
+    """The model that runs here."""
+    reader: str = ""
+    """A text classifier that reads the descriptions (a name, owner/name or a folder); empty: our own network."""
+    labels: Path | None = None
+    """Which basic emotion each label of the reader means, where our own table does not know them."""
+
+    @model_validator(mode="after")
+    def _names_a_server(self) -> Self:
+        """An address that is none, or one with a password in it, is told before anything is run or written."""
+        if self.backend != "server":
+            return self
+        if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", self.server.base_url):
+            raise InputError(
+                "The server's base_url must look like http://localhost:8000/v1, without user name, key or query; "
+                "a key is taken from the environment."
+            )
+        if not self.server.model:
+            raise InputError(f"Which model shall {self.server.base_url} run? Set scene_context.server.model.")
+        return self
+
+
+class TranscriptSettings(Section):
+    """Where the words come from when none are given."""
+
+    model: str = ""
+    """A size of Whisper (`small`, `turbo`, ...) or a name that `dyad models list` shows; empty: one already on this machine."""
+    checkpoint: Path | None = None
+    """A Whisper checkpoint (.pt) instead."""
+    language: str | None = None
+    """The language spoken, e.g. `en`; empty: recognised."""
+    word_times: bool = True
+    """Find when each word is said, so that windows get exactly their words."""
+    batch: int = Field(default=8, ge=1, le=256)
+    """Pieces of 30 s decoded at once."""
+
+
+class FusionSettings(Section):
+    """From six modalities to the seven compounds."""
+
+    weights: Path | None = None
+    """A weights file of Multi-Head Probability Fusion, or what `dyad fuse fit` wrote; empty for the shipped one."""
+    composition: Literal["learned", "ppa", "pfsa", "avcer_rule1", "avcer_rule2", "avcer_both"] = "learned"
+    """How basic emotions become compounds: `learned` starts from the pair sum (`ppa`) and knows what people vote for."""
+    composer: Path | None = None
+    """What `learned` and the probability of none of them go by; empty for the shipped one."""
+    none_threshold: float = Field(default=0.5, ge=0, le=1)
+    """A window names no compound when none of them is more probable than this; 1 always names one."""
+    over_time: Literal["plain", "geometric", "neighbours"] = "geometric"
+    """How the windows over a moment are joined; `neighbours` lets each window hear all others first (docs/fusion.md)."""
+
+
+class CompoundSetting(Section):
+    """One compound expression."""
+
+    name: str
+    """Its name in snake case, e.g. `fearfully_surprised`."""
+    first: str
+    """One basic emotion."""
+    second: str
+    """The other."""

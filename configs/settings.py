@@ -1,0 +1,184 @@
+"""The settings of a run: one frozen tree, read from a profile, the environment and the command line, in that order.
+
+Also the typed form that Prefect shows for the parameter `settings`.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError, field_validator
+
+from configs.schema import (
+    CompoundSetting,
+    DecodeSettings,
+    DynamicFaceSettings,
+    FaceSettings,
+    FusionSettings,
+    Precision,
+    SceneContextSettings,
+    SceneLabelSettings,
+    Section,
+    StaticFaceSettings,
+    TextSettings,
+    TranscriptSettings,
+    VoiceSettings,
+    WindowSettings,
+)
+from data.added_modalities import check_added
+from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, Compound
+from data.errors import InputError
+
+ALONE = ("DYAD_DEVICE", "DYAD_PRECISION", "DYAD_COMPOUNDS")
+"""Variables of settings that belong to no section."""
+COLUMNS = frozenset({*BASIC_EMOTIONS, "start", "end", "present", "top", "confidence", "none", "frame", "time_s", "faces"})
+"""Names that columns of the tables have already."""
+PROFILES = Path(__file__).resolve().parents[1] / "configs"
+
+
+class Settings(Section):
+    """All settings of a run."""
+
+    profile: str = "embedded"
+    """The profile these settings started from."""
+    device: str = "cpu"
+    """Where networks run: `auto` (the best there is), `cpu`, `cuda:0`, `mps`."""
+    precision: Precision = "auto"
+    """Of the large models: `auto` takes half precision where the device computes it natively."""
+    windows: WindowSettings = WindowSettings()
+    decode: DecodeSettings = DecodeSettings()
+    faces: FaceSettings = FaceSettings()
+    static_face: StaticFaceSettings = StaticFaceSettings()
+    dynamic_face: DynamicFaceSettings = DynamicFaceSettings()
+    scene_labels: SceneLabelSettings = SceneLabelSettings()
+    scene_context: SceneContextSettings = SceneContextSettings()
+    voice: VoiceSettings = VoiceSettings()
+    transcript: TranscriptSettings = TranscriptSettings()
+    text: TextSettings = TextSettings()
+    fusion: FusionSettings = FusionSettings()
+    added: dict[str, dict[str, Any]] = {}
+    """Options of modalities that you add, by the modality's name (docs/how-to/add-a-modality.md)."""
+    compounds: tuple[CompoundSetting, ...] = tuple(
+        CompoundSetting(name=c.name, first=c.first, second=c.second) for c in ABAW_COMPOUNDS
+    )
+    """The compounds to tell apart; the ABAW challenge's seven unless given: as here, as `name: [first, second]`, or the name of
+    such a file in configs/compounds, or its path."""
+
+    @field_validator("compounds", mode="before")
+    @classmethod
+    def _compounds(cls, given: Any) -> Any:
+        """The table, from a file where one is named."""
+        return compound_rows(given)
+
+    def compound_table(self) -> tuple[Compound, ...]:
+        """The compounds as value objects."""
+        names = [c.name for c in self.compounds]
+        for name in names:
+            if names.count(name) > 1 or not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in COLUMNS:
+                raise InputError(f"'{name}' cannot name a compound: take small letters and underscores, and no name twice.")
+        return tuple(Compound(c.name, c.first, c.second) for c in self.compounds)
+
+
+def load_settings(
+    profile: str = "embedded",
+    overrides: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read a profile (a name in configs/, or a YAML file), then DYAD_SECTION__FIELD variables, then `overrides`.
+
+    `overrides` is a nested mapping. InputError tells the field and the file or variable that is wrong.
+    """
+    check_added()
+    path = profile_path(profile)
+    tree = _read_yaml(path)
+    tree.setdefault("profile", path.stem)
+    tree = _merged(tree, _from_environment(os.environ if environment is None else environment))
+    tree = _merged(tree, overrides or {})
+    try:
+        settings = Settings.model_validate(tree)
+        settings.compound_table()
+    except ValidationError as error:
+        raise InputError(f"The settings of {path} do not fit: {_sentence(error)}.") from error
+    return settings
+
+
+def profile_path(profile: str) -> Path:
+    """The YAML file of a profile: a name in configs/ or a path."""
+    for candidate in (PROFILES / f"{profile}.yaml", Path(profile)):
+        if candidate.is_file():
+            return candidate
+    known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
+    raise InputError(f"There is no profile '{profile}': give one of {known}, or the path of a YAML file.")
+
+
+def compound_rows(given: Any) -> Any:
+    """Rows (name, first, second) of a table of compounds: `name: [first, second]` lines, or the name of a file that has them.
+
+    InputError for a file that is not there, a pair that is none, and names that are not in snake case or occur twice.
+    """
+    tree = _read_yaml(_compounds_path(given)) if isinstance(given, str) else given
+    if isinstance(tree, Mapping):
+        for name, pair in tree.items():
+            if not isinstance(pair, list) or len(pair) != 2:
+                raise InputError(f"The compound '{name}' must be a pair, e.g. '{name}: [fear, surprise]'.")
+        tree = [{"name": name, "first": pair[0], "second": pair[1]} for name, pair in tree.items()]
+    return tree
+
+
+def _compounds_path(name: str) -> Path:
+    for candidate in (PROFILES / "compounds" / f"{name}.yaml", Path(name)):
+        if candidate.is_file():
+            return candidate
+    known = ", ".join(sorted(file.stem for file in (PROFILES / "compounds").glob("*.yaml")))
+    raise InputError(f"There are no compounds '{name}': give one of {known}, or the path of a YAML file.")
+
+
+def read_prompts(name: str) -> dict[str, Any]:
+    """Read a prompt file of configs/prompts, or a YAML file anywhere."""
+    return _read_yaml(prompts_path(name))
+
+
+def prompts_path(name: str) -> Path:
+    """The prompt file of configs/prompts that has this name, else the path `name`."""
+    path = PROFILES / "prompts" / name
+    return path if path.is_file() else Path(name)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}).") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"{path} must hold 'name: value' lines; see configs/embedded.yaml.")
+    return tree
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """DYAD_FACES__DETECTOR=opencv -> {'faces': {'detector': 'opencv'}}; names without '__' are settings only if in ALONE."""
+    tree: dict[str, Any] = {}
+    for name, value in environment.items():
+        if name in ALONE or (name.startswith("DYAD_") and "__" in name):
+            *sections, field = name.removeprefix("DYAD_").lower().split("__")
+            one: dict[str, Any] = {field: yaml.safe_load(value)}
+            for section in reversed(sections):
+                one = {section: one}
+            tree = _merged(tree, one)
+    return tree
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _sentence(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())

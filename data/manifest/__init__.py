@@ -1,0 +1,1 @@
+"""Tables of clips: read, checked, labelled, and kept inside their root."""

@@ -1,0 +1,290 @@
+"""Manifests: which clips a data set has, where they lie, what is known about them, and what is wrong with a row."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.emotions import ABAW_COMPOUNDS, Compound
+from data.errors import InputError
+from data.files import atomic_path
+from data.manifest.checks import (  # fmt: skip
+    PATHS,
+    REPEATS,
+    Faults,
+    check_ids,
+    check_labels,
+    check_paths,
+    check_repeats,
+    check_times,
+    holds_path,
+)
+from data.manifest.paths import WHOLE, is_url, opened, parent, plain_root
+from data.manifest.read_rows import read_rows
+from data.media.subtitles import SUFFIXES as TRANSCRIPTS
+
+COLUMNS = (
+    "path", "clip_id", "start", "end", "split", "label", "speaker", "language", "transcript", "descriptions", "frame_labels",
+)  # fmt: skip
+"""What a manifest may say of a clip; only `path` must be there. Other columns but `number` and `problem` are kept."""
+ROW = ("number", "clip_id", "path", *COLUMNS[2:], "problem")
+"""The columns that make a `ManifestRow`, in its order."""
+OTHER_NAMES = {"start_s": "start", "end_s": "end", "lang": "language", "file": "path"}
+VIDEO = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv")
+SOUND = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac")
+MEDIA = frozenset(VIDEO + SOUND)
+"""Endings of the files that are taken from a folder."""
+_PIECE = 65_536
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One clip of a manifest: `path` and the files beside it are whole paths or addresses, text is '' where not given.
+
+    number: line of the CSV (the header is line 1) or row of the parquet file (from 1).
+    start, end: seconds in the file; None is its beginning, its end.
+    transcript: the words themselves, or a file with them (see `words_file`); times in it and in `descriptions` are of the file.
+    problem: a sentence that says why this clip cannot be run and what to do; '' when it can.
+    """
+
+    number: int
+    clip_id: str
+    path: str
+    start: float | None = None
+    end: float | None = None
+    split: str = ""
+    label: str = ""
+    speaker: str = ""
+    language: str = ""
+    transcript: str = ""
+    descriptions: str = ""
+    frame_labels: str = ""
+    problem: str = ""
+
+    @property
+    def words_file(self) -> str:
+        """The transcript file; '' when `transcript` holds the words themselves or is not given."""
+        return self.transcript if self.transcript.lower().endswith(TRANSCRIPTS) else ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The clips of a data set.
+
+    table: a row a clip with `number`, all of `COLUMNS`, `problem`, and whatever else the manifest had; text is '' where not
+        given, start and end NaN; paths are relative to `root` (or addresses).
+    root: the folder or address that the paths are relative to.
+    source: what the manifest was read from, for messages.
+    notes: sentences about the whole set, such as which files of a corpus are not there.
+    """
+
+    table: pd.DataFrame
+    root: str
+    source: str
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        """The number of rows, those with problems included."""
+        return len(self.table)
+
+    @property
+    def problems(self) -> pd.DataFrame:
+        """`number`, `clip_id`, `path` and `problem` of the rows that cannot be run."""
+        return self.table.loc[self.table["problem"] != "", ["number", "clip_id", "path", "problem"]]
+
+    def rows(self) -> Iterator[ManifestRow]:
+        """All rows in order, made as they are asked for."""
+        for begin in range(0, len(self.table), _PIECE):
+            yield from _rows(self.table.iloc[begin : begin + _PIECE], self.root)
+
+    def files(self) -> Iterator[tuple[str, list[ManifestRow]]]:
+        """Each media file once, in the order of its first row, with its rows without problems (its segments) by start."""
+        good = self.table[self.table["problem"] == ""]
+        place = pd.factorize(good["path"])[0]
+        ordered = good.iloc[np.lexsort((good["start"].fillna(0.0).to_numpy(), place))]
+        group: list[ManifestRow] = []
+        for begin in range(0, len(ordered), _PIECE):
+            for row in _rows(ordered.iloc[begin : begin + _PIECE], self.root):
+                if group and group[0].path != row.path:
+                    yield group[0].path, group
+                    group = []
+                group.append(row)
+        if group:
+            yield group[0].path, group
+
+
+def _rows(piece: pd.DataFrame, root: str) -> Iterator[ManifestRow]:
+    whole = {name: _whole(piece, name, root) if name in PATHS else piece[name] for name in ROW}
+    for name in ("start", "end"):
+        whole[name] = whole[name].astype(object).where(whole[name].notna(), None)
+    for values in zip(*(column.tolist() for column in whole.values()), strict=True):
+        yield ManifestRow(*values)
+
+
+def _whole(piece: pd.DataFrame, name: str, root: str) -> pd.Series:
+    """The whole paths or addresses of a column."""
+    inside = holds_path(piece, name) & ~piece[name].str.contains(WHOLE, regex=True)
+    return piece[name].where(~inside, opened(root) + piece[name]) if inside.any() else piece[name]
+
+
+def read_manifest(
+    path: str | Path,
+    root: str | Path | None = None,
+    *,
+    compounds: Sequence[Compound] = ABAW_COMPOUNDS,
+    check_files: bool = True,
+) -> Manifest:
+    """Read a manifest, a CSV (commas, semicolons or tabs; UTF-8) or a parquet file, local or an fsspec address.
+
+    Paths are relative to `root`, by default the manifest's folder, and must lie inside it; absolute paths may too. Rows that
+    cannot be used keep a `problem` (docs/datasets.md lists them all). With `check_files` local files must exist; addresses are
+    found missing when they are fetched. InputError when the whole cannot be used: no such file, no table, no column `path`,
+    no rows.
+    """
+    source = os.fspath(path)
+    table, word, faults = read_rows(source)
+    folder = parent(source) if root is None else root
+    return manifest_of_table(
+        table, folder, source, word=word, faults=faults, compounds=compounds, check_files=check_files
+    )  # fmt: skip
+
+
+def manifest_of_table(
+    table: pd.DataFrame,
+    root: str | Path,
+    source: str,
+    *,
+    word: str = "Row",
+    faults: Mapping[int, str] | None = None,
+    notes: Sequence[str] = (),
+    compounds: Sequence[Compound] = ABAW_COMPOUNDS,
+    check_files: bool = True,
+) -> Manifest:
+    """Check a table with at least the column `path`, as `read_manifest` does; `word` is what a row is called in messages."""
+    root, table = plain_root(root), _with_columns(_named(table, source))
+    problems = np.full(len(table), "", object)
+    checks = (
+        _of_form(table, faults or {}), check_paths(table, root, check_files), check_times(table),
+        check_labels(table, compounds), check_ids(table),
+    )  # fmt: skip
+    for check in checks:
+        _note(problems, check)
+    for how in REPEATS:
+        _note(problems, check_repeats(table, problems == "", how, word))
+    bad = np.flatnonzero(problems != "")
+    numbers = table["number"].iloc[bad]
+    problems[bad] = [f"{word} {number}: {problem}." for number, problem in zip(numbers, problems[bad], strict=True)]
+    return Manifest(table.assign(problem=pd.Series(problems, dtype="str")), root, source, tuple(notes))
+
+
+def _note(problems: NDArray[np.object_], faults: Faults) -> None:
+    """Keep for each row the first thing that is wrong with it."""
+    for places, said in faults:
+        for place, sentence in zip(places, said, strict=True):
+            problems[place] = problems[place] or sentence
+
+
+def _of_form(table: pd.DataFrame, faults: Mapping[int, str]) -> Faults:
+    places = np.flatnonzero(table["number"].isin(list(faults)))
+    yield places, [faults[number] for number in table["number"].iloc[places]]
+
+
+def _named(table: pd.DataFrame, source: str) -> pd.DataFrame:
+    """The table with its known columns spelled as in `COLUMNS`."""
+    plain = [str(name).strip() for name in table.columns]
+    ours = [OTHER_NAMES.get(name.lower(), name.lower()) for name in plain]
+    names = [our if our in COLUMNS else name for our, name in zip(ours, plain, strict=True)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"{source} has more than one column {', '.join(twice)}; keep one.")
+    if "path" not in names:
+        has = ", ".join(name for name in plain if name != "number")[:200]
+        raise InputError(f"{source} has no column 'path' (its columns: {has}); the first line names the columns.")
+    return table.set_axis(names, axis=1)
+
+
+def _with_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """A copy with all columns, text without nulls, rows numbered from 0."""
+    made: dict[str, Any] = {"number": table["number"] if "number" in table else np.arange(1, len(table) + 1)}
+    for name in COLUMNS:
+        made[name] = table[name] if name in table else pd.Series("", index=table.index, dtype="str")
+        if name not in ("start", "end"):
+            made[name] = made[name].astype("str").fillna("")
+    others = {name: table[name] for name in table.columns if name not in (*made, "problem")}
+    return pd.DataFrame(made | others, index=table.index).reset_index(drop=True)
+
+
+def manifest_of_folder(folder: str | Path) -> Manifest:
+    """The media files in a folder and below it (also of an fsspec address), sorted by path; hidden ones and run folders left out.
+
+    InputError when there are none.
+    """
+    root = plain_root(folder)
+    paths = _remote_files(root) if is_url(root) else _local_files(root)
+    media = sorted(path for path in paths if os.path.splitext(path)[1].lower() in MEDIA)
+    if not media:
+        raise InputError(f"{folder} holds no media files; name a folder with video or audio in it, or a manifest.")
+    return manifest_of_table(pd.DataFrame({"path": media}, dtype="str"), root, root, check_files=False)
+
+
+def _local_files(root: str) -> Iterator[str]:
+    def fail(error: OSError) -> None:
+        raise InputError(f"{error.filename} cannot be read as a folder ({error.strerror}); check the name and its permissions.")
+
+    for folder, folders, files in os.walk(root, onerror=fail):
+        if "result.json" in files or ".stages" in folders:
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if not name.startswith("."):
+                yield os.path.relpath(os.path.join(folder, name), root)
+
+
+def _remote_files(root: str) -> Iterator[str]:
+    from fsspec.core import url_to_fs
+
+    try:
+        system, place = url_to_fs(root)
+        found = system.find(place)
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"{root} cannot be listed ({error}); check the address and what it needs to be opened.") from error
+    for path in found:
+        inside = path.removeprefix(place).lstrip("/")
+        if not any(part.startswith(".") for part in inside.split("/")):
+            yield inside
+
+
+def write_manifest(manifest: Manifest, path: Path) -> str:
+    """Write a manifest as CSV or, by its ending, parquet, whole or not at all; problems are not written, readers find them.
+
+    Returns the root that `read_manifest` must be given, '' when the paths are inside the manifest's own folder (to which they
+    are then relative).
+    """
+    kept = [name for name in manifest.table.columns if name not in ("number", "problem")]
+    table = manifest.table[[name for name in kept if name not in COLUMNS or _is_used(manifest.table[name])]].copy()
+    folder = parent(path)
+    inside = not is_url(manifest.root) and opened(manifest.root).startswith(opened(folder))
+    if inside and manifest.root != folder:
+        _put_before(table, os.path.relpath(manifest.root, folder))
+    with atomic_path(path) as aside:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            table.to_parquet(aside, index=False)
+        else:
+            table.to_csv(aside, index=False)
+    return "" if inside else manifest.root
+
+
+def _is_used(column: pd.Series) -> bool:
+    return bool(column.notna().any() if column.dtype == float else (column != "").any())
+
+
+def _put_before(table: pd.DataFrame, folder: str) -> None:
+    for name in PATHS:
+        if name in table:
+            own = holds_path(table, name) & ~table[name].str.contains(WHOLE, regex=True)
+            table.loc[own, name] = f"{folder}/" + table.loc[own, name]

@@ -1,0 +1,1 @@
+"""Media files: measured, decoded once, cut into segments, with their subtitles."""

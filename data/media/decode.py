@@ -1,0 +1,312 @@
+"""Decoding: one pass over a file gives sampled frames, their times, 16 kHz sound placed in time, and subtitles."""
+
+import os
+import struct
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.errors import InputError, MediaError
+from data.media.clip import Clip
+from data.media.frames import FrameWriter, Ticks
+from data.media.probe import (
+    DURATION_SLACK,
+    LONGEST_GAP,
+    Streams,
+    declared_end,
+    decoded,
+    open_media,
+    packets,
+    pick_streams,
+    turned,
+)
+from data.media.subtitles import plain_words, to_vtt
+
+SOUND_RATE = 16_000
+"""Samples a second of `audio.wav`: what voice activity, emotion and speech models are trained on."""
+SOUND_SLACK = 0.05
+"""Seconds by which sound may be off its time stamp before silence is put in or a frame is left out."""
+CUT_OFF = 0.5
+"""Seconds that must be missing at the end before a stream counts as truncated."""
+TELLING = frozenset({"mov", "matroska", "avi", "flac", "wav"})
+"""Formats that write down how long they are; elsewhere FFmpeg estimates it."""
+NAMES = {"video": "video", "audio": "sound", "subtitle": "subtitles"}
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How many frames a second are kept, and the pixels of their longest side at most."""
+
+    frames_per_second: float = 5.0
+    longest_side: int = 960
+
+    def __post_init__(self) -> None:
+        if not self.frames_per_second > 0 or self.longest_side < 16:
+            raise InputError("Decoding needs more than 0 frames per second and a longest side of at least 16 pixels.")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What `decode` wrote (None where the clip has no such thing), what was damaged, and the seconds really decoded.
+
+    frames, index: the frame store (`data.media.frames.read_frames`); audio: 16 kHz mono 16-bit WAV from time 0;
+    subtitles: WebVTT.
+    """
+
+    frames: Path | None
+    index: Path | None
+    audio: Path | None
+    subtitles: Path | None
+    problems: tuple[str, ...]
+    duration: float
+
+
+def decode(
+    clip: Clip, work: Path, options: DecodeOptions | None = None, on_time: Callable[[float], None] = lambda seconds: None
+) -> Decoded:
+    """Decode a probed clip into the folder `work` in one pass and with flat memory.
+
+    Damage inside the file is stepped over and told in `problems`; MediaError when nothing at all can be decoded,
+    OSError when the disk is full. Files appear under their names only when all of them are complete. `on_time` is told, packet by
+    packet, up to which second of the clip everything was decoded.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".decode-", dir=work) as aside:
+        done = _decode(clip, Path(aside), options or DecodeOptions(), on_time)
+        places = {name: getattr(done, name) for name in ("frames", "index", "audio", "subtitles")}
+        for name, path in places.items():
+            if path is not None:
+                os.replace(path, work / path.name)
+                places[name] = work / path.name
+    return replace(done, **places)
+
+
+def _decode(clip: Clip, folder: Path, options: DecodeOptions, on_time: Callable[[float], None]) -> Decoded:
+    with ExitStack() as stack:
+        container = stack.enter_context(open_media(clip.path))
+        streams = pick_streams(container)
+        pictures = stack.enter_context(_Pictures(clip, streams, folder / "frames.mjpeg", options))
+        sound = stack.enter_context(_Sound(clip, streams, folder / "audio.wav"))
+        words = _Words(streams)
+        damaged = _run(container, streams, {"video": pictures, "audio": sound, "subtitle": words}, on_time)
+        reached = max(pictures.end, sound.end)
+        if not reached:
+            raise MediaError(f"Nothing in {clip.path} could be decoded; copy or record it again.")
+        problems = (*damaged, *_cut_off(container, streams, pictures.end, sound.end))
+    index = folder / "frames_index.parquet"
+    if pictures.count:
+        pictures.write_index(index)
+    return Decoded(
+        frames=pictures.path if pictures.count else None,
+        index=index if pictures.count else None,
+        audio=sound.path if sound.written else None,
+        subtitles=words.write(folder / "subtitles.vtt"),
+        problems=problems,
+        duration=clip.duration if abs(clip.duration - reached) <= DURATION_SLACK else reached,
+    )
+
+
+def _run(container: Any, streams: Streams, sinks: dict[str, Any], on_time: Callable[[float], None]) -> list[str]:
+    """Decode every packet into the sink of its kind; return what was damaged."""
+    leading = sinks["video" if streams.video is not None else "audio"]
+    damaged: Counter[str] = Counter()
+    if streams.video is not None:
+        streams.video.thread_type = "AUTO"
+    for packet in packets(container, streams):
+        kind = packet.stream.type
+        frames = decoded(packet)
+        if frames is None:
+            damaged[kind] += 1
+        for frame in frames or ():
+            sinks[kind].take(frame, packet)
+        on_time(leading.end)
+    return [f"Left out because damaged: {count} packets of the {NAMES[kind]}." for kind, count in damaged.items()]
+
+
+def _cut_off(container: Any, streams: Streams, video_end: float, sound_end: float) -> list[str]:
+    """A sentence for every stream that ends well before the container says."""
+    if not TELLING & set(container.format.name.split(",")):
+        return []
+    ends = [("video", declared_end(streams.video, streams.zero), video_end)]
+    ends += [("sound", declared_end(streams.audio, streams.zero), sound_end)]
+    if all(declared is None for _, declared, _ in ends) and container.duration:
+        ends = [("file", container.duration / 1e6, max(video_end, sound_end))]
+    return [
+        f"The {name} stops at {reached:.1f} s of {declared:.1f} s: the file is truncated or damaged."
+        for name, declared, reached in ends
+        if declared is not None and declared - reached > CUT_OFF
+    ]
+
+
+class _Pictures:
+    """Scales, turns and keeps the frames that are sampled; notes the time of every frame."""
+
+    def __init__(self, clip: Clip, streams: Streams, path: Path, options: DecodeOptions) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        shrink = min(1.0, options.longest_side / max(clip.width, clip.height, 1))
+        width, height = max(1, round(clip.width * shrink)), max(1, round(clip.height * shrink))
+        self._size = (height, width) if clip.rotation in (90, 270) else (width, height)
+        self._clip, self._zero = clip, streams.zero
+        self._reformatter = VideoReformatter()
+        self._ticks = Ticks(options.frames_per_second)
+        self._writer = FrameWriter(path, scale=max(1.0, clip.width / width))
+        self._mirrored: bool | None = None
+        self._last = 0.0
+        self.path, self.end, self.count = path, 0.0, 0
+
+    def take(self, frame: Any, _packet: Any) -> None:
+        """Note a decoded frame, and keep its picture when it is the first of its tick."""
+        step = 1 / self._clip.frame_rate
+        time_s = _time(frame, self._zero, self._clip.duration, otherwise=self._last + step * (self.count > 0))
+        self._last = time_s = max(time_s, self._last)
+        self._writer.add(time_s, self._picture(frame) if self._ticks.takes(time_s) else None)
+        self.end = time_s + (min(float(frame.duration * frame.time_base), LONGEST_GAP) if frame.duration else step)
+        self.count += 1
+
+    def _picture(self, frame: Any) -> NDArray[np.uint8]:
+        """A frame as uint8 BGR, scaled and converted in one step, upright."""
+        from av.video.reformatter import Interpolation
+
+        width, height = self._size
+        coded = self._reformatter.reformat(
+            frame, width, height, "bgr24", src_colorspace=_colour_matrix(frame), interpolation=Interpolation.AREA
+        ).to_ndarray()
+        if self._mirrored is None:  # asked of one frame only: side data ties a frame into a cycle that outlives it
+            _, self._mirrored = turned(frame)
+        if self._mirrored:
+            coded = coded[:, ::-1]
+        return np.ascontiguousarray(np.rot90(coded, -self._clip.rotation // 90))
+
+    def write_index(self, index: Path) -> None:
+        """Write the index of the frame store."""
+        self._writer.write_index(index)
+
+    def __enter__(self) -> Self:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self._writer.__exit__(*failure)
+
+
+class _Sound:
+    """Resamples to 16 kHz mono and writes a WAV with every sound at its time; silence fills what is missing."""
+
+    def __init__(self, clip: Clip, streams: Streams, path: Path) -> None:
+        self._stream: BinaryIO = path.open("wb")
+        self._stream.write(_wav_header(0))
+        self._zero, self._duration = streams.zero, clip.duration
+        self._resampler: Any = None
+        self._form: tuple[Any, ...] = ()
+        self._expected = 0.0
+        self.path, self.written = path, 0
+
+    @property
+    def end(self) -> float:
+        """Seconds written so far."""
+        return self.written / SOUND_RATE
+
+    def take(self, frame: Any, _packet: Any) -> None:
+        """Put a decoded piece of sound at its time; one that lies wholly over what is there already is left out."""
+        start = _time(frame, self._zero, self._duration, otherwise=self._expected)
+        if start < self._expected - SOUND_SLACK:
+            return
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if start > self._expected + SOUND_SLACK or form != self._form:
+            self._restart(form, start)
+        self._write(self._resampler.resample(frame))
+        self._expected += frame.samples / frame.sample_rate
+
+    def _restart(self, form: tuple[Any, ...], start: float) -> None:
+        """Finish what was begun, fill with silence up to `start` (s), and resample afresh from there."""
+        import av
+
+        self._finish()
+        silence = round(start * SOUND_RATE) - self.written
+        while silence > 0:
+            self._stream.write(bytes(2 * min(silence, SOUND_RATE)))
+            self.written += min(silence, SOUND_RATE)
+            silence -= SOUND_RATE
+        self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SOUND_RATE)
+        self._form, self._expected = form, max(start, self._expected)
+
+    def _write(self, frames: list[Any]) -> None:
+        for frame in frames:
+            self._stream.write(frame.to_ndarray().tobytes())
+            self.written += frame.samples
+
+    def _finish(self) -> None:
+        if self._resampler is not None:
+            self._write(self._resampler.resample(None))
+            self._resampler = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stream:
+            if kind is None:
+                self._finish()
+                self._stream.seek(0)
+                self._stream.write(_wav_header(self.written))
+
+
+class _Words:
+    """Collects the cues of a text subtitle stream."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._zero = streams.zero
+        self._rows: list[tuple[float, float, str]] = []
+
+    def take(self, cue: Any, packet: Any) -> None:
+        """Note one cue; its markup is left out."""
+        raw = getattr(cue, "dialogue", b"") or getattr(cue, "text", b"")
+        text, _ = plain_words(raw.decode("utf-8", errors="replace"))
+        if packet.pts is not None and text:
+            start = float(packet.pts * packet.time_base) - self._zero
+            end = start + float((packet.duration or 0) * packet.time_base)
+            self._rows.append((max(start, 0.0), max(end, 0.0), text))
+
+    def write(self, path: Path) -> Path | None:
+        """Write the cues as WebVTT; None without any."""
+        if not self._rows:
+            return None
+        path.write_text(to_vtt(pd.DataFrame(self._rows, columns=["start", "end", "text"])), encoding="utf-8")
+        return path
+
+
+def _colour_matrix(frame: Any) -> int | None:
+    """The matrix of a picture that does not name one: BT.709 from 720 lines on, BT.601 below, as players assume."""
+    from av.video.reformatter import Colorspace
+
+    unspecified = 2
+    if frame.colorspace != unspecified or not frame.format.name.startswith(("yuv", "nv", "p0")):
+        return None
+    return int(Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601)
+
+
+def _time(frame: Any, zero: float, duration: float, otherwise: float) -> float:
+    """Seconds from time 0 of a frame; `otherwise` when it has no time stamp or one outside the clip, which is damage."""
+    if frame.pts is None:
+        return otherwise
+    time_s = float(frame.pts * frame.time_base) - zero
+    return time_s if -1.0 <= time_s <= duration + 1.0 else otherwise
+
+
+def _wav_header(samples: int) -> bytes:
+    """The RIFF header of 16-bit mono sound."""
+    size = 2 * samples
+    sound = (b"fmt ", 16, 1, 1, SOUND_RATE, 2 * SOUND_RATE, 2, 16, b"data", size)
+    return struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", *sound)

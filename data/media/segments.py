@@ -1,0 +1,209 @@
+"""Segments: stretches of a file that are clips of their own, cut from what was decoded of the whole."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+import wave
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pandas as pd
+
+from data.errors import InputError, MediaError
+from data.files import atomic_path, write_text
+from data.media.clip import Clip
+from data.media.decode import SOUND_RATE, Decoded
+from data.media.frames import read_index, read_scale
+from data.media.subtitles import read_transcript, to_vtt
+
+PIECE = 2**20
+
+
+@dataclass(frozen=True)
+class Segment:
+    """From `start` to `end`, seconds in the file; None is the file's beginning, its end."""
+
+    start: float | None = None
+    end: float | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """True when it is the file itself."""
+        return self.start is None and self.end is None
+
+
+def segment_clip(whole: Clip, segment: Segment, clip_id: str) -> Clip:
+    """The clip of a segment: its length is the segment's, its `start` where it begins in the file, its hash of both.
+
+    An end after the file's is the file's. MediaError when the segment begins after the file has ended.
+    """
+    if segment.is_whole:
+        return replace(whole, clip_id=clip_id)
+    start = segment.start or 0.0
+    end = whole.duration if segment.end is None else min(segment.end, whole.duration)
+    if start >= end:
+        raise MediaError(
+            f"{whole.path} ends at {whole.duration:.2f} s, before the segment begins ({start:.2f} s); correct its times."
+        )
+    content = f"{whole.content_hash} {start!r} {end!r}"
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return replace(whole, clip_id=clip_id, content_hash=digest, duration=end - start, start=start)
+
+
+def cut(whole: Decoded, clip: Clip, work: Path) -> Decoded:
+    """Cut what `decode` made of the whole file to a segment's clip, in its folder `work`; times start at 0 there.
+
+    Pictures are those sampled in the whole, sound is filled with silence where the file has none, cues are cut at the ends.
+    Flat memory; files appear when all of them are complete.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".cut-", dir=work) as aside:
+        folder = Path(aside)
+        made = (
+            *_cut_pictures(whole, clip, folder),
+            _cut_sound(whole.audio, clip, folder / "audio.wav"),
+            _cut_cues(whole.subtitles, clip, folder / "subtitles.vtt"),
+        )
+        for path in made:
+            if path is not None:
+                os.replace(path, work / path.name)
+    frames, index, audio, subtitles = (None if path is None else work / path.name for path in made)
+    return Decoded(frames, index, audio, subtitles, whole.problems, clip.duration)
+
+
+def _cut_pictures(whole: Decoded, clip: Clip, folder: Path) -> tuple[Path | None, Path | None]:
+    if whole.frames is None or whole.index is None:
+        return None, None
+    rows = read_index(whole.index)
+    begin, end = _span(clip)
+    inside = (rows["time_s"] >= begin) & (rows["time_s"] < end)
+    rows = rows[inside]
+    if rows.empty:
+        return None, None
+    sampled = rows[rows["sampled"]]
+    first = int(sampled["offset"].iloc[0]) if len(sampled) else 0
+    frames, index = folder / "frames.mjpeg", folder / "frames_index.parquet"
+    with whole.frames.open("rb") as source, frames.open("wb") as target:
+        source.seek(first)
+        _copy(source, target, int(sampled["size"].sum()))
+    _write_index(index, rows, begin, first, read_scale(whole.index))
+    return frames, index
+
+
+def _write_index(index: Path, rows: pd.DataFrame, start: float, first: int, scale: float) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sampled = rows["sampled"].to_numpy(bool)
+    table = pa.table({
+        "frame": np.arange(len(rows), dtype=np.int32),
+        "time_s": rows["time_s"].to_numpy(np.float64) - start,
+        "sampled": sampled,
+        "offset": np.where(sampled, rows["offset"].to_numpy(np.int64) - first, -1),
+        "size": rows["size"].to_numpy(np.int64),
+    }, metadata={"scale": repr(scale), "first_frame": str(int(rows["frame"].iloc[0]))})
+    pq.write_table(table, index)
+
+
+def first_frame(index: Path) -> int:
+    """The number in the whole file of a segment's first frame, from the index that `cut` wrote."""
+    import pyarrow.parquet as pq
+
+    return int((pq.read_schema(index).metadata or {}).get(b"first_frame", b"0"))
+
+
+def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
+    while size > 0 and (piece := source.read(min(PIECE, size))):
+        target.write(piece)
+        size -= len(piece)
+
+
+def _cut_sound(audio: Path | None, clip: Clip, target: Path) -> Path | None:
+    if audio is None:
+        return None
+    first, samples = round(_span(clip)[0] * SOUND_RATE), round(clip.duration * SOUND_RATE)
+    with wave.open(str(audio), "rb") as source, wave.open(str(target), "wb") as sink:
+        sink.setparams((1, 2, SOUND_RATE, samples, "NONE", "not compressed"))
+        source.setpos(min(first, source.getnframes()))
+        left = samples
+        while left > 0:
+            sound = source.readframes(min(SOUND_RATE, left))
+            sound = sound or bytes(2 * min(SOUND_RATE, left))
+            sink.writeframesraw(sound)
+            left -= len(sound) // 2
+    return target
+
+
+def _cut_cues(subtitles: Path | None, clip: Clip, target: Path) -> Path | None:
+    if subtitles is None:
+        return None
+    cues = cut_rows(read_transcript(subtitles), clip)
+    if cues.empty:
+        return None
+    target.write_text(to_vtt(cues), encoding="utf-8")
+    return target
+
+
+def cut_rows(table: pd.DataFrame, clip: Clip) -> pd.DataFrame:
+    """The rows (start, end in seconds of the file) that fall into a segment, with times of the segment; untimed rows stay.
+
+    The times of single words (`words`) move along.
+    """
+    untimed = table["start"].isna() | table["end"].isna()
+    begin, end = _span(clip)
+    inside = (table["start"] < end) & (table["end"] > begin)
+    kept = table[untimed | inside].copy()
+    for name in ("start", "end"):
+        kept[name] = (kept[name] - begin).clip(0.0, clip.duration)
+    if "words" in kept:
+        kept["words"] = pd.Series([_moved(words, clip) for words in kept["words"]], kept.index, object)
+    return kept.reset_index(drop=True)
+
+
+def _span(clip: Clip) -> tuple[float, float]:
+    """From when to when a clip goes, seconds in its file."""
+    start = clip.start or 0.0
+    return start, start + clip.duration
+
+
+def _moved(words: list[dict[str, object]], clip: Clip) -> list[dict[str, object]]:
+    """The words said inside the segment."""
+    begin, end = _span(clip)
+    inside = [word for word in words if float(str(word["start"])) < end and float(str(word["end"])) > begin]
+    times = [{name: min(max(float(str(word[name])), begin), end) - begin for name in ("start", "end")} for word in inside]
+    return [word | time for word, time in zip(inside, times, strict=True)]
+
+
+def cut_transcript(transcript: Path, clip: Clip, target: Path) -> Path | None:
+    """Write what of a file's transcript is said in a segment as WebVTT; a transcript without times is copied as it is.
+
+    None when nothing is said in the segment. `target` gives the name, its suffix is that of the form written.
+    """
+    table = read_transcript(transcript, None)
+    if table["start"].isna().all():
+        kept = target.with_suffix(transcript.suffix.lower())
+        with atomic_path(kept) as aside:
+            shutil.copyfile(transcript, aside)
+        return kept
+    said = cut_rows(table.dropna(subset=["start", "end"]), clip)
+    if said.empty:
+        return None
+    kept = target.with_suffix(".vtt")
+    write_text(kept, to_vtt(said))
+    return kept
+
+
+def cut_descriptions(descriptions: Path, clip: Clip, target: Path) -> Path:
+    """Write the descriptions (CSV with start, end and text, times of the file) of a segment with times of the segment.
+
+    InputError when they are counted by window, which means something else in a segment.
+    """
+    table = pd.read_csv(descriptions)
+    if not {"start", "end"} <= set(table.columns):
+        raise InputError(f"{descriptions} has no columns start and end; a segment's descriptions need the times in the file.")
+    with atomic_path(target) as aside:
+        cut_rows(table, clip).to_csv(aside, index=False)
+    return target

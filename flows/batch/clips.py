@@ -1,0 +1,204 @@
+"""The clips of one file of a manifest: what tells whether they must run, and how they run."""
+
+import contextlib
+import functools
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from configs.settings import Settings
+from data.files import clear_aside, write_text
+from data.manifest.labels import read_frame_labels
+from data.manifest.manifest import ManifestRow
+from data.manifest.paths import is_url
+from data.media.clip import Clip
+from data.media.decode import Decoded
+from data.media.probe import probe
+from data.media.segments import Segment, cut_descriptions, cut_transcript, segment_clip
+from data.media.subtitles import SUFFIXES, sidecar_transcript
+from data.run_folder import RunFolder
+from flows.batch.one_clip import Outcome, Patience, decode_whole, run_clip
+from flows.batch.storage import Output, OutputGone, fetch, fetched, version_of
+from flows.clip.keys import stage_keys
+from flows.clip.threads import within
+from flows.job import Brought, Job
+from flows.runtime import stop
+from flows.runtime.errors import Interrupted, sentence
+from flows.server.artifacts import publish_artifacts, server_answers
+from reports.dataset.clip_brief import binned_hits
+
+logger = logging.getLogger(__name__)
+GIVEN = "given"
+"""How files in .stages begin that hold a clip's words and descriptions where the manifest's own cannot be used as they are."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is the same for all clips of a run; small, so that it may travel to other processes. `show`: results as artifacts."""
+
+    output: Output
+    settings: Settings
+    strict: bool = False
+    patience: Patience = Patience()
+    show: bool = False
+
+
+def plan_digest(settings: Settings, strict: bool, workload: str) -> str:
+    """A digest of what every clip depends on: the keys of all stages for a clip without content, and how it is run."""
+    with tempfile.TemporaryDirectory() as empty:
+        nothing = Job(Clip(Path(empty) / "clip", "clip", "", 0.0), RunFolder(Path(empty)), settings)
+        content = [stage_keys(nothing), strict, workload]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def fingerprint(row: ManifestRow, plan: str) -> str:
+    """A digest of what a clip's answer depends on; of files sizes and times only, no media is read. `plan`: `plan_digest`."""
+    files = [row.path, row.words_file, row.descriptions, row.frame_labels, *_beside(row.path)]
+    content = [plan, row.start, row.end, row.language, row.transcript, [(file, version_of(file)) for file in files if file]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
+
+
+def _beside(path: str) -> tuple[str, ...]:
+    """Transcripts that lie beside a local file."""
+    if is_url(path):
+        return ()
+    folder, _, name = path.rpartition("/")
+    with contextlib.suppress(OSError):
+        return _transcripts(folder, os.stat(folder).st_mtime_ns).get(name.rpartition(".")[0].lower(), ())
+    return ()
+
+
+@functools.lru_cache(maxsize=8)
+def _transcripts(folder: str, _changed: int) -> dict[str, tuple[str, ...]]:
+    """The transcripts in a folder by what their names begin with; listed once, as long as the folder does not change."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)):
+        stem, ending = os.path.splitext(name.lower())
+        if ending in SUFFIXES:
+            for begin in {stem, stem.rpartition(".")[0]} - {""}:
+                found.setdefault(begin, []).append(f"{folder}/{name}")
+    return {begin: tuple(names) for begin, names in found.items()}
+
+
+def run_file(plan: Plan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str, Outcome]]:
+    """Run the clips of one file, one after the other; the file is fetched once and, for segments, decoded once."""
+    folder = plan.output.folder
+    with contextlib.ExitStack() as stack:
+        try:
+            file = within(plan.patience.least, lambda: stack.enter_context(fetched(rows[0].path, folder)))
+            clip = within(plan.patience.least, lambda: probe(file))
+        except Interrupted:
+            raise
+        except Exception as error:
+            yield from ((row.clip_id, _failed(error, row)) for row in rows)
+            return
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".decoded-", dir=folder, ignore_cleanup_errors=True)))
+        whole = functools.cache(lambda: decode_whole(Job(clip, RunFolder(place), plan.settings), place))
+        for row in rows:
+            stop.check()
+            yield row.clip_id, _run_row(plan, row, clip, whole)
+
+
+def _failed(error: Exception, row: ManifestRow) -> Outcome:
+    """The outcome of a clip that could not even begin, with the file in the sentence; the log has the rest."""
+    reason, name = sentence(error), row.path.rpartition("/")[2]
+    logger.error("%s: %s\n%s", row.clip_id, reason, "".join(traceback.format_exception(error)))
+    return Outcome("failed", reason if name in reason else f"{row.path}: {reason}")
+
+
+def _run_row(plan: Plan, row: ManifestRow, file: Clip, whole: Callable[[], Decoded]) -> Outcome:
+    segment = Segment(row.start, row.end)
+    run_folder = RunFolder(plan.output.folder / row.clip_id)
+    try:
+        clip = segment_clip(file, segment, row.clip_id)
+        run_folder.create()
+        clear_aside(run_folder.root)
+        job = Job(clip, run_folder, _settings(plan.settings, row), _brought(row, clip, run_folder))
+        limit = plan.patience.seconds(file.duration)
+        outcome = run_clip(job, whole=None if segment.is_whole else whole, limit=limit, strict=plan.strict)
+        if outcome.state != "failed" and row.frame_labels:
+            outcome = replace(outcome, answer={**outcome.answer, **_labelled_frames(row, job)})
+        if plan.show and outcome.state != "failed":
+            _show(run_folder)
+        plan.output.put(row.clip_id, remove=True)
+    except (Interrupted, OutputGone):
+        raise
+    except Exception as error:
+        return _failed(error, row)
+    return outcome
+
+
+def _show(folder: RunFolder) -> None:
+    """The clip's result in Prefect's UI; a server that does not answer is no reason for the clip to fail."""
+    if not server_answers():
+        return
+    try:
+        publish_artifacts(folder)
+    except Exception as error:
+        logger.warning("The result could not be shown in Prefect: %s", error)
+
+
+def _settings(settings: Settings, row: ManifestRow) -> Settings:
+    """The settings, with the language that the manifest names where they name none."""
+    if not row.language or settings.transcript.language:
+        return settings
+    return settings.model_copy(update={"transcript": settings.transcript.model_copy(update={"language": row.language})})
+
+
+def _brought(row: ManifestRow, clip: Clip, folder: RunFolder) -> Brought:
+    """The words and descriptions of a clip as files with its own times."""
+    target = folder.marker(GIVEN).with_suffix("")
+    return Brought(_words(row, clip, target), _descriptions(row, clip, target.with_name(f"{GIVEN}_descriptions.csv"))).check()
+
+
+def _words(row: ManifestRow, clip: Clip, target: Path) -> Path | None:
+    if row.transcript and not row.words_file:
+        return _written(target.with_suffix(".txt"), row.transcript)
+    given = _here(row.words_file, target)
+    if clip.start is None:
+        return given
+    given = given or sidecar_transcript(clip.path)
+    return cut_transcript(given, clip, target.with_name(f"{GIVEN}_words.vtt")) if given else None
+
+
+def _written(path: Path, text: str) -> Path:
+    write_text(path, text)
+    return path
+
+
+def _descriptions(row: ManifestRow, clip: Clip, target: Path) -> Path | None:
+    given = _here(row.descriptions, target)
+    return given if given is None or clip.start is None else cut_descriptions(given, clip, target)
+
+
+def _here(place: str, target: Path) -> Path | None:
+    """A file that the manifest names, fetched when that is an address."""
+    if not place:
+        return None
+    return fetch(place, target.with_name(f"fetched-{place.rpartition('/')[2]}")) if is_url(place) else Path(place)
+
+
+def _labelled_frames(row: ManifestRow, job: Job) -> dict[str, Any]:
+    """How often each label of a frame met each answer, `frame_pairs` [label, answer, frames], and how sure the answers were,
+    `frame_sure` (see `reports.dataset.clip_brief.binned_hits`); frames without a label are left out."""
+    compounds = job.settings.compound_table()
+    with fetched(row.frame_labels, job.folder.root) as file:
+        labels = read_frame_labels(file, Path(row.path).stem, compounds)
+    names = [compound.name for compound in compounds]
+    table = pd.read_parquet(job.folder.frames, columns=["frame", "top", *names])
+    table["frame"] += int(job.folder.finished("decode").get("notes", {}).get("first_frame", 0))
+    both = table.merge(labels[labels["label"] != ""], on="frame")
+    counts = Counter(zip(both["label"].tolist(), both["top"].fillna("").tolist(), strict=True))
+    answered = both[both["top"].notna()]
+    sure = binned_hits(answered[names].max(axis=1), answered["top"] == answered["label"])
+    return {"frame_pairs": [[label, answer, count] for (label, answer), count in sorted(counts.items())], "frame_sure": sure}

@@ -1,0 +1,148 @@
+"""One clip without a task a stage: the stages as plain functions in threads, in the order of the graph, with a time limit."""
+
+import errno
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from data.emotions import BASIC_EMOTIONS
+from data.errors import DyadError
+from data.media.decode import Decoded, DecodeOptions, decode
+from data.media.segments import cut, first_frame
+from data.run_folder import RunFolder
+from data.tables import read_table, write_table
+from flows.batch.journal import Ended
+from flows.clip.graph import NEEDED
+from flows.clip.run_stage import prepare_folder
+from flows.clip.stages import STAGES, Stage
+from flows.clip.steps import failure, lacking
+from flows.clip.threads import run_stages
+from flows.job import Job
+from flows.runtime import stop
+from flows.runtime.errors import Interrupted, sentence
+from reports.dataset.clip_brief import brief
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a clip may take: `least` seconds, and `per_second` for each second that it lasts."""
+
+    least: float = 600.0
+    per_second: float = 120.0
+
+    def seconds(self, duration: float) -> float:
+        """The limit for a clip of this duration (s)."""
+        return self.least + self.per_second * duration
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a clip ended: a sentence for what went wrong, the seconds of each stage, the answer in short (see `answer_of`)."""
+
+    state: Ended
+    reason: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    answer: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run_clip(
+    job: Job, *, whole: Callable[[], Decoded] | None = None, limit: float | None = None, strict: bool = False
+) -> Outcome:
+    """Recognise a clip into its run folder; what fails is an outcome, never an exception, but for Interrupted.
+
+    `whole` gives what was decoded of the file that the clip is a segment of; `limit`: seconds that it may take; `strict`: the
+    clip fails when a modality fails or lacks its model. Stages that are done already for this content, these settings and this
+    code are left out.
+    """
+    try:
+        prepare_folder(job, fresh=False)
+        errors = run_stages(job, _stages(whole), limit or Patience().seconds(job.clip.duration))
+        stop.check()
+        _raise_failures(job, errors, strict)
+        answer = answer_of(job)
+        job.folder.clear_work()
+    except Interrupted:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            job.folder.clear_work()  # or what it made so far would keep the others from ending too
+        return Outcome("failed", sentence(error), stage_seconds(job.folder))
+    reason = " ".join(answer.pop("problems"))
+    return Outcome("degraded" if answer.pop("degraded") else "done", reason, stage_seconds(job.folder), answer)
+
+
+def _stages(whole: Callable[[], Decoded] | None) -> Mapping[str, Stage]:
+    """The stages; those of a segment are fed from what was decoded of the whole file."""
+    if whole is None:
+        return STAGES
+    return {**STAGES, "decode": replace(STAGES["decode"], run=lambda job: cut_decoded(job, whole()))}
+
+
+def cut_decoded(job: Job, whole: Decoded) -> Mapping[str, Any]:
+    """What `flows.clip.steps.decode` does, for a segment."""
+    made = cut(whole, job.clip, job.folder.work)
+    columns = ["frame", "time_s", "sampled"]
+    times = read_table(made.index)[columns] if made.index else pd.DataFrame({name: [] for name in columns})
+    write_table(job.folder.frame_times, times)
+    files = {kind: getattr(made, kind) for kind in ("frames", "index", "audio", "subtitles")}
+    names = {kind: path.name if path else None for kind, path in files.items()}
+    return {**names, "problems": list(made.problems), "first_frame": first_frame(made.index) if made.index else 0}
+
+
+def decode_whole(job: Job, folder: Path) -> Decoded:
+    """Decode a file whose segments are clips, into `folder`."""
+    return decode(job.clip, folder, DecodeOptions(**job.settings.decode.model_dump()))
+
+
+def _raise_failures(job: Job, errors: Mapping[str, BaseException], strict: bool) -> None:
+    for name in NEEDED:
+        if name in errors:
+            raise errors[name]
+    if strict and (missing := lacking(job)):
+        raise DyadError(f"{job.clip.path}: --strict wants every modality. {' '.join(missing)}")
+
+
+def answer_of(job: Job) -> dict[str, Any]:
+    """The answer in short: `top` compound, strongest basic `emotion`, `duration` (s), `windows` and `frames` won by each, and
+    what `reports.dataset.clip_brief.brief` tells."""
+    result = json.loads(job.folder.result.read_text(encoding="utf-8"))
+    basic = {name: value for name, value in result["summary"]["basic"].items() if value is not None}
+    frames = pd.read_parquet(job.folder.frames, columns=["top", *BASIC_EMOTIONS])
+    broken = [name for name in result["modalities"] if failure(job, name)]
+    return {
+        "degraded": result["degraded"],
+        "problems": result["problems"],
+        "broken": broken,
+        "top": result["summary"]["top"],
+        "emotion": max(basic, key=lambda name: basic[name]) if basic else None,
+        "duration": round(job.clip.duration, 3),
+        "seconds": {name: value for name, value in result["summary"]["seconds"].items() if value},
+        "windows": dict(Counter(window["top"] or "" for window in result["windows"])),
+        "window_emotions": dict(Counter(_strongest(window["basic"]) for window in result["windows"])),
+        "frames": {str(name): int(count) for name, count in frames["top"].fillna("").value_counts().items()},
+        "frame_emotions": _emotions(frames),
+        **brief(result),
+    }
+
+
+def _strongest(basic: Mapping[str, float | None]) -> str:
+    known = {name: value for name, value in basic.items() if value is not None}
+    return max(known, key=lambda name: known[name]) if known else ""
+
+
+def _emotions(frames: pd.DataFrame) -> dict[str, int]:
+    answered = frames.loc[frames["neutral"].notna(), list(BASIC_EMOTIONS)]
+    counts = {str(name): int(count) for name, count in answered.idxmax(axis=1).value_counts().items()} if len(answered) else {}
+    rest = len(frames) - len(answered)
+    return counts | ({"": rest} if rest else {})
+
+
+def stage_seconds(folder: RunFolder) -> dict[str, float]:
+    """Seconds that each stage took when it last ran."""
+    notes = {name: folder.finished(name) for name in STAGES}
+    return {name: float(note["seconds"]) for name, note in notes.items() if "seconds" in note}

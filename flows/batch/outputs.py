@@ -1,0 +1,101 @@
+"""What a data set gives as a whole: status.csv, dataset.parquet, summary.json, confusion.png, report.html; in one pass."""
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TextIO
+
+from data.files import atomic_path, write_text
+from data.manifest.manifest import Manifest, ManifestRow
+from flows.batch.clips import Plan
+from flows.batch.counts import Counts
+from flows.batch.journal import Entry, Journal
+from flows.batch.storage import Output
+from flows.batch.summary import STATUS, SUMMARY, Gathered, Totals, reason_of, state_of, write_page
+from flows.batch.windows_table import DATASET, DatasetTable
+from flows.clip.stages import STAGES
+from reports.dataset.figures import confusion_picture, main_figures
+from reports.result import version
+
+CONFUSION = "confusion.png"
+COLUMNS = ("clip_id", "state", "reason", "path", "start", "end", "split", "label", "top", "emotion", "duration", "seconds")
+
+
+def status_rows(clips: Manifest, journal: Journal) -> Iterator[tuple[ManifestRow, Entry | None]]:
+    """Every clip of the manifest with how it ended; None for one that was rejected or has not ended."""
+    for row in clips.rows():
+        yield row, None if row.problem else journal.latest(row.clip_id)
+
+
+def write_status(output: Output, clips: Manifest, journal: Journal) -> None:
+    """Write status.csv: a row for each clip of the manifest, in its order."""
+    with atomic_path(output.folder / STATUS) as aside, aside.open("w", encoding="utf-8", newline="") as stream:
+        status = _Status(stream)
+        for row, entry in status_rows(clips, journal):
+            status.add(row, entry)
+    output.put(STATUS)
+
+
+class _Status:
+    """The rows of status.csv, as clips come by."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._writer = csv.writer(stream)
+        self._writer.writerow([*COLUMNS, *STAGES])
+
+    def add(self, row: ManifestRow, entry: Entry | None) -> None:
+        """Write a clip's row."""
+        answer, seconds = (entry.answer, entry.seconds) if entry else ({}, {})
+        self._writer.writerow([
+            row.clip_id, state_of(row, entry), reason_of(row, entry), row.path, row.start, row.end, row.split, row.label,
+            answer.get("top"), answer.get("emotion"), answer.get("duration"), f"{sum(seconds.values()):.3f}" if seconds else "",
+            *(seconds.get(stage) for stage in STAGES),
+        ])  # fmt: skip
+
+
+def write_results(plan: Plan, clips: Manifest, journal: Journal, counts: Counts) -> dict[str, Any]:
+    """Write all files about the data set; returns the content of summary.json."""
+    folder = plan.output.folder
+    gathered = Gathered(plan.output, [compound.name for compound in plan.settings.compound_table()])
+    with ExitStack() as stack:
+        stream = stack.enter_context(stack.enter_context(atomic_path(folder / STATUS)).open("w", encoding="utf-8", newline=""))
+        table = stack.enter_context(DatasetTable(plan.output))
+        status = _Status(stream)
+        for row, entry in status_rows(clips, journal):
+            status.add(row, entry)
+            gathered.add(row, entry)
+            if entry is not None and entry.state != "failed":
+                table.add(row, entry)
+    summary = _summary(plan, clips, counts, gathered.totals)
+    write_text(folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    _draw(folder / CONFUSION, summary["metrics"])
+    for name in (STATUS, DATASET, CONFUSION, SUMMARY):
+        if (folder / name).is_file():
+            plan.output.put(name)
+    write_page(plan.output, summary, gathered)
+    return summary
+
+
+def _summary(plan: Plan, clips: Manifest, counts: Counts, totals: Totals) -> dict[str, Any]:
+    states = ("total", "done", "degraded", "failed", "rejected", "skipped")
+    return {
+        "dyad": version(),
+        "manifest": clips.source,
+        "profile": plan.settings.profile,
+        "notes": list(clips.notes),
+        "clips": {name: getattr(counts, name) for name in states},
+        **totals.figures(),
+    }
+
+
+def _draw(path: Path, metrics: dict[str, Any]) -> None:
+    """The confusion matrix by clip, of compounds where their labels exist; none without labels."""
+    shown = main_figures(metrics)
+    if shown is None:
+        path.unlink(missing_ok=True)
+        return
+    picture = confusion_picture(shown[1], shown[0])
+    with atomic_path(path) as aside:
+        aside.write_bytes(picture)

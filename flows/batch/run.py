@@ -1,0 +1,274 @@
+"""The flow for a whole data set: a manifest in, a run folder a clip out, a bounded number of clips under way at once."""
+
+import contextlib
+import logging
+import pkgutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+from uuid import UUID
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture
+from prefect.states import Cancelled
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
+
+from data.errors import DyadError
+from data.manifest.manifest import Manifest, ManifestRow
+from data.run_folder import RunFolder
+from flows.batch import counts as batch_progress
+from flows.batch.clips import Plan, fingerprint, plan_digest
+from flows.batch.counts import Counts
+from flows.batch.crash_notes import BLAMED, MOST_DEATHS, UnderWay
+from flows.batch.journal import Entry, Journal
+from flows.batch.lease import check_there
+from flows.batch.one_clip import Outcome
+from flows.batch.outputs import write_results, write_status
+from flows.batch.storage import OutputGone, clear_left_behind
+from flows.batch.summary import JOURNAL
+from flows.runtime import stop
+from flows.runtime.errors import Interrupted, sentence
+from flows.server.artifacts import publish_progress, publish_summary
+
+logger = logging.getLogger(__name__)
+Workload = Callable[[Plan, Sequence[ManifestRow]], Iterator[tuple[str, Outcome]]]
+"""What is done with the clips of one file: gives each clip's id and how it ended."""
+RECOGNITION = "flows.batch.clips:run_file"
+MOST_GIVEN_UP = 8
+"""So many clips that took too long end the run: their threads still hold memory, and the device or the storage hangs."""
+SHOWN = 100
+"""So many clips of a run show their result as artifacts in Prefect's UI: a million would fill its database."""
+UPDATES, STATUS = 2.0, 5.0
+"""Seconds from one progress artifact to the next, and from one status.csv to the next (longer where writing it takes long)."""
+
+
+class ClipFailed(DyadError):
+    """Clips of one file that failed, as a task's error; `outcomes` are those of all its clips."""
+
+    def __init__(self, message: str, outcomes: list[tuple[str, Outcome]]) -> None:
+        super().__init__(message, outcomes)
+        self.outcomes = outcomes
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@task(name="recognise-clip", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
+def recognise_clip(name: str, plan: Plan, rows: tuple[ManifestRow, ...], workload: str) -> list[tuple[str, Outcome]]:
+    """Recognise the clips of one file (one clip, or its segments); the task fails when one of them fails."""
+    work: Workload = pkgutil.resolve_name(workload)
+    outcomes = list(work(replace(plan, output=plan.output.here()), rows))
+    failed = [outcome.reason for _, outcome in outcomes if outcome.state == "failed"]
+    if failed:
+        raise ClipFailed(" ".join(dict.fromkeys(failed)), outcomes)
+    return outcomes
+
+
+class Clips(ThreadPoolTaskRunner):  # type: ignore[type-arg]
+    """Threads that start as they are needed; keeps nothing of a task that has ended, so that memory stays flat over a million.
+
+    Another runner may take its place (`with_options(task_runner=...)`) when it has a method `room`, too.
+    """
+
+    def submit(self, *arguments: Any, **options: Any) -> Any:
+        """Submit a task; forget the event for cancelling it once it has ended (Prefect keeps them all)."""
+        future = super().submit(*arguments, **options)
+        future.add_done_callback(self._forget)
+        return future
+
+    def room(self) -> int | None:
+        """How many clips there is room for at once; None: as many as is asked for."""
+        return None
+
+    def _forget(self, ended: PrefectFuture[Any]) -> None:
+        self._cancel_events.pop(ended.task_run_id, None)
+
+
+@dataclass
+class Run:
+    """A run under way: what it was asked for, and the little it remembers of the clips."""
+
+    plan: Plan
+    clips: Manifest
+    journal: Journal
+    retry_failed: bool
+    workload: str
+    lost: Any
+    under_way: UnderWay
+    counts: Counts = field(default_factory=Counts)
+    given_up: int = 0
+    shown: int = 0
+    artifact: UUID | None = None
+    told: float = 0.0
+    next_status: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.digest = plan_digest(self.plan.settings, self.plan.strict, self.workload)
+        self.counts.total = len(self.clips)
+        self.counts.rejected = len(self.clips.problems)
+        self.next_status = time.monotonic() + STATUS
+
+
+def _work_off(run: Run, most: Callable[[], int]) -> None:
+    """Run what must run, at most so many files at once: the next one is given when one has ended."""
+    ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
+    flying: dict[UUID, dict[str, str]] = {}
+
+    def none() -> int:
+        return min(1, most())
+
+    _tell(run, at_once=True)
+    for _, rows in run.clips.files():
+        if stop.requested.is_set():
+            break
+        fresh = {row.clip_id: print_ for row in rows if (print_ := _to_run(run, row))}
+        if not fresh:
+            _collect(run, ended, flying, most)
+            continue
+        deaths = run.under_way.deaths(next(iter(fresh)))
+        if deaths is not None:
+            _collect(run, ended, flying, none)
+            if deaths >= MOST_DEATHS:
+                _note(run, fresh, [(clip_id, Outcome("failed", BLAMED)) for clip_id in fresh])
+                continue
+        run.under_way.begin(next(iter(fresh)))
+        future = _submitted(run, tuple(row for row in rows if row.clip_id in fresh))
+        flying[future.task_run_id] = fresh
+        future.add_done_callback(ended.put)
+        _collect(run, ended, flying, most if deaths is None else none)
+    _collect(run, ended, flying, none)
+
+
+def _submitted(run: Run, rows: tuple[ManifestRow, ...]) -> PrefectFuture[Any]:
+    """The task for clips of one file, on its way."""
+    name = rows[0].clip_id if len(rows) == 1 else f"{Path(rows[0].path).name} ({len(rows)} segments)"
+    plan = replace(run.plan, show=run.shown < SHOWN)
+    run.shown += len(rows)
+    arguments: tuple[Any, ...] = (name, quote(plan), quote(rows), run.workload)
+    return recognise_clip.submit(*arguments)
+
+
+def _to_run(run: Run, row: ManifestRow) -> str:
+    """The fingerprint of a clip that must run; empty, and the clip counted, when it is done already."""
+    found, before = fingerprint(row, run.digest), run.journal.latest(row.clip_id)
+    if before is None or before.fingerprint != found or _is_gone(run, before):
+        return found
+    if run.retry_failed and (before.state == "failed" or before.answer.get("broken")):
+        return found
+    run.counts.add(before.state, skipped=True)
+    return ""
+
+
+def _is_gone(run: Run, before: Entry) -> bool:
+    """Whether the answer of a clip that was recognised has been removed since (at an address nobody looks)."""
+    if run.plan.output.address or run.workload != RECOGNITION or before.state == "failed":
+        return False
+    return not RunFolder(run.plan.output.folder / before.clip_id).result.is_file()
+
+
+def _collect(
+    run: Run, ended: "SimpleQueue[PrefectFuture[Any]]", flying: dict[UUID, dict[str, str]], most: Callable[[], int]
+) -> None:
+    """Take in what has ended until fewer than `most` are under way; tell how far the run is meanwhile."""
+    while True:
+        room = most()
+        with contextlib.suppress(Empty):
+            while flying:
+                future = ended.get(timeout=0.5 if len(flying) >= room else 0.0)
+                future.wait()  # it has ended; only so does it know its state without asking the server
+                _take(run, flying.pop(future.task_run_id), future.state)
+        _tell(run)
+        if len(flying) < room:
+            return
+
+
+def _take(run: Run, prints: dict[str, str], state: State[Any]) -> None:
+    """Take in how the clips of a file ended."""
+    _note(run, prints, _outcomes(run, state, prints))
+    context = FlowRunContext.get()
+    if context is not None:
+        # Prefect would keep these of every task until the flow ends; nothing here depends on them.
+        context.run_results.clear()
+        context.task_run_assets.clear()
+    _check(run)
+
+
+def _note(run: Run, prints: dict[str, str], outcomes: Iterable[tuple[str, Outcome]]) -> None:
+    """Write down how clips of a file ended."""
+    for clip_id, outcome in outcomes:
+        entry = Entry(
+            clip_id, prints[clip_id], outcome.state, outcome.reason, outcome.seconds, outcome.answer, round(time.time(), 3)
+        )
+        run.journal.add(entry)
+        run.counts.add(outcome.state)
+        run.given_up += "was given up after" in outcome.reason
+    run.under_way.end(next(iter(prints)))
+
+
+def _outcomes(run: Run, state: State[Any], prints: dict[str, str]) -> list[tuple[str, Outcome]]:
+    """What a task tells of its clips; where it broke off, that of all of them, and none where it was asked to stop."""
+    if state.is_completed():
+        found: list[tuple[str, Outcome]] = state.result()
+        return found
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, ClipFailed):
+        return error.outcomes
+    if isinstance(error, Interrupted):
+        return []
+    if isinstance(error, OutputGone):
+        run.plan.output.put(JOURNAL)  # which raises, and so ends the run, unless that clip alone could not be put there
+    reason = sentence(error) if isinstance(error, Exception) else f"The task ended before its clip: {state.message}"
+    return [(clip_id, Outcome("failed", reason)) for clip_id in prints]
+
+
+def _check(run: Run) -> None:
+    """End the run where going on makes no sense."""
+    if run.given_up >= MOST_GIVEN_UP:
+        raise DyadError(
+            f"{run.given_up} clips took too long and were given up; see whether the storage or the device hangs, "
+            "then start the same command again: it goes on from here."
+        )
+    check_there(run.plan.output)
+    if run.lost.is_set():
+        raise DyadError(f"Another run has taken over {run.plan.output.address}; this one ends.")
+
+
+def _tell(run: Run, at_once: bool = False) -> None:
+    """Tell the listeners, the progress artifact and status.csv how far the run is, each as often as it may be."""
+    batch_progress.tell(run.counts)
+    now = time.monotonic()
+    if at_once or now - run.told >= UPDATES:
+        run.artifact = publish_progress(run.artifact, run.clips.source, run.counts.share, run.counts.sentence())
+        run.told = time.monotonic()
+    if now >= run.next_status:
+        try:
+            write_status(run.plan.output, run.clips, run.journal)
+            run.journal.sync()
+            run.plan.output.put(JOURNAL)
+        except OutputGone as error:  # the next clip that is put there tells whether it has gone for good
+            logger.warning("%s", error)
+        took = time.monotonic() - now
+        run.next_status = time.monotonic() + max(STATUS, 50 * took)  # never more than 2 % of the time
+
+
+def _ended(run: Run) -> Any:
+    """Write what the data set gives as a whole; the run's answer, or its state when it was asked to stop."""
+    run.journal.sync()
+    run.plan.output.put(JOURNAL)
+    run.counts.over = True
+    batch_progress.tell(run.counts)
+    if stop.requested.is_set():
+        write_status(run.plan.output, run.clips, run.journal)
+        return Cancelled(message=sentence(Interrupted()))
+    clear_left_behind(run.plan.output.folder)  # of a cluster's processes that died
+    summary = write_results(run.plan, run.clips, run.journal, run.counts)
+    publish_progress(run.artifact, run.clips.source, run.counts.share, run.counts.sentence())
+    publish_summary(summary)
+    return summary["clips"]

@@ -1,0 +1,221 @@
+"""`report.html` of a data set: gathered while its other files are written, or made again from what lies in its folder."""
+
+import contextlib
+import csv
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
+from data.errors import InputError
+from data.files import write_text
+from data.manifest.manifest import ManifestRow
+from data.run_folder import RunFolder
+from data.scores import MODALITIES
+from flows.batch.journal import Entry, Journal
+from flows.batch.storage import Output, output_at
+from flows.clip.stages import STAGES
+from reports.dataset.figures import Bootstrap, Failures, Reliability, Tally
+from reports.dataset.page import dataset_page
+from reports.dataset.rows import ClipRow, ClipRows
+from reports.result import version
+
+JOURNAL, STATUS, SUMMARY, REPORT = "journal.jsonl", "status.csv", "summary.json", "report.html"
+MOST_THUMBNAILS = 300
+"""With more clips the page shows none: it would become too large, and over a network take too long to make."""
+
+
+class Gathered:
+    """What a data set's summary and page need, taken in as clips come by; memory flat."""
+
+    def __init__(self, output: Output, compounds: Sequence[str]) -> None:
+        self.output, self.totals = output, Totals(compounds)
+        self.rows = ClipRows(compounds, tuple(STAGES), self._is_there)
+        self.examples: dict[str, str] = {}
+
+    def add(self, row: ManifestRow, entry: Entry | None) -> None:
+        """Take in a clip."""
+        self.totals.add(row, entry)
+        answer, seconds = (entry.answer, entry.seconds) if entry else ({}, {})
+        file = row.path.rpartition("/")[2] + _times(row)
+        state, reason = state_of(row, entry), reason_of(row, entry)
+        self.rows.add(ClipRow(row.clip_id, file, state, reason, row.label, row.split, answer, seconds))
+        for modality in answer.get("present", ("",) if answer else ()):
+            self.examples.setdefault(modality, row.clip_id)
+
+    def _is_there(self, clip_id: str) -> bool:
+        """Whether a clip has its page; at an address nobody looks."""
+        return bool(self.output.address) or RunFolder(self.output.folder / clip_id).report.is_file()
+
+
+def _times(row: ManifestRow) -> str:
+    """Where in its file a segment lies: ', 3 to 6 s'."""
+    if row.start is None and row.end is None:
+        return ""
+    return f", from {row.start or 0:g} s" if row.end is None else f", {row.start or 0:g} to {row.end:g} s"
+
+
+def write_page(output: Output, summary: Mapping[str, Any], gathered: Gathered) -> Path:
+    """Write report.html of a data set from the content of summary.json and its clips, and put it to the output's address."""
+    page = output.folder / REPORT
+    thumbnails = None if gathered.rows.total > MOST_THUMBNAILS else [_thumbnail(output, name) for name in gathered.rows.ids]
+    ran = _ran(output, gathered.examples)
+    write_text(page, dataset_page(summary, gathered.rows, ran=ran, thumbnails=thumbnails))
+    output.put(REPORT)
+    return page
+
+
+def remake_page(place: str) -> Path:
+    """Make the page of a data set anew from its status.csv and journal, also of one whose run was interrupted.
+
+    InputError when the folder or address holds neither.
+    """
+    output = output_at(place)
+    if not (output.get(STATUS) and output.get(JOURNAL)):
+        raise InputError(f"{place} holds no data set (no status.csv and journal.jsonl); name the output of 'dyad batch'.")
+    known = _json(output, SUMMARY)
+    with Journal(output.folder / JOURNAL) as journal:
+        compounds = list(known.get("compounds", ())) or [compound.name for compound in ABAW_COMPOUNDS]
+        gathered = Gathered(output, compounds)
+        for row in _rows(output.folder / STATUS):
+            gathered.add(row, None if row.problem else journal.latest(row.clip_id))
+    counts = {"total": gathered.rows.total, **{state: gathered.totals.states[state] for state in STATES}}
+    usual = {"dyad": version(), "manifest": place, "profile": "unknown", "notes": []}
+    return write_page(output, usual | known | {"clips": counts} | gathered.totals.figures(), gathered)
+
+
+def is_dataset(place: str) -> bool:
+    """Whether a folder holds a data set's files rather than a clip's."""
+    return any((Path(place) / name).is_file() for name in (STATUS, JOURNAL))
+
+
+def _rows(status: Path) -> Iterator[ManifestRow]:
+    """The rows of status.csv as those of a manifest, as far as the page needs them."""
+    with status.open(encoding="utf-8", newline="") as stream:
+        for number, row in enumerate(csv.DictReader(stream), start=2):
+            problem = row["reason"] if row["state"] == "rejected" else ""
+            start, end = (float(row[name]) if row[name] else None for name in ("start", "end"))
+            yield ManifestRow(number, row["clip_id"], row["path"], start, end, row["split"], row["label"], problem=problem)
+
+
+def _thumbnail(output: Output, clip_id: str) -> bytes | None:
+    with contextlib.suppress(OSError), output.opened(f"{clip_id}/{RunFolder(Path()).thumbnail.name}") as stream:
+        content: bytes = stream.read()
+        return content
+    return None
+
+
+def _ran(output: Output, examples: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+    """What result.json says of each modality in a clip that has it; of one that no clip has, why."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for clip_id in dict.fromkeys(examples.values()):
+        for name, entry in _json(output, f"{clip_id}/{RunFolder(Path()).result.name}").get("modalities", {}).items():
+            if name not in found or (entry["source"] and not found[name]["source"]):
+                found[name] = entry
+    return {name: found[name] for name in MODALITIES if name in found}
+
+
+def _json(output: Output, name: str) -> dict[str, Any]:
+    """A JSON file of the output; empty when it is not there or damaged."""
+    try:
+        with output.opened(name) as stream:
+            content = json.load(stream)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+LEVELS = ("clips", "windows", "frames")
+STATES = ("done", "degraded", "failed", "rejected", "waiting")
+
+
+def state_of(row: ManifestRow, entry: Entry | None) -> str:
+    """How a clip ended, or `rejected` (its row has a problem), or `waiting`."""
+    return entry.state if entry else "rejected" if row.problem else "waiting"
+
+
+def reason_of(row: ManifestRow, entry: Entry | None) -> str:
+    """The sentence that says what is wrong with a clip; '' when nothing is."""
+    return row.problem or (entry.reason if entry else "")
+
+
+class Totals:
+    """What is added up over the clips."""
+
+    def __init__(self, compounds: Sequence[str]) -> None:
+        self.names, self.failures = tuple(compounds), Failures()
+        self.stages: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self.shown, self.clips, self.media = Counter[str](), Counter[str](), 0.0
+        self.states, self.present = Counter[str](), Counter[str]()
+        classes = {"compounds": self.names, "emotions": BASIC_EMOTIONS}
+        self.tallies = {(kind, level): Tally(names) for kind, names in classes.items() for level in LEVELS}
+        self.sure, self.sure_frames = {kind: Reliability() for kind in classes}, Reliability("frames")
+        self._bootstrap = Bootstrap()
+
+    def add(self, row: ManifestRow, entry: Entry | None) -> None:
+        """Add a clip."""
+        self.states[state_of(row, entry)] += 1
+        if (entry is None or entry.state == "failed") and (reason := reason_of(row, entry)):
+            self.failures.add(reason, row.clip_id, row.path)
+        if entry is None:
+            return
+        for stage, seconds in entry.seconds.items():
+            self.stages[stage][0] += seconds
+            self.stages[stage][1] += 1
+        answer = entry.answer
+        self.media += answer.get("duration") or 0.0
+        self.shown.update(answer.get("seconds", {}))
+        self.clips[answer.get("top") or ""] += bool(answer)
+        self.present.update(answer.get("present", ()))
+        if row.label or "frame_pairs" in answer:
+            self._compare(row.label, answer)
+
+    def _compare(self, label: str, answer: Mapping[str, Any]) -> None:
+        """Count where a clip's label and its answers meet; a failed clip is no answer."""
+        kind = "compounds" if label in self.names else "emotions"
+        top, windows, frames, sure = {
+            "compounds": ("top", "windows", "frames", "window_sure"),
+            "emotions": ("emotion", "window_emotions", "frame_emotions", "emotion_sure"),
+        }[kind]
+        weights = self._bootstrap.weights()
+        if label:
+            self.tallies[kind, "clips"].add(label, {answer.get(top) or "": 1}, weights)
+            self.tallies[kind, "windows"].add(label, answer.get(windows, {}), weights)
+            self.sure[kind].add(label, answer.get(sure, {}))
+        if "frame_pairs" in answer:
+            self.tallies["compounds", "frames"].add_pairs(answer["frame_pairs"], weights)
+            self.sure_frames.add_cells(answer.get("frame_sure", ()))
+        elif label:
+            self.tallies[kind, "frames"].add(label, answer.get(frames, {}), weights)
+
+    def figures(self) -> dict[str, Any]:
+        """The part of summary.json that the clips give, but for how many there are."""
+        return {
+            "seconds": self.seconds(), "compounds": self.compounds(), "modalities": dict(self.present),
+            "metrics": self.metrics(), "reliability": self.reliability(), "failures": self.failures.table(),
+        }  # fmt: skip
+
+    def seconds(self) -> dict[str, Any]:
+        """Seconds of media, and of each stage in all and a clip."""
+        stages = {name: {"total": round(s, 3), "mean": round(s / n, 4)} for name, (s, n) in self.stages.items()}
+        return {"media": round(self.media, 3), "stages": stages}
+
+    def compounds(self) -> dict[str, Any]:
+        """Clips that each compound won, and seconds that it was shown."""
+        return {name: {"clips": self.clips[name], "seconds": round(self.shown[name], 3)} for name in self.names}
+
+    def metrics(self) -> dict[str, Any]:
+        """Figures by kind of label and by what is counted; only where there are labels."""
+        found: dict[str, Any] = {}
+        for (kind, level), tally in self.tallies.items():
+            if figures := tally.figures():
+                found.setdefault(kind, {})[level] = figures
+        return found
+
+    def reliability(self) -> dict[str, Any]:
+        """By kind of label, how often answers are right that are so sure: windows of labelled clips, else labelled frames."""
+        found = {kind: figures for kind, sure in self.sure.items() if (figures := sure.figures())}
+        frames = self.sure_frames.figures()
+        return ({"compounds": frames} if frames else {}) | found

@@ -1,0 +1,217 @@
+"""`dyad batch`: a whole data set from the command line."""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from flows.cli.export import Exports, exports_named, write_exports
+from flows.cli.options import Dynamic, Static, face_overrides
+
+if TYPE_CHECKING:
+    from flows.batch.counts import Counts
+
+
+QUIET = 10.0
+"""Seconds from one line of progress to the next where there is no terminal."""
+
+
+def batch(
+    manifest: Annotated[
+        str, typer.Argument(help="CSV or parquet with a column `path`, a folder, or an address.", show_default=False)
+    ],
+    output: Annotated[str, typer.Option("-o", "--output", help="Folder or address (s3://...) for all results.")] = "runs",
+    profile: Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")] = "embedded",
+    device: Annotated[str | None, typer.Option(help="Where networks run: auto, cpu, cuda:0 or mps.")] = None,
+    static_face: Static = None,
+    dynamic_face: Dynamic = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Clips under way at once, sharing the models; with --dask local processes.")
+    ] = None,
+    dask: Annotated[str | None, typer.Option(help="Run on a Dask cluster: its scheduler's address, or 'local'.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
+    root: Annotated[str | None, typer.Option(help="Folder that the paths start from; else the manifest's.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many clips, the first ones.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="A clip fails when a modality fails or lacks its model.")] = False,
+    patience: Annotated[
+        float, typer.Option(min=0.1, help="A clip is given up after ten minutes and so many seconds for each that it lasts.")
+    ] = 120.0,
+    exports: Exports = None,
+) -> None:
+    """Recognise a data set; what is done already is left out.
+
+    Example: dyad batch clips.csv -o runs --workers 2
+    """
+    from configs.settings import load_settings
+
+    names = exports_named(exports)
+    of_faces = face_overrides(static_face, dynamic_face)
+    settings = load_settings(profile, ({"device": device} if device else {}) | of_faces)
+    options = {"workers": workers, "retry_failed": retry_failed, "limit": limit, "strict": strict, "seconds_per_second": patience}
+    code = run_batch(manifest, output, settings, options | {"root": root}, dask)
+    if code in (0, 1) and not write_exports(output, names, run=False):
+        code = 1
+    sys.exit(code)
+
+
+def run_batch(manifest: str, output: str, settings: Any, options: dict[str, Any], dask: str | None = None) -> int:
+    """Run the flow and show how far it is; returns 0 when all clips are done, 1 when some failed, 130 when interrupted.
+
+    `dask`: the address of a Dask scheduler, or 'local' for `workers` processes on this machine; else threads of this process.
+    """
+    from rich.console import Console
+
+    from flows.runtime import stop
+    from flows.runtime.loaded_models import device_named
+    from flows.server import prefect_setup
+
+    console = Console(stderr=True)
+    device_named(settings.device)  # one that is not there is told before anything starts
+    with _flow(dask, options) as flow, prefect_setup.without_heartbeats(), _stops_on_request(console), _quiet():
+        from httpx import TransportError
+
+        with _shown(console) as told, _asks_once():
+            try:
+                state: Any = flow(manifest, output, settings, **options, return_state=True)
+            except TransportError:
+                _end_without_server(console, told[-1].sentence() if told else "No clip has ended.")
+    if stop.requested.is_set():
+        return 130
+    clips = state.result()
+    return _said(console, clips, output)
+
+
+@contextlib.contextmanager
+def _flow(dask: str | None, options: dict[str, Any]) -> Iterator[Any]:
+    """The flow with a server to run against: in threads of this process, or on a Dask cluster that answers."""
+    from flows.server import prefect_setup
+
+    if dask is None:
+        prefect_setup.start_temporary_server()
+        from flows.dataset import recognise_dataset
+
+        yield recognise_dataset
+        return
+    from data.errors import InputError
+
+    try:
+        from flows.batch.dask_runner import LOCAL, connected
+    except ImportError as error:
+        raise InputError(f'--dask needs packages that are not here ({error}): pip install "dyad-expressions[dask]".') from error
+    with connected(dask, options["workers"]) as runner:
+        from flows.dataset import recognise_dataset
+
+        options["workers"] = None if dask == LOCAL else options["workers"]
+        yield recognise_dataset.with_options(task_runner=runner)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def _asks_once() -> Iterator[None]:
+    """Once the clips have ended, ask a Prefect server that does not answer only once for the run's last states.
+
+    Prefect would ask for each of two states six times, a minute in all, while nothing is left to lose.
+    """
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    from flows.batch.counts import watching
+    from flows.server.artifacts import server_answers
+
+    with contextlib.ExitStack() as until_the_end:
+
+        def look(counts: "Counts") -> None:
+            if counts.over and not server_answers():
+                until_the_end.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
+
+        with watching(look):
+            yield
+
+
+def _end_without_server(console: Any, so_far: str) -> NoReturn:
+    """Say that the server has gone and end at once; the usual end would try for seconds to send it each event of each clip."""
+    from flows.runtime import stop
+
+    said = "The Prefect server does not answer any more; start it ('dyad up'), then run the same command: it goes on from here"
+    console.print(f"{so_far}. {said}.", markup=False, soft_wrap=True)
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os._exit(130 if stop.requested.is_set() else 1)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Prefect's threads from printing on the terminal that they cannot send what they have: a sentence tells it once."""
+    threads, before = logging.getLogger("prefect._internal.concurrency"), logging.raiseExceptions
+    threads.addFilter(_nothing)  # a level would not stay: each flow configures Prefect's loggers again
+    logging.raiseExceptions = False
+    try:
+        yield
+    finally:
+        threads.removeFilter(_nothing)
+        logging.raiseExceptions = before
+
+
+def _nothing(_record: logging.LogRecord) -> bool:
+    return False
+
+
+def _said(console: Any, clips: dict[str, int], output: str) -> int:
+    words = ", ".join(f"{clips[name]} {name}" for name in ("done", "degraded", "failed", "rejected") if clips[name])
+    before = f" ({clips['skipped']} of them before)" if clips["skipped"] else ""
+    said = f"{clips['total']} clips: {words}{before}. See {output}/report.html, status.csv and summary.json."
+    console.print(said, markup=False, soft_wrap=True)
+    return 1 if clips["failed"] or clips["rejected"] else 0
+
+
+@contextlib.contextmanager
+def _stops_on_request(console: Any) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) ends the run after what each clip is doing now; the second one ends it at once."""
+    from flows.runtime import stop
+    from flows.runtime.errors import Interrupted, sentence
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        stop.requested.set()
+        signal.signal(number, before[number])
+        console.print(sentence(Interrupted()), markup=False)
+
+    before: dict[int, Any] = {}
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+        before[number] = signal.getsignal(number)
+        signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _shown(console: Any) -> "Iterator[deque[Counts]]":
+    """A bar on a terminal, a line every ten seconds elsewhere; gives what was told last."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from flows.batch.counts import Counts, watching
+
+    text = TextColumn("{task.description}", markup=False)
+    bars = Progress(BarColumn(), text, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True)
+    bar = bars.add_task("reading the manifest", total=None)
+    told, last = time.monotonic(), deque[Counts](maxlen=1)
+
+    def show(counts: Counts) -> None:
+        nonlocal told
+        last.append(counts)
+        if console.is_terminal:
+            bars.update(bar, total=counts.total, completed=counts.ended, description=counts.sentence())
+        elif time.monotonic() - told >= QUIET:
+            console.print(counts.sentence(), markup=False, soft_wrap=True)
+            told = time.monotonic()
+
+    with watching(show), bars:
+        yield last

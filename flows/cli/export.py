@@ -1,0 +1,109 @@
+"""`dyad export` and `--export`: the answers about a clip or a data set in the formats of other tools; `dyad schema`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+NAMES = ("csv", "csv-long", "fuse", "parquet", "parquet-long", "xlsx", "json", "jsonl", "rttm", "vtt", "srt", "eaf", "textgrid",
+         "abaw", "abaw-expr")  # fmt: skip
+"""The names of `reports.exports.formats.FORMATS`, here too so that help and completion need not load the writers."""
+
+
+def _names() -> list[str]:
+    return list(NAMES)
+
+
+def _several(incomplete: str) -> list[str]:
+    """Completions of a list such as 'eaf,cs'."""
+    before, comma, _ = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in NAMES if name not in before.split(",")]
+
+
+Exports = Annotated[
+    str | None,
+    typer.Option("--export", autocompletion=_several, metavar="FORMATS", help="Also write formats of 'dyad export': eaf,csv."),
+]
+
+
+def export(
+    folder: Annotated[
+        str, typer.Argument(help="A run folder, or the folder or address of a data set.", show_default=False, metavar="FOLDER")
+    ],
+    to: Annotated[
+        str,
+        typer.Option(autocompletion=_names, help=f"One of: {', '.join(NAMES)}."),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", help="File, folder/ or .zip to write, here or at an address; else stdout."),
+    ] = None,
+    template: Annotated[Path | None, typer.Option(help="abaw, abaw-expr: the organisers' file, whose rows are kept.")] = None,
+    fill: Annotated[str | None, typer.Option(help="abaw, abaw-expr: the class for videos without any answer.")] = None,
+) -> None:
+    """Write answers in the format of another tool.
+
+    Example: dyad export runs/clip-1a2b3c4d --to eaf -o clip.eaf
+    """
+    from data.errors import InputError
+    from flows.exports.source import source_at
+    from flows.exports.write import export_text, export_to
+    from reports.exports.abaw import TRACKS
+    from reports.exports.formats import format_named
+
+    name = to.lower()
+    format_named(name)
+    if name not in TRACKS and (template or fill):
+        raise InputError(f"--template and --fill belong to --to abaw and abaw-expr, not to {to}.")
+    source, rows = source_at(folder), _template(template)
+    if output is None:
+        sys.stderr.write(export_text(source, name, rows, fill))
+    else:
+        sys.stderr.write(export_to(source, name, output, template=rows, fill=fill))
+
+
+def schema() -> None:
+    """Print what every file that Dyad writes holds: columns, types, units, meanings.
+
+    Example: dyad schema > files.md
+    """
+    from reports.exports.files_page import files_page
+
+    sys.stdout.write(files_page())
+
+
+def exports_named(names: str | None) -> list[str]:
+    """The formats of `--export`, checked before anything runs; none without the option."""
+    if names is None:
+        return []
+    from reports.exports.formats import formats_named
+
+    return list(formats_named(names))
+
+
+def write_exports(place: str | Path, names: list[str], run: bool) -> bool:
+    """Write the exports of a run or a data set and say on stderr where they are; False, and a sentence, when one cannot be."""
+    from data.errors import DyadError
+    from flows.exports.write import export_beside, export_data_set
+
+    done, told = True, set[str]()
+    for name in names:
+        try:
+            said, files = ("", export_beside(Path(place), [name])) if run else export_data_set(str(place), [name])
+        except DyadError as error:
+            sys.stderr.write(f"dyad: {name} was not written. {error}\n")
+            done = False
+        else:
+            sys.stderr.write(("" if said in told else said) + f"{name}: {files[0]}\n")
+            told.add(said)
+    return done
+
+
+def _template(path: Path | None) -> str | None:
+    from data.errors import InputError
+
+    try:
+        return None if path is None else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"The template {path} cannot be read as text; give the organisers' file.") from None

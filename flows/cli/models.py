@@ -1,0 +1,293 @@
+"""`dyad models`: list, download, verify, find and remove the models that are too large to ship."""
+
+import contextlib
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from configs.schema import SceneContextSettings
+    from configs.settings import Settings
+    from modalities.face_networks.registry import NetworkRow
+    from modalities.model_store.local import LocalModel
+    from modalities.model_store.table import PinnedModel
+
+models_app = typer.Typer(
+    help="Fetch and check the models that are too large to ship.\n\nExample: dyad models download cpu", no_args_is_help=True
+)
+
+
+@models_app.command("list")
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show the models that can be fetched, their licences, and which are here.
+
+    Example: dyad models list
+    """
+    from modalities.model_store.store import is_here
+    from modalities.model_store.table import model_table
+
+    table = model_table()
+    here = {model.name for model in table.models.values() if is_here(model)}
+    if as_json:
+        rows = [asdict(model) | {"here": model.name in here} for model in table.models.values()]
+        print(json.dumps({"models": rows, "groups": {name: list(group) for name, group in table.profiles.items()}}, indent=1))
+        return
+    for purpose, models in _by_purpose(table.models.values()):
+        print(f"{purpose}:")
+        print("\n".join(_aligned([_columns(model, model.name in here) for model in models])))
+    print("\ngroups:")
+    sizes = {name: readable(sum(model.size for model in table.choose(name))) for name in table.profiles}
+    print("\n".join(_aligned([(f"  {name}", sizes[name], ", ".join(rows)) for name, rows in table.profiles.items()])))
+    print("\nUnverified rows could not be confirmed: they fetch what the hub has there. Sizes are approximate.")
+
+
+@models_app.command()
+def download(
+    what: Annotated[str, typer.Argument(help="A model or a group that 'dyad models list' shows.", show_default=False)],
+    mirror: Annotated[Path | None, typer.Option(help="Folder to copy from instead of the network; also DYAD_MIRROR.")] = None,
+) -> None:
+    """Fetch models into Dyad's own folder, where every run finds them.
+
+    Example: dyad models download cpu
+    """
+    from data.errors import WeightsError
+    from modalities.model_store.sources import Origin
+    from modalities.model_store.store import fetch, is_here, missing_space
+    from modalities.model_store.table import model_table
+
+    chosen = model_table().choose(what)
+    source = mirror or (Path(os.environ["DYAD_MIRROR"]) if os.environ.get("DYAD_MIRROR") else None)
+    _announce(chosen)
+    if source is None and (sentence := missing_space(chosen)):
+        raise WeightsError(sentence)
+    with _network() as offline:
+        for model in chosen:
+            known = is_here(model)
+            with _progress(model.name) as progress:
+                folder = fetch(model, Origin(source, offline), progress)
+            print(f"{model.name} {'was already' if known else 'is now'} in {folder}")
+
+
+@models_app.command()
+def verify() -> None:
+    """Read the fetched files again and compare them with their digests.
+
+    Example: dyad models verify
+    """
+    from modalities.model_store import store as model_store
+    from modalities.model_store.table import model_table
+
+    found = problems = 0
+    for item in model_store.verify(model_table().models):
+        found, problems = found + 1, problems + bool(item.problem)
+        print(item.problem or f"{item.path} is whole.", flush=True)
+    if not found:
+        print("No model has been fetched yet; see 'dyad models list'.")
+    sys.exit(1 if problems else 0)
+
+
+@models_app.command()
+def remove(what: Annotated[str, typer.Argument(help="A model or a group that was fetched.", show_default=False)]) -> None:
+    """Remove fetched models from Dyad's own folder; nothing else is touched.
+
+    Example: dyad models remove qwen3-vl-4b
+    """
+    from modalities.model_store import store as model_store
+    from modalities.model_store.table import model_table
+
+    for model in model_table().choose(what):
+        freed = model_store.remove(model)
+        print(f"{model.name} is removed, {freed / 1e6:.0f} MB are free again." if freed else f"{model.name} was not fetched.")
+
+
+@models_app.command()
+def where(
+    profile: Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")] = "embedded",
+) -> None:
+    """Show the folders where models are looked for, and the model that each modality uses in a profile.
+
+    Example: dyad models where --profile gpu
+    """
+    from configs.settings import load_settings
+    from modalities.model_store.local import hub_cache, models_folder, whisper_cache
+
+    settings = load_settings(profile)
+    print(f"Dyad's own folder (DYAD_MODELS): {models_folder()}")
+    print(f"Hugging Face cache (HF_HOME):    {hub_cache()}")
+    print(f"Whisper's cache:                 {whisper_cache()}")
+    print(f"Mirror (DYAD_MIRROR):            {os.environ.get('DYAD_MIRROR') or 'none'}")
+    print(f"\nIn profile {profile}:")
+    print("\n".join(_aligned([(f"  {modality}:", seen) for modality, seen in _in_use(settings)])))
+
+
+@models_app.command()
+def networks(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show the networks of the literature for the face: size, input, what they need, where their weights are.
+
+    Example: dyad models networks
+    """
+    from modalities.face_networks.registry import network_table
+
+    rows = network_table().networks
+    if as_json:
+        print(json.dumps({"networks": [asdict(row) for row in rows.values()]}, indent=1))
+        return
+    header = ("name", "branch", "parameters", "input", "needs", "licence of the weights")
+    print("\n".join(_aligned([header, *map(_network_columns, rows.values())])))
+    print("\ncheckpoints:")
+    print("\n".join(_aligned([(f"  {row.name}", row.checkpoint["source"]) for row in rows.values()])))
+    print("\nuse one with --static-face NAME=FILE, --dynamic-face NAME=FILE, or in YAML (docs/networks.md):")
+    print("\n".join(_aligned([(f"  {row.name}", row.used) for row in rows.values() if row.used])))
+
+
+def _network_columns(row: "NetworkRow") -> tuple[str, ...]:
+    branch = "static, dynamic" if row.kind == "both" else row.kind
+    return row.name, branch, f"{row.parameters / 1e6:.2f} M", row.input.said(), ", ".join(row.needs) or "-", row.licence
+
+
+def readable(megabytes: int) -> str:
+    """Megabytes for people: `605 MB`, `7.8 GB`."""
+    from modalities.model_store.repositories import readable_size
+
+    return readable_size(megabytes)
+
+
+def _by_purpose(models: "Iterable[PinnedModel]") -> "Iterator[tuple[str, list[PinnedModel]]]":
+    for purpose, group in itertools.groupby(models, key=lambda model: model.purpose):
+        yield purpose, list(group)
+
+
+def _columns(model: "PinnedModel", here: bool) -> tuple[str, ...]:
+    marks = ["here"] if here else []
+    marks += ["NO COMMERCIAL USE"] if model.non_commercial else []
+    marks += ["unverified"] if model.unverified else []
+    return f"  {model.name}", readable(model.size), model.licence, ", ".join(marks), model.note
+
+
+def _aligned(rows: "Sequence[tuple[str, ...]]") -> list[str]:
+    """Rows with their columns as wide as the widest entry."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(entry.ljust(width) for entry, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _announce(chosen: "Sequence[PinnedModel]") -> None:
+    """Sizes, licences and the total, before anything is fetched."""
+    rows = [(f"{model.name}:", readable(model.size), f"licence: {model.licence}") for model in chosen]
+    sys.stderr.write("\n".join(_aligned(rows)) + "\n")
+    for model in chosen:
+        if model.non_commercial:
+            sys.stderr.write(f"{model.name}: this licence FORBIDS COMMERCIAL USE.\n")
+    if len(chosen) > 1:
+        sys.stderr.write(f"Together {readable(sum(model.size for model in chosen))}.\n")
+
+
+def _in_use(settings: "Settings") -> Iterator[tuple[str, str]]:
+    """For every modality what recognises it in a profile: a path, or the command that gets what is missing."""
+    from modalities.model_store.local import find_clip, find_whisper
+
+    for modality in ("static_face", "dynamic_face", "voice", "text"):
+        section = getattr(settings, modality)
+        own = "Dyad's own network" + (f", {section.weights}" if section.weights else "")
+        if section.backend == "embedded":
+            yield modality, own
+        elif section.backend == "network":
+            yield modality, f"{section.network}, {_checkpoint(section.checkpoint, modality, section.network)}"
+        elif section.backend == "clip":
+            yield modality, _seen(find_clip(None, section.model).found, section.model or "clip")
+            yield f"{modality} head", _head(section.head, modality)
+        else:
+            yield modality, _repository(section.model)
+        if section.backend == "encoder":
+            yield f"{modality} head", _head(section.head, modality)
+    labels, words, context = settings.scene_labels, settings.transcript, settings.scene_context
+    yield "scene_labels", _seen(find_clip(labels.checkpoint, labels.model).found, labels.model or "clip")
+    yield "transcript", _seen(find_whisper(words.checkpoint, words.model).found, words.model or "whisper")
+    yield "scene_context", _describer(context)
+    if context.reader:
+        yield "scene_context reader", _repository(context.reader)
+
+
+def _head(head: Path | None, modality: str) -> str:
+    """A head in use, or how to name one: nobody has published any."""
+    if head is None:
+        return f"none; name one with {modality}.head (docs/models.md)"
+    return str(head) if head.is_file() else f"none: there is no file {head}; name an existing one with {modality}.head"
+
+
+def _checkpoint(file: Path | None, modality: str, network: str) -> str:
+    """The weights of a network in use, or how to name them."""
+    from flows.backends.face_networks import fetched_files
+    from modalities.face_networks.registry import network_table
+
+    row = network_table().networks.get(network)
+    if file is None and row and (found := fetched_files(row)):
+        return ", ".join(map(str, found))
+    if file is None:
+        return f"no checkpoint; name one with {modality}.checkpoint (docs/networks.md)"
+    return str(file) if file.is_file() else f"no checkpoint: there is no file {file}"
+
+
+def _describer(context: "SceneContextSettings") -> str:
+    if context.backend == "server":
+        return f"{context.server.model} at {context.server.base_url}"
+    return _repository(context.vision.model) if context.backend == "transformers" else "descriptions given with --descriptions"
+
+
+def _repository(model: str) -> str:
+    from modalities.model_store.repositories import find_repository, missing_sentence
+
+    found = find_repository(model)
+    return str(found) if found else "none: " + " ".join(missing_sentence(model))
+
+
+def _seen(found: "LocalModel | None", wanted: str) -> str:
+    from modalities.model_store.repositories import missing_sentence
+    from modalities.model_store.table import model_table
+
+    if found:
+        return str(found.path)
+    group = wanted in model_table().profiles
+    return f"none; run 'dyad models download {wanted}'" if group else "none: " + " ".join(missing_sentence(wanted))
+
+
+@contextlib.contextmanager
+def _network() -> Iterator[bool]:
+    """Lift HF_HUB_OFFLINE inside the block where Dyad itself has set it; yields True when the user wants no network."""
+    from flows.server.prefect_setup import set_by_dyad
+
+    if "HF_HUB_OFFLINE" not in set_by_dyad:
+        yield os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+        return
+    before = os.environ.pop("HF_HUB_OFFLINE", None)
+    from huggingface_hub import constants
+
+    known, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, False  # it was read when the library was imported
+    try:
+        yield False
+    finally:
+        constants.HF_HUB_OFFLINE = known
+        if before is not None:
+            os.environ["HF_HUB_OFFLINE"] = before
+
+
+@contextlib.contextmanager
+def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr for what Dyad fetches itself; huggingface_hub draws its own."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(name, total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None, visible=True)

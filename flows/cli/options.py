@@ -1,0 +1,49 @@
+"""`--static-face` and `--dynamic-face`: the backend of a branch of the face in one word, with its checkpoint."""
+
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+Static = Annotated[
+    str | None, typer.Option("--static-face", help="NAME=CHECKPOINT of a network ('dyad models networks'), or a backend.")
+]
+Dynamic = Annotated[
+    str | None, typer.Option("--dynamic-face", help="NAME=CHECKPOINT of a network ('dyad models networks'), or a backend.")
+]
+
+
+def face_overrides(static: str | None, dynamic: str | None) -> dict[str, Any]:
+    """The settings that both options mean; InputError for a name that is neither a backend nor a network of that branch.
+
+    `s4d=s4d.safetensors` is the network with its checkpoint, `avcer=resnet.pt,lstm.pt` one of two files, `embedded` a backend.
+    """
+    given = {"static": static, "dynamic": dynamic}
+    return {f"{kind}_face": _meaning(kind, text) for kind, text in given.items() if text is not None}
+
+
+def _meaning(kind: Any, text: str) -> dict[str, Any]:
+    from configs.schema import DynamicFaceSettings, StaticFaceSettings
+    from modalities.face_networks.registry import network_table
+
+    section = StaticFaceSettings if kind == "static" else DynamicFaceSettings
+    name, _, files = text.partition("=")
+    if name in get_args(section.model_fields["backend"].annotation) and name != "network":
+        return {"backend": name}
+    row = network_table().choose(name, kind)
+    fields = zip(("checkpoint", "head"), filter(None, files.split(",")), strict=False)
+    return {"backend": "network", "network": row.name, **dict(fields)}
+
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder that gets a run folder for each clip.")]
+Profile = Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")]
+Detector = Annotated[str | None, typer.Option(help="Face detector: auto, mediapipe or opencv.")]
+Compounds = Annotated[str | None, typer.Option(help="The pairs to tell apart: a file in configs/compounds, or a YAML file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document a clip on stdout and nothing else there.")]
+Explain = Annotated[bool, typer.Option(help="Say in words what made each window's answer.")]
+Strict = Annotated[bool, typer.Option(help="Fail when a modality fails or lacks its model.")]
+Device = Annotated[str | None, typer.Option(help="Where networks run: auto (the best there is), cpu, cuda:0 or mps.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=64, help="Clips under way at once, sharing the models; 1 on a CPU, else 2.")
+]
+Fresh = Annotated[bool, typer.Option(help="Do everything again, also what is already done.")]

@@ -1,0 +1,1 @@
+"""One clip: its graph of stages, what each does with files, and what runs them."""

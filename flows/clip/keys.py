@@ -1,0 +1,76 @@
+"""The stages of a clip as a table, the key that tells whether one is already done, and which of them must run."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from data.errors import DyadError
+from data.scores import MODALITIES
+from flows.backends import backend_of
+from flows.backends.transcript import given_transcript
+from flows.clip.graph import before, in_order
+from flows.clip.stages import STAGES, Stage
+from flows.job import Job
+from flows.runtime.code_digest import code_digest
+
+SPEED = frozenset({"batch", "concurrency", "timeout", "retries", "backoff", "longest_wait"})
+"""Fields of the settings that change no answer."""
+
+
+def stage_keys(job: Job) -> dict[str, str]:
+    """A key for each stage: a digest of the clip's content, the settings, the code, the inputs, and the keys before it."""
+    keys: dict[str, str] = {}
+    for stage in (STAGES[name] for name in in_order(job.captions)):
+        content = {
+            "clip": job.clip.content_hash,
+            "settings": {name: telling(job.settings.model_dump(mode="json")[name]) for name in stage.settings},
+            "code": [code_digest(module) for module in stage.code],
+            "inputs": _inputs(stage, job),
+            "before": [keys[name] for name in before(stage.name, job.captions)],
+        }
+        keys[stage.name] = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    return keys
+
+
+def telling(section: Any) -> Any:
+    """A section of the settings without those that change how fast it goes and not what comes out."""
+    if not isinstance(section, Mapping):
+        return section
+    return {name: telling(value) for name, value in section.items() if name not in SPEED}
+
+
+def _inputs(stage: Stage, job: Job) -> dict[str, Any]:
+    """What else the stage depends on; what is wrong with it, the stage itself will tell, and the others go on."""
+    try:
+        return dict(stage.inputs(job))
+    except (DyadError, OSError) as error:
+        return {"fault": str(error)}
+
+
+def stages_to_run(job: Job, keys: Mapping[str, str]) -> set[str]:
+    """The stages that are not done for their key, and those before them whose output is needed and gone."""
+    wanted: set[str] = set()
+
+    @cache
+    def settled(name: str) -> bool:
+        return job.folder.is_done(name, keys[name]) and all(settled(earlier) for earlier in before(name, job.captions))
+
+    def want(name: str, media: bool = True) -> None:
+        outputs = STAGES[name].outputs(job.folder)
+        there = all(path.exists() for path in outputs if media or job.folder.work not in path.parents)
+        if name not in wanted and not (settled(name) and there):
+            wanted.add(name)
+            for earlier in before(name, job.captions):
+                want(earlier, _reads_media(job, name))
+
+    want("publish")
+    return wanted
+
+
+def _reads_media(job: Job, stage: str) -> bool:
+    """False for stages that come after decoding but read none of its intermediate media, which is removed after a run."""
+    if stage == "transcript":
+        return given_transcript(job) is None
+    return backend_of(job, stage).media if stage in MODALITIES else stage != "fuse"

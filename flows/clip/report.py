@@ -1,0 +1,77 @@
+"""`dyad report`: the page about a clip or a data set, made from its folder."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from data.run_folder import RunFolder
+
+
+def write_report(folder: "RunFolder") -> Path:
+    """Write `report.html` into a run folder from the files in it; InputError when it holds no answer."""
+    from data.files import write_text
+    from reports.page.page import report_page
+
+    result = read_result(folder)
+    page = folder.report
+    settings = folder.settings.read_text(encoding="utf-8") if folder.settings.is_file() else ""
+    address = media_address(Path(result["clip"]["path"]), folder.root)
+    write_text(page, report_page(result, media=address, settings=settings, **_tables(folder)))
+    _write_thumbnail(folder, result)
+    return page
+
+
+def _write_thumbnail(folder: "RunFolder", result: dict[str, Any]) -> None:
+    """Write `thumbnail.jpg` while the frames are there; afterwards the one that was made then stays."""
+    from data.files import atomic_path
+    from reports.render.thumbnail import make_thumbnail, surest_time
+
+    notes = folder.finished("decode").get("notes", {})
+    frames, index = (folder.work / (notes.get(kind) or "none") for kind in ("frames", "index"))
+    if frames.is_file() and index.is_file() and (made := make_thumbnail(frames, index, surest_time(result))):
+        with atomic_path(folder.thumbnail) as aside:
+            aside.write_bytes(made)
+
+
+def media_address(media: Path, folder: Path) -> str | None:
+    """How a page in `folder` reaches the media: relative where it lies nearby, so that both can be moved together, else
+    file:; None when it is gone."""
+    from urllib.parse import quote
+
+    if not media.is_file():
+        return None
+    try:
+        relative = Path(os.path.relpath(media.resolve(), folder.resolve()))
+    except ValueError:  # another drive of Windows
+        return media.resolve().as_uri()
+    near = relative.parts.count("..") <= 2
+    return "./" + quote(relative.as_posix()) if near else media.resolve().as_uri()
+
+
+def read_result(folder: "RunFolder") -> dict[str, Any]:
+    """The content of a run's result.json; InputError when it holds no answer."""
+    from data.errors import InputError
+
+    try:
+        result = json.loads(folder.result.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"{folder.root} holds no readable result.json; name a clip's folder that 'dyad run' wrote.") from None
+    if not isinstance(result, dict) or "windows" not in result:
+        raise InputError(f"{folder.result} is no answer about a clip; name the folder of a clip that 'dyad run' wrote.")
+    return result
+
+
+def _tables(folder: "RunFolder") -> dict[str, Any]:
+    """Transcript, scene descriptions and faces of a run, None where there are none."""
+    from data.media.subtitles import read_transcript
+    from data.tables import read_table
+
+    described, words = folder.evidence("scene_context"), folder.transcript
+    return {
+        "transcript": read_transcript(words) if words.is_file() else None,
+        "descriptions": read_table(described) if described.is_file() else None,
+        "faces": read_table(folder.faces) if folder.faces.is_file() else None,
+        "pictures": read_table(folder.face_pictures) if folder.face_pictures.is_file() else None,
+    }

@@ -1,0 +1,170 @@
+"""Exports as files: run folders and data sets, here or at an address, read clip by clip; files, folders, zips written whole."""
+
+import contextlib
+import csv
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from data.errors import InputError
+from data.manifest.paths import is_url, plain_root
+from data.run_folder import RunFolder
+from flows.batch.storage import Output
+from reports.exports.clip import ClipAnswer, Item, Unanswered, read_clip
+from reports.exports.formats import Format
+
+STATUS, SUMMARY, EXPORTS = "status.csv", "summary.json", "exports"
+ANSWERED = ("done", "degraded")
+SHOWN = 5
+"""So many clips without an answer are named on stderr."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is exported: a run folder or the folder of a data set, at a path or an address."""
+
+    root: str
+
+    @cached_property
+    def system(self) -> tuple[Any, str]:
+        """The file system that it lies in, and its path there."""
+        from fsspec import filesystem
+        from fsspec.core import url_to_fs
+
+        if not is_url(self.root):
+            return filesystem("file"), self.root
+        try:
+            system, root = url_to_fs(self.root)
+        except (ImportError, ValueError) as error:
+            raise InputError(f"{self.root} cannot be opened ({error}); correct the address, or install what it needs.") from error
+        return system, root.rstrip("/")
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        system, root = self.system
+        return bool(system.isfile(f"{root}/{name}"))
+
+    @cached_property
+    def is_run(self) -> bool:
+        """Whether it is a run folder; InputError where it is neither that nor a data set."""
+        if self.holds("result.json"):
+            return True
+        if not self.holds(STATUS) and not self.run_names():
+            raise InputError(
+                f"{self.root} is neither a run folder nor a folder of them: no result.json there; see 'dyad run --help'."
+            )
+        return False
+
+    def run_names(self) -> list[str]:
+        """The names of the run folders inside, sorted."""
+        if not is_url(self.root):  # where * ? [ in the folder's own name mean themselves
+            return sorted(path.parent.name for path in Path(self.root).glob("*/result.json"))
+        system, root = self.system
+        return sorted(str(path).split("/")[-2] for path in system.glob(f"{root}/*/result.json"))
+
+    @contextlib.contextmanager
+    def run(self, name: str, form: Format) -> Iterator[RunFolder]:
+        """A clip's folder ('' is the source itself); of an address a copy of what a format reads, until the block ends."""
+        if not is_url(self.root):
+            yield RunFolder(Path(self.root) / name)
+            return
+        with tempfile.TemporaryDirectory(prefix="dyad-export-", ignore_cleanup_errors=True) as folder:
+            copy = RunFolder(Path(folder) / (name or self.root.rpartition("/")[2]))
+            copy.create()
+            at = Output(copy.root, f"{self.root}/{name}".rstrip("/"))
+            wanted = [copy.result, *([copy.frames] if form.frames else ()), *([copy.cues, copy.transcript] if form.cues else ())]
+            for file in wanted:
+                at.get(file.relative_to(copy.root).as_posix())
+            yield copy
+
+    def status(self) -> Iterator[dict[str, str]]:
+        """The rows of status.csv, read as they are asked for; a line for each run folder where there is none."""
+        if not self.holds(STATUS):
+            yield from ({"clip_id": name, "state": "done"} for name in self.run_names())
+            return
+        system, root = self.system
+        with system.open(f"{root}/{STATUS}", "r", encoding="utf-8", newline="") as stream:
+            yield from csv.DictReader(stream)
+
+    def summary(self) -> Mapping[str, Any] | None:
+        """The content of summary.json; None where there is none."""
+        system, root = self.system
+        if self.is_run or not self.holds(SUMMARY):
+            return None
+        try:
+            found: Mapping[str, Any] = json.loads(system.cat_file(f"{root}/{SUMMARY}"))
+        except ValueError:
+            raise InputError(f"{self.root}/{SUMMARY} is damaged; run 'dyad batch' again.") from None
+        return found
+
+
+@dataclass
+class Told:
+    """What is said at the end of an export: how many clips it is about, and those without an answer (the first few)."""
+
+    clips: int = 0
+    unanswered: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def note(self, item: Item) -> Item:
+        """Count a clip as it goes by."""
+        self.clips += 1
+        if isinstance(item, Unanswered):
+            self.unanswered += 1
+            if len(self.examples) < SHOWN:
+                self.examples.append(f"{item.clip_id or item.path} ({item.state}: {item.reason or 'no reason is known'})")
+        return item
+
+    def sentence(self) -> str:
+        """Which clips have no answer; empty when all have one."""
+        if not self.unanswered:
+            return ""
+        more = "" if self.unanswered <= len(self.examples) else ", ..."
+        return f"{self.unanswered} of {self.clips} clips have no answer: {', '.join(self.examples)}{more}\n"
+
+
+def source_at(place: str | Path) -> Source:
+    """What a path or address names; also the result.json in a run folder. InputError where there is no such folder."""
+    text = plain_root(place)
+    if text.endswith("/result.json"):
+        text = text.rpartition("/")[0]
+    source = Source(text)
+    _ = source.is_run
+    return source
+
+
+def items(source: Source, form: Format, told: Told | None = None) -> Iterator[Item]:
+    """The clips of a source one by one, in the order of status.csv; a run folder that is damaged is an InputError, in a data
+    set a clip without an answer."""
+    told = told or Told()
+    if source.is_run:
+        yield told.note(_read(source, "", form))
+        return
+    for row in source.status():
+        yield told.note(_item(source, row, form))
+
+
+def _read(source: Source, name: str, form: Format) -> ClipAnswer:
+    """A clip; InputError that names the place itself, not that of a copy."""
+    with source.run(name, form) as folder:
+        try:
+            return read_clip(folder, frames=form.frames, cues=form.cues)
+        except InputError as error:
+            raise InputError(str(error).replace(str(folder.root), f"{source.root}/{name}".rstrip("/"))) from error
+
+
+def _item(source: Source, row: Mapping[str, str], form: Format) -> Item:
+    clip_id, state, reason = row["clip_id"], row["state"], row.get("reason", "")
+    if state in ANSWERED:
+        try:
+            clip = _read(source, clip_id, form)
+            return ClipAnswer(clip.result, clip.frames, clip.cues, row if "path" in row else {})
+        except InputError as error:
+            state, reason = "lost", str(error)
+    elif state == "waiting":
+        reason = "It has not ended; run the same 'dyad batch' again."
+    return Unanswered(clip_id, row.get("path", ""), state, reason, row if "path" in row else {})

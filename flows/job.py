@@ -1,0 +1,59 @@
+"""A job: one clip, its run folder, the settings, and the evidence that the user brings; what every task gets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from configs.settings import Settings
+from data.errors import InputError
+from data.media.clip import Clip
+from data.run_folder import RunFolder
+from data.scores import MODALITIES
+from data.windows import Windows, make_windows
+
+
+@dataclass(frozen=True)
+class Brought:
+    """Evidence that replaces a stage: files with a transcript, descriptions of the scene, ready probabilities."""
+
+    transcript: Path | None = None
+    descriptions: Path | None = None
+    scores: Mapping[str, Path] = field(default_factory=dict)
+
+    def check(self) -> "Brought":
+        """This evidence, with every file known to exist; InputError names the one that does not."""
+        given = {"--transcript": self.transcript, "--descriptions": self.descriptions}
+        given |= {f"--scores {modality}": path for modality, path in self.scores.items()}
+        for option, path in given.items():
+            if path is not None and not path.is_file():
+                raise InputError(f"{option}: there is no file {path}.")
+        for modality in self.scores:
+            if modality not in MODALITIES:
+                raise InputError(f"--scores: '{modality}' is not a modality; use one of {', '.join(MODALITIES)}.")
+        return self
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a stage needs to know."""
+
+    clip: Clip
+    folder: RunFolder
+    settings: Settings
+    brought: Brought = Brought()
+
+    @property
+    def windows(self) -> Windows:
+        """The clip's windows [N, 2], s."""
+        cut = self.settings.windows
+        return make_windows(self.clip.duration, cut.length, cut.shift, cut.shortest)
+
+    @property
+    def captions(self) -> bool:
+        """Whether the network for moving faces is told what descriptions of the scene say."""
+        return self.settings.dynamic_face.backend == "network" and self.settings.dynamic_face.captions
+
+    def work_file(self, kind: str) -> Path | None:
+        """What decoding left of this kind (`frames`, `index`, `audio`, `subtitles`); None where the clip has none."""
+        name = self.folder.finished("decode").get("notes", {}).get(kind)
+        return self.folder.work / name if name else None

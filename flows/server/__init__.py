@@ -1,0 +1,1 @@
+"""The Prefect server that Dyad starts: its processes, deployments, watched folders and artifacts."""

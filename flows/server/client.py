@@ -1,0 +1,88 @@
+"""Deployments: what the server offers to start, by hand, by the clock, or by an event; `dyad deploy` and `dyad up` make them."""
+
+import os
+import re
+import socket
+import sysconfig
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from data.errors import DyadError
+from flows.runtime.state_folder import state_folder
+from flows.server import prefect_setup, processes
+
+LANDED = "dyad.file.landed"
+"""The event that makes `recognise-video` run on the file at `payload.path`."""
+POOL = "dyad"
+
+
+def common_environment(url: str, given: Mapping[str, str]) -> dict[str, str]:
+    """The environment of every background process: the server's address, a home of its own, and where the code lies."""
+    environment = {**given, **{name: value for name, value in prefect_setup.DEFAULTS.items() if name not in given}}
+    environment |= {"PREFECT_API_URL": url, "PREFECT_HOME": str(state_folder() / "prefect"), "DYAD_STATE": str(state_folder())}
+    environment["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"  # theirs goes to a file of their own
+    environment.setdefault("PREFECT_WORKER_QUERY_SECONDS", "2")  # a worker looks for runs every 10 s otherwise
+    environment["PYTHONSAFEPATH"] = "1"
+    code = Path(__file__).resolve().parents[1]
+    if code not in (Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")):
+        earlier = [path for path in given.get("PYTHONPATH", "").split(os.pathsep) if path and Path(path) != code]
+        environment["PYTHONPATH"] = os.pathsep.join([str(code), *earlier])
+    return environment
+
+
+def worker_arguments(name: str, limit: int = 1) -> list[str]:
+    """What `prefect` is called with for a worker of our pool."""
+    return ["worker", "start", "--pool", POOL, "--type", "process", "--name", name, "--limit", str(limit)]
+
+
+def reporting_name(name: str) -> str:
+    """The name under which the server knows a worker: with its machine's, since several machines may have a worker-1."""
+    return f"{socket.gethostname()} {name}"
+
+
+def reporting(url: str, since: datetime | None = None) -> set[str]:
+    """The names of the workers that the server has heard of lately (after `since`), less those of this machine that ended."""
+    try:
+        told = ask(url, f"work_pools/{POOL}/workers/filter", {})
+    except DyadError:
+        return set()
+    heard = {str(one["name"]): datetime.fromisoformat(one["last_heartbeat_time"]) for one in told if one["status"] == "ONLINE"}
+    ended = {reporting_name(name) for name in _own_names(heard) if processes.running(name) is None}
+    return {name for name, last in heard.items() if since is None or last > since} - ended
+
+
+def _own_names(heard: Iterable[str]) -> set[str]:
+    """Of workers that the server knows, those that 'dyad up' started on this machine, as their notes are named."""
+    pattern = re.compile(re.escape(reporting_name("")) + r"(worker-\d+)")
+    return {matched[1] for name in heard if (matched := pattern.fullmatch(name))}
+
+
+def ask(url: str, path: str, question: Mapping[str, Any] | None = None, method: str = "") -> Any:
+    """The server's answer to `method`, else GET (without a question) or POST; DyadError when it does not answer or refuses.
+
+    A server whose SQLite is locked answers 503 and has done nothing; it is asked again.
+    """
+    try:
+        for pause in (0.5, 1.0, 2.0, 4.0, 0.0):
+            answer = httpx.request(method or ("GET" if question is None else "POST"), f"{url}/{path}", json=question, timeout=30)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(pause)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+    except httpx.HTTPError as error:
+        raise DyadError(f"The Prefect server at {url} does not answer as it should ({error}).") from error
+
+
+def memory(process: psutil.Process) -> float:
+    """Megabytes that a process and those it started hold."""
+    total = 0
+    for one in (process, *process.children(recursive=True)):
+        total += one.memory_info().rss
+    return total / 1e6

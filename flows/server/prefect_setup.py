@@ -1,0 +1,123 @@
+"""Prefect, set up before it is imported: quiet on the terminal, no telemetry, time enough for a first start."""
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flows.runtime.state_folder import state_folder
+
+DEFAULTS = {
+    # The first start of a temporary server creates its database, which takes longer than Prefect's 20 s on a busy machine.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # Records go to the server (and so to the UI) in full; the terminal gets our own sentences instead.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "data,modalities,fusion,reports,flows",
+    # A temporary server records task runs in batches: one by one, its writes lock SQLite, the server answers 503, and
+    # the client waits two seconds before it asks again (docs/prefect.md has the figures).
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    # Models are files on this machine: a library must never wait for a hub to answer.
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    # A process of a Dask cluster on this machine that dies is replaced; that is told by what becomes of its clip.
+    "DASK_LOGGING__DISTRIBUTED": "critical",
+}
+
+set_by_dyad: set[str] = set()
+"""Names of the variables that the user had not set."""
+
+
+def prepare() -> None:
+    """Set Prefect's variables that the user has not set; must run before `import prefect`."""
+    set_by_dyad.update(name for name in DEFAULTS if name not in os.environ)
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    if "PREFECT_API_URL" not in os.environ and (url := own_server()) and not _profile_names_a_server():
+        os.environ["PREFECT_API_URL"] = url
+        set_by_dyad.add("PREFECT_API_URL")
+
+
+def own_server() -> str:
+    """The address of the server that `dyad up` started, when it runs and takes connections; else empty. Takes milliseconds."""
+    if not (state_folder() / "processes" / "server.json").exists():
+        return ""
+    from flows.server import processes
+
+    server = processes.noted("server")
+    if server is None or not server.process:
+        return ""
+    with contextlib.suppress(OSError), socket.create_connection((server.facts["host"], server.facts["port"]), timeout=0.1):
+        return str(server.facts["url"])
+    return ""
+
+
+def _profile_names_a_server() -> bool:
+    """Whether the user's Prefect profile names a server, which comes before ours."""
+    import tomllib
+
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    try:
+        told: dict[str, Any] = tomllib.loads((home / "profiles.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    profile = told.get("profiles", {}).get(os.environ.get("PREFECT_PROFILE", told.get("active")), {})
+    return isinstance(profile, dict) and "PREFECT_API_URL" in profile
+
+
+def has_server() -> bool:
+    """True when runs go to a server: one that the user named (PREFECT_API_URL, a Prefect profile), or that of `dyad up`."""
+    from prefect.settings import get_current_settings
+
+    return bool(get_current_settings().api.url)
+
+
+def start_temporary_server() -> None:
+    """Start the temporary server and wait until it answers; nothing happens when the user named a server.
+
+    Prefect starts it with the first flow, but two flows that begin at once disturb each other while it starts.
+    """
+    from prefect.client.orchestration import get_client
+
+    if not has_server():
+        with get_client(sync_client=True):
+            pass
+
+
+@contextlib.contextmanager
+def without_heartbeats() -> Iterator[None]:
+    """Inside the block flows send no heartbeats: joining their thread costs a second at the end of every flow."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+def outlive_worker() -> None:
+    """Have a run that a worker started go on when that worker dies and nobody reads any more what the run prints.
+
+    Prefect's handler for the console would end the run with SystemExit at its next line.
+    """
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    if "PREFECT__FLOW_RUN_ID" not in os.environ:
+        return
+    names = ["prefect", *(name for name in logging.root.manager.loggerDict)]
+    for handler in {handler for name in names for handler in logging.getLogger(name).handlers}:
+        if isinstance(handler, PrefectConsoleHandler):
+            handler.console.on_broken_pipe = _print_nowhere  # type: ignore[method-assign]
+
+
+def _print_nowhere() -> None:
+    """From now on, what this process and its libraries print goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for printed in (1, 2):
+        os.dup2(nowhere, printed)
+    os.close(nowhere)

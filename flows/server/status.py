@@ -1,0 +1,81 @@
+"""`dyad status`: what of server, workers and deployments is there, what runs, what failed lately."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from data.errors import DyadError
+from flows.runtime.state_folder import state_folder
+from flows.server import processes
+from flows.server.client import POOL, ask, memory, reporting
+from flows.server.lost_runs import under_way
+
+Row = tuple[str, str, str]
+
+
+def show_status(url: str, say: Callable[[str], None]) -> int:
+    """Print the state of the server at `url` (empty: none is known); 0 when it answers and a worker reports, else 1."""
+    server = processes.running("server")
+    if not url:
+        stale = "" if server is None else f" Its process {server.pid} runs and takes no connections."
+        say(f"No server is up.{stale} Start it with 'dyad up'.")
+        return 1
+    try:
+        rows = list(_rows(url))
+    except DyadError as error:
+        say(f"{error} Start it again with 'dyad down' and 'dyad up'.")
+        return 1
+    width = max(len(which) for _, which, _ in rows)
+    for what, which, state in rows:  # plain lines, which no narrow terminal breaks and every tool can read
+        say(f"{what:<15}{which:<{width}}  {state}")
+    return 0 if reporting(url) else 1
+
+
+def _rows(url: str) -> Iterator[Row]:
+    yield "server", url.removesuffix("/api"), f"Prefect {ask(url, 'admin/version')}"
+    yield "state folder", str(state_folder()), _size()
+    yield from _workers(url)
+    yield from _watchers()
+    for deployment in ask(url, "deployments/filter", {"sort": "NAME_ASC"}):
+        yield "deployment", deployment["name"], _schedule(deployment)
+    yield from _runs(url)
+
+
+def _workers(url: str) -> Iterator[Row]:
+    there = reporting(url)
+    for name in sorted(there):
+        yield "worker", name, "reports"
+    for worker in processes.all_running("worker"):
+        process = worker.process
+        if process:
+            yield "process", worker.name, f"pid {process.pid}, {memory(process):.0f} MB"
+    if not there:
+        yield "worker", f"pool {POOL}", "none reports: runs wait; start one with 'dyad up' or 'dyad worker'"
+
+
+def _watchers() -> Iterator[Row]:
+    for watcher in processes.all_running("watch"):
+        yield "watched folder", str(watcher.facts.get("folder", "")), f"pid {watcher.pid}"
+
+
+def _schedule(deployment: Mapping[str, Any]) -> str:
+    if deployment["paused"]:
+        return "paused"
+    told = []
+    for one in deployment["schedules"]:
+        when = one["schedule"].get("cron") or f"every {one['schedule'].get('interval', '?')} s"
+        told.append(f"{when} {one['schedule'].get('timezone') or 'UTC'}{'' if one['active'] else ' (not active)'}")
+    return ", ".join(told) or "by hand"
+
+
+def _runs(url: str) -> Iterator[Row]:
+    for run in under_way(url):
+        yield "under way", str(run["name"]), f"{run['state_name']} for {float(run['estimated_run_time']):.0f} s"
+    failed = {"state": {"type": {"any_": ["FAILED", "CRASHED"]}}}
+    for run in ask(url, "flow_runs/filter", {"flow_runs": failed, "limit": 5, "sort": "END_TIME_DESC"}):
+        message = str((run["state"] or {}).get("message") or "").splitlines()
+        yield "failed", str(run["name"]), f"{str(run['end_time'])[:16]} {message[0][:160] if message else run['state_name']}"
+
+
+def _size() -> str:
+    total = sum(file.stat().st_size for file in state_folder().rglob("*") if file.is_file())
+    return f"{total / 1e6:.0f} MB"

@@ -1,0 +1,1 @@
+"""Fusing anybody's probabilities, given as tables."""

@@ -1,0 +1,132 @@
+"""The file `weights.json` of a fitted fusion: every number beside its model and class, and what it was fitted on."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.errors import InputError
+from data.files import write_text
+from fusion.arrays import Floats, softmax
+from fusion.tables.fit import Calibration, Fitted, apply_fusion
+from fusion.tables.long_table import LongTable
+from fusion.tables.pooling import FEATURES, HEADS, POOLINGS
+
+FORMAT = "dyad-fitted-fusion"
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedFusion:
+    """A fit on all rows, and for each fold one that saw nothing of that fold (none where the rows had no folds).
+
+    `fitted_on` says in words and numbers on which rows.
+    """
+
+    whole: Fitted
+    folds: Mapping[str, Fitted]
+    fitted_on: Mapping[str, Any]
+
+    def apply(self, table: LongTable) -> Floats:
+        """Fused distributions [N, C]: rows of a known fold by the fit that saw nothing of it, others by the one on all rows."""
+        fused = np.full((len(table.clips), len(self.whole.classes)), np.nan)
+        known = np.array([fold if fold in self.folds else "" for fold in table.folds], object)
+        for fold in sorted(set(known)):
+            chosen = known == fold
+            fused[chosen] = apply_fusion(self.folds.get(fold, self.whole), table.rows(chosen))
+        return fused
+
+
+def write_fitted(path: Path, fusion: FoldedFusion) -> None:
+    """Write `weights.json`, whole or not at all."""
+    content = {
+        "format": FORMAT, "version": VERSION, "fitted_on": dict(fusion.fitted_on),
+        "models": fusion.whole.models, "classes": fusion.whole.classes, **_entry(fusion.whole),
+        "folds": {fold: _entry(fitted) for fold, fitted in fusion.folds.items()},
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_fitted(path: Path) -> FoldedFusion:
+    """Read what `write_fitted` wrote; InputError naming the file and the fault otherwise."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"There are no fitted weights at {path}; make them with 'dyad fuse fit TABLE -o {path.name}'.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error}); fit the weights again.") from error
+    if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
+        raise InputError(f"{path} is not a file of fitted weights ('{FORMAT}', version {VERSION}); fit the weights again.")
+    try:
+        models, classes = tuple(map(str, content["models"])), tuple(map(str, content["classes"]))
+        folds = {str(fold): _fitted(entry, models, classes) for fold, entry in content["folds"].items()}
+        return FoldedFusion(_fitted(content, models, classes), folds, dict(content["fitted_on"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} lacks or spoils an entry ({error!r}); fit the weights again.") from error
+
+
+def is_fitted(path: Path) -> bool:
+    """True when a file says that it is one of these; False for any other content, which its own reader judges."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+def matrix_of(fitted: Fitted) -> Floats | None:
+    """The share of each model in each class [M, C] when all are present, where the way of pooling has such shares."""
+    if fitted.method == "dirichlet":
+        return np.asarray(fitted.parameters["share"])
+    if fitted.method not in ("mhpf", "conditional_mhpf"):
+        return None
+    heads = softmax(fitted.parameters["head"])[:, None, None]
+    matrix: Floats = (heads * softmax(fitted.parameters["weight"], axis=1)).sum(0)
+    return matrix
+
+
+def _names(fitted_models: Sequence[str], classes: Sequence[str]) -> dict[str, Sequence[str]]:
+    heads = [f"head {number + 1}" for number in range(HEADS)]
+    counts = [f"{number} present" for number in range(1, len(fitted_models) + 1)]
+    return {"model": fitted_models, "class": classes, "head": heads, "feature": FEATURES, "count": counts}
+
+
+def _entry(fitted: Fitted) -> dict[str, Any]:
+    names, axes = _names(fitted.models, fitted.classes), POOLINGS[fitted.method].axes
+    matrix = matrix_of(fitted)
+    return {
+        "method": fitted.method,
+        "meaning": POOLINGS[fitted.method].describe,
+        "strength": fitted.strength,
+        "validation": {name: dict(figures) for name, figures in fitted.validation.items()},
+        "calibration": dict(zip(fitted.models, map(asdict, fitted.calibrations), strict=True)),
+        "parameters": {key: _named(value, [names[axis] for axis in axes[key]]) for key, value in fitted.parameters.items()},
+        "shares": None if matrix is None else _named(matrix, [fitted.models, fitted.classes]),
+    }
+
+
+def _named(values: Floats, names: Sequence[Sequence[str]]) -> Any:
+    """Nested {name: value} along every axis."""
+    if not names:
+        return float(values)
+    return {name: _named(part, names[1:]) for name, part in zip(names[0], values, strict=True)}
+
+
+def _array(named: Any, names: Sequence[Sequence[str]]) -> Floats:
+    """The inverse of `_named`; KeyError for a name that lacks, ValueError for a number that is not finite."""
+    if names:
+        return np.array([_array(named[name], names[1:]) for name in names[0]], np.float64)
+    if not np.isfinite(float(named)):
+        raise ValueError(f"{named} is not a finite number")
+    return np.asarray(float(named))
+
+
+def _fitted(entry: Mapping[str, Any], models: tuple[str, ...], classes: tuple[str, ...]) -> Fitted:
+    names, axes = _names(models, classes), POOLINGS[entry["method"]].axes
+    calibrations = tuple(Calibration(**entry["calibration"][model]) for model in models)
+    parameters = {key: _array(entry["parameters"][key], [names[axis] for axis in axes[key]]) for key in axes}
+    return Fitted(entry["method"], models, classes, calibrations, parameters, float(entry["strength"]), entry["validation"])

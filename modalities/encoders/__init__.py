@@ -1,0 +1,1 @@
+"""Encoders that several modalities share: CLIP and the sentence encoder."""

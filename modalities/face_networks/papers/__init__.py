@@ -1,0 +1,1 @@
+"""One file a face network of the literature."""

@@ -1,0 +1,1 @@
+"""What the face networks of the literature share."""

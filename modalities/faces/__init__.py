@@ -1,0 +1,1 @@
+"""Faces in a clip: found, tracked, cropped, and gathered by window."""

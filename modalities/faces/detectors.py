@@ -1,0 +1,319 @@
+"""Face detectors: each finds the faces of one picture, with eyes and mouth where it can."""
+
+import contextlib
+import importlib
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import InputError
+from modalities.faces.crops import FER_EYES, Pixels, Points, Square, cut, square_of_landmarks
+
+Box = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A face in a picture, in its pixels: box [4] (left, top, width, height), score 0..1, the square of its crop,
+    and `eyes` [2, 2], the one at the picture's left first, where they are known."""
+
+    box: Box
+    score: float
+    square: Square
+    eyes: Points | None = None
+
+
+Detect = Callable[[Pixels], list[Detection]]
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A way to find faces: `missing` says what must be installed ('' when nothing), `open` gives the detecting function."""
+
+    name: str
+    missing: Callable[[], str]
+    open: Callable[[], AbstractContextManager[Detect]]
+
+
+def overlap(first: Box, others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intersection over union of one box [4] with boxes [N, 4] (left, top, width, height)."""
+    corner = np.minimum(first[:2] + first[2:], others[:, :2] + others[:, 2:])
+    shared = np.clip(corner - np.maximum(first[:2], others[:, :2]), 0, None).prod(1)
+    whole: NDArray[np.float64] = shared / (first[2:].prod() + others[:, 2:].prod(1) - shared)
+    return whole
+
+
+def distinct(found: list[Detection]) -> list[Detection]:
+    """Keep, best score first, what is not the same face as a better one, then drop what lies within a larger face."""
+    kept: list[Detection] = []
+    for one in sorted(found, key=lambda item: -item.score):
+        if not any(_same(one.box, other.box) for other in kept):
+            kept.append(one)
+    return [one for one in kept if not any(_within(one.box, other.box) for other in kept)]
+
+
+def _same(first: Box, second: Box) -> bool:
+    apart = np.abs(first[:2] + first[2:] / 2 - second[:2] - second[2:] / 2).max()
+    return bool(overlap(first, second[None])[0] > 0.3 or apart < 0.35 * min(first[2], second[2]))
+
+
+def _within(small: Box, large: Box) -> bool:
+    shared = np.minimum(small[:2] + small[2:], large[:2] + large[2:]) - np.maximum(small[:2], large[:2])
+    return bool(large[2] > 1.5 * small[2] and shared.clip(0).prod() > 0.7 * small[2:].prod())
+
+
+# ---- MediaPipe -----------------------------------------------------------------------------------------------------
+
+_NOISE = (
+    b"TensorFlow Lite XNNPACK", b"absl::InitializeLog", b"inference_feedback_manager", b"landmark_projection_calculator",
+    b"building the font cache",
+)  # fmt: skip
+_STDERR = threading.Lock()
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Hold back what native code writes to stderr, and pass on at the end all lines but MediaPipe's known chatter.
+
+    Its C++ log heeds no environment variable before it is set up, so that the file descriptor itself is turned aside.
+    """
+    with _STDERR, tempfile.TemporaryFile() as held:
+        with contextlib.suppress(AttributeError, ValueError):  # a program without stderr
+            sys.stderr.flush()
+        try:
+            real = os.dup(2)
+        except OSError:
+            yield
+            return
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(AttributeError, ValueError):
+                sys.stderr.flush()
+            os.dup2(real, 2)
+            held.seek(0)
+            for line in held:
+                if not any(word in line for word in _NOISE):
+                    os.write(real, line)
+            os.close(real)
+
+
+RIGHT_EYE, LEFT_EYE, MOUTH = [33, 133], [263, 362], [61, 291]
+"""Points of the face mesh: corners of the eyes (the person's own right one lies at the picture's left) and of the mouth."""
+NEAR, TILE = 1 / 8, 0.6
+"""When no face is this wide (of the picture's longer side), squares of that side are searched one by one."""
+BLAZEFACE_SIDE = 384
+"""Twice what the full-range model takes in: smaller copies lose small faces, larger ones only take time."""
+SURE_WITHOUT_MESH = 0.85
+"""A face that the mesh cannot confirm (half turned away) needs this score of the detector itself."""
+
+
+def _mediapipe_missing() -> str:
+    try:
+        with quiet_stderr():
+            importlib.import_module("mediapipe.python.solutions.face_mesh")
+    except Exception as error:  # a broken installation fails in many ways, and another detector can take over
+        return f"MediaPipe cannot be imported ({error}); install it with: pip install --no-deps mediapipe==0.10.21."
+    return ""
+
+
+@contextlib.contextmanager
+def open_mediapipe() -> Iterator[Detect]:
+    """MediaPipe's two BlazeFace models propose faces, its face mesh confirms them and gives eyes and mouth.
+
+    The short-range model sees large faces, the full-range one smaller ones; when none is larger than an eighth of the
+    picture it looks again at overlapping parts. The graphs are not thread-safe: open a detector for each thread.
+    """
+    with contextlib.ExitStack() as stack:
+        with quiet_stderr():
+            from mediapipe.python.solutions import face_detection, face_mesh
+
+            short, full = (
+                stack.enter_context(face_detection.FaceDetection(min_detection_confidence=0.5, model_selection=number))
+                for number in (0, 1)
+            )
+            mesh = stack.enter_context(
+                face_mesh.FaceMesh(
+                    static_image_mode=True, max_num_faces=1, refine_landmarks=True, min_detection_confidence=0.3
+                )
+            )
+            for graph in (short, full, mesh):
+                graph.process(np.zeros((64, 64, 3), np.uint8))
+        heard = False  # the mesh logs once more when it first sees a face
+
+        def detect(rgb: Pixels) -> list[Detection]:
+            nonlocal heard
+            proposed = _propose(rgb, short, full)
+            with contextlib.nullcontext() if heard or not proposed else quiet_stderr():
+                faces = [face for one in proposed if (face := _confirm(rgb, one, mesh))]
+            heard = heard or bool(faces)
+            return distinct(faces)
+
+        yield detect
+
+
+def _propose(rgb: Pixels, short: Any, full: Any) -> list[Detection]:
+    small = _small(rgb)
+    found = [face for graph in (short, full) for face in _blazeface(small, graph, (0, 0), rgb.shape)]
+    near = NEAR * max(rgb.shape[:2])
+    if all(one.box[2] < near for one in found):
+        for left, top, side in tiles(rgb.shape[1], rgb.shape[0]):
+            part = rgb[top : top + side, left : left + side]
+            found += _blazeface(_small(part), full, (left, top), part.shape)
+    return distinct(found)
+
+
+def tiles(width: int, height: int) -> list[tuple[int, int, int]]:
+    """Left, top and side of the overlapping squares in which small faces are looked for."""
+    side = round(TILE * max(width, height))
+
+    def starts(length: int) -> list[int]:
+        count = int(np.ceil(max(length - side, 0) / (0.7 * side))) + 1
+        return [int(start) for start in np.linspace(0, max(length - side, 0), count)]
+
+    return [(left, top, side) for top in starts(height) for left in starts(width)]
+
+
+def _blazeface(small: Pixels, graph: Any, corner: tuple[int, int], shape: tuple[int, ...]) -> list[Detection]:
+    """Faces that one BlazeFace graph sees in the copy of a part of a picture that lies at `corner` and has `shape` [H, W]."""
+    size, origin = np.array([shape[1], shape[0]], float), np.array(corner, float)
+    found = []
+    for face in graph.process(small).detections or []:
+        place = face.location_data
+        box = place.relative_bounding_box
+        start = np.array([box.xmin, box.ymin]) * size + origin
+        points = np.array([(point.x, point.y) for point in place.relative_keypoints]) * size + origin
+        wide = np.array([box.width, box.height]) * size
+        square = square_of_landmarks(points[:2], points[3], float(wide.mean()))
+        found.append(Detection(np.concatenate([start, wide]), float(face.score[0]), square, points[:2]))
+    return found
+
+
+def _small(rgb: Pixels) -> Pixels:
+    """A copy of at most `BLAZEFACE_SIDE` pixels, averaged: the graphs themselves only pick pixels when they shrink."""
+    import cv2
+
+    shrink = max(rgb.shape[:2]) / BLAZEFACE_SIDE
+    if shrink <= 1:
+        return np.ascontiguousarray(rgb)
+    width, height = (max(round(length / shrink), 1) for length in (rgb.shape[1], rgb.shape[0]))
+    small: Pixels = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+    return small
+
+
+def _confirm(rgb: Pixels, face: Detection, mesh: Any) -> Detection | None:
+    """The detection with the eyes, mouth and box of the face mesh; as it is when sure without one; else None."""
+    middle, side, size = face.box[:2] + face.box[2:] / 2, 2.0 * float(face.box[2:].max()), 256
+    answer = mesh.process(cut(rgb, Square(float(middle[0]), float(middle[1]), side), size)).multi_face_landmarks
+    unconfirmed = face if face.score >= SURE_WITHOUT_MESH else None
+    if not answer:
+        return unconfirmed
+    points = (np.array([(point.x, point.y) for point in answer[0].landmark]) - 0.5) * side + middle
+    box = np.concatenate([points.min(0), np.ptp(points, axis=0)])
+    if overlap(face.box, box[None])[0] < 0.2:  # the mesh took a neighbour
+        return unconfirmed
+    eyes = np.array([points[RIGHT_EYE].mean(0), points[LEFT_EYE].mean(0)])
+    return replace(face, box=box, eyes=eyes, square=square_of_landmarks(eyes, points[MOUTH].mean(0), side))
+
+
+# ---- OpenCV --------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def open_opencv() -> Iterator[Detect]:
+    """Haar cascades (Viola and Jones) that come with OpenCV: frontal faces, then the eyes within them."""
+    import cv2
+
+    folder = Path(cv2.__file__).parent / "data"
+    face = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_alt2.xml"))
+    eye = cv2.CascadeClassifier(str(folder / "haarcascade_eye.xml"))
+    yield lambda rgb: distinct(_haar_faces(rgb, face, eye))
+
+
+HAAR_SIDES, HAAR_SMALLEST = (240, 480), 24
+"""Longer sides (pixels) of the copies that are searched, the next one when the one before shows no face (the small faces
+take three quarters of the time), and the smallest face in them."""
+HAAR_WEIGHTS = (53.5, 57.5)
+"""Weights of the cascade's last stage that stand for the scores 0 and 1: those of errors and of plain frontal faces."""
+HAAR_SQUARE, HAAR_BELOW = 1.04, 0.015
+"""Side of the crop and how much lower it lies, in sides of the box: 240 pictures of FER+ measured with this cascade."""
+SURE_WITHOUT_EYES = 0.5
+
+
+def _haar_faces(rgb: Pixels, face: Any, eye: Any) -> list[Detection]:
+    import cv2
+
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    found: list[Detection] = []
+    for side in HAAR_SIDES:
+        found = found or _haar_search(grey, side, face, eye)
+    return found
+
+
+def _haar_search(grey: NDArray[np.uint8], side: int, face: Any, eye: Any) -> list[Detection]:
+    """Faces in a copy of the picture whose longer side has at most `side` pixels."""
+    import cv2
+
+    shrink = max(max(grey.shape) / side, 1.0)
+    small = cv2.resize(grey, None, fx=1 / shrink, fy=1 / shrink, interpolation=cv2.INTER_AREA) if shrink > 1 else grey
+    smallest = (HAAR_SMALLEST, HAAR_SMALLEST)
+    boxes, _, weights = face.detectMultiScale3(small, 1.1, 3, minSize=smallest, outputRejectLevels=True)
+    found = []
+    for box, weight in zip(np.reshape(boxes, (-1, 4)) * shrink, np.ravel(weights), strict=True):
+        score = float(np.clip((weight - HAAR_WEIGHTS[0]) / (HAAR_WEIGHTS[1] - HAAR_WEIGHTS[0]), 0.0, 1.0))
+        eyes = _haar_eyes(grey, box, eye)
+        if eyes is not None or score >= SURE_WITHOUT_EYES:
+            found.append(Detection(box, score, _haar_square(box, eyes), eyes))
+    return found
+
+
+def _haar_square(box: Box, eyes: Points | None) -> Square:
+    side = float(box[2])
+    if eyes is not None:
+        return square_of_landmarks(eyes, None, HAAR_SQUARE * side)
+    return Square(float(box[0]) + side / 2, float(box[1]) + (0.5 + HAAR_BELOW) * side, HAAR_SQUARE * side)
+
+
+def _haar_eyes(grey: NDArray[np.uint8], box: Box, cascade: Any) -> Points | None:
+    """Centres of both eyes [2, 2] within a face's box, or None when they are not both where eyes can be."""
+    import cv2
+
+    left, top, side = (int(value) for value in box[:3])
+    face = cv2.resize(grey[max(top, 0) : top + side, max(left, 0) : left + side], (160, 160))
+    boxes, _, weights = cascade.detectMultiScale3(face[:100], 1.1, 2, minSize=(24, 24), outputRejectLevels=True)
+    centres = np.reshape(boxes, (-1, 4))[:, :2] + np.reshape(boxes, (-1, 4))[:, 2:] / 2
+    eyes = []
+    for across in FER_EYES[:2]:
+        near = np.hypot(*(centres - np.array([across, FER_EYES[2]]) * 160).T) < 0.14 * 160
+        if not near.any():
+            return None
+        eyes.append(centres[near][np.ravel(weights)[near].argmax()])
+    return np.array(eyes) * side / 160 + (left, top)
+
+
+DETECTORS = {
+    "mediapipe": Detector("mediapipe", _mediapipe_missing, open_mediapipe),
+    "opencv": Detector("opencv", lambda: "", open_opencv),
+}
+"""In the order in which 'auto' tries them."""
+
+
+def choose_detector(name: str = "auto") -> Detector:
+    """The detector of that name, or with 'auto' the first one that is installed; InputError when there is none."""
+    if name not in (*DETECTORS, "auto"):
+        raise InputError(f"'{name}' is not a face detector; choose auto, {' or '.join(DETECTORS)}.")
+    wanted = [one for one in DETECTORS.values() if name in ("auto", one.name)]
+    for one in wanted:
+        if not one.missing():
+            return one
+    raise InputError(f"The face detector '{name}' cannot be used: {wanted[0].missing()}")

@@ -1,0 +1,117 @@
+"""Faces of a clip: found in every sampled picture, followed over time, and cut out as aligned crops."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.media.crops import CropWriter
+from data.media.frames import Frame
+from modalities.faces.crops import Pixels, cut, sharpness_of
+from modalities.faces.detectors import Detect, Detection, choose_detector
+from modalities.faces.tracks import Sighting, Track, Tracker, colours, main_tracks
+
+
+@dataclass(frozen=True)
+class FaceOptions:
+    """How faces are found: detector ('auto', 'mediapipe' or 'opencv'), side of the crops (pixels), lowest score (0..1),
+    smallest width of a face (pixels of the sampled picture), longest gap in a track (s)."""
+
+    detector: str = "auto"
+    crop_size: int = 112
+    minimum_score: float = 0.3
+    smallest: float = 20.0
+    gap: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class FaceTable:
+    """The faces of a clip, one row each (see `find_faces`), the detector that found them, and `reason`: a sentence when none."""
+
+    table: pd.DataFrame
+    detector: str
+    reason: str = ""
+
+
+COLUMNS: dict[str, str] = {
+    "face": "int64", "frame": "int64", "time_s": "float64", "shot": "int32", "track_id": "int32", "main": "bool",
+    "x": "float32", "y": "float32", "width": "float32", "height": "float32", "score": "float32", "sharpness": "float32",
+    "right_eye_x": "float32", "right_eye_y": "float32", "left_eye_x": "float32", "left_eye_y": "float32",
+}  # fmt: skip
+"""Columns of `faces.parquet` and their types."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    """A face whose track may still turn out to be an error: its row and its crop."""
+
+    track: Track
+    row: dict[str, float]
+    crop: Pixels
+
+
+def find_faces(
+    frames: Iterable[Frame], options: FaceOptions, crops: Path, on_frame: Callable[[Frame], None] | None = None
+) -> FaceTable:
+    """Find, follow and cut out the faces of `frames`; writes `crops` (uint8 [M, S, S, 3] RGB) and returns their table.
+
+    Row by row: `face` (row in `crops`), `frame`, `time_s`; `shot`, counted from 0 at each cut; `track_id`, one for each
+    person and shot; `main`; box `x, y, width, height` in source pixels, clipped to the picture; `score` 0..1; `sharpness`;
+    centres of the person's own right and left eye in source pixels (NaN where unknown). The main track of a shot is the
+    one with the largest sum of area share x score; a clip without cuts has one. Memory does not grow with the clip but
+    for the table. InputError when the wanted detector is not installed.
+    """
+    detector = choose_detector(options.detector)
+    tracker, waiting, rows, pictures = Tracker(options.gap), deque[_Waiting](), list[dict[str, float]](), 0
+    with CropWriter(crops, options.crop_size) as writer, detector.open() as detect:
+        for frame in frames:
+            waiting.extend(_faces_of(frame, detect, tracker, options))
+            _settle(waiting, tracker, rows, writer)
+            pictures += 1
+            if on_frame:
+                on_frame(frame)
+        tracker.open.clear()
+        _settle(waiting, tracker, rows, writer)
+    main = main_tracks(tracker.tracks)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table["main"] = table["track_id"].isin(main)
+    reason = "" if rows else f"No face was found in the {pictures} sampled pictures (detector: {detector.name})."
+    return FaceTable(table.astype(COLUMNS), detector.name, reason)
+
+
+def _faces_of(frame: Frame, detect: Detect, tracker: Tracker, options: FaceOptions) -> list[_Waiting]:
+    """Detect and follow the faces of one picture, the largest first."""
+    scored = (one for one in detect(frame.rgb) if one.score >= options.minimum_score)
+    found = sorted((one for one in scored if one.box[2] >= options.smallest), key=lambda one: -one.box[2])
+    cuts = [cut(frame.rgb, one.square, options.crop_size) for one in found]
+    seen = [Sighting(one.box, one.score, colours(crop, 6)) for one, crop in zip(found, cuts, strict=True)]
+    tracks = tracker.follow(frame.rgb, frame.time_s, seen)
+    together = zip(found, cuts, tracks, strict=True)
+    return [_Waiting(track, _row(frame, one, crop, track), crop) for one, crop, track in together]
+
+
+def _row(frame: Frame, one: Detection, crop: Pixels, track: Track) -> dict[str, float]:
+    height, width = frame.rgb.shape[:2]
+    left, top = np.clip(one.box[:2], 0, (width, height))
+    right, bottom = np.clip(one.box[:2] + one.box[2:], 0, (width, height))
+    place = np.array([left, top, right - left, bottom - top]) * frame.scale
+    eyes: NDArray[np.float64] = np.full((2, 2), np.nan) if one.eyes is None else one.eyes * frame.scale
+    named = dict(zip(("x", "y", "width", "height"), place, strict=True))
+    named |= dict(zip(("right_eye_x", "right_eye_y", "left_eye_x", "left_eye_y"), eyes.ravel(), strict=True))
+    found = {"frame": frame.frame, "time_s": frame.time_s, "score": one.score, "sharpness": sharpness_of(crop)}
+    return found | named | {"track_id": track.number, "shot": track.shot}
+
+
+def _settle(waiting: deque[_Waiting], tracker: Tracker, rows: list[dict[str, float]], writer: CropWriter) -> None:
+    """Write, in order, the faces whose tracks count; drop those whose tracks ended without; stop at the first open question."""
+    while waiting:
+        track = waiting[0].track
+        if not track.counts and track in tracker.open:
+            return
+        one = waiting.popleft()
+        if track.counts:
+            rows.append(one.row | {"face": writer.append(one.crop)})

@@ -1,1 +1,0 @@
-"""Network definitions in plain PyTorch: maths only, no files, no media."""

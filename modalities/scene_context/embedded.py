@@ -1,0 +1,259 @@
+"""Emotion of a scene that somebody (a vision-language model, or a person) described: which words, and what they mean together.
+
+Two linear classifiers add their logits: one over words and pairs of words, one over the mean of the sentences' embeddings.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.errors import InputError, WeightsError
+from data.media.clip import clip_id_of
+from data.scores import Scores, Source
+from data.windows import Windows
+from modalities.encoders.sentence_encoder import SentenceEncoder, is_readable, load_encoder, plain_text, pooled_states
+from modalities.loading.checkpoint import WEIGHTS_FOLDER, load_checkpoint
+
+WEIGHTS = WEIGHTS_FOLDER / "scene_context.safetensors"
+ABSENT_REASON = "No descriptions of the scene were given."
+REMEDY = (
+    "Give descriptions with --descriptions FILE.csv, or name a vision-language model: here or behind a server (docs/models.md)."
+)
+AUTHOR_COLUMNS = ("author", "source")
+WORD = re.compile(r"[^\W_]{2,}")
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+LONGEST_SENTENCE = 1000
+"""Characters of a piece that is embedded at once."""
+
+
+@dataclass(frozen=True)
+class SceneContext:
+    """Column of each n-gram, its inverse document frequency [V], the two classifiers' weights, and calibration."""
+
+    columns: dict[str, int]
+    rarity: NDArray[np.float32]
+    word_weights: NDArray[np.float32]
+    word_bias: NDArray[np.float32]
+    meaning_weights: NDArray[np.float32]
+    meaning_bias: NDArray[np.float32]
+    temperature: float
+    centroids: NDArray[np.float32]
+    encoder: SentenceEncoder
+    source: Source
+
+
+def load(path: Path | None = None, device: str = "cpu") -> SceneContext:
+    """Load the shipped weights or those at `path`; WeightsError when they are missing, damaged or of another modality."""
+    checkpoint = load_checkpoint(path or WEIGHTS)
+    settings = checkpoint.settings
+    if settings.get("modality") != "scene_context":
+        raise WeightsError(
+            f"{path or WEIGHTS} does not hold weights of the scene context; give a file that 'dyad train scene-text' wrote."
+        )
+    parts = {name: value.float().numpy() for name, value in (checkpoint.tensors | checkpoint.network()).items()}
+    source = Source(
+        "embedded", "words and MiniLM-L6 sentence embeddings", checkpoint.revision,
+        "words and pairs of words, weighted by rarity; mean of the sentences' embeddings",
+    )  # fmt: skip
+    return SceneContext(
+        columns={gram: column for column, gram in enumerate(settings["grams"])},
+        rarity=parts["rarity"],
+        word_weights=parts["words.weight"],
+        word_bias=parts["words.bias"],
+        meaning_weights=parts["meaning.weight"],
+        meaning_bias=parts["meaning.bias"],
+        temperature=float(settings["temperature"]),
+        centroids=parts["centroids"],
+        encoder=load_encoder(device=device),
+        source=source,
+    )
+
+
+def score_texts(model: SceneContext, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Probabilities [B, 7] of descriptions of any length; NaN rows where a description has no words."""
+    return _score(model, texts)[0]
+
+
+def _score(model: SceneContext, texts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probabilities [B, 7] and features [B, 384]."""
+    features = embed(model.encoder, texts)
+    logits = features @ model.meaning_weights.T + model.meaning_bias + model.word_bias
+    for row, text in enumerate(texts):
+        columns, values = word_features(text, model.columns, model.rarity)
+        logits[row] += values @ model.word_weights[:, columns].T
+    logits /= model.temperature
+    grown = np.exp(logits - logits.max(1, initial=-np.inf, keepdims=True))
+    return (grown / grown.sum(1, keepdims=True)).astype(np.float32), features
+
+
+def grams_of(text: object) -> list[str]:
+    """Words of two letters or more in lower case, then the pairs of neighbours."""
+    words = WORD.findall(plain_text(text).lower())
+    return words + [f"{first} {second}" for first, second in zip(words, words[1:], strict=False)]
+
+
+def word_features(
+    text: object, columns: dict[str, int], rarity: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The columns that occur in a text and their values: (1 + ln count) x inverse document frequency, of unit length."""
+    counts = Counter(columns[gram] for gram in grams_of(text) if gram in columns)
+    places = np.array(sorted(counts), np.int64)
+    values = (1 + np.log(np.array([counts[place] for place in places], np.float32))) * rarity[places]
+    return places, values / max(float(np.linalg.norm(values)), 1e-12)
+
+
+def sentences_of(text: object) -> list[str]:
+    """The sentences of a text, none of one that is not in Latin letters; a sentence is cut after 1000 characters."""
+    found = SENTENCE_END.split(plain_text(text)) if is_readable(text) else []
+    return [
+        sentence[start : start + LONGEST_SENTENCE]
+        for sentence in found
+        for start in range(0, len(sentence), LONGEST_SENTENCE)
+        if WORD.search(sentence[start : start + LONGEST_SENTENCE])
+    ]
+
+
+def embed(encoder: SentenceEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Mean over a text's sentences of their mean token states [B, 384]; NaN rows for texts without words."""
+    pieces = [sentences_of(text) for text in texts]
+    distinct = sorted({sentence for sentences in pieces for sentence in sentences})
+    place = {sentence: row for row, sentence in enumerate(distinct)}
+    states = pooled_states(encoder, distinct)
+    return np.array(
+        [
+            states[[place[sentence] for sentence in sentences]].mean(0) if sentences else np.full(states.shape[1], np.nan)
+            for sentences in pieces
+        ],
+        np.float32,
+    ).reshape(len(texts), states.shape[1])
+
+
+def recognise(model: SceneContext, descriptions: pd.DataFrame, windows: Windows) -> Scores:
+    """Score the descriptions (columns `start`, `end` (s), `text`, perhaps `author` or `source`) of each window [N, 2] (s).
+
+    A window's probabilities (and features) are the mean of the descriptions that overlap it, weighted by the overlap; where
+    there is a column `window`, of its own alone. Windows without one are absent.
+    """
+    described = descriptions.reset_index(drop=True)
+    scores, features = _score(model, described["text"].tolist()) if len(described) else (np.empty((0, 7)), np.empty((0, 384)))
+    return scores_of_windows(described, scores, features, windows, model.source)
+
+
+def scores_of_windows(
+    described: pd.DataFrame,
+    scores: NDArray[np.floating[Any]],
+    features: NDArray[np.floating[Any]],
+    windows: Windows,
+    source: Source,
+) -> Scores:
+    """The windows' scores from those of the descriptions, [R, 7] and [R, D] for R rows: means, weighted by the overlap.
+
+    Where there is a column `window` a row counts in that window alone; rows that are NaN count nowhere.
+    """
+    overlap = overlaps(described, windows) * ~np.isnan(scores[:, 0])
+    if "window" in described:
+        overlap *= described["window"].to_numpy() == np.arange(len(windows))[:, None]
+    present = overlap.sum(1) > 0
+    if not present.any():
+        return Scores.absent("scene_context", windows, ABSENT_REASON, REMEDY, source)
+    with np.errstate(invalid="ignore"):
+        share = overlap / overlap.sum(1, keepdims=True)
+    return Scores(
+        "scene_context", windows, (share @ np.nan_to_num(scores)).astype(np.float32), present, source,
+        features=(share @ np.nan_to_num(features)).astype(np.float32), evidence=_evidence(described, overlap),
+    )  # fmt: skip
+
+
+def overlaps(table: pd.DataFrame, windows: Windows) -> NDArray[np.float64]:
+    """Seconds that each row of `table` (`start`, `end`) shares with each window: [N, rows]."""
+    if table.empty:
+        return np.zeros((len(windows), 0))
+    starts, ends = table["start"].to_numpy(np.float64), table["end"].to_numpy(np.float64)
+    shared: NDArray[np.float64] = np.minimum(ends, windows[:, 1:]) - np.maximum(starts, windows[:, :1])
+    return shared.clip(min=0.0)
+
+
+def _evidence(described: pd.DataFrame, overlap: NDArray[np.float64]) -> pd.DataFrame:
+    window, row = np.nonzero(overlap)
+    columns = ["text", *(name for name in AUTHOR_COLUMNS if name in described)]
+    return pd.concat([pd.Series(window, name="window"), described.loc[row, columns].reset_index(drop=True)], axis=1)
+
+
+# ---- reading a table of descriptions -------------------------------------------------------------------------------------
+
+
+def read_descriptions(path: Path, clip_stem: str, windows: Windows) -> pd.DataFrame:
+    """Read the descriptions of one clip from a CSV with `text` and either `window` (0, 1, ...) or `start`, `end` (s).
+
+    Where there is a column `clip` only the rows of this clip count: its file name with or without suffix, or its clip_id.
+    Returns `start`, `end`, `text` and `author` or `source` if given; empty when no row is about this clip. InputError, naming
+    the file, the line and the remedy, when the table is not of that form.
+    """
+    table = _read_csv(path)
+    by_window = "window" in table
+    missing = [name for name in ("text", *(("window",) if by_window else ("start", "end"))) if name not in table]
+    if missing:
+        raise InputError(
+            f"{path} has no column '{missing[0]}'; its first line must name 'text' and either 'window' or 'start' and 'end'."
+        )
+    if "clip" in table:
+        table = table[table["clip"].map(lambda name: _is_clip(str(name), clip_stem))]
+    table = table[table["text"].str.strip() != ""]
+    if by_window:
+        numbers = _numbers(path, table, "window", len(windows)).astype(int)
+        starts, ends = windows[numbers, 0], windows[numbers, 1]
+    else:
+        starts, ends = _numbers(path, table, "start"), _numbers(path, table, "end")
+        _check_order(path, table, starts, ends)
+    others = {name: table[name] for name in AUTHOR_COLUMNS if name in table}
+    return pd.DataFrame({"start": starts, "end": ends, "text": table["text"], **others}).reset_index(drop=True)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """The table as text, its index the line of each row's start for messages."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}; give the path of an existing CSV with --descriptions.") from None
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path} is not a readable CSV in UTF-8 ({reason}); save it as comma-separated UTF-8 text.") from error
+    table.columns = [str(name).strip().lower() for name in table.columns]
+    breaks = table.map(lambda cell: cell.count("\n")).sum(axis=1).cumsum().shift(fill_value=0)
+    return table.set_index(table.index + 2 + breaks.astype(int))
+
+
+def _is_clip(name: str, clip_stem: str) -> bool:
+    """Whether `name` (a file name with or without suffix and folder, or a clip_id) means the clip."""
+    bare, stem = (unicodedata.normalize("NFC", text) for text in (Path(name.strip()).name, clip_stem))
+    return stem in (bare, Path(bare).stem) or bool(re.fullmatch(re.escape(clip_id_of(stem, "")) + "[0-9a-f]{8}", bare))
+
+
+def _numbers(path: Path, table: pd.DataFrame, column: str, below: int | None = None) -> NDArray[np.float64]:
+    """A column as finite numbers >= 0; whole ones less than `below` where that is given."""
+    values = pd.to_numeric(table[column].str.strip(), errors="coerce").to_numpy(np.float64)
+    wrong = ~np.isfinite(values) | (values < 0)
+    if below is not None:
+        wrong |= (values % 1 != 0) | (values >= below)
+    if wrong.any():
+        line, cell = table.index[wrong][0], table[column].iloc[int(np.argmax(wrong))]
+        windows = f"a whole number from 0 to {(below or 0) - 1}, a window of this clip"
+        wanted = "seconds as a number from 0 on" if below is None else windows
+        raise InputError(f"{path}, line {line}: '{cell}' in the column '{column}' is not valid; write {wanted}.")
+    return values
+
+
+def _check_order(path: Path, table: pd.DataFrame, starts: NDArray[np.float64], ends: NDArray[np.float64]) -> None:
+    wrong = ends <= starts
+    if wrong.any():
+        raise InputError(f"{path}, line {table.index[wrong][0]}: the end is not after the start; correct one of the two times.")

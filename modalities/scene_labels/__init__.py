@@ -1,0 +1,1 @@
+"""Zero-shot labels of the scene by CLIP."""

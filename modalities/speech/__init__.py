@@ -1,0 +1,1 @@
+"""Who speaks when, and the windows of speech that voices are recognised in."""

@@ -1,0 +1,138 @@
+"""Voice: where in a clip somebody speaks, and which emotion each window's speech sounds like."""
+
+import importlib.util
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import MediaError, WeightsError
+
+if TYPE_CHECKING:
+    from soundfile import SoundFile
+
+    from modalities.speech.vad_network import SpeechNetwork
+
+
+SAMPLE_RATE = 16_000
+SPEECH_NEEDED = 0.4
+"""Seconds of speech below which a window is absent (a tenth of a 4 s window)."""
+SPEECH_MARGIN = 0.1
+"""Seconds kept before the first and after the last speech of a window."""
+SPEECH_STARTS, SPEECH_ENDS = 0.5, 0.35
+"""Probabilities at which a segment of speech starts and ends (the detector's own defaults)."""
+SHORTEST_SEGMENT, SHORTEST_PAUSE, SEGMENT_PADDING = 0.25, 0.1, 0.03
+CHUNK, CONTEXT, BLOCK = 512, 64, 512 * 512
+Wave = NDArray[np.float32]
+Segments = NDArray[np.float64]
+
+
+def load_detector() -> "SpeechNetwork":
+    """The speech detector with the weights that the package silero-vad brings.
+
+    The package itself is not imported: its import sets the number of threads of the whole process to one.
+    """
+    import torch
+
+    from modalities.speech.vad_network import SpeechNetwork
+
+    package = importlib.util.find_spec("silero_vad")
+    if package is None or package.origin is None:
+        raise WeightsError("The package silero-vad is not installed; run `pip install silero-vad`.")
+    detector = SpeechNetwork()
+    packaged = torch.jit.load(Path(package.origin).parent / "data" / "silero_vad.jit")  # type: ignore[no-untyped-call]
+    detector.take(packaged.state_dict())
+    return detector.eval()
+
+
+def speech_in(audio: Path) -> Segments:
+    """Segments of speech [S, 2] (s) in a 16 kHz mono WAV."""
+    return find_speech(load_detector(), _blocks(audio))
+
+
+def find_speech(detector: "SpeechNetwork", blocks: Iterable[Wave]) -> Segments:
+    """Segments of speech [S, 2] (s) in a sound at 16 kHz that comes in blocks, each but the last a multiple of 512 samples."""
+    import torch
+
+    device = next(detector.parameters()).device
+    probabilities: list[Wave] = []
+    before, state, length = torch.zeros(CONTEXT, device=device), None, 0
+    with torch.inference_mode():
+        for block in blocks:
+            length += len(block)
+            samples = torch.from_numpy(np.pad(block, (0, -len(block) % CHUNK))).to(device)
+            found, state = detector(torch.cat([before, samples]), state)
+            before = samples[-CONTEXT:]
+            probabilities.append(found.cpu().numpy())
+    joined = np.concatenate(probabilities) if probabilities else np.zeros(0, np.float32)
+    return _segments(joined, length / SAMPLE_RATE)
+
+
+def _segments(probabilities: Wave, duration: float) -> Segments:
+    """Speech starts where the probability reaches 0.5 and ends where it stays below 0.35 for the shortest pause."""
+    pause = round(SHORTEST_PAUSE * SAMPLE_RATE / CHUNK)
+    found: list[list[int]] = []
+    for place in np.flatnonzero(probabilities >= SPEECH_ENDS).tolist():
+        if found and place - found[-1][1] <= pause:
+            found[-1][1] = place + 1
+        elif probabilities[place] >= SPEECH_STARTS:
+            found.append([place, place + 1])
+    seconds = np.array(found, np.float64).reshape(-1, 2) * (CHUNK / SAMPLE_RATE)
+    seconds = seconds[seconds[:, 1] - seconds[:, 0] >= SHORTEST_SEGMENT]
+    return np.clip(seconds + (-SEGMENT_PADDING, SEGMENT_PADDING), 0.0, duration)
+
+
+def enough_speech(spoken: Segments) -> bool:
+    """Whether segments hold at least `SPEECH_NEEDED` seconds together."""
+    return float((spoken[:, 1] - spoken[:, 0]).sum()) >= SPEECH_NEEDED
+
+
+def _within(segments: Segments, start: float, end: float) -> Segments:
+    """The parts of `segments` that lie between `start` and `end`."""
+    clipped = segments.clip(start, end)
+    return clipped[clipped[:, 1] > clipped[:, 0]]
+
+
+def speech_span(spoken: Segments, start: float, end: float) -> tuple[int, int]:
+    """First and last sample of a window's speech with its margin."""
+    first, last = max(start, spoken[0, 0] - SPEECH_MARGIN), min(end, spoken[-1, 1] + SPEECH_MARGIN)
+    return round(first * SAMPLE_RATE), round(last * SAMPLE_RATE)
+
+
+def _blocks(audio: Path) -> Iterator[Wave]:
+    with _open(audio) as sound:
+        yield from sound.blocks(BLOCK, dtype="float32")
+
+
+def _open(audio: Path) -> "SoundFile":
+    import soundfile
+
+    try:
+        sound = soundfile.SoundFile(audio)
+    except soundfile.LibsndfileError as error:
+        raise MediaError(f"The sound in {audio} cannot be read ({error}); run the clip again with --fresh.") from error
+    if (sound.samplerate, sound.channels) != (SAMPLE_RATE, 1):
+        sound.close()
+        raise MediaError(f"{audio} is not 16 kHz mono, as the decoder writes it; run the clip again with --fresh.")
+    return sound
+
+
+def read_audio(file: Path) -> Wave:
+    """The sound of a file as float mono samples at 16 kHz; MediaError when it cannot be read or has none."""
+    import av
+
+    if not file.is_file():
+        raise MediaError(f"There is no file {file}; give the path of an audio file.")
+    try:
+        with av.open(str(file)) as container:
+            if not container.streams.audio:
+                raise MediaError(f"{file} has no sound; give a file with an audio track.")
+            resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+            frames = [piece for frame in container.decode(audio=0) for piece in resampler.resample(frame)]
+            frames += resampler.resample(None)
+    except av.FFmpegError as error:
+        raise MediaError(f"{file} is not a readable audio file ({error.strerror}); convert it to WAV or FLAC.") from error
+    pieces = [frame.to_ndarray()[0] for frame in frames]
+    return np.concatenate(pieces).astype(np.float32) if pieces else np.zeros(0, np.float32)

@@ -1,0 +1,172 @@
+"""Voice: where in a clip somebody speaks, and which emotion each window's speech sounds like."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.emotions import BASIC_EMOTIONS
+from data.errors import MediaError
+from data.scores import Scores, Source
+from data.windows import Windows, make_windows
+from modalities.loading.batching import Batches, in_batches
+
+if TYPE_CHECKING:
+
+    from modalities.speech.vad_network import SpeechNetwork
+from modalities.speech.detect import (
+    SAMPLE_RATE,
+    SPEECH_NEEDED,
+    Segments,
+    Wave,
+    _blocks,
+    _open,
+    _within,
+    enough_speech,
+    find_speech,
+    read_audio,
+    speech_span,
+)
+
+BATCH = 16
+"""Utterances that a network hears at once, unless the caller says otherwise."""
+Model = TypeVar("Model")
+
+
+class Heard(NamedTuple):
+    """What a network heard in one utterance: probabilities [7] (NaN where it heard none of the seven) and features [D]."""
+
+    probabilities: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
+Work = Callable[[Model, list[Wave]], Sequence[Heard]]
+"""Hears a list of utterances (float32, 16 kHz), one answer for each."""
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """What was heard: probabilities [B, 7] (NaN where there is none) and embeddings [B, D] of B utterances."""
+
+    probabilities: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class AudioScores:
+    """Probabilities [B, 7] of B files in their order; a file without an answer has a NaN row and a sentence in `reasons`.
+
+    `quality` [B] is the share of each file's time that is speech (0..1); NaN where the file cannot be read.
+    """
+
+    probabilities: NDArray[np.float32]
+    reasons: tuple[str, ...]
+    quality: NDArray[np.float32]
+
+
+def recognise_with(
+    detector: "SpeechNetwork", work: Work[Model], model: Model, source: Source, audio: Path | None, windows: Windows, *,
+    batches: Batches = in_batches, batch: int = BATCH, whole: bool = False,
+) -> Scores:
+    """Scores of a clip's windows from its sound: a 16 kHz mono WAV whose time 0 is the clip's, or None when it has no sound.
+
+    The speech of a window, from its first to its last (with `whole`: all of the window), is heard by `work(model, waves)`.
+    `features` [N, D] are the network's embeddings, 0 where absent. `evidence` has a row for each segment of speech in each
+    window: `window, speech_seconds` (all speech of that window), `start, end` (s; empty for a window without speech).
+    """
+    if audio is None or not audio.is_file():
+        return Scores.absent("voice", windows, "The clip has no sound track.", "Give a clip with sound.", source)
+    segments = find_speech(detector, _blocks(audio))
+    if not len(segments):
+        return Scores.absent("voice", windows, "Nobody speaks in the clip: no speech was found in its sound.",
+                             "Give a clip in which somebody speaks.", source)
+    spoken = [_within(segments, start, end) for start, end in windows]
+    seconds = np.array([float((part[:, 1] - part[:, 0]).sum()) for part in spoken])
+    present = seconds >= SPEECH_NEEDED
+    evidence = _evidence(spoken, seconds)
+    if not present.any():
+        absent = Scores.absent("voice", windows, f"No window of the clip holds {SPEECH_NEEDED} s of speech.",
+                               "Give a clip with more speech.", source)
+        return replace(absent, evidence=evidence)
+    places = np.flatnonzero(present)
+    spans = _spans(audio, [windows[place][None] if whole else spoken[place] for place in places], windows[present])
+    heard = gathered(batches(work, model, spans, batch))
+    probabilities = np.full((len(windows), len(BASIC_EMOTIONS)), np.nan, np.float32)
+    features = np.zeros((len(windows), heard.features.shape[1]), np.float32)
+    probabilities[present], features[present] = heard.probabilities, heard.features
+    present = ~np.isnan(probabilities[:, 0])
+    reason = "" if present.any() else "The model hears none of the seven basic emotions in the clip's speech."
+    return Scores("voice", windows, probabilities, present, source, reason, features=features, evidence=evidence)
+
+
+def gathered(heard: Iterable[Heard]) -> Hearing:
+    """The answers to one or more utterances as arrays."""
+    probabilities, features = zip(*heard, strict=True)
+    return Hearing(np.stack(probabilities), np.stack(features))
+
+
+def score_audio_with(
+    detector: "SpeechNetwork", work: Work[Model], model: Model, files: Sequence[Path], *,
+    batches: Batches = in_batches, batch: int = BATCH, whole: bool = False,
+) -> AudioScores:
+    """Probabilities of each audio (or video) file of any format, rate and length.
+
+    A long file is cut into windows, whose probabilities are averaged, weighted by their seconds of speech.
+    """
+    rows, reasons, shares = [], [], []
+    for file in files:
+        row, reason, share = np.full(len(BASIC_EMOTIONS), np.nan, np.float32), "", np.nan
+        try:
+            wave = read_audio(file)
+            segments = find_speech(detector, [wave])
+            share = float((segments[:, 1] - segments[:, 0]).sum()) * SAMPLE_RATE / max(len(wave), 1)
+            waves, seconds = _spoken_waves(segments, wave, whole)
+            heard = gathered(batches(work, model, waves, batch)).probabilities if waves else row[None]
+            row, reason = _averaged(heard, seconds), "" if waves else f"{file} holds no window with {SPEECH_NEEDED} s of speech."
+        except MediaError as error:
+            reason = str(error)
+        if np.isnan(row[0]) and not reason:
+            reason = f"The model hears none of the seven basic emotions in {file}."
+        rows.append(row)
+        reasons.append(reason)
+        shares.append(min(share, 1.0))
+    probabilities = np.array(rows, np.float32).reshape(len(files), len(BASIC_EMOTIONS))
+    return AudioScores(probabilities, tuple(reasons), np.array(shares, np.float32))
+
+
+def _spoken_waves(segments: Segments, wave: Wave, whole: bool) -> tuple[list[Wave], NDArray[np.float64]]:
+    """What is to be heard of a file's windows with enough speech, and how many seconds of speech each of them has."""
+    spoken = [(part, start, end) for start, end in make_windows(len(wave) / SAMPLE_RATE)
+              if (part := _within(segments, start, end)).size and enough_speech(part)]
+    spans = [(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)) if whole else speech_span(part, start, end)
+             for part, start, end in spoken]
+    seconds = np.array([float((part[:, 1] - part[:, 0]).sum()) for part, _, _ in spoken])
+    return [wave[slice(*span)] for span in spans], seconds
+
+
+def _averaged(probabilities: NDArray[np.float32], seconds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Mean of the windows' probabilities [W, 7] weighted by `seconds` [W]; NaN where no window has an answer."""
+    answered = ~np.isnan(probabilities[:, 0])
+    if not answered.any():
+        return np.full(len(BASIC_EMOTIONS), np.nan, np.float32)
+    return np.asarray(np.average(probabilities[answered], axis=0, weights=seconds[answered]), np.float32)
+
+
+def _evidence(spoken: Sequence[Segments], seconds: NDArray[np.float64]) -> pd.DataFrame:
+    silent = np.full((1, 2), np.nan)
+    rows = [(window, seconds[window], start, end)
+            for window, part in enumerate(spoken) for start, end in (part if len(part) else silent)]
+    return pd.DataFrame(rows, columns=["window", "speech_seconds", "start", "end"])
+
+
+def _spans(audio: Path, spoken: Sequence[Segments], windows: Windows) -> Iterator[Wave]:
+    """Each window's sound from its first to its last speech; given the window itself as speech, all of it."""
+    with _open(audio) as sound:
+        for part, (start, end) in zip(spoken, windows, strict=True):
+            first, last = speech_span(part, start, end)
+            sound.seek(first)
+            yield sound.read(last - first, dtype="float32")

@@ -1,0 +1,1 @@
+"""Single faces: our own network, and image classifiers."""

@@ -1,0 +1,1 @@
+"""Emotions of words: our own network, and text classifiers."""

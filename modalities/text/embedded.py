@@ -1,0 +1,170 @@
+"""Emotion of spoken words: MiniLM with low-rank adapters and two heads, over the words that fall into each window.
+
+One head judges comments, the other what is spoken, with what was said before. The words of a clip are spoken; of a text that
+comes without such knowledge, its own words tell how much each head counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.errors import WeightsError
+from data.scores import Scores, Source
+from data.windows import Windows
+from modalities.encoders.sentence_encoder import SentenceEncoder, is_readable, load_encoder, pooled_states
+from modalities.loading.checkpoint import WEIGHTS_FOLDER, load_checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from modalities.text.heads import DialogueHead, EmotionHead
+from modalities.text.words import seems_english, window_texts
+
+WEIGHTS = WEIGHTS_FOLDER / "text.safetensors"
+ABSENT_REASON = "There is no transcript, so there are no words to judge."
+REMEDY = "Give the words with --transcript FILE (.srt, .vtt, .txt or .csv), or put such a file of the same name beside the clip."
+FOREIGN_REASON = "The words do not seem to be English, the only language that the embedded model knows."
+FOREIGN_REMEDY = "Give an English transcript with --transcript FILE, or choose a profile with a multilingual text model."
+
+
+@dataclass(frozen=True)
+class Text:
+    """The adapted encoder and the heads on its mean token states, with the softmax temperature.
+
+    `dialogue` is None for weights of one head, that of comments, which then judges everything;
+    `multilabel_thresholds` [7]: the probability from which an emotion counts as present where a text may carry several;
+    `centroids` [7, 384]: the mean feature of each emotion.
+    """
+
+    encoder: SentenceEncoder
+    head: EmotionHead
+    temperature: float
+    multilabel_thresholds: NDArray[np.float32]
+    centroids: NDArray[np.float32]
+    source: Source
+    dialogue: DialogueHead | None = None
+
+
+def load(path: Path | None = None, device: str = "cpu") -> Text:
+    """Load the shipped weights or those at `path`; WeightsError when they are missing, damaged or of another modality."""
+    from modalities.text.heads import dialogue_head
+
+    checkpoint = load_checkpoint(path or WEIGHTS)
+    if checkpoint.settings.get("modality") != "text":
+        raise WeightsError(
+            f"{path or WEIGHTS} does not hold weights of the text modality; give a file that 'dyad train text' wrote."
+        )
+    network = checkpoint.network()
+    adapters = _named(network, "adapters.")
+    source = Source(
+        "embedded", "MiniLM-L6 with low-rank adapters", checkpoint.revision,
+        "words of each window, lower case, pictographs as words, pieces of at most 256 tokens",
+    )  # fmt: skip
+    return Text(
+        encoder=load_encoder(adapters, device),
+        head=head_from(_named(network, "head."), device),
+        temperature=float(checkpoint.settings["temperature"]),
+        multilabel_thresholds=np.array(checkpoint.settings["multilabel_thresholds"], np.float32),
+        centroids=checkpoint.tensors["centroids"].float().numpy(),
+        source=source,
+        dialogue=dialogue_head(dialogue).to(device) if (dialogue := _named(network, "dialogue.")) else None,
+    )
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def head_from(tensors: Mapping[str, Tensor], device: str) -> EmotionHead:
+    """The head with the given weights, in evaluation mode."""
+    from modalities.text.heads import EmotionHead
+
+    head = EmotionHead()
+    head.load_state_dict({name: value.float() for name, value in tensors.items()})
+    return head.requires_grad_(False).eval().to(device)
+
+
+def score_texts(model: Text, texts: Sequence[str], dialogues: Sequence[object] | None = None) -> NDArray[np.float32]:
+    """Probabilities [B, 7] of texts of any length; NaN rows where a text has no words, or none in Latin letters.
+
+    `dialogues` names for each text the conversation that it belongs to, in order of time: then each is judged as a line of it,
+    with the three said before. Without, each text stands for itself, and tells itself how much it is like speech.
+    """
+    return _score(model, texts, None if dialogues is None else earlier_lines(dialogues))[0]
+
+
+def earlier_lines(dialogues: Sequence[object]) -> NDArray[np.int64]:
+    """For each text the places of the three said before it in its dialogue, the last first; -1 where there is none [B, 3]."""
+    from modalities.text.heads import EARLIER
+
+    said: dict[object, list[int]] = {}
+    earlier = np.full((len(dialogues), EARLIER), -1, np.int64)
+    for place, name in enumerate(dialogues):
+        before = said.setdefault(name, [])[: -EARLIER - 1 : -1]
+        earlier[place, : len(before)] = before
+        said[name].append(place)
+    return earlier
+
+
+def earlier_windows(windows: Windows) -> NDArray[np.int64]:
+    """For each window [N, 2] the last one that ends before it starts, the one before that, and so on; else -1 [N, 3]."""
+    from modalities.text.heads import EARLIER
+
+    before = np.searchsorted(windows[:, 1], windows[:, 0] + 1e-6, side="right") - 1
+    steps = [before]
+    while len(steps) < EARLIER:
+        steps.append(np.where(steps[-1] < 0, -1, before[steps[-1]]))
+    return np.stack(steps, 1)
+
+
+def _score(
+    model: Text, texts: Sequence[str], earlier: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probabilities [B, 7] and features [B, 384]; `earlier` [B, 3], given where texts are spoken, as of `earlier_lines`."""
+    import torch
+
+    features = pooled_states(model.encoder, [text if is_readable(text) else "" for text in texts])
+    with torch.inference_mode():
+        logits = _logits(model, torch.from_numpy(features).to(model.encoder.device), earlier) / model.temperature
+    return logits.softmax(1).cpu().numpy(), features
+
+
+def _logits(model: Text, features: Tensor, earlier: NDArray[np.int64] | None) -> Tensor:
+    """Logits [B, 7] of features [B, 384], NaN where these are."""
+    import torch
+
+    from modalities.text.heads import EARLIER, mixed_logits
+
+    if model.dialogue is None:
+        return cast("Tensor", model.head(features))
+    silent = features[:, 0].isnan().cpu().numpy()
+    places = np.full((len(features), EARLIER), -1, np.int64) if earlier is None else earlier
+    places = np.where(np.append(silent, True)[places], -1, places)  # place -1 is the True appended
+    known = torch.full((len(features),), earlier is not None, device=features.device)
+    return mixed_logits(features, torch.from_numpy(places).to(features.device), known, model.head, model.dialogue)
+
+
+def recognise(model: Text, transcript: pd.DataFrame, windows: Windows) -> Scores:
+    """Score the words of each window [N, 2] (s), heard after those of the windows before it that it does not overlap.
+
+    `transcript` is a table for `window_texts`. Windows without words are absent. An optional column `language` (code) that
+    names another language than English makes those cues unreadable.
+    """
+    texts = window_texts(transcript, windows)
+    if not any(texts):
+        return Scores.absent("text", windows, ABSENT_REASON, REMEDY, model.source)
+    if not seems_english(transcript):
+        return Scores.absent("text", windows, FOREIGN_REASON, FOREIGN_REMEDY, model.source)
+    probabilities, features = _score(model, texts, earlier_windows(windows))
+    present = ~np.isnan(probabilities[:, 0])
+    evidence = pd.DataFrame({"window": range(len(windows)), "start": windows[:, 0], "end": windows[:, 1], "text": texts})
+    evidence = evidence[present].reset_index(drop=True)
+    reason, remedy = ("", "") if present.any() else (ABSENT_REASON, REMEDY)
+    return Scores("text", windows, probabilities, present, model.source, reason, remedy, features, evidence)

@@ -1,0 +1,87 @@
+"""Emotion of spoken words: MiniLM with low-rank adapters and two heads, over the words that fall into each window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from data.windows import Windows, windows_of
+from modalities.encoders.sentence_encoder import plain_text
+
+if TYPE_CHECKING:
+
+    pass
+
+
+COMMON_WORDS = """
+the a an and or but if so not no yes i you he she it we they me him her us them my your his its our their this that these
+those is are was were be been am do does did have has had will would can could should of to in on at for with from by about
+up out what who how when where why there here just like know get go think oh okay
+"""
+
+
+def window_texts(transcript: pd.DataFrame, windows: Windows) -> list[str]:
+    """The words that are said in each window [N, 2] (s), "" where none are: what any classifier of text reads.
+
+    `transcript` has the columns `start`, `end` (s) and `text`, one row a cue or a word, and perhaps `words`: for each cue a
+    list of `{"word": " so", "start": 1.2, "end": 1.4}` with the space before a word kept, as `transcript.whisper` makes
+    them and `data.media.subtitles` reads them from WebVTT. A window gets the words whose middle lies in it; where a cue has no
+    such list, or an empty one, its words are spread evenly over its time.
+
+        texts = window_texts(read_transcript(path, clip.duration), make_windows(clip.duration))
+    """
+    words = words_of(transcript)
+    inside = windows_of(words["middle"].to_numpy(np.float64), windows)
+    return ["".join(words["word"][chosen]).strip() for chosen in inside]
+
+
+def words_of(transcript: pd.DataFrame) -> pd.DataFrame:
+    """Every word, with the space before it, and the `middle` (s) of its time: columns `word`, `middle`, in order of time."""
+    rows: list[tuple[str, float]] = []
+    if not transcript.empty:
+        timed = transcript["words"] if "words" in transcript else [None] * len(transcript)
+        cues = zip(transcript["start"], transcript["end"], transcript["text"], timed, strict=True)
+        for start, end, text, words in cues:
+            rows += _timed(words) if isinstance(words, Iterable) and len(list(words)) else _spread(start, end, text)
+    return pd.DataFrame(rows, columns=["word", "middle"]).sort_values("middle", kind="stable", ignore_index=True)
+
+
+def _timed(words: Iterable[Mapping[str, Any]]) -> list[tuple[str, float]]:
+    """A cue's words at their real times; only what is written without a space inside the cue stays without one."""
+    rows: list[tuple[str, float]] = []
+    for word in words:
+        if plain := plain_text(word["word"]):
+            space = " " if not rows or str(word["word"])[:1].isspace() else ""
+            rows.append((space + plain, (float(word["start"]) + float(word["end"])) / 2))
+    return rows
+
+
+def _spread(start: float, end: float, text: object) -> list[tuple[str, float]]:
+    """A cue's words spread evenly over its time."""
+    words = plain_text(text).split()
+    return [(f" {word}", start + (end - start) * (place + 0.5) / len(words)) for place, word in enumerate(words)]
+
+
+def seems_english(transcript: pd.DataFrame) -> bool:
+    """Whether a transcript is English: by its column `language` where there is one, else by its share of common words.
+
+    Fewer than 12 words are given the benefit of the doubt.
+    """
+    if "language" in transcript:
+        named = transcript["language"].fillna("").astype(str).str.strip().str.lower()
+        named = named[named != ""]
+        if len(named):
+            return bool(named.str.startswith("en").mean() >= 0.5)
+    words = [word.strip(".,!?;:\"'").lower() for text in transcript["text"] for word in plain_text(text).split()]
+    words = [word for word in words if word.isalpha()]
+    return len(words) < 12 or sum(word in common_words() for word in words) > 0.2 * len(words)
+
+
+@cache
+def common_words() -> frozenset[str]:
+    """English words that make up about half of what people say."""
+    return frozenset(COMMON_WORDS.split())

@@ -1,0 +1,1 @@
+"""How the face networks of the literature are trained."""

@@ -1,0 +1,250 @@
+"""Corpora of face crops: a manifest becomes labelled samples in three parts, and samples become batches of frames."""
+
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.emotions import EMOTION_WORDS
+from data.errors import InputError
+from data.manifest.manifest import read_manifest
+from data.manifest.paths import opened
+from modalities.face_networks.prepare import FRAME_RATE, places_in_time, resized
+from modalities.face_networks.registry import NetworkInput
+from modalities.training.faces.stills import split_groups
+
+Pixels = NDArray[np.uint8]
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+PARTS = {"train": "train", "training": "train", "dev": "choose", "val": "choose", "valid": "choose", "validation": "choose",
+         "test": "test"}  # fmt: skip
+MORE_WORDS = {
+    "contempt": "contempt", "contemptuous": "contempt", "anxiety": "anxiety", "anxious": "anxiety",
+    "helplessness": "helplessness", "helpless": "helplessness", "disappointment": "disappointment",
+    "disappointed": "disappointment",
+}  # fmt: skip
+WORDS = EMOTION_WORDS | MORE_WORDS
+CHOOSE_SHARE = 0.1
+"""Part of the training set that the weights are chosen on, where the corpus has no validation set of its own."""
+
+
+class FaceSample(NamedTuple):
+    """A picture, a clip, a .npy of crops [T, S, S, 3] or a folder of pictures, with its class, what is said of it, and the file
+    with a feature of what surrounds it."""
+
+    path: str
+    label: int
+    caption: str = ""
+    context: str = ""
+
+
+@dataclass(frozen=True)
+class FaceCorpus:
+    """Samples to fit on, to choose the weights on, and to report on once, with what was left out in `notes`."""
+
+    labels: tuple[str, ...]
+    fit: tuple[FaceSample, ...]
+    choose: tuple[FaceSample, ...]
+    test: tuple[FaceSample, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> tuple[FaceSample, ...]:
+        """Those of all parts."""
+        return (*self.fit, *self.choose, *self.test)
+
+
+def read_face_corpus(
+    manifest: Path, labels: Sequence[str], *, fold: int | None = None, seed: int = 7, limit: int | None = None,
+    root: Path | None = None,
+) -> FaceCorpus:  # fmt: skip
+    """The samples of a manifest (docs/datasets.md) whose label, or `corpus_label`, is one of `labels`.
+
+    `split` says train, dev or test, or foldK: the official fold that tests a sample, of which `fold` names one. Where there is no
+    dev part a tenth of the training set, whole speakers where they are known, is set apart to choose the weights on. `limit`
+    keeps that many samples of each part; `root` is the folder of the paths, else the manifest's. InputError when a part to fit
+    or choose on would be empty, or the fold is not there.
+    """
+    table, folder = _table(manifest, root)
+    table["part"], has_fold = _parts(table["split"].tolist(), fold, manifest)
+    classes = [_class_of(*pair, labels) for pair in zip(table["label"], table["corpus_label"], strict=True)]
+    table["class"] = np.array(classes, np.int64)
+    left_out = int((table["class"] < 0).sum())
+    table = table[table["class"] >= 0].reset_index(drop=True)
+    if not (table["part"] == "choose").any():
+        train = np.flatnonzero(table["part"] == "train")
+        table.loc[train[_set_apart(table.iloc[train], seed)], "part"] = "choose"
+    notes = [f"{left_out} of {len(classes)} samples have another label or none."] if left_out else []
+    notes += [] if (table["part"] == "test").any() else ["There is no test part, so nothing was tested."]
+    notes += [f"Fold {fold} is tested."] if has_fold else []
+    parts = {part: _some_of(table[table["part"] == part], limit, seed) for part in ("train", "choose", "test")}
+    samples = {part: _samples(rows, folder) for part, rows in parts.items()}
+    if not samples["train"] or not samples["choose"]:
+        named = ", ".join(labels)
+        raise InputError(f"{manifest} has too few samples with the labels {named} to fit and to choose the weights on.")
+    return FaceCorpus(tuple(labels), samples["train"], samples["choose"], samples["test"], tuple(notes))
+
+
+def _table(manifest: Path, root: Path | None) -> tuple[pd.DataFrame, str]:
+    """The rows without problems, columns `corpus_label`, `caption` and `context` in any case, and the folder of their paths."""
+    read = read_manifest(manifest, root, check_files=False)
+    if len(read.problems) == len(read.table):
+        raise InputError(f"No row of {manifest} can be used; the first: {read.problems['problem'].iloc[0]}")
+    table = read.table[read.table["problem"] == ""].copy()
+    for name in ("corpus_label", "caption", "context"):
+        table[name] = table[name].astype("str").fillna("") if name in table else ""
+    return table.reset_index(drop=True), read.root
+
+
+def _class_of(label: str, word: str, labels: Sequence[str]) -> int:
+    """Place of a label among `labels`, -1 where it is none; the corpus' own word counts where our names have none for it."""
+    name = label or WORDS.get(word.strip().lower(), word.strip().lower())
+    return list(labels).index(name) if name in labels else -1
+
+
+def _parts(splits: Sequence[str], fold: int | None, manifest: Path) -> tuple[list[str], bool]:
+    """The part of each row, and whether a fold decided it."""
+    folds = [int(found[1]) if (found := re.fullmatch(r"fold(\d+)", split)) else 0 for split in splits]
+    known = sorted(set(folds) - {0})
+    if (fold is None) == bool(known) or (fold is not None and fold not in known):
+        said = f"has the folds {', '.join(map(str, known))}; name one" if known else "has no folds; leave the fold out"
+        raise InputError(f"{manifest} {said} (--fold).")
+    if known:
+        return ["test" if number == fold else "train" for number in folds], True
+    unknown = sorted(set(splits) - set(PARTS) - {""})
+    if unknown:
+        raise InputError(f"{manifest}: '{unknown[0]}' is no split; use train, dev, test or fold1, fold2, ...")
+    return [PARTS.get(split, "train") for split in splits], False
+
+
+def _set_apart(table: pd.DataFrame, seed: int) -> NDArray[np.bool_]:
+    """Which rows the weights are chosen on: whole speakers, or where they are not known a tenth of every class."""
+    if (table["speaker"] != "").all() and table["speaker"].nunique() > 3:
+        return split_groups(pd.factorize(table["speaker"])[0].astype(np.int64), CHOOSE_SHARE, seed)
+    place = np.random.default_rng(seed).permutation(len(table))
+    rank = pd.Series(place).groupby(table["class"].to_numpy()).rank(pct=True).to_numpy()
+    return np.asarray(rank <= min(max(CHOOSE_SHARE, 1.5 / table["class"].value_counts().min()), 0.5))
+
+
+def _some_of(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
+    """At most `limit` rows, drawn at random and in their order."""
+    kept = np.sort(np.random.default_rng(seed).permutation(len(table))[:limit])
+    return table.iloc[kept]
+
+
+def _samples(table: pd.DataFrame, root: str) -> tuple[FaceSample, ...]:
+    paths, contexts = ([_whole(path, root) for path in table[name]] for name in ("path", "context"))
+    columns = (paths, table["class"].tolist(), table["caption"].tolist(), contexts)
+    return tuple(FaceSample(*values) for values in zip(*columns, strict=True))
+
+
+def _whole(path: str, root: str) -> str:
+    return path if not path or Path(path).is_absolute() else opened(root) + path
+
+
+# ---- frames --------------------------------------------------------------------------------------------------------------
+
+
+def frame_places(count: int, reads: NetworkInput, chance: np.random.Generator | None = None) -> NDArray[np.int64]:
+    """Places [V, T] of the frames that a network sees of a clip of `count` frames: as in recognition, or one view at random.
+
+    At random: a frame of each of T equal parts (temporal segments, Wang et al. 2016), or a run of frames with the row's stride;
+    what a short clip lacks is its last frame once more.
+    """
+    if chance is None:
+        return np.stack(places_in_time(np.arange(count) / FRAME_RATE, reads))
+    if reads.stride and reads.frames > 1:
+        room = max(count - (reads.frames - 1) * reads.stride - 1, 0)
+        found = chance.integers(0, room + 1) + reads.stride * np.arange(reads.frames)
+    elif count < reads.frames:
+        found = np.arange(reads.frames)
+    else:
+        edges = np.linspace(0, count, reads.frames + 1)
+        found = (edges[:-1] + chance.random(reads.frames) * np.diff(edges)).astype(np.int64)
+    return np.asarray(np.minimum(found, count - 1)[None], np.int64)
+
+
+def read_views(path: str, reads: NetworkInput, chance: np.random.Generator | None = None) -> Pixels:
+    """The frames of a sample as a network sees them: RGB uint8 [V, T, S, S, 3]; see `frame_places`.
+
+    InputError, which names the file, when it cannot be read.
+    """
+    try:
+        return _views(path, reads, chance)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read as face crops ({error}); correct the manifest or copy the file again."
+        ) from error
+
+
+def _views(path: str, reads: NetworkInput, chance: np.random.Generator | None) -> Pixels:
+    place = Path(path)
+    if place.is_dir():
+        files = sorted(file for file in place.iterdir() if file.suffix.lower() in PICTURES)
+        chosen = frame_places(_some(len(files)), reads, chance)
+        return _sized([_picture(files[number]) for number in chosen.ravel().tolist()], chosen.shape, reads)
+    if place.suffix.lower() in PICTURES:
+        frames: Sequence[Pixels] | Pixels = [_picture(place)]
+    elif place.suffix.lower() == ".npy":
+        frames = np.load(place, mmap_mode="r", allow_pickle=False)
+    else:
+        frames = _film(place)
+    chosen = frame_places(_some(len(frames)), reads, chance)
+    return _sized([np.asarray(frames[number]) for number in chosen.ravel().tolist()], chosen.shape, reads)
+
+
+def _some(count: int) -> int:
+    if not count:
+        raise ValueError("there is no picture in it")
+    return count
+
+
+def _picture(path: Path) -> Pixels:
+    import cv2
+
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError("it is no picture" if path.is_file() else "it is not there")
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _film(path: Path) -> list[Pixels]:
+    import av
+
+    with av.open(str(path)) as container:
+        return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
+
+
+def _sized(pictures: Sequence[Pixels], shape: tuple[int, ...], reads: NetworkInput) -> Pixels:
+    """Pictures resized as in recognition and arranged as [*shape, size, size, 3]."""
+    squares = resized(pictures, reads).round().byte().permute(0, 2, 3, 1).numpy()
+    return np.ascontiguousarray(squares).reshape(*shape, reads.size, reads.size, 3)
+
+
+def loaded_in_order(
+    samples: Sequence[FaceSample], batches: Sequence[Sequence[int]], reads: NetworkInput, seed: Sequence[int] | None,
+    workers: int = 4,
+) -> Iterator[list[Pixels]]:  # fmt: skip
+    """The views of each batch of sample numbers, read ahead by threads; with `seed` at random, by sample and not by order."""
+
+    def load(batch: Sequence[int]) -> list[Pixels]:
+        chances = [None if seed is None else np.random.default_rng([*seed, number]) for number in batch]
+        return [read_views(samples[number].path, reads, chance) for number, chance in zip(batch, chances, strict=True)]
+
+    waiting = iter(batches)
+    with ThreadPoolExecutor(workers) as threads:
+        ahead = [threads.submit(load, batch) for batch in islice(waiting, workers)]
+        while ahead:
+            yield ahead.pop(0).result()
+            ahead += [threads.submit(load, batch) for batch in islice(waiting, 1)]
+
+
+def without_time(reads: NetworkInput) -> NetworkInput:
+    """The same input for pictures: one frame."""
+    return replace(reads, frames=1, stride=0, views=1)

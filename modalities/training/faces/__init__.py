@@ -1,0 +1,1 @@
+"""How our own networks for faces are trained."""

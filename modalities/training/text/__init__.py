@@ -1,0 +1,1 @@
+"""How our own network for words is trained."""

@@ -1,0 +1,1 @@
+"""How our own network for voices, and heads of speech encoders, are trained."""

@@ -1,0 +1,328 @@
+"""Whisper over pieces of sound from one clip or several at once: segments, the times of words, and what is no speech.
+
+A piece is heard the way `whisper.transcribe` hears it (greedy, temperature 0, no text carried over, the rest after the last
+timestamp heard again), but every step is taken for a whole batch.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.scores import Source
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from whisper import Whisper
+    from whisper.decoding import DecodingResult, DecodingTask
+    from whisper.tokenizer import Tokenizer
+
+SAMPLE_RATE = 16_000
+PIECE = 30.0
+"""Seconds that Whisper hears at once."""
+FRAMES = 3000
+"""Spectrogram frames of one piece, 100 a second."""
+NO_SPACES = ("zh", "ja", "th", "lo", "my", "yue")
+"""Languages written without spaces between words."""
+_ALIGNING = Lock()  # whisper reads attention by a switch that all networks of a process share
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """A Whisper network in evaluation mode, where it came from, and the heads [H, 2] (layer, head) that follow the sound."""
+
+    network: "Whisper"
+    source: Source
+    device: str
+    alignment_heads: "Tensor"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """When a stretch of sound has no words: Whisper's own probability of no speech is high and its words are unlikely.
+
+    The defaults are those of openai-whisper (arXiv 2212.04356, section 4.5); `shortest` (s) is new: a rest shorter than
+    that, after the last timestamp, is not heard again, since Whisper invents thanks and farewells for it.
+    """
+
+    no_speech: float = 0.6
+    log_probability: float = -1.0
+    shortest: float = 0.3
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Sound to be heard at once: `samples` [T] float32 at 16 kHz, at most 30 s, and the code of its language."""
+
+    samples: NDArray[np.float32]
+    language: str
+    word_times: bool = True
+    gate: Gate = Gate()
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word with the space before it, where there is one, and its time in the piece (s)."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What is said between two timestamps (s, in the piece); `words` is empty where their times were not asked for."""
+
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...]
+    words: tuple[Word, ...]
+    no_speech: float
+    log_probability: float
+
+
+@dataclass
+class _Hearing:
+    """How far a piece is heard: `mel` [n_mels, frames], the first frame not heard yet, and the last word's end (s)."""
+
+    piece: Piece
+    mel: "Tensor"
+    seek: int = 0
+    last_word: float = 0.0
+    segments: list[Segment] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Frames still to hear."""
+        return min(FRAMES, self.mel.shape[1] - self.seek)
+
+    def is_open(self) -> bool:
+        """Whether enough is left to be heard; a piece is always heard once."""
+        return self.size > (self.piece.gate.shortest * 100 if self.seek else 0)
+
+
+def decode_pieces(model: Recogniser, pieces: Sequence[Piece]) -> list[list[Segment]]:
+    """The segments of each piece, in order of time; pieces of one language are decoded together."""
+    import torch
+
+    with torch.inference_mode():
+        hearings = list(map(_Hearing, pieces, _mels(model, [piece.samples for piece in pieces])))
+        while waiting := [hearing for hearing in hearings if hearing.is_open()]:
+            language = waiting[0].piece.language
+            _hear(model, [hearing for hearing in waiting if hearing.piece.language == language], language)
+    return [hearing.segments for hearing in hearings]
+
+
+def detect_languages(model: Recogniser, sounds: Sequence[NDArray[np.float32]]) -> list[str]:
+    """The most probable language (code) of the first 30 s of each sound; English for an English-only network."""
+    import torch
+    import whisper
+    from whisper.tokenizer import get_tokenizer
+
+    if not model.network.is_multilingual:
+        return ["en"] * len(sounds)
+    tokenizer = get_tokenizer(True, num_languages=model.network.num_languages)
+    with torch.inference_mode():
+        features = encoded(model, torch.stack(_mels(model, [whisper.pad_or_trim(sound) for sound in sounds])))
+        start = torch.full((len(sounds), 1), tokenizer.sot, device=model.device)
+        logits = model.network.logits(start, features)[:, 0, list(tokenizer.all_language_tokens)]
+    return [tokenizer.all_language_codes[place] for place in logits.argmax(-1).tolist()]
+
+
+def encoded(model: Recogniser, mels: "Tensor") -> "Tensor":
+    """Features [B, 1500, D] of spectrograms [B, n_mels, 3000], in the decoder's precision, which may be another one."""
+    encoder, decoder = model.network.encoder, model.network.decoder
+    features: Tensor = encoder(mels.to(encoder.conv1.weight.dtype))
+    return features.to(decoder.token_embedding.weight.dtype)
+
+
+def _mels(model: Recogniser, sounds: Sequence[NDArray[np.float32]]) -> list["Tensor"]:
+    """The log-mel spectrogram [n_mels, T // 160] of each sound in float32, levelled as if silence followed, as in whisper."""
+    from whisper.audio import mel_filters
+
+    from modalities.speech.log_mel import FFT_SIZE, STEP, log_mel, on_device
+
+    longest = max(map(len, sounds), default=0)
+    heard = on_device(sounds, longest + 2 * FFT_SIZE, model.device)  # no frame that is kept reaches the end
+    mels = log_mel(heard, mel_filters(heard.device, model.network.dims.n_mels))
+    return [mel[:, : len(sound) // STEP] for mel, sound in zip(mels, sounds, strict=True)]
+
+
+def _hear(model: Recogniser, hearings: Sequence[_Hearing], language: str) -> None:
+    """Decode what each hearing has still to hear, all of them at once, and move each on."""
+    import torch
+    import whisper
+
+    windows = [whisper.pad_or_trim(one.mel[:, one.seek : one.seek + one.size], FRAMES) for one in hearings]
+    task = decoding_task(model, language)
+    for hearing, result in zip(hearings, task.run(encoded(model, torch.stack(windows))), strict=True):
+        if _is_silent(result, hearing.piece.gate):
+            hearing.seek += hearing.size
+        else:
+            _take(model, hearing, result, task.tokenizer)
+
+
+def _is_silent(result: "DecodingResult", gate: Gate) -> bool:
+    return bool(result.no_speech_prob > gate.no_speech and result.avg_logprob <= gate.log_probability)
+
+
+def _take(model: Recogniser, hearing: _Hearing, result: "DecodingResult", tokenizer: "Tokenizer") -> None:
+    """Add the segments of a result to the hearing and move it to where the next ones begin."""
+    spans, heard, ended = segment_spans(result.tokens, tokenizer.timestamp_begin, hearing.size)
+    offset, seek = hearing.seek / 100, hearing.seek + heard
+    found: list[dict[str, Any]] = [
+        {"seek": hearing.seek, "start": offset + first, "end": offset + last, "tokens": tokens} for first, last, tokens in spans
+    ]
+    if hearing.piece.word_times:
+        _align(model, hearing, found, tokenizer, result.audio_features)
+        ends = [segment["words"][-1]["end"] if segment["words"] else None for segment in found]
+        hearing.last_word = next((end for end in reversed(ends) if end is not None), found[-1]["end"])
+        if not ended and hearing.last_word > offset:
+            seek = round(hearing.last_word * 100)
+    hearing.segments += [segment for one in found for segment in _segment(one, result, tokenizer)]
+    hearing.seek = max(seek, hearing.seek + round(hearing.piece.gate.shortest * 100))
+
+
+def segment_spans(
+    tokens: Sequence[int], first_timestamp: int, size: int
+) -> tuple[list[tuple[float, float, list[int]]], int, bool]:
+    """Cut decoded tokens at their timestamps: (start, end, tokens) a segment (s from the window's start).
+
+    Also how many of the window's `size` frames are heard with that (two timestamps in a row at the end mean that the
+    unfinished segment after them has to be heard again), and whether the last segment is finished, with nothing after it.
+    """
+    stamped = [token >= first_timestamp for token in tokens]
+    ended = stamped[-2:] == [False, True]
+    cuts = [place for place in range(1, len(tokens)) if stamped[place - 1] and stamped[place]]
+    if not cuts:
+        stamps = [token for token, is_stamp in zip(tokens, stamped, strict=True) if is_stamp]
+        last = (stamps[-1] - first_timestamp) / 50 if stamps and stamps[-1] > first_timestamp else size / 100
+        return [(0.0, last, list(tokens))], size, ended
+    bounds = pairwise([0, *cuts, *([len(tokens)] if ended else [])])
+    parts = [list(tokens[begin:end]) for begin, end in bounds]
+    spans = [((part[0] - first_timestamp) / 50, (part[-1] - first_timestamp) / 50, part) for part in parts]
+    return spans, size if ended else round(spans[-1][1] * 100), ended
+
+
+def _segment(found: dict[str, Any], result: "DecodingResult", tokenizer: "Tokenizer") -> Iterator[Segment]:
+    """The segment that whisper's dictionary describes; none when it says nothing or takes no time."""
+    text = tokenizer.decode([token for token in found["tokens"] if token < tokenizer.eot])
+    if text.strip() and found["start"] != found["end"]:
+        words = joined_words(found.get("words", []), tokenizer.language or "en")
+        yield Segment(
+            found["start"], found["end"], text, tuple(found["tokens"]), tuple(words), result.no_speech_prob, result.avg_logprob
+        )
+
+
+def joined_words(parts: Sequence[dict[str, Any]], language: str) -> list[Word]:
+    """Whisper's parts of words as words: what is written without a space before it belongs to the word before it."""
+    words: list[Word] = []
+    for part in parts:
+        if words and language not in NO_SPACES and not part["word"][:1].isspace():
+            before = words.pop()
+            words.append(Word(before.text + part["word"], before.start, max(part["end"], before.end)))
+        elif part["word"].strip():
+            words.append(Word(part["word"], part["start"], part["end"]))
+    return words
+
+
+def _align(model: Recogniser, hearing: _Hearing, found: list[dict[str, Any]], tokenizer: "Tokenizer", features: "Tensor") -> None:
+    """Add `words` to whisper's segments, and move their starts and ends to those of their words (whisper.timing)."""
+    import warnings
+
+    from whisper.timing import add_word_timestamps
+
+    with _ALIGNING, _ReadAttention(model) as reading, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Failed to launch Triton")  # the slower way gives the same answer
+        add_word_timestamps(
+            segments=found, model=reading, tokenizer=tokenizer, mel=features, num_frames=hearing.size,
+            last_speech_timestamp=hearing.last_word,
+        )  # fmt: skip
+
+
+class _ReadAttention:
+    """Stands for the network where whisper reads its attention: the sound is encoded already, other layers are forgotten."""
+
+    def __init__(self, model: Recogniser) -> None:
+        self.dims, self.device, self.decoder = model.network.dims, model.network.device, model.network.decoder
+        self.alignment_heads = model.alignment_heads
+        self._layers = set(model.alignment_heads.indices()[0].tolist())
+
+    def __call__(self, features: "Tensor", tokens: "Tensor") -> "Tensor":
+        logits: Tensor = self.decoder(tokens, features)
+        return logits
+
+    def __enter__(self) -> "_ReadAttention":
+        blocks = enumerate(self.decoder.blocks)
+        self._hooks = [block.cross_attn.register_forward_hook(self._keep(layer in self._layers)) for layer, block in blocks]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _keep(self, wanted: bool) -> Callable[[Any, Any, tuple["Tensor", "Tensor"]], tuple["Tensor", Any]]:
+        def kept(_: Any, __: Any, outputs: tuple["Tensor", "Tensor"]) -> tuple["Tensor", Any]:
+            attention = outputs[1].cpu() if self.device.type == "mps" else outputs[1]  # mps knows no float64
+            return outputs[0], attention if wanted else (None,)
+
+        return kept
+
+
+def decoding_task(model: Recogniser, language: str) -> "DecodingTask":
+    """whisper's greedy decoding with timestamps: `run` takes features of any precision, and the rules whole batches."""
+    from whisper.decoding import ApplyTimestampRules, DecodingOptions, DecodingTask
+
+    class Task(DecodingTask):  # type: ignore[misc]
+        def _get_audio_features(self, features: "Tensor") -> "Tensor":
+            return features  # whisper's own knows two precisions only
+
+    task = Task(model.network, DecodingOptions(language=language, temperature=0.0, fp16=False))
+    task.logit_filters = [
+        TimestampRules(rules) if isinstance(rules, ApplyTimestampRules) else rules for rules in task.logit_filters
+    ]
+    return task
+
+
+class TimestampRules:
+    """whisper.decoding.ApplyTimestampRules without a loop over the batch, which on a GPU costs more than the network."""
+
+    def __init__(self, rules: Any) -> None:
+        self.first, self.end_of_text = rules.tokenizer.timestamp_begin, rules.tokenizer.eot
+        self.no_timestamps, self.begin = rules.tokenizer.no_timestamps, rules.sample_begin
+        self.latest_start = rules.max_initial_timestamp_index
+
+    def apply(self, logits: "Tensor", tokens: "Tensor") -> None:
+        """Forbid in `logits` [B, V] what may not follow `tokens` [B, T]."""
+        import torch
+
+        infinity = float("-inf")
+        logits[:, self.no_timestamps] = infinity
+        if tokens.shape[1] == self.begin:
+            logits[:, : self.first] = infinity
+            if self.latest_start is not None:
+                logits[:, self.first + self.latest_start + 1 :] = infinity
+        else:
+            logits.masked_fill_(self._forbidden(tokens[:, self.begin :], logits.shape[1]), infinity)
+        logs = torch.log_softmax(logits.float(), -1)
+        timed = logs[:, self.first :].logsumexp(-1) > logs[:, : self.first].max(-1).values
+        logits[:, : self.first].masked_fill_(timed[:, None], infinity)
+
+    def _forbidden(self, sampled: "Tensor", vocabulary: int) -> "Tensor":
+        """[B, V]: timestamps come in pairs except before the end, never fall, and a segment takes some time."""
+        import torch
+
+        numbers = torch.arange(vocabulary, device=sampled.device)
+        stamped = sampled >= self.first
+        last = stamped[:, -1:]
+        before = stamped[:, -2:-1] if sampled.shape[1] > 1 else torch.ones_like(last)
+        opened = last & ~before
+        lowest = sampled.masked_fill(~stamped, 0).max(1, keepdim=True).values + (~opened).long()
+        falling = (numbers >= self.first) & (numbers < lowest)
+        forbidden: Tensor = falling | (last & before & (numbers >= self.first)) | (opened & (numbers < self.end_of_text))
+        return forbidden

@@ -1,0 +1,245 @@
+"""A data set as a whole: how often labels and answers agree, the confusion matrix as a picture, the summary as Markdown."""
+
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import exp, factorial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.metrics import scores_of_counts
+from reports.dataset.clip_brief import BINS, Sure
+from reports.markdown import escape, title
+
+NO_ANSWER = "no answer"
+DRAWS = 1000
+LINE = re.compile(r"^(Line|Row) \d+: ")
+MOST_REASONS = 50
+"""Kinds of failures that a summary tells apart; the rest is counted together."""
+
+
+class Bootstrap:
+    """Poisson bootstrap over clips: in each of DRAWS imagined data sets a clip occurs 0, 1, 2, ... times, Poisson with mean 1.
+
+    Nothing of a clip is kept, so that memory stays flat (Chamandy et al. 2012, Estimating Uncertainty for Massive Data Streams).
+    """
+
+    def __init__(self, seed: int = 7) -> None:
+        self._random = np.random.default_rng(seed)
+        below = np.cumsum([exp(-1.0) / factorial(count) for count in range(9)])
+        # The counts of 65,536 equally likely numbers: to draw those is ten times as fast as to draw from the distribution.
+        self._counts: NDArray[np.int64] = np.searchsorted(below, (np.arange(65536) + 0.5) / 65536)
+
+    def weights(self) -> NDArray[np.int64]:
+        """How often the next clip occurs in each draw, [DRAWS]."""
+        chosen: NDArray[np.int64] = self._counts[self._random.integers(0, 65536, DRAWS, np.uint16)]
+        return chosen
+
+
+class Tally:
+    """How often each label (rows) met each answer (columns; the last one is no answer), counted as clips come by.
+
+    counts: [C, C + 1]; clips: how many clips were counted.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes, self.clips = tuple(classes), 0
+        self.counts = np.zeros((len(self.classes), len(self.classes) + 1), np.int64)
+        self._draws: NDArray[np.int64] | None = None
+
+    def add(self, label: str, answers: Mapping[str, int], weights: NDArray[np.int64] | None = None) -> None:
+        """Count the answers of a clip with this label; a label that is none of the classes does not count."""
+        self.add_pairs([(label, answer, count) for answer, count in answers.items()], weights)
+
+    def add_pairs(self, pairs: Iterable[tuple[str, str, int]], weights: NDArray[np.int64] | None = None) -> None:
+        """Count a clip's (label, answer, how often); `weights` of `Bootstrap` let intervals be given."""
+        known = [pair for pair in pairs if pair[0] in self.classes]
+        self.clips += bool(known)
+        for label, answer, count in known:
+            row, column = self.classes.index(label), self.classes.index(answer) if answer in self.classes else -1
+            self.counts[row, column] += count
+            if weights is not None:
+                if self._draws is None:
+                    self._draws = np.zeros((*self.counts.shape, DRAWS), np.int64)
+                self._draws[row, column] += count * weights
+
+    def figures(self) -> dict[str, Any] | None:
+        """UAR, WAR, macro-F1, weighted F1 with their intervals, recall of each class, and the counts; None when nothing was
+        counted.
+
+        Means are over the classes that occur as labels; no answer counts as a wrong one.
+        """
+        if not self.counts.any():
+            return None
+        totals = self.counts.sum(1)
+        recall = {
+            name: round(float(self.counts[row, row] / totals[row]), 6)
+            for row, name in enumerate(self.classes) if totals[row]
+        }  # fmt: skip
+        scores = {name: round(value, 6) for name, value in scores_of_counts(self.counts).items()}
+        return {
+            "items": int(totals.sum()), "clips": self.clips, "unanswered": int(self.counts[:, -1].sum()), **scores,
+            "intervals": self.intervals(), "recall": recall,
+            "classes": list(self.classes), "answers": [*self.classes, NO_ANSWER], "confusion": self.counts.tolist(),
+        }  # fmt: skip
+
+    def intervals(self) -> dict[str, list[float]]:
+        """From where to where 95 % of the draws of each figure lie; empty with fewer than two clips or without weights."""
+        if self._draws is None or self.clips < 2:
+            return {}
+        drawn = self._draws[:, :, self._draws.any((0, 1))]
+        found = [scores_of_counts(drawn[:, :, place]) for place in range(drawn.shape[2])]
+        ends = {name: np.percentile([scores[name] for scores in found], (2.5, 97.5)) for name in found[0]}
+        return {name: [round(float(value), 6) for value in pair] for name, pair in ends.items()}
+
+
+class Reliability:
+    """How often answers of some probability are right: how many there are, their hits and the sum of their probabilities, by bin.
+
+    unit: what is counted, windows or frames.
+    """
+
+    def __init__(self, unit: str = "windows") -> None:
+        self.unit, self.sums = unit, np.zeros(BINS)
+        self.items, self.hits = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
+
+    def add(self, label: str, sure: Sure) -> None:
+        """Count the windows of a clip with this label; `sure` as `reports.dataset.clip_brief.binned` gives it."""
+        for answer, cells in sure.items():
+            self.add_cells((place, items, items * (answer == label), total) for place, items, total in cells)
+
+    def add_cells(self, cells: Iterable[Sequence[float]]) -> None:
+        """Count (bin, items, hits, sum of probabilities)."""
+        for place, items, hits, total in cells:
+            self.items[int(place)] += int(items)
+            self.hits[int(place)] += int(hits)
+            self.sums[int(place)] += total
+
+    def figures(self) -> dict[str, Any] | None:
+        """The expected calibration error (Guo et al. 2017) and the bins: from, to, items, mean probability, share of right
+        answers; None when nothing was counted."""
+        if not self.items.any():
+            return None
+        seen = np.flatnonzero(self.items)
+        means, right = self.sums[seen] / self.items[seen], self.hits[seen] / self.items[seen]
+        error = float((np.abs(means - right) * self.items[seen]).sum() / self.items.sum())
+        bins = [
+            {"from": round(int(place) / BINS, 4), "to": round((int(place) + 1) / BINS, 4), "items": int(self.items[place]),
+             "probability": round(float(mean), 4), "right": round(float(share), 4)}
+            for place, mean, share in zip(seen, means, right, strict=True)
+        ]  # fmt: skip
+        return {"unit": self.unit, "items": int(self.items.sum()), "ece": round(error, 6), "bins": bins}
+
+
+@dataclass
+class Failures:
+    """Sentences of clips that failed, counted by what they say once the clip's own names are left out."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, reason: str, clip_id: str, path: str) -> None:
+        """Count a clip's reason."""
+        kind = LINE.sub("", reason.replace(path, "…").replace(path.rpartition("/")[2], "…").replace(clip_id, "…"))
+        kind = kind[:1].upper() + kind[1:]
+        if kind not in self.counts and len(self.counts) >= MOST_REASONS:
+            kind = "other reasons (see status.csv)"
+        self.counts[kind] += 1
+        self.examples.setdefault(kind, clip_id)
+
+    def table(self) -> list[dict[str, Any]]:
+        """Reasons, the most frequent first, each with one clip that has it."""
+        return [{"reason": kind, "clips": n, "example": self.examples[kind]} for kind, n in self.counts.most_common()]
+
+
+def main_figures(metrics: Mapping[str, Mapping[str, Any]]) -> tuple[str, Mapping[str, Any]] | None:
+    """What the confusion of a data set is shown of, with its name: compounds before emotions, clips before windows and frames;
+    None without labels."""
+    return next(((f"{kind} by {level}", found) for kind, levels in metrics.items() for level, found in levels.items()), None)
+
+
+def confusion_picture(figures: Mapping[str, Any], heading: str) -> bytes:
+    """A confusion matrix (of `Tally.figures`) as a PNG: shares of each label, with the counts written in."""
+    from matplotlib.figure import Figure
+
+    counts = np.array(figures["confusion"])
+    rows, columns = counts.shape
+    figure = Figure(figsize=(2.6 + 0.8 * columns, 2.2 + 0.6 * rows), layout="constrained")
+    axes = figure.add_subplot()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(columns), [title(name) for name in figures["answers"]], rotation=40, ha="right")
+    axes.set_yticks(range(rows), [title(name) for name in figures["classes"]])
+    axes.set_xlabel("answer")
+    axes.set_ylabel("label")
+    scores = f"macro-F1 {figures['macro_f1']:.3f}, UAR {figures['uar']:.3f}, n = {figures['items']}"
+    axes.set_title(f"{heading}: {scores}", fontsize=10)
+    for row, column in np.argwhere(counts):
+        written = f"{shares[row, column]:.0%}\n{counts[row, column]}"
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, written, ha="center", va="center", fontsize=8, color=colour)
+    stream = io.BytesIO()
+    figure.savefig(stream, dpi=110)
+    return stream.getvalue()
+
+
+def dataset_markdown(summary: Mapping[str, Any]) -> str:
+    """The content of summary.json for a person: counts, metrics, slowest stages, compounds, failures with reasons."""
+    clips = summary["clips"]
+    parts = [
+        f"# {escape(summary['manifest'])}",
+        _table(["clips", "done", "degraded", "failed", "rejected", "of them before"],
+               [[str(clips[name]) for name in ("total", "done", "degraded", "failed", "rejected", "skipped")]]),
+        *_metric_parts(summary["metrics"]),
+        *_reliability_parts(summary["reliability"]),
+        "## Slowest stages",
+        _table(["stage", "seconds", "a clip"], [_stage(*item) for item in _by_value(summary["seconds"]["stages"])]),
+        "## Compounds",
+        _table(["compound", "clips", "seconds"],
+               [[title(name), str(row["clips"]), f"{row['seconds']:.1f}"] for name, row in summary["compounds"].items()]),
+        *_failure_parts(summary["failures"]),
+        "All clips stand in a table in report.html, in the folder of the results.",
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def _metric_parts(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    rows = [
+        [kind, by, str(found["items"]), *(_figure(found, name) for name in ("macro_f1", "uar", "war"))]
+        for kind, levels in metrics.items()
+        for by, found in levels.items()
+    ]
+    table = _table(["labels", "by", "n", "macro-F1", "UAR", "WAR"], rows)
+    return ["## Metrics", table, "In brackets 95 % of a bootstrap over clips."] if rows else []
+
+
+def _figure(found: Mapping[str, Any], name: str) -> str:
+    low, high = found["intervals"].get(name, (None, None))
+    return f"{found[name]:.3f}" + ("" if low is None else f" ({low:.3f} to {high:.3f})")
+
+
+def _reliability_parts(reliability: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    rows = [[kind, found["unit"], str(found["items"]), f"{found['ece']:.3f}"] for kind, found in reliability.items()]
+    return ["## Reliability", _table(["labels", "by", "n", "expected calibration error"], rows)] if rows else []
+
+
+def _failure_parts(failures: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [[str(row["clips"]), escape(row["reason"]), escape(row["example"])] for row in failures]
+    return ["## Failures", _table(["clips", "reason", "for example"], rows)] if rows else []
+
+
+def _by_value(values: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Mapping[str, float]]]:
+    return sorted(values.items(), key=lambda item: -item[1]["total"])
+
+
+def _stage(name: str, seconds: Mapping[str, float]) -> list[str]:
+    return [title(name), f"{seconds['total']:.1f}", f"{seconds['mean']:.2f}"]
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [" | ".join(heads), " | ".join("---" for _ in heads), *(" | ".join(row) for row in rows)]
+    return "\n".join(f"| {line} |" for line in lines)

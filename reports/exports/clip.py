@@ -1,0 +1,183 @@
+"""What the writers of other tools' formats read: a clip's answer, its frames and its words, and stretches of it with labels."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from data.errors import InputError
+from data.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+NEEDED = frozenset({"clip", "windows", "timeline", "modalities", "compounds", "emotions", "summary"})
+OF_WINDOWS = frozenset({"start", "end", "present", "basic", "compound", "contributions", "reason"})
+"""Fields of result.json, and of its windows, without which it is no whole answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClipAnswer:
+    """One clip: the content of result.json, frames.parquet (None where not asked for or without a picture), the cues of
+    its transcript (start, end in s, text, speaker; empty without words), and what status.csv says of it in a data set
+    (text by column; empty elsewhere)."""
+
+    result: Mapping[str, Any]
+    frames: "pd.DataFrame | None" = None
+    cues: Sequence[Mapping[str, Any]] = ()
+    status: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def clip_id(self) -> str:
+        """The clip's name in its data set."""
+        return str(self.result["clip"]["clip_id"])
+
+    @property
+    def stem(self) -> str:
+        """The name of the media file without its ending."""
+        return PurePath(str(self.result["clip"]["path"])).stem
+
+    @property
+    def duration(self) -> float:
+        """Its length (s), at least to the end of the last window."""
+        ends = [float(row["end"]) for row in self.result["windows"]]
+        return max([float(self.result["clip"]["duration"] or 0.0), *ends])
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A clip of a data set that has no answer: its row of status.csv (text by column), with `state` and `reason`."""
+
+    clip_id: str
+    path: str
+    state: str
+    reason: str
+    status: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def stem(self) -> str:
+        """The name of the media file without its ending."""
+        return PurePath(self.path).stem
+
+
+Item = ClipAnswer | Unanswered
+"""A clip of a data set, with its answer or without."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of time (s) with a label."""
+
+    start: float
+    end: float
+    label: str
+
+
+def read_clip(folder: RunFolder, frames: bool = False, cues: bool = False) -> ClipAnswer:
+    """Read a run folder; the tables only where asked for. InputError where there is no result, or a damaged one."""
+    try:
+        result = json.loads(folder.result.read_text(encoding="utf-8"))
+        missing = NEEDED - set(result) or {f"windows.{name}" for row in result["windows"] for name in OF_WINDOWS - set(row)}
+    except FileNotFoundError:
+        raise InputError(f"{folder.root} holds no result.json; give a run folder that 'dyad run' made.") from None
+    except (ValueError, TypeError):
+        missing = {"JSON"}
+    if missing:
+        raise InputError(f"{folder.result} is damaged ({', '.join(sorted(missing))} missing); run the clip again with --fresh.")
+    return ClipAnswer(result, _frames(folder) if frames else None, _cues(folder) if cues else ())
+
+
+def timeline(clip: ClipAnswer) -> list[Span]:
+    """The winning compounds over time; stretches without a winner are left out."""
+    return [Span(row["start"], row["end"], row["compound"]) for row in clip.result["timeline"]]
+
+
+def modality_spans(clip: ClipAnswer, modality: str) -> list[Span]:
+    """The strongest emotion of one modality over time, never two at once.
+
+    Windows overlap; a moment gets the window whose middle is nearest, and neighbours with one label become one stretch.
+    Windows without an answer leave a gap.
+    """
+    names, rows = clip.result["emotions"], clip.result["modalities"][modality]["probabilities"]
+    labels = [None if row[0] is None else names[max(range(len(row)), key=row.__getitem__)] for row in rows]
+    windows = [(row["start"], row["end"]) for row in clip.result["windows"]]
+    return _joined(Span(start, end, label) for (start, end), label in zip(cells(windows), labels, strict=True) if label)
+
+
+def cells(windows: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Windows (s), ordered by start, cut where they overlap: in the middle of the overlap."""
+    starts, ends = [start for start, _ in windows], [end for _, end in windows]
+    for place in range(1, len(windows)):
+        if starts[place] < ends[place - 1]:
+            starts[place] = ends[place - 1] = (starts[place] + ends[place - 1]) / 2
+    return list(zip(starts, ends, strict=True))
+
+
+def words(clip: ClipAnswer) -> dict[str, list[Span]]:
+    """The transcript by tier: one a speaker, and another where one's cues overlap; cues without times or text are left out."""
+    tiers: dict[str, list[Span]] = {}
+    timed = [cue for cue in clip.cues if cue["end"] > cue["start"] and one_line(str(cue["text"]))]  # NaN is never larger
+    for cue in sorted(timed, key=lambda item: float(item["start"])):
+        who = one_line(str(cue.get("speaker") or ""))
+        base = f"transcript {who}" if who else "transcript"
+        span, name, copies = Span(float(cue["start"]), float(cue["end"]), one_line(str(cue["text"]))), base, 1
+        while name in tiers and tiers[name][-1].end > span.start:
+            copies += 1
+            name = f"{base} ({copies})"
+        tiers.setdefault(name, []).append(span)
+    return tiers
+
+
+def tiers_of(clip: ClipAnswer) -> dict[str, list[Span]]:
+    """All tiers: compounds, each modality, and the transcript."""
+    modalities = {name: modality_spans(clip, name) for name in clip.result["modalities"]}
+    return {"compounds": timeline(clip), **modalities, **(words(clip) or {"transcript": []})}
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks, tabs and control characters, which no line-based format and no XML can hold."""
+    plain = "".join(letter if letter.isprintable() or letter.isspace() else " " for letter in text)
+    return " ".join("".join(letter for letter in plain if not "\ud800" <= letter <= "\udfff").split())
+
+
+def _joined(spans: Iterable[Span]) -> list[Span]:
+    joined: list[Span] = []
+    for span in spans:
+        if joined and joined[-1].label == span.label and abs(joined[-1].end - span.start) < 1e-6:
+            joined[-1] = Span(joined[-1].start, span.end, span.label)
+        else:
+            joined.append(span)
+    return joined
+
+
+def _frames(folder: RunFolder) -> "pd.DataFrame | None":
+    return _table(folder.frames)
+
+
+def _cues(folder: RunFolder) -> list[dict[str, Any]]:
+    table = _table(folder.cues)
+    if table is not None:
+        return _records(table)
+    from data.media.subtitles import read_transcript
+
+    try:
+        return _records(read_transcript(folder.transcript)) if folder.transcript.is_file() else []
+    except InputError:  # a transcript without words, which is a transcript too
+        return []
+
+
+def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _table(path: Path) -> "pd.DataFrame | None":
+    import pandas as pd
+
+    if not path.is_file():
+        return None
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}); run the clip again with --fresh.") from error

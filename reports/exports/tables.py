@@ -1,0 +1,216 @@
+"""The windows of clips as tables with a row a window or a probability: CSV, arrow tables, JSON, and segments as RTTM has them.
+
+Everything here takes clips one by one and gives pieces, so that memory does not grow with a data set.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import StringIO
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from data.emotions import BASIC_EMOTIONS
+from data.errors import InputError
+from reports.exports.clip import ClipAnswer, Item, Unanswered, one_line, timeline
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LONG_COLUMNS = ("clip_id", "window", "start", "end", "source", "name", "probability")
+FUSE_COLUMNS = ("clip", "model", "label", "split", "group", "quality")
+GIVEN = ("split", "label")
+"""What a data set's manifest says of a clip and its tables repeat."""
+TEXTS = frozenset({"clip_id", *GIVEN, "top", "reason", "source", "name"})
+"""Columns that hold text; `present` is true or false, `window` a whole number, and all others are real numbers."""
+PIECE = 20_000
+"""Rows of an arrow table, the most that is held in memory."""
+
+
+def wide_rows(clips: Iterable[Item]) -> Iterator[Sequence[Any]]:
+    """The names of the columns, then a row a window: clip_id, the columns of windows.parquet, reason; unknown values are None.
+
+    Clips of a data set also have `split` and `label`; one without an answer is a row of its own, with the reason and no numbers.
+    InputError when a clip has columns that the first one lacks (another set of compounds).
+    """
+    columns: list[str] = []
+    early: list[dict[str, Any]] = []  # clips without an answer before the first that tells the columns
+    for clip in clips:
+        if isinstance(clip, Unanswered):
+            row = {**_own(clip), "present": False, "reason": why(clip)}
+            if columns:
+                yield [row.get(name) for name in columns]
+            else:
+                early.append(row)
+            continue
+        for place, window in enumerate(clip.result["windows"]):
+            row = {**_own(clip), **_flat(window), **_qualities(clip, place), "reason": window["reason"] or None}
+            if not columns:
+                columns = list(row)
+                yield columns
+                yield from ([other.get(name) for name in columns] for other in early)
+            if extra := [name for name in row if name not in columns]:
+                raise InputError(
+                    f"{clip.clip_id} was recognised with other settings than the clips before it (it alone has "
+                    f"{', '.join(extra)}); export as csv-long, parquet-long, jsonl or json, which hold any."
+                )
+            yield [row.get(name) for name in columns]
+    if not columns and early:
+        yield from (list(early[0]), *(list(row.values()) for row in early))
+
+
+def long_rows(clips: Iterable[Item]) -> Iterator[Sequence[Any]]:
+    """The names `LONG_COLUMNS`, then a row a probability that is known: `source` is fused, compound, or a modality, `name` the
+    emotion or compound. Clips without an answer have no rows."""
+    yield LONG_COLUMNS
+    for clip in clips:
+        for place, window in enumerate(clip.result["windows"] if isinstance(clip, ClipAnswer) else ()):
+            assert isinstance(clip, ClipAnswer)
+            sources = {"fused": window["basic"], "compound": window["compound"], **_modalities(clip, place)}
+            own = (clip.clip_id, place, window["start"], window["end"])
+            for source, shares in sources.items():
+                yield from ([*own, source, name, value] for name, value in (shares or {}).items() if value is not None)
+
+
+def fuse_rows(clips: Iterable[Item]) -> Iterator[Sequence[Any]]:
+    """A table for 'dyad fuse': `FUSE_COLUMNS` and the seven emotions, then a row for each window and modality that answers.
+
+    The clip is 'clip_id:window', the group the media file's path, so that validation divides no film; the label is the data
+    set's where that is a basic emotion. Clips without an answer have no rows.
+    """
+    yield (*FUSE_COLUMNS, *BASIC_EMOTIONS)
+    for clip in clips:
+        for place in range(len(clip.result["windows"]) if isinstance(clip, ClipAnswer) else 0):
+            assert isinstance(clip, ClipAnswer)
+            label, split = (clip.status.get(name) or None for name in ("label", "split"))
+            label = label if label in BASIC_EMOTIONS else None
+            for name, shares in _modalities(clip, place).items():
+                own = (f"{clip.clip_id}:{place}", name, label, split, clip.result["clip"]["path"])
+                if shares is not None:
+                    told = _quality(clip.result["modalities"][name], place)
+                    yield (*own, told, *(shares[emotion] for emotion in BASIC_EMOTIONS))
+
+
+def csv_fuse(clips: Iterable[Item]) -> Iterator[str]:
+    """`fuse_rows` as CSV."""
+    return map(_line, fuse_rows(clips))
+
+
+def csv_wide(clips: Iterable[Item]) -> Iterator[str]:
+    """`wide_rows` as CSV; unknown values are empty."""
+    return map(_line, wide_rows(clips))
+
+
+def csv_long(clips: Iterable[Item]) -> Iterator[str]:
+    """`long_rows` as CSV."""
+    return map(_line, long_rows(clips))
+
+
+def arrow_wide(clips: Iterable[Item]) -> "Iterator[pa.Table]":
+    """`wide_rows` as arrow tables of at most `PIECE` rows and one schema; unknown values are null."""
+    return _arrow(wide_rows(clips))
+
+
+def arrow_long(clips: Iterable[Item]) -> "Iterator[pa.Table]":
+    """`long_rows` as arrow tables of at most `PIECE` rows and one schema."""
+    return _arrow(long_rows(clips))
+
+
+def json_lines(clips: Iterable[Item]) -> Iterator[str]:
+    """A JSON object a window: clip_id, path, window, the window of result.json, and what each modality says (or null).
+
+    A clip without an answer is one line whose `window` is null, with its state and reason.
+    """
+    for clip in clips:
+        if isinstance(clip, Unanswered):
+            yield _json({**unanswered_row(clip), "window": None, "present": False}) + "\n"
+            continue
+        for place, window in enumerate(clip.result["windows"]):
+            own = {"clip_id": clip.clip_id, "path": clip.result["clip"]["path"], "window": place}
+            yield _json({**own, **window, "modalities": _modalities(clip, place)}) + "\n"
+
+
+def json_whole(clips: Iterable[Item]) -> Iterator[str]:
+    """One JSON document: `clips`, the content of each result.json, and `unanswered`, the clips without an answer."""
+    unanswered: list[dict[str, Any]] = []
+    yield '{"clips": ['
+    between = "\n"
+    for clip in clips:
+        if isinstance(clip, Unanswered):
+            unanswered.append(unanswered_row(clip))
+            continue
+        yield between + _json(clip.result)
+        between = ",\n"
+    yield '\n], "unanswered": ' + _json(unanswered) + "}\n"
+
+
+def segments(clips: Iterable[Item]) -> Iterator[str]:
+    """A line a stretch in the ten fields of RTTM: SPEAKER clip 1 start duration <NA> <NA> compound <NA> <NA>; times in s."""
+    for clip in clips:
+        for span in timeline(clip) if isinstance(clip, ClipAnswer) else ():
+            times = f"{span.start:.3f} {span.end - span.start:.3f}"
+            yield f"SPEAKER {_token(clip.clip_id)} 1 {times} <NA> <NA> {_token(span.label)} <NA> <NA>\n"
+
+
+def why(clip: Unanswered) -> str:
+    """Why a clip has no answer, a sentence."""
+    return clip.reason or f"The clip has no answer ({clip.state})."
+
+
+def unanswered_row(clip: Unanswered) -> dict[str, Any]:
+    """A clip without an answer as JSON values."""
+    return {"clip_id": clip.clip_id, "path": clip.path, "state": clip.state, "reason": why(clip)}
+
+
+def _own(clip: Item) -> dict[str, Any]:
+    return {"clip_id": clip.clip_id, **{name: clip.status[name] or None for name in GIVEN if name in clip.status}}
+
+
+def _arrow(rows: Iterator[Sequence[Any]]) -> "Iterator[pa.Table]":
+    import pyarrow as pa
+
+    kinds = {"present": pa.bool_(), "window": pa.int32()}
+    schema = pa.schema([(name, pa.string() if name in TEXTS else kinds.get(name, pa.float64())) for name in next(rows, ())])
+    some = True
+    while some:
+        piece = list(islice(rows, PIECE))
+        columns = zip(*piece, strict=True) if piece else [()] * len(schema)
+        some = len(piece) == PIECE
+        yield pa.table([pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)], schema=schema)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _token(text: str) -> str:
+    return one_line(text).replace(" ", "_") or "<NA>"
+
+
+def _flat(window: Mapping[str, Any]) -> dict[str, Any]:
+    given = {f"contribution_{name}": value for name, value in window["contributions"].items()}
+    own = {name: window[name] for name in ("start", "end", "present")}
+    rest = {name: window.get(name) for name in ("top", "confidence", "none")}
+    return {**own, **window["basic"], **window["compound"], **rest, **given}
+
+
+def _qualities(clip: ClipAnswer, place: int) -> dict[str, Any]:
+    """The columns quality_<modality> of a window; None where unknown, as in all answers of older versions."""
+    return {f"quality_{name}": _quality(entry, place) for name, entry in clip.result["modalities"].items()}
+
+
+def _quality(entry: Mapping[str, Any], place: int) -> Any:
+    told = entry.get("quality")
+    return None if told is None else told[place]
+
+
+def _modalities(clip: ClipAnswer, place: int) -> dict[str, dict[str, float] | None]:
+    rows = {name: entry["probabilities"][place] for name, entry in clip.result["modalities"].items()}
+    names = clip.result["emotions"]
+    return {name: None if row[0] is None else dict(zip(names, row, strict=True)) for name, row in rows.items()}
+
+
+def _line(values: Sequence[Any]) -> str:
+    stream = StringIO()
+    csv.writer(stream, lineterminator="\r\n").writerow(values)  # quotes what holds either of the two
+    return stream.getvalue().removesuffix("\r\n") + "\n"

@@ -1,0 +1,87 @@
+"""The clip's compounds at a glance: a radar, and the same figures as a table for those who read rather than look."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reports.page.document import escaped, words_of
+
+CENTRE, RADIUS = (160.0, 130.0), 92.0
+TOPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+"""Where the outermost ring may lie: the smallest that all values fit in."""
+NO_WINNER = "No window is won by a compound; drawn is how likely each would be if it had to be one of them."
+
+
+def whole_clip(result: Mapping[str, Any]) -> str:
+    """The section with the radar and the table: mean probability of each compound over the windows, and its seconds."""
+    values, won = mean_compounds(result)
+    note = "" if won or not values else f'<p class="hint">{NO_WINNER}</p>'
+    drawn = radar(values) if len(values) >= 3 else ""
+    return f'<section><h2>The whole clip</h2>{note}<div class="glance">{drawn}{_table(result, values)}</div></section>'
+
+
+def mean_compounds(result: Mapping[str, Any]) -> tuple[dict[str, float], bool]:
+    """Mean probability of each compound over the windows that one of them wins, and True; without any, over those with evidence,
+    and False. Empty when nothing is known."""
+    known = {name: value for name, value in result["summary"]["compound"].items() if value is not None}
+    if known:
+        return known, True
+    rows = [row["compound"] for row in result["windows"] if all(value is not None for value in row["compound"].values())]
+    names = [compound["name"] for compound in result["compounds"]]
+    return {name: sum(row[name] for row in rows) / len(rows) for name in names if rows}, False
+
+
+def radar(values: Mapping[str, float]) -> str:
+    """An axis for each compound, from the middle outwards; the outermost ring is named."""
+    top = next((ring for ring in TOPS if ring >= max(values.values())), 1.0)
+    angles = [2 * math.pi * place / len(values) - math.pi / 2 for place in range(len(values))]
+    circles = (_outline(angles, [share] * len(angles)) for share in (0.25, 0.5, 0.75, 1))
+    rings = "".join(f'<polygon class="ring" points="{circle}"/>' for circle in circles)
+    spokes = "".join(f'<path class="ring" d="M{CENTRE[0]:g} {CENTRE[1]:g}L{_point(angle, 1)}"/>' for angle in angles)
+    shares = [value / top for value in values.values()]
+    dots = "".join(
+        f'<circle r="3" cx="{x}" cy="{y}"/>' for x, y in (_point(*one).split() for one in zip(angles, shares, strict=True))
+    )
+    names = "".join(_name(name, angle) for name, angle in zip(values, angles, strict=True))
+    said = ", ".join(f"{words_of(name)} {value:.0%}" for name, value in values.items())
+    return (
+        f'<svg class="radar" viewBox="0 0 320 260" role="img" aria-label="Radar of the mean probabilities: {said}">'
+        f'{rings}{spokes}<polygon class="area" points="{_outline(angles, shares)}"/>{dots}{names}'
+        f'<text class="scale" x="{CENTRE[0] + 4:g}" y="{CENTRE[1] - RADIUS + 11:g}">{top:.0%}</text></svg>'
+    )
+
+
+def _point(angle: float, share: float) -> str:
+    return f"{CENTRE[0] + RADIUS * share * math.cos(angle):.1f} {CENTRE[1] + RADIUS * share * math.sin(angle):.1f}"
+
+
+def _outline(angles: Sequence[float], shares: Sequence[float]) -> str:
+    return " ".join(_point(angle, share) for angle, share in zip(angles, shares, strict=True))
+
+
+def _name(name: str, angle: float) -> str:
+    """The two words of a compound above each other, outside the outermost ring."""
+    x, y = (float(value) for value in _point(angle, 1.1).split())
+    side = "middle" if abs(math.cos(angle)) < 0.2 else "start" if math.cos(angle) > 0 else "end"
+    words = name.split("_")
+    height = 12 * (len(words) - 1)
+    up = math.sin(angle)
+    first = y + (4 - height if up < -0.5 else 8 if up > 0.5 else 4 - height / 2)
+    places = ((word, first + 12 * row) for row, word in enumerate(words))
+    lines = "".join(f'<tspan x="{x:.1f}" y="{low:.1f}">{escaped(word)}</tspan>' for word, low in places)
+    return f'<text text-anchor="{side}">{lines}</text>'
+
+
+def _table(result: Mapping[str, Any], values: Mapping[str, float]) -> str:
+    rows = "".join(
+        f"<tr><th scope='row'>{words_of(name)}</th><td>{_bar(values.get(name))}</td>"
+        f"<td>{'–' if name not in values else f'{values[name]:.0%}'}</td>"
+        f"<td>{result['summary']['seconds'].get(name, 0):.1f} s</td></tr>"
+        for name in (compound["name"] for compound in result["compounds"])
+    )
+    head = "<th scope='col'>Compound</th><th scope='col' colspan='2'>Mean probability</th><th scope='col'>Time</th>"
+    return f"<table class='bars'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _bar(value: float | None) -> str:
+    return f'<svg class="bar" aria-hidden="true"><rect width="{100 * (value or 0):.1f}%" height="100%"/></svg>'

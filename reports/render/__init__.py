@@ -1,0 +1,1 @@
+"""The video with its answer drawn in."""

@@ -1,0 +1,137 @@
+"""What belongs to each second of a clip on its annotated video: boxes of tracks, the compound with its confidence, the two basic
+emotions, and subtitles.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from data.emotions import BASIC_EMOTIONS, Compound
+from data.errors import InputError
+from data.media.clip import Clip
+from reports.render.drawing import MAIN, Canvas, Moment, Plane, box, label, lay, panel, subtitle
+
+REACH, HOLD = 1.0, 0.3
+"""Seconds between two sightings of a face through which its box moves, and for which it stays after the last."""
+WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """What is drawn: `frames` as frames.parquet, the compounds, `faces` as faces.parquet, `cues` (start, end, text; s)."""
+
+    frames: pd.DataFrame
+    compounds: Sequence[Compound]
+    faces: pd.DataFrame
+    cues: pd.DataFrame
+
+
+def chosen_faces(faces: pd.DataFrame, which: str) -> pd.DataFrame:
+    """The rows of the tracks to draw: `main`, or `all`; InputError for another word."""
+    if which not in ("main", "all"):
+        raise InputError(f"--tracks {which}: choose main or all.")
+    return faces if which == "all" else faces.loc[faces["main"]]
+
+
+class Drawing:
+    """Finds what belongs to a time and draws it."""
+
+    def __init__(self, drawn: Annotations, clip: Clip) -> None:
+        self._clip = clip
+        self._times = drawn.frames["time_s"].to_numpy(np.float64)
+        self._moments = _moments(drawn)
+        self._tracks = [_Track(int(str(number)), table) for number, table in drawn.faces.groupby("track_id", sort=False)]
+        self._begins = np.array([track.times[0] for track in self._tracks])
+        self._ends = np.array([track.times[-1] for track in self._tracks]) + HOLD
+        self._cues = drawn.cues.dropna(subset=["start", "end"]).sort_values("start", ignore_index=True)
+        self._starts, self._stops = (self._cues[name].to_numpy(np.float64) for name in ("start", "end"))
+
+    def draw(self, planes: Sequence[Plane], time_s: float, canvas: Canvas) -> None:
+        """Draw everything on a picture of this second."""
+        self._draw_boxes(planes, time_s, canvas)
+        said = self._said(time_s)
+        if said:
+            patch = subtitle(said, canvas)
+            height, width = patch.planes[0].shape
+            lay(planes, patch, (canvas.width - width) // 2, canvas.height - height - canvas.letters // 2)
+        lay(planes, panel(self._moment(time_s), canvas), 0, canvas.height)
+
+    def _draw_boxes(self, planes: Sequence[Plane], time_s: float, canvas: Canvas) -> None:
+        scale = canvas.width / max(self._clip.width, 1)
+        inside = [plane[: canvas.height // (1 if number == 0 else 2)] for number, plane in enumerate(planes)]
+        thick = 2 * max(1, round(canvas.letters / 16))
+        for number in np.flatnonzero((self._begins <= time_s + 0.02) & (time_s <= self._ends)):
+            track = self._tracks[number]
+            place = track.at(time_s)
+            if place is None:
+                continue
+            main = track.is_main(time_s)
+            colour = MAIN if main else WHITE
+            box(inside, [scale * value for value in place], colour, thick if main else 2, canvas)
+            patch = label(f"face {track.number}", canvas, colour)
+            above = scale * place[1] - patch.planes[0].shape[0]
+            lay(inside, patch, round(scale * place[0]), round(max(above, 0)))
+
+    def _said(self, time_s: float) -> str:
+        if not len(self._starts):
+            return ""
+        last = int(np.searchsorted(self._starts, time_s, side="right"))
+        near = range(max(0, last - 20), last)
+        return " ".join(str(self._cues["text"].iloc[row]) for row in near if time_s < self._stops[row])
+
+    def _moment(self, time_s: float) -> Moment:
+        if not len(self._times):
+            return Moment("no evidence", None, ())
+        right = int(np.clip(np.searchsorted(self._times, time_s), 1, len(self._times) - 1)) if len(self._times) > 1 else 0
+        nearer = right - 1 if right and time_s - self._times[right - 1] < self._times[right] - time_s else right
+        return self._moments(nearer)
+
+
+class _Track:
+    """The boxes of a face over time."""
+
+    def __init__(self, number: int, table: pd.DataFrame) -> None:
+        ordered = table.sort_values("time_s")
+        self.number = number
+        self.times = ordered["time_s"].to_numpy(np.float64)
+        self._boxes = ordered[["x", "y", "width", "height"]].to_numpy(np.float64)
+        self._main = ordered["main"].to_numpy(bool)
+
+    def _before(self, time_s: float) -> int:
+        return max(int(np.searchsorted(self.times, time_s + 0.02, side="right")) - 1, 0)
+
+    def is_main(self, time_s: float) -> bool:
+        """Whether it is the main face of its shot."""
+        return bool(self._main[self._before(time_s)])
+
+    def at(self, time_s: float) -> Sequence[float] | None:
+        """x, y, width, height (pixels of the source): on a straight line between sightings; None where it is not seen."""
+        here = self._before(time_s)
+        following = min(here + 1, len(self.times) - 1)
+        gap = self.times[following] - self.times[here]
+        if 0 < gap <= REACH:
+            share = float(np.clip((time_s - self.times[here]) / gap, 0, 1))
+            return list((1 - share) * self._boxes[here] + share * self._boxes[following])
+        return list(self._boxes[here]) if time_s - self.times[here] < HOLD else None
+
+
+def _moments(drawn: Annotations) -> Callable[[int], Moment]:
+    """A function of a row of frames.parquet: what the panel says there, rounded so that it changes rarely."""
+    basic = drawn.frames[list(BASIC_EMOTIONS)].to_numpy(np.float64)
+    tops, sure = drawn.frames["top"].tolist(), drawn.frames["confidence"].to_numpy(np.float64)
+    pairs: Mapping[str, Compound] = {compound.name: compound for compound in drawn.compounds}
+
+    def moment(row: int) -> Moment:
+        values = dict(zip(BASIC_EMOTIONS, np.round(basic[row], 2).tolist(), strict=True))
+        compound = pairs.get(tops[row]) if isinstance(tops[row], str) else None
+        if not np.isfinite(basic[row]).all():
+            return Moment("no evidence", None, ())
+        if compound is None:
+            likeliest = sorted(values, key=lambda name: -values[name])[:2]
+            return Moment("none of the compounds", None, tuple((name, values[name]) for name in likeliest))
+        two = tuple((name, values[name]) for name in (compound.first, compound.second))
+        return Moment(compound.name.replace("_", " "), round(float(sure[row]), 2), two)
+
+    return moment

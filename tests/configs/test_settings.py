@@ -1,0 +1,79 @@
+"""Profiles, variables and options become one tree of settings."""
+
+from pathlib import Path
+
+import pytest
+
+from configs.settings import load_settings, profile_path, read_prompts
+from data.emotions import ABAW_COMPOUNDS
+from data.errors import InputError
+from modalities.model_store.table import model_table
+
+
+def test_the_default_profile_is_embedded() -> None:
+    settings = load_settings(environment={})
+    assert settings.profile == "embedded"
+    assert settings.compound_table() == ABAW_COMPOUNDS
+
+
+def test_command_line_beats_environment_beats_file(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("faces: {crop_size: 96, detector: opencv, which: main}\nwindows: {length: 3}\n")
+    environment = {"DYAD_FACES__DETECTOR": "mediapipe", "DYAD_FACES__CROP_SIZE": "128", "DYAD_MODELS": "/somewhere"}
+    environment |= {"DYAD_DEVICE": "auto"}
+    settings = load_settings(str(mine), {"faces": {"detector": "auto"}}, environment)
+    assert settings.profile == "mine"
+    assert settings.faces.model_dump() == {"detector": "auto", "crop_size": 128, "which": "main"}
+    assert settings.windows.length == 3
+    assert settings.device == "auto"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("faces: {colour: red}", "faces.colour"),
+        ("decode: {frames_per_second: fast}", "decode.frames_per_second"),
+        ("decode: {frames_per_second: -1}", "greater than 0"),
+        ("compounds: [{name: x, first: joy, second: fear}]", "'joy', which is not a basic emotion"),
+        ("- a list", "must hold 'name: value' lines"),
+        ("a: [", "is not valid YAML"),
+    ],
+)
+def test_wrong_settings_name_the_file_and_the_field(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        load_settings(str(path), environment={})
+    assert words in str(error.value)
+
+
+def test_an_unknown_profile_lists_the_known_ones() -> None:
+    with pytest.raises(InputError, match="give one of .*embedded"):
+        profile_path("nonesuch")
+
+
+def test_prompts_are_read_from_configs_or_from_anywhere(tmp_path: Path) -> None:
+    assert set(read_prompts("scene_labels.yaml")) >= {"basic", "compound"}
+    own = tmp_path / "own.yaml"
+    own.write_text("basic: {neutral: [a face]}\n")
+    assert read_prompts(str(own)) == {"basic": {"neutral": ["a face"]}}
+
+
+def test_the_schema_of_settings_makes_a_form() -> None:
+    """Prefect makes its form of the schema; every field has a description for the person who fills it in."""
+    schema = load_settings(environment={}).model_json_schema()
+    for section in schema["$defs"].values():
+        assert all("description" in field for field in section["properties"].values()), section["title"]
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu", "ras"])
+def test_a_profile_uses_exactly_the_models_of_its_group(profile: str) -> None:
+    def named(tree: object) -> set[str]:
+        if not isinstance(tree, dict):
+            return set()
+        found = {tree["model"]} if isinstance(tree.get("model"), str) and tree["model"] else set()
+        return found.union(*(named(part) for part in tree.values()))
+
+    settings = load_settings(profile, environment={})
+    assert settings.profile == profile
+    assert named(settings.model_dump()) == set(model_table().profiles[profile])

@@ -1,0 +1,377 @@
+"""Whole data sets through the real flow: `dyad batch` as its users run it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import confusion_matrix, f1_score, recall_score
+
+from configs.settings import Settings
+from data.errors import DyadError
+from data.manifest.manifest import ManifestRow, read_manifest
+from data.metrics import scores_of, scores_of_counts
+from data.run_folder import RunFolder
+from flows.batch.clips import Plan, fingerprint, plan_digest
+from flows.batch.counts import Counts, duration, watching
+from flows.batch.journal import Entry, Journal
+from flows.batch.lease import alone
+from flows.batch.one_clip import Outcome
+from flows.batch.run import RECOGNITION
+from flows.batch.storage import output_at
+from flows.dataset import recognise_dataset
+from tests.media_makers import make_clip
+
+ROOT = Path(__file__).resolve().parents[3]
+Dyad = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three small clips, a longer one with subtitles, a text that says it is a video, and a manifest of all."""
+    folder = tmp_path_factory.mktemp("media")
+    for name in ("one", "two", "three"):
+        make_clip(folder / f"{name}.mp4", seconds=1)
+    make_clip(folder / "talk.mkv", seconds=6, cues=[(0.5, 1.5, "what a lovely day"), (3.5, 4.5, "now I am sad")])
+    (folder / "bad.mp4").write_text("no video")
+    rows = [
+        "path,clip_id,start,end,split,label,speaker",
+        "one.mp4,one,,,train,happiness,ann", "two.mp4,two,,,train,neutral,bob", "bad.mp4,bad,,,test,neutral,bob",
+        "talk.mkv,talk-b,3,6,test,sadness,ann", "gone.mp4,gone,,,test,neutral,bob", "talk.mkv,talk-a,0,3,test,happiness,ann",
+    ]  # fmt: skip
+    (folder / "clips.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(prefect_session: None, media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of the manifest's run. Read it, never write to it."""
+    output = tmp_path_factory.mktemp("dataset")
+    recognise_dataset(str(media / "clips.csv"), str(output), workers=2)
+    return output
+
+
+def status(output: Path) -> dict[str, dict[str, Any]]:
+    table = pd.read_csv(output / "status.csv", dtype=str, keep_default_na=False)
+    return {row["clip_id"]: row for row in table.to_dict("records")}
+
+
+def summary(output: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((output / "summary.json").read_text())
+    return found
+
+
+def test_every_row_ends_in_a_state_and_bad_ones_in_a_sentence(finished: Path) -> None:
+    rows = status(finished)
+    assert list(rows) == ["one", "two", "bad", "talk-b", "gone", "talk-a"], "in the order of the manifest"
+    assert [rows[name]["state"] for name in rows] == ["done", "done", "failed", "done", "rejected", "done"]
+    assert "holds text, not video" in rows["bad"]["reason"]
+    assert "gone.mp4 is not there" in rows["gone"]["reason"]
+    assert float(rows["one"]["seconds"]) >= float(rows["one"]["faces"]) > 0
+    assert summary(finished)["clips"] == {"total": 6, "done": 4, "degraded": 0, "failed": 1, "rejected": 1, "skipped": 0}
+
+
+def test_segments_are_clips_of_their_own(finished: Path, result_of: Callable[[RunFolder], dict[str, Any]]) -> None:
+    first, second = (result_of(RunFolder(finished / name)) for name in ("talk-a", "talk-b"))
+    assert (first["clip"]["start"], first["clip"]["end"]) == (0, 3)
+    assert (second["clip"]["start"], second["clip"]["end"]) == (3, 6)
+    assert first["clip"]["content_hash"] != second["clip"]["content_hash"]
+    assert second["windows"][0]["start"] == 0
+    words = [(finished / name / "transcript.vtt").read_text() for name in ("talk-a", "talk-b")]
+    assert "lovely" in words[0]
+    assert "sad" not in words[0]
+    assert "00:00:00.500 --> 00:00:01.500\nnow I am sad" in words[1]
+    assert not list(finished.glob(".decoded-*")), "what was decoded of the whole is removed"
+    assert not list(finished.glob("*/work"))
+
+
+def test_all_windows_are_in_one_table_with_what_the_manifest_says(finished: Path) -> None:
+    table = pd.read_parquet(finished / "dataset.parquet")
+    assert table["clip_id"].unique().tolist() == ["one", "two", "talk-b", "talk-a"]
+    for clip_id, rows in table.groupby("clip_id"):
+        own = pd.read_parquet(finished / str(clip_id) / "windows.parquet")
+        np.testing.assert_allclose(rows["neutral"], own["neutral"])
+    assert set(table.loc[table["speaker"] == "ann", "clip_id"]) == {"one", "talk-a", "talk-b"}
+    assert table.loc[table["clip_id"] == "talk-b", "segment_start"].tolist() == [3.0]
+
+
+def test_labels_give_metrics_and_a_picture(finished: Path) -> None:
+    rows = [row for row in status(finished).values() if row["state"] != "rejected"]
+    found = summary(finished)["metrics"]["emotions"]["clips"]
+    truth, said = [row["label"] for row in rows], [row["emotion"] or "no answer" for row in rows]
+    theirs = confusion_matrix(truth, said, labels=found["answers"])[: len(found["classes"])]
+    assert found["confusion"] == theirs.tolist()
+    seen = sorted(set(truth))
+    assert found["macro_f1"] == pytest.approx(f1_score(truth, said, labels=seen, average="macro", zero_division=0), abs=1e-6)
+    assert found["uar"] == pytest.approx(recall_score(truth, said, labels=seen, average="macro", zero_division=0), abs=1e-6)
+    assert (finished / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_done_is_left_out_until_it_changes(dyad: Dyad, media: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    clips = [make_clip(folder / f"{name}.mp4", seconds=1) for name in ("a", "b")]
+    assert dyad("batch", folder, "-o", tmp_path / "runs")[0] == 0
+    results = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/result.json")}
+    assert len(results) == 2
+    code, _, err = dyad("batch", folder, "-o", tmp_path / "runs")
+    assert code == 0
+    assert "2 clips: 2 done (2 of them before)" in " ".join(err.split())
+    assert {path: path.stat().st_mtime_ns for path in results} == results
+    make_clip(clips[0], seconds=2)
+    assert dyad("batch", folder, "-o", tmp_path / "runs")[0] == 0
+    changed = [path for path, time_ns in results.items() if path.stat().st_mtime_ns != time_ns]
+    assert [path.parent.name[:2] for path in changed] == ["a-"]
+    (folder / "b.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nI am so angry\n")
+    assert dyad("batch", folder, "-o", tmp_path / "runs")[0] == 0
+    assert any("angry" in path.read_text() for path in (tmp_path / "runs").glob("b-*/transcript.vtt"))
+
+
+def test_two_thousand_clips_that_are_done_cost_less_than_five_milliseconds_each(prefect_session: None, tmp_path: Path) -> None:
+    for number in range(2000):
+        (tmp_path / f"clip{number}.mp4").write_bytes(b"0")
+    manifest = tmp_path / "clips.csv"
+    manifest.write_text("path\n" + "".join(f"clip{number}.mp4\n" for number in range(2000)))
+    output = output_at(tmp_path / "runs")
+    digest = plan_digest(Settings(), False, RECOGNITION)
+    with Journal(output.folder / "journal.jsonl") as journal:
+        for row in read_manifest(manifest).rows():
+            journal.add(Entry(row.clip_id, fingerprint(row, digest), "done", answer={"duration": 1.0}))
+            (output.folder / row.clip_id).mkdir()
+            (output.folder / row.clip_id / "result.json").touch()
+    began = time.perf_counter()
+    found = recognise_dataset(str(manifest), str(output.folder))
+    assert (time.perf_counter() - began) / 2000 < 0.005
+    assert (found["done"], found["skipped"]) == (2000, 2000)
+
+
+def when_mended(plan: Plan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str, Outcome]]:
+    """A workload that fails for clips 'x...' as long as there is no file 'mended', and counts how often it is asked."""
+    for row in rows:
+        log = plan.output.folder / "asked.txt"
+        log.write_text((log.read_text() if log.is_file() else "") + row.clip_id[0])
+        broken = row.clip_id.startswith("x") and not (plan.output.folder / "mended").exists()
+        yield row.clip_id, Outcome("failed", "The disk is broken.") if broken else Outcome("done")
+
+
+def test_what_failed_runs_again_only_when_asked_for(prefect_session: None, media: Path, tmp_path: Path) -> None:
+    manifest = media / "x.csv"
+    manifest.write_text("path,clip_id\none.mp4,x1\ntwo.mp4,y1\nthree.mp4,x2\n")
+
+    def run(**options: Any) -> dict[str, int]:
+        (tmp_path / "asked.txt").unlink(missing_ok=True)
+        found = recognise_dataset(str(manifest), str(tmp_path), workload="tests.flows.batch.test_dataset:when_mended", **options)
+        return {name: found[name] for name in ("done", "failed", "skipped")}
+
+    assert run() == {"done": 1, "failed": 2, "skipped": 0}
+    (tmp_path / "mended").touch()
+    assert run() == {"done": 1, "failed": 2, "skipped": 3}
+    assert not (tmp_path / "asked.txt").exists()
+    assert run(retry_failed=True) == {"done": 3, "failed": 0, "skipped": 1}
+    assert (tmp_path / "asked.txt").read_text() == "xx"
+    assert summary(tmp_path)["failures"] == []
+
+
+def test_a_clip_that_hangs_is_given_up(prefect_session: None, media: Path, tmp_path: Path) -> None:
+    began = time.monotonic()
+    found = recognise_dataset(
+        str(media / "clips.csv"), str(tmp_path), limit=1, least_seconds=0.001, seconds_per_second=0.0
+    )
+    assert found["failed"] == 1
+    assert time.monotonic() - began < 20
+    assert "given up after" in status(tmp_path)["one"]["reason"]
+
+
+def test_the_journal_outlives_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        journal.add(Entry("a", "1", "done"))
+        journal.add(Entry("a", "2", "failed", "It broke."))
+        journal.add(Entry("b", "3", "done", seconds={"faces": 1.5}))
+    whole = (tmp_path / "journal.jsonl").read_bytes()
+    (tmp_path / "journal.jsonl").write_bytes(whole[:-10])
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        assert journal.latest("b") is None
+        assert journal.latest("a") == Entry("a", "2", "failed", "It broke.")
+        journal.add(Entry("b", "4", "done"))
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        assert journal.latest("b") == Entry("b", "4", "done")
+        assert journal.latest("c") is None
+        assert len(journal) == 2
+
+
+def test_two_runs_of_one_output_do_not_meet(dyad: Dyad, media: Path, tmp_path: Path) -> None:
+    with alone(output_at(tmp_path)):
+        code, _, err = dyad("batch", media / "clips.csv", "-o", tmp_path)
+    assert code == 1
+    assert "Another run writes to" in err
+    with alone(output_at("memory://taken")), pytest.raises(DyadError, match="Another run writes to"):
+        recognise_dataset(str(media / "clips.csv"), "memory://taken")
+
+
+def test_files_come_from_and_go_to_addresses(
+    prefect_session: None, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DYAD_STATE", str(tmp_path / "state"))
+    store = fsspec.filesystem("memory")
+    store.put(str(media / "one.mp4"), "/set/one.mp4")
+    store.put(str(media / "bad.mp4"), "/set/bad.mp4")
+    store.pipe("/set/words.txt", b"I am so happy")
+    store.pipe("/set/clips.csv", b"path,clip_id,transcript\none.mp4,one,words.txt\nbad.mp4,bad,\nlost.mp4,lost,\n")
+    found = recognise_dataset("memory://set/clips.csv", "memory://answers")
+    assert (found["done"], found["failed"]) == (1, 2)
+    assert json.loads(store.cat("/answers/one/result.json"))["modalities"]["text"]["state"] == "present"
+    table = pd.read_csv("memory://answers/status.csv", index_col="clip_id")
+    assert "There is no file memory://set/lost.mp4" in table.loc["lost", "reason"]
+    assert len(pd.read_parquet("memory://answers/dataset.parquet")) == 1
+    assert not list((tmp_path / "state").rglob("result.json")), "no copy stays on this machine"
+    monkeypatch.setenv("DYAD_STATE", str(tmp_path / "another-machine"))
+    assert recognise_dataset("memory://set/clips.csv", "memory://answers")["skipped"] == 3
+
+
+def s3_server(port: int = 0) -> Any:
+    """A real S3 server on this machine; what it holds is the process's and outlives it."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=port, verbose=False)
+    server.start()
+    return server
+
+
+@pytest.fixture
+def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An S3 server with two buckets, found by s3:// addresses."""
+    pytest.importorskip("s3fs")
+    server = s3_server()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    keys = {"AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_MAX_ATTEMPTS": "1"}
+    for name, value in {**keys, "DYAD_STATE": str(tmp_path / "state")}.items():
+        monkeypatch.setenv(name, value)
+    fsspec.filesystem("s3").clear_instance_cache()
+    for bucket in ("incoming", "answers"):
+        fsspec.filesystem("s3").makedirs(bucket, exist_ok=True)
+    yield server
+    server.stop()
+
+
+def test_a_bucket_in_and_a_bucket_out(
+    prefect_session: None, s3: Any, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fsspec.filesystem("s3")
+    for name in ("one.mp4", "talk.mkv", "bad.mp4", "clips.csv"):
+        store.put_file(str(media / name), f"incoming/{name}")
+    found = recognise_dataset("s3://incoming/clips.csv", "s3://answers/runs", workers=2)
+    assert (found["done"], found["failed"], found["rejected"]) == (3, 3, 0)
+    assert {"one", "talk-a", "talk-b", "status.csv", "summary.json", "dataset.parquet"} <= {
+        path.rpartition("/")[2] for path in store.ls("answers/runs", refresh=True)
+    }
+    assert not store.exists("answers/runs/.dyad-lease.json")
+    monkeypatch.setenv("DYAD_STATE", str(tmp_path / "another-machine"))
+    assert recognise_dataset("s3://incoming/clips.csv", "s3://answers/runs")["skipped"] == 6
+    assert recognise_dataset("s3://incoming", "s3://answers/folder", limit=1)["failed"] == 1, "bad.mp4 is the first by name"
+
+
+def putting(plan: Plan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str, Outcome]]:
+    """A workload that puts a file a clip to the output's address."""
+    for row in rows:
+        (plan.output.folder / row.clip_id).mkdir(exist_ok=True)
+        (plan.output.folder / row.clip_id / "result.json").write_text("{}")
+        plan.output.put(row.clip_id, remove=True)
+        yield row.clip_id, Outcome("done")
+
+
+def test_a_bucket_that_cannot_be_reached_any_more(prefect_session: None, s3: Any, tmp_path: Path) -> None:
+    """No clip is lost, and none is a failed one for it: the run ends with a sentence and the same command goes on."""
+    for number in range(20):
+        (tmp_path / f"clip{number}.mp4").write_bytes(b"0")
+    manifest, workload = tmp_path / "clips.csv", "tests.flows.batch.test_dataset:putting"
+    manifest.write_text("path,clip_id\n" + "".join(f"clip{number}.mp4,clip{number}\n" for number in range(20)))
+
+    def stop(counts: Counts) -> None:
+        if counts.ended == 5:
+            s3.stop()
+
+    with watching(stop), pytest.raises(DyadError, match="s3://answers/set cannot be reached or written .* run the same command"):
+        recognise_dataset(str(manifest), "s3://answers/set", workers=1, workload=workload)
+    again = s3_server(s3.get_host_and_port()[1])
+    try:
+        found = recognise_dataset(str(manifest), "s3://answers/set", workers=2, workload=workload)
+        assert (found["done"], found["failed"]) == (20, 0)
+        assert 5 <= found["skipped"] < 20
+        assert len(fsspec.filesystem("s3").glob("answers/set/clip*/result.json")) == 20
+    finally:
+        again.stop()
+
+
+def test_labels_of_frames_are_compared_frame_by_frame(prefect_session: None, tmp_path: Path) -> None:
+    from data.sample import sample_clip
+
+    clip = sample_clip()
+    (tmp_path / clip.name).write_bytes(clip.read_bytes())
+    shown = ["sadly_angry"] * 50 + ["Other"] * 50 + ["happily_surprised"] * 50
+    labels = ["frame,label", *(f"{frame},{label}" for frame, label in enumerate(shown))]
+    (tmp_path / "frames.csv").write_text("\n".join(labels) + "\n")
+    rows = ["path,clip_id,start,frame_labels", f"{clip.name},a,,frames.csv", f"{clip.name},b,1,frames.csv"]
+    (tmp_path / "clips.csv").write_text("\n".join(rows) + "\n")
+    recognise_dataset(str(tmp_path / "clips.csv"), str(tmp_path / "runs"))
+    rate = json.loads((tmp_path / "runs" / "a" / "result.json").read_text())["clip"]["frame_rate"]
+    found = summary(tmp_path / "runs")
+    frames, sure = found["metrics"]["compounds"]["frames"], found["reliability"]["compounds"]
+    assert frames["items"] == 100 + 100 - round(rate)
+    assert (sure["unit"], sure["items"]) == ("frames", frames["items"] - frames["unanswered"])
+    assert sure["items"] > 50
+
+
+def test_interrupting_ends_cleanly_and_the_same_command_goes_on(prefect_session: None, media: Path, tmp_path: Path) -> None:
+    from prefect.settings import get_current_settings
+
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": str(get_current_settings().api.url)}
+    folder = tmp_path / "media"
+    folder.mkdir()
+    for number in range(6):
+        make_clip(folder / f"clip{number}.mp4", seconds=4)
+    command = [sys.executable, "-P", "-m", "flows", "batch", str(folder), "-o", str(tmp_path / "runs"), "--workers", "2"]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / "runs" / "journal.jsonl"
+    for _ in range(1200):
+        if journal.is_file() and journal.read_bytes().count(b'"done"'):
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Stopped at your request" in " ".join(err.split())
+    assert "Traceback" not in err
+    before = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert 1 <= len(before) < 6
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert f"6 clips: 6 done ({len(before)} of them before)" in " ".join(done.stderr.split())
+    assert len(journal.read_text().splitlines()) == 6, "no clip was done twice"
+
+
+def test_progress_is_told_in_a_sentence(prefect_session: None, media: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    with watching(lambda counts: told.append(counts.sentence())):
+        recognise_dataset(str(media / "clips.csv"), str(tmp_path), workload="tests.flows.batch.test_dataset:when_mended")
+    assert told[0].startswith("1 of 6 clips: 1 rejected")
+    assert told[-1].startswith("6 of 6 clips: 5 done, 1 rejected")
+    counts = Counts(total=100, began=time.monotonic() - 10)
+    for _ in range(20):
+        counts.add("done")
+    assert re.fullmatch(r"20 of 100 clips: 20 done; 2.0 a second, (40|39) s left", counts.sentence())
+    assert [duration(seconds) for seconds in (8.2, 190, 7500)] == ["8 s", "3 min 10 s", "2 h 5 min"]
+
+
+def test_metrics_of_counts_are_those_of_vectors() -> None:
+    draw = np.random.default_rng(7)
+    truth, said = draw.integers(0, 5, 400), draw.integers(0, 5, 400)
+    found = scores_of_counts(confusion_matrix(truth, said))
+    assert found == pytest.approx(scores_of(truth, said))

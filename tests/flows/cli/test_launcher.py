@@ -1,0 +1,73 @@
+"""The launcher `./dyad`: from anywhere, through a link, and what it says when it cannot."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+LAUNCHER = ROOT / "dyad"
+
+
+def call(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(argument) for argument in arguments], cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+@pytest.fixture
+def installed() -> None:
+    environment = Path(os.environ.get("DYAD_ENVIRONMENT", ROOT / ".venv"))
+    if not (environment / ".dyad-run").is_file():
+        pytest.skip("the environment was not made by ./dyad, which would make one now")
+
+
+@pytest.mark.usefixtures("installed")
+def test_runs_from_another_folder_and_through_a_link(tmp_path: Path) -> None:
+    link = tmp_path / "my-dyad"
+    link.symlink_to(LAUNCHER)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "__init__.py").write_text("raise RuntimeError('not ours')\n")
+    done = call(str(link), "settings", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "profile: embedded" in done.stdout
+
+
+@pytest.mark.usefixtures("installed")
+def test_lists_the_benchmarks(tmp_path: Path) -> None:
+    done = call(str(LAUNCHER), "benchmark", cwd=tmp_path)
+    assert done.returncode == 2
+    assert {"speed", "memory", "prefect_overhead"} <= set(done.stdout.split())
+
+
+def test_says_which_python_it_needs(tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("sh", "cat", "cksum", "dirname", "readlink"):
+        (tools / name).symlink_to(shutil.which(name) or "")
+    old = tools / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    nowhere = {"PATH": str(tools), "DYAD_PYTHON": "", "DYAD_ENVIRONMENT": str(tmp_path / "environment")}
+    done = call(str(LAUNCHER), "demo", cwd=tmp_path, **nowhere)
+    assert done.returncode == 1
+    assert "Python 3.11, 3.12 or 3.13 is needed" in done.stderr
+    assert not (tmp_path / "environment").exists()
+
+
+def test_the_locks_pin_every_dependency_of_the_project() -> None:
+    import re
+    import tomllib
+
+    pinned = set()
+    for lock in ROOT.glob("requirements*.lock"):
+        lines = [line.split("#")[0].strip() for line in lock.read_text().splitlines()]
+        names = [re.split(r"[=;\[ ]", line)[0] for line in lines if line and not line.startswith("-r")]
+        assert all("==" in line for line in lines if line and not line.startswith("-r")), lock
+        pinned |= {name.lower().replace("_", "-") for name in names}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(name for extra in project["optional-dependencies"].values() for name in extra)]
+    names = {re.split(r"[=<>\[ ]", name)[0].lower().replace("_", "-") for name in wanted}
+    assert names - {project["name"]} <= pinned  # the extra `dev` names the others

@@ -1,0 +1,237 @@
+"""Lanes and shelves: batches filled across clips, order kept, faults kept apart, models loaded once and put aside by size."""
+
+import gc
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from flows.runtime import stop
+from flows.runtime.batch_queue import Lane, larger
+from flows.runtime.errors import Interrupted
+from flows.runtime.model_cache import Shelf, free_bytes, shelf, storages_of
+from modalities.loading.batching import Batches, in_batches
+
+
+@dataclass
+class Network:
+    """Squares numbers; notes each batch, refuses 13, holds at most `memory` items."""
+
+    memory: int = 1000
+    seconds: float = 0.0
+    batches: list[int] = field(default_factory=list)
+    refused: int = 0
+
+
+def squares(network: Network, items: list[int]) -> list[int]:
+    if len(items) > network.memory:
+        network.refused += 1
+        raise torch.OutOfMemoryError("out of memory")
+    if 13 in items:
+        raise ValueError("13 cannot be read")
+    time.sleep(network.seconds)
+    network.batches.append(len(items))
+    return [item * item for item in items]
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, 50])
+def test_one_clip_gets_full_batches_and_answers_in_order(count: int) -> None:
+    network = Network()
+    assert list(Lane("test").batches(squares, network, range(20, 20 + count), 8)) == [n * n for n in range(20, 20 + count)]
+    assert network.batches == [8] * (count // 8) + [count % 8] * (count % 8 > 0)
+
+
+def test_clips_share_batches() -> None:
+    lane, network, together = Lane("test"), Network(), threading.Barrier(6)
+
+    def clip(number: int) -> list[int]:
+        def items() -> Iterator[int]:
+            together.wait()
+            yield from range(100 * number, 100 * number + 4)
+
+        return list(lane.batches(squares, network, items(), 8))
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(clip, range(1, 7)))
+    assert answers == [[n * n for n in range(100 * clip, 100 * clip + 4)] for clip in range(1, 7)]
+    assert len(network.batches) <= 4, "24 items of six clips fit three batches of eight"
+
+
+def test_a_bad_item_fails_its_own_clip_only() -> None:
+    lane, network, together = Lane("test"), Network(), threading.Barrier(2)
+
+    def clip(first: int) -> list[int]:
+        def items() -> Iterator[int]:
+            together.wait()
+            yield from range(first, first + 4)
+
+        return list(lane.batches(squares, network, items(), 8))
+
+    with ThreadPoolExecutor(2) as pool:
+        good, bad = pool.submit(clip, 20), pool.submit(clip, 11)
+    assert good.result() == [400, 441, 484, 529]
+    with pytest.raises(ValueError, match="13"):
+        bad.result()
+
+
+def test_too_little_memory_halves_the_batch_and_loses_nothing() -> None:
+    network = Network(memory=3)
+    assert list(Lane("test").batches(squares, network, range(20, 36), 8)) == [n * n for n in range(20, 36)]
+    assert set(network.batches) == {2}
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "bytes_per_item", "free", "expected"),
+    [
+        (32, 128, 1e6, 10**10, 64),  # room enough: twice as many
+        (96, 128, 1e6, 10**10, 128),  # as many as allowed
+        (32, 128, 1e9, 40 * 10**9, 32),  # no room for more; what fitted still fits
+        (32, 128, 0.0, 10**10, 64),
+    ],
+)
+def test_batches_grow_as_far_as_memory_allows(
+    size: int, most: int, bytes_per_item: float, free: int, expected: int
+) -> None:
+    assert larger(size, most, bytes_per_item, free) == expected
+
+
+def test_what_did_not_fit_once_is_not_tried_again() -> None:
+    network = Network(memory=3)
+    list(Lane("test").batches(squares, network, range(20, 60), 8))
+    assert network.refused == 3, "eight, and its two halves"
+    alone = Network(memory=3)
+    list(in_batches(squares, alone, range(20, 60), 8))
+    assert alone.refused == 3
+
+
+def test_the_next_items_are_prepared_while_the_network_runs() -> None:
+    """Eight items at 50 ms to prepare and four batches at 100 ms: 0.8 s one after the other, about 0.5 s overlapped."""
+    network = Network(seconds=0.1)
+
+    def items() -> Iterator[int]:
+        for number in range(20, 28):
+            time.sleep(0.05)
+            yield number
+
+    def seconds(batches: Batches) -> float:
+        began = time.perf_counter()
+        list(batches(squares, network, items(), 2))
+        return time.perf_counter() - began
+
+    assert seconds(Lane("test").batches) < 0.85 * seconds(in_batches)
+
+
+def test_who_stops_listening_leaves_nothing_behind() -> None:
+    lane, network = Lane("test"), Network()
+    answers = lane.batches(squares, network, range(20, 1000), 4)
+    assert next(answers) == 400
+    answers.close()  # type: ignore[attr-defined]
+    ran = sum(network.batches)
+    assert list(lane.batches(squares, network, [2, 3], 4)) == [4, 9]
+    assert ran <= 3 * 4
+
+
+def test_a_request_to_stop_ends_the_waiting() -> None:
+    lane, network = Lane("test"), Network(seconds=1.0)
+    stop.requested.set()
+    try:
+        with pytest.raises(Interrupted):
+            list(lane.batches(squares, network, range(20, 40), 4))
+    finally:
+        stop.requested.clear()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model of so many bytes."""
+
+    network: torch.nn.Linear
+    name: str = ""
+
+
+def weights(megabytes: int) -> Weights:
+    return Weights(torch.nn.Linear(1000, 250 * megabytes, bias=False))
+
+
+def test_the_size_of_a_model_is_measured() -> None:
+    model = weights(3)
+    assert sum(storages_of(model).values()) == 3_000_000
+    model.network.register_buffer("same", model.network.weight.data)
+    assert sum(storages_of(model).values()) == 3_000_000, "one storage is counted once"
+
+
+def test_what_two_models_share_counts_once() -> None:
+    models, shared = Shelf("cpu", room=100_000_000), weights(3)
+    for name in "ab":
+        models.get(name, lambda name=name: Weights(shared.network, name))  # type: ignore[misc]
+    assert models.names() == ["a", "b"]
+    assert models.size() == 3_000_000
+
+
+def test_the_least_recently_used_model_makes_room() -> None:
+    models = Shelf("cpu", room=10_000_000)
+    for name in "abc":
+        models.get(name, lambda: weights(3))
+    models.get("a", lambda: weights(3))
+    models.get("d", lambda: weights(3))
+    assert models.names() == ["c", "a", "d"]
+    assert models.size() <= 10_000_000
+
+
+def test_a_model_that_is_still_in_use_is_never_loaded_again() -> None:
+    models, loaded = Shelf("cpu", room=4_000_000), []
+
+    def load() -> Weights:
+        loaded.append(1)
+        return weights(3)
+
+    used = models.get("a", load)
+    models.get("b", lambda: weights(3))
+    assert models.names() == ["b"]
+    assert models.get("a", load) is used
+    del used
+    models.get("b", lambda: weights(3))
+    gc.collect()
+    models.get("a", load)
+    assert len(loaded) == 2, "nobody used it any more, so its memory was free"
+
+
+def test_two_tasks_that_ask_at_once_load_once() -> None:
+    models, loaded = Shelf("cpu"), []
+
+    def load() -> Weights:
+        loaded.append(1)
+        time.sleep(0.1)
+        return weights(1)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: models.get("a", load), range(4)))
+    assert len(loaded) == 1
+    assert all(model is found[0] for model in found)
+
+
+def test_a_load_without_memory_is_tried_again_with_everything_put_aside() -> None:
+    models = Shelf("cpu", room=10_000_000)
+    models.get("a", lambda: weights(3))
+
+    def load() -> Weights:
+        if models.names():
+            raise torch.OutOfMemoryError("out of memory")
+        return weights(3)
+
+    models.get("b", load)
+    assert models.names() == ["b"]
+
+
+def test_a_model_larger_than_the_room_is_still_used() -> None:
+    models = Shelf("cpu", room=1_000_000)
+    assert models.get("a", lambda: weights(3)).network.weight.shape == (750, 1000)
+
+
+def test_there_is_one_shelf_a_device_and_it_knows_the_free_memory() -> None:
+    assert shelf("cpu") is shelf("cpu")
+    assert 0 < shelf("cpu").room() < free_bytes("cpu") * 1.1 + shelf("cpu").size()

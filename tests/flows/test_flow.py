@@ -1,0 +1,278 @@
+"""The whole way of a clip through the real flow on a real Prefect server."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from configs.settings import load_settings
+from data.emotions import BASIC_EMOTIONS
+from data.errors import DyadError, InputError
+from data.run_folder import RunFolder
+from data.sample import sample_clip
+from data.scores import MODALITIES
+from flows.clip.graph import NEEDS
+from flows.runtime import stop
+from flows.runtime.errors import Interrupted
+from flows.runtime.events import Event, listening
+from flows.server.artifacts import artifact_key
+from flows.video import recognise_video
+
+DESCRIPTIONS = sample_clip().with_name("sample_descriptions.csv")
+ReadResult = Callable[[RunFolder], dict[str, Any]]
+
+
+def again(folder: RunFolder, **options: Any) -> dict[str, str]:
+    """Run the sample into the same output once more; returns what each stage did."""
+    states: dict[str, str] = {}
+
+    def note(event: Event) -> None:
+        if event.state != "started":
+            states[event.stage] = event.state
+
+    with listening(note):
+        options.setdefault("descriptions", DESCRIPTIONS)
+        recognise_video(sample_clip(), output=folder.root.parent, **options)
+    return states
+
+
+def ran(states: dict[str, str]) -> set[str]:
+    return {stage for stage, state in states.items() if state != "skipped"}
+
+
+def test_every_file_of_the_run_folder_is_there(sample_run: RunFolder) -> None:
+    names = {path.name for path in sample_run.root.iterdir() if not path.name.startswith(".")}
+    tables = {f"{modality}.parquet" for modality in MODALITIES}
+    assert tables | {"result.json", "windows.parquet", "frames.parquet", "faces.parquet", "transcript.vtt"} <= names
+    assert {"settings.yaml", "log.txt"} <= names
+    assert "work" not in names
+    assert not list(sample_run.root.rglob(".*.????????.*")), "a half-written file was left"
+
+
+def test_the_result_says_what_when_and_why(sample_run: RunFolder, result_of: ReadResult) -> None:
+    result = result_of(sample_run)
+    states = {name: entry["state"] for name, entry in result["modalities"].items()}
+    assert states == {
+        "static_face": "present", "dynamic_face": "present", "scene_labels": "absent",
+        "scene_context": "present", "voice": "present", "text": "present",
+    }  # fmt: skip
+    assert "CLIP" in result["modalities"]["scene_labels"]["reason"]
+    assert result["modalities"]["scene_labels"]["remedy"]
+    assert not result["degraded"]
+    assert len({window["top"] for window in result["windows"]}) > 1, "the face changes, so must the answer"
+    named = [window for window in result["windows"] if window["top"]]
+    assert [window for window in result["windows"] if window["none"] > 0.5] == [w for w in result["windows"] if not w["top"]]
+    assert 0 < len(named) < len(result["windows"]), "the sample begins with a neutral face"
+    for window in named:
+        won = window["compound"][window["top"]]
+        assert sum(value for value in window["contributions"].values() if value) == pytest.approx(won, abs=1e-4)
+        assert sum(window["emotion_shares"].values()) == pytest.approx(won, abs=1e-4)
+        assert sum(window["basic"].values()) == pytest.approx(1, abs=1e-4)
+        assert window["contributions"]["scene_labels"] == 0
+
+
+def test_the_timeline_is_in_order_and_inside_the_clip(sample_run: RunFolder, result_of: ReadResult) -> None:
+    result = result_of(sample_run)
+    ends = [0.0, *(stretch["end"] for stretch in result["timeline"])]
+    for stretch, before in zip(result["timeline"], ends, strict=False):
+        assert before <= stretch["start"] < stretch["end"] <= result["clip"]["duration"] + 1e-6
+
+
+def test_tables_agree_with_the_result(sample_run: RunFolder, result_of: ReadResult) -> None:
+    result = result_of(sample_run)
+    windows, frames = pd.read_parquet(sample_run.windows), pd.read_parquet(sample_run.frames)
+    assert windows["top"].astype(object).where(windows["top"].notna(), None).tolist() == [w["top"] for w in result["windows"]]
+    np.testing.assert_allclose(windows["start"], [window["start"] for window in result["windows"]])
+    assert frames["time_s"].is_monotonic_increasing
+    assert len(frames) == round(result["clip"]["duration"] * result["clip"]["frame_rate"])
+    assert frames["faces"].dropna().isin([0, 1]).all()
+    assert frames["faces"].sum() == len(pd.read_parquet(sample_run.faces))
+
+
+def test_each_modality_has_a_table_of_its_windows(sample_run: RunFolder) -> None:
+    for modality in MODALITIES:
+        table = pd.read_parquet(sample_run.scores(modality))
+        shown = table.loc[table["present"], list(BASIC_EMOTIONS)]
+        assert np.allclose(shown.sum(axis=1), 1, atol=1e-3)
+        assert table.loc[~table["present"], list(BASIC_EMOTIONS)].isna().all(axis=None)
+
+
+def test_settings_are_written_out_and_can_be_read_back(sample_run: RunFolder) -> None:
+    written = yaml.safe_load(sample_run.settings.read_text())
+    assert load_settings(str(sample_run.settings)) == load_settings()
+    assert written["windows"] == {"length": 4.0, "shift": 2.0, "shortest": 1.0}
+
+
+def test_prefect_shows_readable_names_and_the_result(sample_run: RunFolder) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+    async def ask() -> tuple[list[str], list[str], str]:
+        async with get_client() as client:
+            flows = [run.name for run in await client.read_flow_runs()]
+            tasks = [run.name for run in await client.read_task_runs()]
+            while len([name for name in tasks if name.endswith(sample_run.root.name)]) < len(NEEDS):
+                await asyncio.sleep(0.2)  # the server records task runs a second later
+                tasks = [run.name for run in await client.read_task_runs()]
+            wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[artifact_key("result", sample_run.root.name)]))
+            artifacts = await client.read_artifacts(artifact_filter=wanted)
+            return flows, tasks, str(artifacts[0].data)
+
+    flows, tasks, markdown = asyncio.run(ask())
+    assert "sample.mp4" in flows
+    assert {f"{stage.replace('_', '-')} · {sample_run.root.name}" for stage in NEEDS} <= set(tasks)
+    assert "## Timeline" in markdown
+    assert "static face" in markdown
+
+
+def test_what_is_done_is_skipped(copied_run: RunFolder) -> None:
+    before = copied_run.result.read_bytes()
+    assert ran(again(copied_run)) == set()
+    assert copied_run.result.read_bytes() == before
+
+
+def test_another_composition_runs_only_what_depends_on_it(copied_run: RunFolder) -> None:
+    settings = load_settings(overrides={"fusion": {"composition": "avcer_rule1"}})
+    assert ran(again(copied_run, settings=settings)) == {"compose", "publish"}
+
+
+def test_pfsa_composes_from_features(copied_run: RunFolder, result_of: ReadResult) -> None:
+    again(copied_run, settings=load_settings(overrides={"fusion": {"composition": "pfsa"}}))
+    result = result_of(copied_run)
+    assert result["fusion"]["composition"] == "pfsa"
+    assert any(window["top"] for window in result["windows"])
+
+
+def test_without_a_threshold_every_window_names_a_compound(copied_run: RunFolder, result_of: ReadResult) -> None:
+    again(copied_run, settings=load_settings(overrides={"fusion": {"none_threshold": 1}}))
+    assert all(window["top"] for window in result_of(copied_run)["windows"])
+
+
+def test_other_descriptions_run_scene_context_again(copied_run: RunFolder, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("window,text\n0,Everybody laughs and claps at the birthday party.\n")
+    assert ran(again(copied_run, descriptions=other)) == {"scene_context", "fuse", "compose", "publish"}
+    assert pd.read_parquet(copied_run.scores("scene_context"))["present"].tolist()[:1] == [True]
+
+
+def test_fresh_does_everything_again(copied_run: RunFolder) -> None:
+    assert ran(again(copied_run, fresh=True)) == set(NEEDS)
+
+
+def test_a_modality_that_fails_is_absent_and_tried_again(copied_run: RunFolder, tmp_path: Path, result_of: ReadResult) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"no weights at all")
+    states = again(copied_run, settings=load_settings(overrides={"voice": {"weights": str(broken)}}))
+    assert states["voice"] == "failed"
+    result = result_of(copied_run)
+    assert result["degraded"]
+    assert result["modalities"]["voice"]["state"] == "failed"
+    assert "broken.safetensors" in result["modalities"]["voice"]["reason"]
+    assert all(window["contributions"]["voice"] == 0 for window in result["windows"] if window["top"])
+    assert "Traceback" in copied_run.log.read_text()
+    assert {"voice", "fuse", "compose", "publish"} <= ran(again(copied_run))
+    assert not result_of(copied_run)["degraded"]
+
+
+def test_strict_turns_absence_into_an_error(copied_run: RunFolder) -> None:
+    with pytest.raises(DyadError, match="--strict wants every modality.*scene labels: No CLIP"):
+        again(copied_run, strict=True)
+
+
+def test_ready_scores_replace_a_modality(copied_run: RunFolder, tmp_path: Path, result_of: ReadResult) -> None:
+    ready = tmp_path / "clip.csv"
+    ready.write_text("start,end,neutral,anger,disgust,fear,happy,sad,surprise\n0,100,1,0,0,1,0,0,2\n")
+    again(copied_run, scores={"scene_labels": ready})
+    entry = result_of(copied_run)["modalities"]["scene_labels"]
+    assert entry["state"] == "present"
+    assert entry["source"]["backend"] == "given"
+    assert entry["probabilities"][0] == [0.25, 0, 0, 0.25, 0, 0, 0.5]
+
+
+def test_a_table_that_is_no_scores_fails_that_modality_alone(
+    copied_run: RunFolder, tmp_path: Path, result_of: ReadResult
+) -> None:
+    ready = tmp_path / "clip.csv"
+    ready.write_text("start,end,neutral\n0,100,1\n")
+    assert again(copied_run, scores={"voice": ready})["voice"] == "failed"
+    assert "no column for anger" in result_of(copied_run)["modalities"]["voice"]["reason"]
+
+
+def test_evidence_that_does_not_exist_is_an_error_at_once(copied_run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no file"):
+        again(copied_run, transcript=tmp_path / "none.srt")
+
+
+def test_a_stop_in_the_middle_keeps_what_is_done(prefect_session: None, tmp_path: Path, result_of: ReadResult) -> None:
+    def stop_at_faces(event: Event) -> None:
+        if event.stage == "faces" and event.state == "started":
+            stop.requested.set()
+
+    try:
+        with listening(stop_at_faces), pytest.raises(Interrupted):
+            recognise_video(sample_clip(), output=tmp_path)
+    finally:
+        stop.requested.clear()
+    folder = RunFolder(next(tmp_path.iterdir()))
+    assert not folder.result.exists()
+    states = again(folder, descriptions=None)
+    assert states["decode"] == "skipped"
+    assert states["publish"] == "done"
+    assert result_of(folder)["modalities"]["static_face"]["state"] == "present"
+
+
+def test_user_given_compounds(copied_run: RunFolder, result_of: ReadResult) -> None:
+    compounds = [{"name": "happily_disgusted", "first": "happiness", "second": "disgust"},
+                 {"name": "fearfully_surprised", "first": "fear", "second": "surprise"}]
+    again(copied_run, settings=load_settings(overrides={"compounds": compounds}))
+    result = result_of(copied_run)
+    assert set(result["windows"][0]["compound"]) == {"happily_disgusted", "fearfully_surprised"}
+
+
+def test_json_has_no_nan(sample_run: RunFolder) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    json.loads(sample_run.result.read_text(), parse_constant=refuse)
+
+
+@pytest.fixture
+def models_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with tiny checkpoints of Whisper and CLIP in their public layouts, where Dyad looks for models."""
+    from tests.tiny_models import save_tiny_clip, save_tiny_whisper
+
+    folder = tmp_path / "models"
+    (folder / "whisper").mkdir(parents=True)
+    save_tiny_whisper(folder / "whisper" / "tiny.pt")
+    save_tiny_clip(folder / "open_clip" / "small")
+    monkeypatch.setenv("DYAD_MODELS", str(folder))
+    return folder
+
+
+def test_models_that_lie_on_the_machine_are_used(
+    models_of_this_machine: Path, prefect_session: None, tmp_path: Path, result_of: ReadResult
+) -> None:
+    alone = tmp_path / "alone.mp4"
+    alone.write_bytes(sample_clip().read_bytes())
+    folder = RunFolder(recognise_video(alone, output=tmp_path / "runs"))
+    entry = result_of(folder)["modalities"]["scene_labels"]
+    assert entry["state"] == "present"
+    assert entry["source"]["backend"] == "open_clip"
+    assert folder.finished("transcript")["notes"]["origin"] == "Whisper tiny"
+    assert folder.transcript.read_text().startswith("WEBVTT")
+
+
+def test_a_model_that_appears_later_is_used_then(
+    copied_run: RunFolder, models_of_this_machine: Path, result_of: ReadResult
+) -> None:
+    assert result_of(copied_run)["modalities"]["scene_labels"]["state"] == "absent"
+    states = again(copied_run)
+    assert states["scene_labels"] == "done"
+    assert states["text"] == "skipped", "the words that lie beside the clip are still the same"
+    assert result_of(copied_run)["modalities"]["scene_labels"]["state"] == "present"

@@ -1,0 +1,229 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+
+from data.errors import InputError, MediaError, WeightsError
+from data.media.subtitles import read_transcript, to_vtt
+from data.tables import read_table, write_table
+from data.windows import make_windows
+from modalities.model_store.local import find_whisper, models_folder
+from modalities.text.words import window_texts
+from modalities.transcript import whisper as transcript
+from modalities.transcript.decoding import PIECE, SAMPLE_RATE, Gate, Recogniser
+from modalities.transcript.repetitions import clean
+from tests.tiny_models import save_tiny_whisper
+
+RATE = SAMPLE_RATE
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_whisper(tmp_path_factory.mktemp("whisper") / "small.pt")
+
+
+@pytest.fixture(scope="module")
+def speech(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence of 11 s, as decoding writes it: 16 kHz, mono, 16 bit."""
+    import librosa
+
+    samples, _ = librosa.load(shared / "datasets" / "media" / "jfk.flac", sr=RATE)
+    path = tmp_path_factory.mktemp("sound") / "audio.wav"
+    soundfile.write(path, samples, RATE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def recogniser(checkpoint: Path) -> Recogniser:
+    return transcript.load(checkpoint, precision="float32")
+
+
+@pytest.mark.parametrize("word_times", [False, True])
+def test_recognised_words_are_those_of_whisper_called_directly(
+    recogniser: Recogniser, checkpoint: Path, speech: Path, word_times: bool
+) -> None:
+    import whisper
+
+    plain = Gate(shortest=0.0)
+    table = transcript.transcribe(recogniser, speech, language="en", word_times=word_times, gate=plain)
+    samples, _ = soundfile.read(speech, dtype="float32")
+    direct = whisper.load_model(str(checkpoint), device="cpu").transcribe(
+        samples, language="en", temperature=0.0, condition_on_previous_text=False, fp16=False, word_timestamps=word_times
+    )
+    expected = clean(pd.DataFrame({"text": [segment["text"] for segment in direct["segments"]]}))
+    assert table["text"].to_list() == expected["text"].to_list()
+    assert table["text"].str.len().sum() > 10
+    assert table["start"].iloc[0] == pytest.approx(direct["segments"][0]["start"])
+    assert table["end"].max() <= len(samples) / RATE
+
+
+def test_words_of_a_later_piece_carry_the_time_of_the_clip(recogniser: Recogniser, speech: Path) -> None:
+    late = transcript.transcribe(recogniser, speech, language="en", speech=[(6.0, 9.5)])
+    assert not late.empty
+    assert late["start"].min() >= 6.0
+    assert late["end"].max() <= 9.5
+    for start, end, words in zip(late["start"], late["end"], late["words"], strict=True):
+        times = [time for word in words for time in (word["start"], word["end"])]
+        assert times == sorted(times)
+        assert start <= times[0]
+        assert times[-1] <= end
+    again = transcript.transcribe(recogniser, speech, language="en", speech=[(6.0, 9.5)])
+    pd.testing.assert_frame_equal(late, again)
+
+
+def test_the_language_is_detected_once_and_said(checkpoint: Path, speech: Path) -> None:
+    import whisper.tokenizer
+
+    table = transcript.recognise_speech(speech, checkpoint, speech=np.array([[0.0, 4.0], [8.0, 10.0]]))
+    assert table["language"].nunique() == 1
+    assert table["language"].iloc[0] in whisper.tokenizer.LANGUAGES
+
+
+def test_without_speech_there_are_no_words(checkpoint: Path, speech: Path) -> None:
+    table = transcript.recognise_speech(speech, checkpoint, speech=[])
+    assert table.empty
+    assert list(table.columns) == ["start", "end", "text", "language", "words"]
+
+
+def test_a_transcript_survives_the_disk_and_goes_to_windows(
+    recogniser: Recogniser, speech: Path, tmp_path: Path
+) -> None:
+    table = transcript.transcribe(recogniser, speech, language="en")
+    windows = make_windows(11.0)
+    texts = window_texts(table, windows)
+    assert " ".join(table["text"]) != ""
+    write_table(tmp_path / "cues.parquet", table)
+    assert window_texts(read_table(tmp_path / "cues.parquet"), windows) == texts
+    (tmp_path / "words.vtt").write_text(to_vtt(table), encoding="utf-8")
+    again = read_transcript(tmp_path / "words.vtt")
+    shown = table[table["end"] > table["start"]]
+    assert again["text"].to_list() == [" ".join(text.split()) for text in shown["text"]]
+
+
+def test_words_are_not_timed_where_nobody_asks(recogniser: Recogniser, speech: Path) -> None:
+    table = transcript.transcribe(recogniser, speech, language="en", word_times=False)
+    assert table["words"].to_list() == [[]] * len(table)
+
+
+def test_an_unknown_language_is_a_sentence(recogniser: Recogniser, speech: Path) -> None:
+    with pytest.raises(InputError, match="small does not know the language 'klingon'; give one of en, zh"):
+        transcript.transcribe(recogniser, speech, language="klingon")
+    assert set(transcript.transcribe(recogniser, speech, language="German")["language"]) <= {"de"}
+
+
+@pytest.mark.parametrize("clip", ["two_speakers.wav", "talking_1.mp4"])
+def test_a_real_clip_runs_through(recogniser: Recogniser, shared: Path, clip: str, tmp_path: Path) -> None:
+    from data.media.decode import decode
+    from data.media.probe import probe
+    from modalities.speech.detect import speech_in
+
+    found = probe(shared / "datasets" / "media" / clip)
+    audio = decode(found, tmp_path).audio
+    assert audio is not None
+    speech = speech_in(audio)
+    table = transcript.transcribe(recogniser, audio, speech=speech)
+    assert len(speech)
+    assert not table.empty
+    assert table["start"].is_monotonic_increasing
+    assert table["end"].max() <= found.duration + 0.1
+
+
+def test_memory_does_not_grow_with_the_sound(checkpoint: Path, tmp_path: Path) -> None:
+    """Ten minutes of sound are 38 MB as numbers; a piece of 30 s is 2 MB."""
+    import tracemalloc
+
+    noise = np.random.default_rng(0).normal(0, 0.1, RATE * 60).astype(np.float32)
+    with soundfile.SoundFile(tmp_path / "long.wav", "w", RATE, 1) as sound:
+        for _ in range(10):
+            sound.write(noise)
+    recogniser = transcript.load(checkpoint, precision="float32")
+    transcript.transcribe(recogniser, tmp_path / "long.wav", language="en", speech=[(0.0, 1.0)])
+    tracemalloc.start()
+    transcript.transcribe(recogniser, tmp_path / "long.wav", language="en", speech=[(60.0, 80.0), (590.0, 600.0)])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16e6
+
+
+def test_pieces_join_short_pauses_and_cut_long_speech_where_it_is_quiet() -> None:
+    loudness = np.ones(1000, np.float32)
+    loudness[255] = 0.0  # 25.5 s
+    assert transcript.pieces([(0, 4), (5, 9), (20, 24)], loudness) == [(0, 9), (20, 24)]
+    assert transcript.pieces([(0, 40)], loudness) == [(0, pytest.approx(25.55)), (pytest.approx(25.55), 40)]
+    assert transcript.pieces([], loudness) == []
+    long = transcript.pieces([(0, 100)], loudness)
+    assert all(end - start <= PIECE for start, end in long)
+    assert [start for start, _ in long[1:]] == [end for _, end in long[:-1]]
+
+
+def _script_archive(path: Path) -> None:
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(str(path))
+
+
+def _pickled_program(path: Path) -> None:
+    class Harm:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(path.with_name("harmed")),)
+
+    torch.save({"dims": Harm()}, path)
+
+
+def _other_weights(path: Path) -> None:
+    torch.save({"weight": torch.zeros(2)}, path)
+
+
+@pytest.mark.parametrize(
+    "write", [_script_archive, _pickled_program, _other_weights, lambda path: path.write_bytes(b""), lambda path: None]
+)
+def test_an_unusable_checkpoint_is_refused_in_one_sentence(write: object, tmp_path: Path) -> None:
+    path = tmp_path / "small.pt"
+    write(path)  # type: ignore[operator]
+    with pytest.raises(WeightsError, match=r"small\.pt.*; (give|copy)"):
+        transcript.load(path)
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_a_cut_checkpoint_and_wrong_shapes_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.pt"
+    cut.write_bytes(checkpoint.read_bytes()[:100_000])
+    with pytest.raises(WeightsError, match="cut.pt is not a readable Whisper checkpoint"):
+        transcript.load(cut)
+    content = torch.load(checkpoint, weights_only=True)
+    content["dims"]["n_text_state"] = 128
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(WeightsError, match="other.pt is not a readable Whisper checkpoint"):
+        transcript.load(tmp_path / "other.pt")
+
+
+def test_sound_of_another_kind_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    recogniser = transcript.load(checkpoint)
+    soundfile.write(tmp_path / "fast.wav", np.zeros(44_100, np.float32), 44_100)
+    with pytest.raises(MediaError, match="fast.wav is not 16 kHz mono"):
+        transcript.transcribe(recogniser, tmp_path / "fast.wav")
+    (tmp_path / "text.wav").write_text("no sound")
+    with pytest.raises(MediaError, match="text.wav cannot be read as sound"):
+        transcript.transcribe(recogniser, tmp_path / "text.wav")
+
+
+def test_whisper_is_found_where_it_lies(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path)}
+    assert find_whisper(environment=environment).found is None
+    cached = [tmp_path / ".cache" / "whisper" / name for name in ("tiny.pt", "medium.pt")]
+    for path in cached:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = find_whisper(environment=environment).found
+    assert found is not None
+    assert found.path == cached[1]
+    own = models_folder(environment) / "whisper" / "mine.pt"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    found = find_whisper(environment=environment).found
+    assert found is not None
+    assert (found.path, found.name) == (own, "mine")
+    with pytest.raises(WeightsError, match="no checkpoint at"):
+        find_whisper(tmp_path / "missing.pt", environment=environment)

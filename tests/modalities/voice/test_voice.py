@@ -1,0 +1,260 @@
+"""Voice: who speaks when, what absent means, and that scores do not depend on level, batch or file format."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from data.emotions import BASIC_EMOTIONS
+from data.errors import MediaError, WeightsError
+from data.windows import make_windows
+from modalities.loading.checkpoint import save_checkpoint
+from modalities.speech.detect import CHUNK, SAMPLE_RATE, SPEECH_NEEDED, Wave, _segments, find_speech, load_detector
+from modalities.speech.windows import Heard, recognise_with, score_audio_with
+from modalities.voice import embedded as voice
+from modalities.voice.network import SpeechFeatures, yin
+
+RATE = SAMPLE_RATE
+
+
+@pytest.fixture(scope="module")
+def model() -> voice.Voice:
+    return voice.load()
+
+
+@pytest.fixture(scope="module")
+def speakers(shared: Path) -> Path:
+    """30 s at 16 kHz mono; nobody speaks in the first 6.7 s."""
+    return shared / "datasets" / "media" / "two_speakers.wav"
+
+
+@pytest.fixture(scope="module")
+def wave(speakers: Path) -> Wave:
+    return soundfile.read(speakers, dtype="float32")[0]
+
+
+def tone(seconds: float, pitch: float = 220.0) -> Wave:
+    return (0.3 * np.sin(2 * np.pi * pitch * np.arange(int(seconds * RATE)) / RATE)).astype(np.float32)
+
+
+def noise(seconds: float) -> Wave:
+    return np.random.default_rng(1).normal(0, 0.1, int(seconds * RATE)).astype(np.float32)
+
+
+def write(path: Path, samples: Wave, rate: int = RATE) -> Path:
+    soundfile.write(path, samples, rate)
+    return path
+
+
+@pytest.mark.parametrize("sound", [tone(9), noise(9), np.zeros(9 * RATE, np.float32)], ids=["tone", "noise", "silence"])
+def test_without_speech_the_voice_is_absent_and_says_why(model, tmp_path, sound):
+    scores = voice.recognise(model, write(tmp_path / "audio.wav", sound), make_windows(9.0))
+    assert scores.is_absent
+    assert np.isnan(scores.probabilities).all()
+    assert "no speech" in scores.reason
+    assert scores.remedy.endswith(".")
+
+
+@pytest.mark.parametrize("audio", [None, Path("nowhere") / "audio.wav"])
+def test_a_clip_without_sound_is_absent(model, audio):
+    scores = voice.recognise(model, audio, make_windows(5.0))
+    assert scores.is_absent
+    assert "no sound" in scores.reason
+
+
+def test_an_empty_sound_is_absent(model, tmp_path):
+    assert voice.recognise(model, write(tmp_path / "audio.wav", np.zeros(0, np.float32)), make_windows(2.0)).is_absent
+
+
+def test_windows_with_speech_have_scores_and_the_others_do_not(model, speakers):
+    windows = make_windows(30.0)
+    scores = voice.recognise(model, speakers, windows)
+    assert scores.modality == "voice"
+    assert scores.present.tolist() == [False, False] + [True] * 12
+    assert np.isnan(scores.probabilities[:2]).all()
+    assert scores.probabilities[2:].sum(1) == pytest.approx(1.0, abs=1e-4)
+    assert scores.features.shape == (14, model.centroids.shape[1])
+    assert (scores.features[:2] == 0).all()
+    assert scores.source.revision
+
+
+def test_the_evidence_counts_speech_in_seconds(model, speakers):
+    """The release of the authors divides samples by seconds there, so that any speech at all passes."""
+    windows = make_windows(30.0)
+    evidence = voice.recognise(model, speakers, windows).evidence
+    per_window = evidence.groupby("window").first().speech_seconds
+    assert list(per_window.index) == list(range(len(windows)))
+    assert per_window[0] == 0.0
+    assert per_window[2] == pytest.approx(0.86, abs=0.1)
+    assert per_window.max() <= 4.0
+    spoken = evidence.dropna()
+    assert (spoken.start >= windows[spoken.window, 0]).all()
+    assert (spoken.end <= windows[spoken.window, 1]).all()
+    assert (spoken.end - spoken.start).groupby(spoken.window).sum().to_numpy() == pytest.approx(per_window[per_window > 0])
+
+
+def lengths(model: list[int], waves: list[Wave]) -> list[Heard]:
+    """Notes how many samples it is given; hears nothing of the seven in utterances under two seconds."""
+    model += [len(wave) for wave in waves]
+    even = np.full(len(BASIC_EMOTIONS), 1 / len(BASIC_EMOTIONS), np.float32)
+    return [Heard(even if len(wave) > 2 * RATE else even * np.nan, np.float32([len(wave)])) for wave in waves]
+
+
+def test_another_network_can_hear_the_same_speech(model, speakers):
+    windows, heard = make_windows(30.0), []
+    scores = recognise_with(model.detector, lengths, heard, model.source, speakers, windows, batch=5)
+    ours = voice.recognise(model, speakers, windows)
+    assert len(heard) == ours.present.sum() == 12
+    assert scores.features[ours.present, 0].tolist() == heard
+    assert min(heard) < 2 * RATE < max(heard) <= 4 * RATE
+    assert scores.present.sum() == sum(length > 2 * RATE for length in heard)  # NaN is no answer
+    assert scores.evidence.equals(ours.evidence)
+
+
+def test_a_network_may_hear_whole_windows(model, speakers):
+    heard: list[int] = []
+    recognise_with(model.detector, lengths, heard, model.source, speakers, make_windows(30.0), whole=True)
+    assert heard == [4 * RATE] * 12
+    files = [speakers]
+    assert score_audio_with(model.detector, lengths, heard, files, whole=True).reasons == ("",)
+    assert heard == [4 * RATE] * 24
+
+
+def test_a_network_that_hears_none_of_the_seven_says_so(model, speakers):
+    scores = recognise_with(model.detector, lengths, [], model.source, speakers, make_windows(30.0)[2:3])
+    assert scores.is_absent
+    assert "none of the seven" in scores.reason
+
+
+def test_batches_of_any_size_give_the_same(model, speakers):
+    one, many = (voice.recognise(model, speakers, make_windows(30.0), batch=size) for size in (1, 50))
+    assert np.array_equal(one.probabilities, many.probabilities, equal_nan=True)
+
+
+def test_too_little_speech_is_absent_but_shown(model, wave, tmp_path):
+    silence = np.zeros(2 * RATE, np.float32)
+    short = np.concatenate([silence, wave[int(9.0 * RATE) : int(9.33 * RATE)], silence])
+    scores = voice.recognise(model, write(tmp_path / "audio.wav", short), make_windows(4.33))
+    assert scores.is_absent
+    assert scores.evidence.speech_seconds.max() < SPEECH_NEEDED
+
+
+def test_a_window_scores_the_same_alone_and_among_others(model, speakers):
+    windows = make_windows(30.0)
+    among = voice.recognise(model, speakers, windows)
+    alone = voice.recognise(model, speakers, windows[7:8])
+    assert alone.probabilities[0] == pytest.approx(among.probabilities[7], abs=1e-5)
+
+
+def test_the_level_of_the_recording_does_not_matter(model, wave):
+    loud, quiet = (voice.hear(model, [wave[10 * RATE : 13 * RATE] * gain]).probabilities for gain in (1.0, 0.2))
+    assert quiet == pytest.approx(loud, abs=0.02)
+
+
+def test_the_speech_detector_answers_as_its_package(wave):
+    threads = torch.get_num_threads()
+    import silero_vad
+
+    theirs = silero_vad.load_silero_vad().audio_forward(torch.from_numpy(wave[: 20 * RATE // 512 * 512]), RATE)[0]
+    torch.set_num_threads(threads)  # the import sets them to one
+    with torch.inference_mode():
+        ours, _ = load_detector()(torch.from_numpy(np.pad(wave[: 20 * RATE // 512 * 512], (64, 0))))
+    assert ours.numpy() == pytest.approx(theirs.numpy(), abs=1e-4)
+
+
+def test_speech_is_found_alike_whole_and_in_blocks(model, wave):
+    blocks = [wave[start : start + 100 * 512] for start in range(0, len(wave), 100 * 512)]
+    assert find_speech(model.detector, blocks) == pytest.approx(find_speech(model.detector, [wave]))
+
+
+def test_segments_start_at_half_last_through_short_pauses_and_drop_clicks():
+    probabilities = np.zeros(100, np.float32)
+    probabilities[10:12] = 0.9  # a click of 64 ms
+    probabilities[29] = 0.4  # not yet speech
+    probabilities[30:50] = 0.8
+    probabilities[40:42] = 0.1  # a pause of 64 ms
+    probabilities[50] = 0.4  # still speech
+    chunk = CHUNK / RATE
+    assert _segments(probabilities, 3.2) == pytest.approx(np.array([[30 * chunk - 0.03, 51 * chunk + 0.03]]))
+
+
+def test_files_of_any_format_rate_and_length_are_scored(model, shared, tmp_path, wave):
+    media = shared / "datasets" / "media"
+    stereo = write(tmp_path / "étude 1.flac", np.stack([wave, wave], 1)[10 * RATE : 13 * RATE], RATE)
+    files = [media / "jfk.flac", media / "talking_1.mp4", stereo, media / "two_speakers.wav"]
+    scores = voice.score_audio(model, files)
+    assert scores.probabilities.shape == (4, len(BASIC_EMOTIONS))
+    assert scores.probabilities.sum(1) == pytest.approx(1.0, abs=1e-4)
+    assert scores.reasons == ("",) * 4
+    assert voice.score_audio(model, files[2:3]).probabilities[0] == pytest.approx(scores.probabilities[2], abs=1e-6)
+
+
+def test_a_file_without_an_answer_has_a_nan_row_and_a_reason(model, tmp_path):
+    text = tmp_path / "notes.wav"
+    text.write_text("these are words, not sound")
+    files = [write(tmp_path / "tone.wav", tone(3)), text, tmp_path / "missing.flac"]
+    scores = voice.score_audio(model, files)
+    assert np.isnan(scores.probabilities).all()
+    for file, reason in zip(files, scores.reasons, strict=True):
+        assert str(file) in reason
+        assert reason.endswith(".")
+
+
+def test_no_files_no_rows(model):
+    assert voice.score_audio(model, []).probabilities.shape == (0, 7)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16000, 2)])
+def test_sound_that_the_decoder_did_not_write_is_refused(model, tmp_path, rate, channels):
+    path = write(tmp_path / "audio.wav", np.zeros((rate, channels), np.float32), rate)
+    with pytest.raises(MediaError, match="audio.wav"):
+        voice.recognise(model, path, make_windows(1.0))
+
+
+def test_a_damaged_sound_is_refused(model, tmp_path):
+    (tmp_path / "audio.wav").write_bytes(b"RIFF" + bytes(50))
+    with pytest.raises(MediaError, match="audio.wav"):
+        voice.recognise(model, tmp_path / "audio.wav", make_windows(1.0))
+
+
+def test_weights_of_something_else_are_refused(tmp_path):
+    with pytest.raises(WeightsError, match="no weights"):
+        voice.load(tmp_path / "missing.safetensors")
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(other, {"weight": torch.zeros(2)}, {}, {"modality": "other"})
+    with pytest.raises(WeightsError, match="dyad train voice"):
+        voice.load(other)
+
+
+@pytest.mark.parametrize("pitch", [80.0, 140.0, 220.0, 410.0])
+def test_yin_finds_the_pitch_of_a_tone(pitch):
+    found, periodicity = yin(torch.from_numpy(tone(1.0, pitch)[::2].copy()), 60)
+    assert found[5:50].numpy() == pytest.approx(pitch, rel=0.01)
+    assert (periodicity[5:50] > 0.9).all()
+
+
+def test_the_spectrum_is_that_of_librosa(wave):
+    import librosa
+
+    features = SpeechFeatures()
+    features.set_filters()
+    power = librosa.feature.melspectrogram(
+        y=wave[: 2 * RATE], sr=RATE, n_fft=512, hop_length=256, n_mels=64, fmin=50, fmax=7600, pad_mode="constant")
+    ours = features.decibel(torch.from_numpy(wave[: 2 * RATE]))
+    assert ours.numpy() == pytest.approx(10 * np.log10(power + 1e-10), abs=0.01)
+
+
+def test_silence_has_finite_features():
+    features = SpeechFeatures()
+    features.set_filters()
+    frames = features(torch.zeros(RATE))
+    assert frames.shape == (70, RATE // 256)
+    assert torch.isfinite(frames).all()
+
+
+def test_the_embedding_is_ready_for_fusion_by_features(model):
+    assert model.centroids.shape == (len(BASIC_EMOTIONS), model.network.settings["embedding"])
+    assert np.isfinite(model.centroids).all()
+    assert 0.3 < model.temperature < 3.2

@@ -1,0 +1,200 @@
+"""What people read of a result: Markdown and the terminal, with text from media made harmless."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from data.fused import Fusion
+from data.run_folder import RunFolder
+from data.scores import Scores
+from data.windows import make_windows
+from fusion.fuse import fuse
+from fusion.over_time import timeline
+from reports.dataset.figures import Bootstrap, Failures, Tally, confusion_picture, dataset_markdown, main_figures
+from reports.explain import explain, whole_percents
+from reports.markdown import escape, figure, main_contribution, result_markdown, seconds, title
+from reports.result import number, summary, to_json, version, windows_table
+from reports.terminal import print_result
+
+
+@pytest.fixture
+def result(sample_run: RunFolder) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(sample_run.result.read_text(encoding="utf-8"))
+    return content
+
+
+def shown(result: dict[str, Any], width: int = 160) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    print_result(console, result, Path("runs/clip"))
+    return console.export_text()
+
+
+def test_the_terminal_shows_timeline_evidence_and_path(result: dict[str, Any]) -> None:
+    text = shown(result)
+    for stretch in result["timeline"]:
+        assert f"{seconds(stretch['start'])} │" in text
+        assert title(stretch["compound"]) in text
+    assert "static face" in text
+    assert "No CLIP checkpoint is on this machine" in text
+    assert "runs/clip/result.json" in text
+
+
+def test_a_clip_without_any_answer_says_so(result: dict[str, Any]) -> None:
+    result["timeline"] = []
+    result["summary"]["sentence"] = "No modality answers for this window."
+    assert "No modality answers" in shown(result)
+
+
+def test_markup_in_names_and_reasons_shows_as_text(result: dict[str, Any]) -> None:
+    result["clip"]["clip_id"] = "<script>alert(1)</script>[red]*x*|y|"
+    result["modalities"]["text"] |= {"reason": "[bold]no[/bold] <img src=x>"}
+    markdown = result_markdown(result)
+    assert "<script>" not in markdown
+    assert "<img" not in markdown
+    assert "\\[red\\]\\*x\\*\\|y\\|" in markdown
+    result["clip"]["path"] = "[red]name.mp4"
+    assert "[red]name.mp4" in shown(result)
+
+
+def test_markdown_tables_have_equal_columns(result: dict[str, Any]) -> None:
+    for block in result_markdown(result).split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.replace("\\|", "").count("|") for line in block.splitlines()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0:00.0"), (75.25, "1:15.2"), (3599.96, "59:59.9"), (None, "")]
+)
+def test_seconds_for_people(value: float | None, text: str) -> None:
+    assert seconds(value) == text
+
+
+def window(top: str | None, **more: Any) -> dict[str, Any]:
+    compound = {"sadly_angry": 0.433333, "sadly_fearful": 0.566667}
+    given = {"static_face": 0.2, "voice": 0.133333, "text": 0.1, "scene_labels": 0.0}
+    shares = {"sadness": 0.301111, "anger": 0.132222}
+    return {"start": 2.0, "end": 6.0, "compound": compound, "top": top, "none": 0.25, "reason": "",
+            "contributions": given, "emotion_shares": shares, **more}  # fmt: skip
+
+
+def test_the_explanation_divides_a_winner_between_emotions_and_modalities_without_rest() -> None:
+    (line,) = explain({"windows": [window("sadly_angry")]})
+    assert line == (
+        "0:02.0 to 0:06.0: sadly angry, 43 %: 30 from sadness and 13 from anger; by modality static face 20, voice 13, text 10. "
+        "None of the compounds: 25%."
+    )
+
+
+def test_the_explanation_of_no_winner_names_the_reason_and_the_nearest() -> None:
+    none, absent = "None of the compounds (80% likely).", "No modality answers for this window."
+    lines = explain({"windows": [
+        window(None, reason=none), window(None, reason=absent, compound=dict.fromkeys(("sadly_angry", "sadly_fearful"))),
+    ]})  # fmt: skip
+    assert lines[0].endswith("None of the compounds (80% likely). The nearest would be sadly fearful.")
+    assert lines[1].endswith("No modality answers for this window.")
+
+
+@given(st.lists(st.floats(-0.2, 0.4), min_size=1, max_size=6))
+def test_whole_percents_add_up_and_are_off_by_less_than_one(parts: list[float]) -> None:
+    named = {str(place): value for place, value in enumerate(parts)}
+    found = whole_percents(named)
+    assert abs(sum(found.values()) - 100 * sum(parts)) <= 0.501
+    assert all(abs(found[name] - 100 * value) < 1.001 for name, value in named.items())
+
+
+def test_every_window_of_a_result_is_explained(result: dict[str, Any]) -> None:
+    lines = explain(result)
+    assert len(lines) == len(result["windows"])
+    for line, row in zip(lines, result["windows"], strict=True):
+        assert row["top"] is None or title(row["top"]) in line
+
+
+def some_fusion(basic: list[list[float]], threshold: float) -> Fusion:
+    rows = np.array(basic, np.float32)
+    scores = Scores("voice", make_windows(2.0 * len(rows) + 2.0), rows, np.ones(len(rows), bool))
+    return fuse([scores], method="learned", none_threshold=threshold, over_time="geometric")
+
+
+NEUTRAL, AFRAID = [0.88, 0.02, 0.02, 0.02, 0.02, 0.02, 0.02], [0.02, 0.02, 0.02, 0.45, 0.02, 0.02, 0.45]
+
+
+@pytest.mark.parametrize(
+    ("basic", "threshold", "words"),
+    [
+        ([NEUTRAL, NEUTRAL], 0.5, "None of the seven compounds; strongest alone is neutral (88% of the evidence)."),
+        ([AFRAID, NEUTRAL, NEUTRAL], 0.5, "none of the seven in 2 of 3 windows"),
+        ([NEUTRAL, NEUTRAL], 1.0, "Mostly neutral (88%); of the compounds the nearest are"),
+        ([AFRAID], 0.5, "Mostly fearfully surprised (fearfully surprised 4.0 s)."),
+    ],
+)
+def test_the_sentence_says_when_none_is_shown(basic: list[list[float]], threshold: float, words: str) -> None:
+    fusion = some_fusion(basic, threshold)
+    content = summary(fusion, timeline(fusion))
+    assert words in content["sentence"]
+    assert content["windows_none"] == sum(row is NEUTRAL for row in basic) * (threshold < 1)
+    assert windows_table(fusion)["none"].between(0, 1).all()
+
+
+def test_figures_and_numbers() -> None:
+    assert figure(None) == "–"
+    assert figure(0.256) == "0.26"
+    assert number(float("nan")) is None
+    assert number(0.12345678) == 0.123457
+    assert escape("a\nb") == "a b"
+    assert main_contribution({"contributions": {"voice": None, "text": 0}}) is None
+
+
+def test_json_refuses_what_is_no_number() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        to_json({"x": float("nan")})
+
+
+def test_the_version_is_the_projects() -> None:
+    assert version().count(".") == 2
+
+
+def summary_of(**more: Any) -> dict[str, Any]:
+    return {
+        "manifest": "a|b.csv", "clips": dict.fromkeys(("total", "done", "degraded", "failed", "rejected", "skipped"), 3),
+        "seconds": {"stages": {"decode": {"total": 2.0, "mean": 1.0}, "faces": {"total": 9.0, "mean": 3.0}}}, "metrics": {},
+        "compounds": {"sadly_angry": {"clips": 2, "seconds": 4.0}}, "reliability": {}, "failures": [], **more,
+    }  # fmt: skip
+
+
+def test_a_data_set_in_markdown_names_the_slowest_stage_first_and_what_failed() -> None:
+    failures = Failures()
+    for line in range(3):
+        reason = f"Line {line}: the path /clips/{line}.mp4 is not there; correct it."
+        failures.add(reason, f"id{line}", f"/clips/{line}.mp4")
+    failures.add("<b>odd</b>|", "id9", "/clips/9.mp4")
+    text = dataset_markdown(summary_of(failures=failures.table()))
+    assert text.index("| faces | 9.0 | 3.00 |") < text.index("| decode | 2.0 | 1.00 |")
+    assert "| 3 | The path … is not there; correct it. | id0 |" in text
+    assert "<b>" not in text
+    assert "## Metrics" not in text
+    assert "report.html" in text
+
+
+def test_a_data_set_in_markdown_gives_figures_with_their_intervals() -> None:
+    tally, bootstrap = Tally(("sadly_angry", "sadly_fearful")), Bootstrap()
+    for turn in range(20):
+        tally.add("sadly_angry", {"sadly_angry" if turn % 2 else "": 1}, bootstrap.weights())
+    metrics = {"compounds": {"clips": tally.figures()}}
+    reliability = {"compounds": {"unit": "windows", "items": 20, "ece": 0.1234, "bins": []}}
+    text = dataset_markdown(summary_of(metrics=metrics, reliability=reliability))
+    low, high = metrics["compounds"]["clips"]["intervals"]["uar"]
+    assert 0.2 < low < 0.5 < high < 0.8
+    assert "| compounds | clips | 20 | 0.667 (" in text
+    assert f"| 0.500 ({low:.3f} to {high:.3f}) | 0.500 (" in text
+    assert "| compounds | windows | 20 | 0.123 |" in text
+    shown = main_figures(metrics)
+    assert shown is not None
+    assert confusion_picture(shown[1], shown[0]).startswith(b"\x89PNG")
+    assert main_figures({}) is None
