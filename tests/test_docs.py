@@ -42,7 +42,8 @@ NOT_RUN = {
     "installation.md": "makes environments and downloads packages; tests/flows/cli/test_launcher.py runs the launcher",
     "networks.md": "a table of networks whose weights are not here",
     "training.md": "trains for hours; tests/test_train_*.py run the recipes on little data",
-    "models.md": "downloads gigabytes; tests/flows/cli/test_model_commands.py and tests/flows/backends/test_profiles.py run it with tiny models",
+    "models.md": "downloads gigabytes; tests/flows/cli/test_model_commands.py and tests/flows/backends/test_profiles.py "
+        "run it with tiny models",
     "operations.md": "starts servers; tests/flows/server/test_server.py and tests/flows/server/test_deployments.py do",
     "prefect.md": "starts servers",
     "quality.md": "measures for an hour",

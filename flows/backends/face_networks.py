@@ -151,7 +151,8 @@ STATIC = {
     "network": Backend(partial(_network, kind="static"), partial(_network_inputs, kind="static"), NETWORK),
     "transformers": Backend(
         _classifier, _classifier_inputs,
-        (*OWN, "modalities.static_face.image_classifier", "modalities.loading.with_input", "modalities.label_maps", "modalities.loading.pretrained"),
+        (*OWN, "modalities.static_face.image_classifier", "modalities.loading.with_input", "modalities.label_maps",
+            "modalities.loading.pretrained"),
     ),
 }
 DYNAMIC = {
@@ -161,7 +162,8 @@ DYNAMIC = {
     "network": Backend(partial(_network, kind="dynamic"), partial(_network_inputs, kind="dynamic"), NETWORK),
     "clip": Backend(
         _clip_over_time, _clip_over_time_inputs,
-        (*OWN, "modalities.dynamic_face.clip_temporal", "modalities.encoders.clip", "modalities.dynamic_face.temporal_heads", "modalities.loading.state_dicts",
+        (*OWN, "modalities.dynamic_face.clip_temporal", "modalities.encoders.clip",
+            "modalities.dynamic_face.temporal_heads", "modalities.loading.state_dicts",
          "modalities.dynamic_face.video_mamba", "modalities.dynamic_face.video_former"),
     ),
 }  # fmt: skip

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 ASKED = {"base_url", "model", "label_weight", "pictures", "longest_side", "max_tokens"}
 """Settings of a server that change what it answers; the others only change how long that takes."""
 READING = (
-    "modalities.encoders.sentence_encoder", "modalities.encoders.minilm", "modalities.scene_context.embedded", "modalities.text.classifier",
+    "modalities.encoders.sentence_encoder", "modalities.encoders.minilm", "modalities.scene_context.embedded",
+        "modalities.text.classifier",
     "modalities.text.models",
 )  # fmt: skip
 SEEING = (*READING, "modalities.scene_context.describe")
@@ -151,9 +152,11 @@ def _by_model_inputs(job: Job) -> Mapping[str, Any]:
     return _prompt_inputs(job, asked.prompt) | {"asked": told, "model": fingerprint(asked.model)}
 
 
-LABELS = {"open_clip": Backend(_labels, _labels_inputs, ("modalities.scene_labels.zero_shot", "modalities.scene_labels.prompts", "modalities.encoders.clip"))}
+LABELS = {"open_clip": Backend(_labels, _labels_inputs, ("modalities.scene_labels.zero_shot",
+    "modalities.scene_labels.prompts", "modalities.encoders.clip"))}
 CONTEXT = {
     "descriptions": Backend(_given, _given_inputs, READING, media=False),
     "server": Backend(_by_server, _by_server_inputs, (*SEEING, "modalities.scene_context.chat_server")),
-    "transformers": Backend(_by_model, _by_model_inputs, (*SEEING, "modalities.scene_context.qwen_vl", "modalities.loading.pretrained")),
+    "transformers": Backend(_by_model, _by_model_inputs, (*SEEING, "modalities.scene_context.qwen_vl",
+        "modalities.loading.pretrained")),
 }

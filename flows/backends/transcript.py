@@ -103,7 +103,8 @@ CLASSIFYING = (
 )  # fmt: skip
 TEXT = {
     "embedded": Backend(
-        _own, _own_inputs, ("modalities.text.embedded", "modalities.encoders.sentence_encoder", "modalities.encoders.minilm"), media=False
+        _own, _own_inputs, ("modalities.text.embedded", "modalities.encoders.sentence_encoder",
+            "modalities.encoders.minilm"), media=False
     ),
     "transformers": Backend(
         _classifier, _classifier_inputs, CLASSIFYING, media=False

@@ -57,10 +57,12 @@ def _modality(name: str, title: str, *others: str) -> Stage:
 
 
 _STAGES = (
-    Stage("decode", work.decode, work.decode_outputs, ("decode",), ("data.media.decode", "data.media.probe", "data.media.frames", "data.media.segments")),
+    Stage("decode", work.decode, work.decode_outputs, ("decode",), ("data.media.decode", "data.media.probe",
+        "data.media.frames", "data.media.segments")),
     Stage(
         "faces", work.faces, lambda f: (f.crops, f.faces), ("faces",),
-        ("modalities.faces.find", "modalities.faces.detectors", "modalities.faces.tracks", "modalities.faces.crops", "data.media.crops"),
+        ("modalities.faces.find", "modalities.faces.detectors", "modalities.faces.tracks", "modalities.faces.crops",
+            "data.media.crops"),
     ),
     _modality("static_face", "Score each face by itself.", "faces"),
     _modality("dynamic_face", "Score each window's faces as a sequence.", "static_face", "faces"),
@@ -69,7 +71,8 @@ _STAGES = (
     _modality("voice", "Score the sound of the voice."),
     Stage(
         "transcript", work.transcript, lambda f: (f.cues,), ("transcript", "precision"),
-        ("modalities.transcript.whisper", "modalities.transcript.decoding", "modalities.transcript.repetitions", "modalities.voice.embedded", "data.media.subtitles"),
+        ("modalities.transcript.whisper", "modalities.transcript.decoding", "modalities.transcript.repetitions",
+            "modalities.voice.embedded", "data.media.subtitles"),
         words_inputs,
     ),
     _modality("text", "Score the words."),
