@@ -7,9 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data.errors import InputError
-
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
-"""Types that large models can be asked to compute in."""
+from data.windows import LENGTH, SHIFT, SHORTEST, Windows, make_windows
 
 
 class Section(BaseModel):
@@ -21,12 +19,16 @@ class Section(BaseModel):
 class WindowSettings(Section):
     """How a clip is cut."""
 
-    length: float = Field(default=4.0, gt=0)
+    length: float = Field(default=LENGTH, gt=0)
     """Seconds of a window."""
-    shift: float = Field(default=2.0, gt=0)
+    shift: float = Field(default=SHIFT, gt=0)
     """Seconds from one window's start to the next."""
-    shortest: float = Field(default=1.0, ge=0)
+    shortest: float = Field(default=SHORTEST, ge=0)
     """The last window is kept from this many seconds."""
+
+    def cut(self, duration: float) -> Windows:
+        """The windows [N, 2] (s) of what is `duration` seconds long."""
+        return make_windows(duration, self.length, self.shift, self.shortest)
 
 
 class DecodeSettings(Section):

@@ -18,7 +18,6 @@ from configs.schema import (
     DynamicFaceSettings,
     FaceSettings,
     FusionSettings,
-    Precision,
     SceneContextSettings,
     SceneLabelSettings,
     Section,
@@ -31,6 +30,7 @@ from configs.schema import (
 from data.added_modalities import check_added
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, Compound
 from data.errors import InputError
+from data.precision import Precision
 
 ALONE = ("DYAD_DEVICE", "DYAD_PRECISION", "DYAD_COMPOUNDS")
 """Variables of settings that belong to no section."""

@@ -1,13 +1,19 @@
 """Windows: the 4 s pieces, shifted by 2 s, for which every modality answers."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 Windows = NDArray[np.float64]
 """Start and end in seconds, shape [N, 2]."""
+Cut = Callable[[float], Windows]
+"""Cuts a duration (s) into windows: whoever cuts is given the settings' own way (`configs.schema.WindowSettings.cut`)."""
+LENGTH, SHIFT, SHORTEST = 4.0, 2.0, 1.0
+"""Seconds of a window, from one's start to the next, and of the shortest tail that is kept: the settings' defaults."""
 
 
-def make_windows(duration: float, length: float = 4.0, shift: float = 2.0, shortest: float = 1.0) -> Windows:
+def make_windows(duration: float, length: float = LENGTH, shift: float = SHIFT, shortest: float = SHORTEST) -> Windows:
     """Cut `duration` seconds into windows [N, 2]; a clip of at most `length` is one window, a tail of `shortest` is kept.
 
     The rule of RAS (arXiv 2507.02205): starts at 0, shift, 2*shift ...; the last window ends with the clip.

@@ -9,7 +9,7 @@ from data.errors import InputError
 from data.media.clip import Clip
 from data.run_folder import RunFolder
 from data.scores import MODALITIES
-from data.windows import Windows, make_windows
+from data.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,7 @@ class Job:
     @property
     def windows(self) -> Windows:
         """The clip's windows [N, 2], s."""
-        cut = self.settings.windows
-        return make_windows(self.clip.duration, cut.length, cut.shift, cut.shortest)
+        return self.settings.windows.cut(self.clip.duration)
 
     @property
     def captions(self) -> bool:

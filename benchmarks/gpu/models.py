@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from benchmarks.gpu.measure import Subject
 from benchmarks.gpu.qwen import qwen2_5_vl, qwen3_vl
 from data.emotions import BASIC_EMOTIONS
+from data.precision import Precision
 from data.scores import Source
 from modalities.encoders.clip import Clip
-from modalities.loading.devices import Precision, precision_of
+from modalities.loading.devices import precision_of
 
 Build = Callable[[str, Precision, bool], Subject]
 RANDOM = Source("random", "random weights", "", "")

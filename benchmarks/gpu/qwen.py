@@ -9,8 +9,9 @@ import torch
 import yaml
 
 from benchmarks.gpu.measure import Subject
+from data.precision import Precision
 from data.scores import Source
-from modalities.loading.devices import Precision, precision_of
+from modalities.loading.devices import precision_of
 
 TOKENS = 48
 """Tokens of every answer, in the product's way and in the plain loop: no token ends one."""

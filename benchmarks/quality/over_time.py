@@ -23,6 +23,7 @@ from benchmarks.common import print_table
 from benchmarks.derive.composer import fused_rows, text_rows
 from benchmarks.machine import header
 from data.emotions import ABAW_COMPOUNDS
+from data.windows import LENGTH, SHIFT
 from fusion.arrays import Floats, Integers, as_distribution
 from fusion.compose import method_named
 from fusion.composer import default_composer, none_probability, states_of
@@ -67,8 +68,8 @@ def accuracy(sequence: Sequence, answer: Answer, way: str, dwell: float) -> floa
     compound, none = answer(sequence.windows)
     count = len(sequence.windows)
     if way == "neighbours":
-        starts = 2.0 * np.arange(count)
-        compound, none = smoothed(compound, none, np.stack([starts, starts + 4.0], 1), dwell)
+        starts = SHIFT * np.arange(count)
+        compound, none = smoothed(compound, none, np.stack([starts, starts + LENGTH], 1), dwell)
     together = spread if way == "plain" else geometric
     spans = np.stack([np.arange(count), np.arange(count) + 2], 1)
     joint = together(joined(compound, none), spans, count + 1)

@@ -190,13 +190,13 @@ def _listener(settings: Settings) -> Callable[[Sequence[Path]], "AudioScores"]:
     asked = settings.voice
     if asked.backend == "embedded":
         own = models.voice(settings)
-        return lambda part: voice.score_audio(own, part)
+        return lambda part: voice.score_audio(own, part, settings.windows.cut)
     folder, feeding = fetched(asked.model, "voice.model"), models.feeding(settings, asked.batch)
     if asked.backend == "transformers":
         classifier = models.audio_classifier(folder, settings)
-        return lambda part: audio_classifier.score_audio(classifier, part, **feeding)
+        return lambda part: audio_classifier.score_audio(classifier, part, settings.windows.cut, **feeding)
     encoder = models.speech_encoder(folder, head_of(settings), settings)
-    return lambda part: speech_encoder.score_audio(encoder, part, **feeding)
+    return lambda part: speech_encoder.score_audio(encoder, part, settings.windows.cut, **feeding)
 
 
 def _score_faces(table: Path, settings: Settings) -> Answers:

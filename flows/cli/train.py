@@ -91,7 +91,7 @@ def precision_named(name: str) -> Any:
     from typing import get_args
 
     from data.errors import InputError
-    from modalities.loading.devices import Precision as Known
+    from data.precision import Precision as Known
 
     if name not in get_args(Known):
         raise InputError(f"'{name}' is no precision; use one of {', '.join(get_args(Known))}.")

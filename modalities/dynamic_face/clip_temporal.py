@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from data.emotions import BASIC_EMOTIONS
 from data.errors import WeightsError
 from data.media.crops import iterate_crops
+from data.precision import Precision
 from data.scores import Scores, Source
 from data.windows import Windows, windows_of
 from modalities.dynamic_face.temporal_heads import HeadScores, TemporalHead, answer_sequences, load_head
 from modalities.encoders.clip import Clip, picture_features
 from modalities.faces.windows import chosen_faces, frame_means, no_faces
 from modalities.loading.batching import Batches, in_batches
-from modalities.loading.devices import Precision
 
 LENGTH = 20
 """Frames of a window that the head sees at most."""

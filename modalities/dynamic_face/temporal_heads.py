@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from data.emotions import BASIC_EMOTIONS, EMOTION_WORDS
 from data.errors import WeightsError
 from data.files import file_digest
+from data.precision import Precision
 from data.scores import Source
-from modalities.loading.devices import Precision, precision_of
+from modalities.loading.devices import precision_of
 from modalities.loading.state_dicts import read_notes, read_state_dict
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from data.errors import WeightsError
 from data.files import file_digest
+from data.precision import Precision
 from data.scores import Source
-from modalities.loading.devices import Precision, precision_of
+from modalities.loading.devices import precision_of
 from modalities.model_store.local import CLIP_FILES, is_torchscript, known_clip
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError, WeightsError
 from data.media.crops import iterate_crops
+from data.precision import Precision
 from data.scores import Scores, Source
 from data.windows import Windows, windows_of
 from modalities.face_networks.loading import load_weights
@@ -20,7 +21,7 @@ from modalities.face_networks.registry import Kind, NetworkInput, NetworkRow
 from modalities.faces.windows import chosen_faces, no_faces, window_means
 from modalities.label_maps import basic_matrix, missing_note, to_basic
 from modalities.loading.batching import Batches, in_batches
-from modalities.loading.devices import Precision, precision_of
+from modalities.loading.devices import precision_of
 
 if TYPE_CHECKING:
     import torch

@@ -1,13 +1,12 @@
 """Where networks run, and in which precision."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from data.errors import InputError
+from data.precision import Precision
 
 if TYPE_CHECKING:
     import torch
-
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def resolve_device(asked: str) -> str:

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from data.emotions import Compound
 from data.errors import InputError, WeightsError
 from data.media.frames import Frame, Ticks
+from data.precision import Precision
 from data.scores import Source
 from data.windows import Windows
 from modalities.loading.batching import Batches, in_batches
-from modalities.loading.devices import Precision, precision_of
+from modalities.loading.devices import precision_of
 from modalities.loading.pretrained import digest_of, load_config, load_network, name_of, quiet, short, telling
 from modalities.scene_context.describe import Prompt, chat_of, described_table, names_asked, shown_by_window
 

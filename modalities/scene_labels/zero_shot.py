@@ -17,11 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data.media.frames import Frame, Ticks
+from data.precision import Precision
 from data.scores import Scores, Source
 from data.windows import Windows, windows_of
 from modalities.encoders.clip import Clip, FloatArray, each_picture, encode_texts, load_clip, shrunk
 from modalities.loading.batching import Batches, in_batches
-from modalities.loading.devices import Precision
 from modalities.scene_labels.prompts import (
     LabelSets,
     Prompts,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from data.emotions import BASIC_EMOTIONS
 from data.errors import MediaError
 from data.scores import Scores, Source
-from data.windows import Windows, make_windows
+from data.windows import Cut, Windows
 from modalities.loading.batching import Batches, in_batches
 
 if TYPE_CHECKING:
@@ -110,12 +110,12 @@ def gathered(heard: Iterable[Heard]) -> Hearing:
 
 
 def score_audio_with(
-    detector: "SpeechNetwork", work: Work[Model], model: Model, files: Sequence[Path], *,
+    detector: "SpeechNetwork", work: Work[Model], model: Model, files: Sequence[Path], cut: Cut, *,
     batches: Batches = in_batches, batch: int = BATCH, whole: bool = False,
 ) -> AudioScores:
     """Probabilities of each audio (or video) file of any format, rate and length.
 
-    A long file is cut into windows, whose probabilities are averaged, weighted by their seconds of speech.
+    A long file is cut into windows by `cut`, whose probabilities are averaged, weighted by their seconds of speech.
     """
     rows, reasons, shares = [], [], []
     for file in files:
@@ -124,7 +124,7 @@ def score_audio_with(
             wave = read_audio(file)
             segments = find_speech(detector, [wave])
             share = float((segments[:, 1] - segments[:, 0]).sum()) * SAMPLE_RATE / max(len(wave), 1)
-            waves, seconds = _spoken_waves(segments, wave, whole)
+            waves, seconds = _spoken_waves(segments, wave, cut, whole)
             heard = gathered(batches(work, model, waves, batch)).probabilities if waves else row[None]
             row, reason = _averaged(heard, seconds), "" if waves else f"{file} holds no window with {SPEECH_NEEDED} s of speech."
         except MediaError as error:
@@ -138,9 +138,9 @@ def score_audio_with(
     return AudioScores(probabilities, tuple(reasons), np.array(shares, np.float32))
 
 
-def _spoken_waves(segments: Segments, wave: Wave, whole: bool) -> tuple[list[Wave], NDArray[np.float64]]:
+def _spoken_waves(segments: Segments, wave: Wave, cut: Cut, whole: bool) -> tuple[list[Wave], NDArray[np.float64]]:
     """What is to be heard of a file's windows with enough speech, and how many seconds of speech each of them has."""
-    spoken = [(part, start, end) for start, end in make_windows(len(wave) / SAMPLE_RATE)
+    spoken = [(part, start, end) for start, end in cut(len(wave) / SAMPLE_RATE)
               if (part := _within(segments, start, end)).size and enough_speech(part)]
     spans = [(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)) if whole else speech_span(part, start, end)
              for part, start, end in spoken]

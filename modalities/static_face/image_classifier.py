@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from data.errors import InputError, WeightsError
 from data.media.crops import iterate_crops
+from data.precision import Precision
 from data.scores import Scores, Source
 from data.windows import Windows
 from modalities.faces.windows import chosen_faces, no_faces, window_means
 from modalities.label_maps import basic_matrix, label_names, missing_note, to_basic
 from modalities.loading.batching import Batches, in_batches
-from modalities.loading.devices import Precision, precision_of
+from modalities.loading.devices import precision_of
 from modalities.loading.pretrained import digest_of, load_config, load_network, name_of, quiet, telling
 from modalities.model_store.repositories import fault
 

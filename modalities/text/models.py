@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from data.emotions import BASIC_EMOTIONS
 from data.errors import WeightsError
 from data.files import file_digest
+from data.precision import Precision
 from data.scores import Source
 from modalities.label_maps import basic_matrix, label_names, missing_note
-from modalities.loading.devices import Precision, precision_of
+from modalities.loading.devices import precision_of
 from modalities.loading.pretrained import building, digest_of, load_config, load_network, name_of, quiet, short, telling
 from modalities.loading.state_dicts import read_state_dict
 

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from data.errors import InputError, MediaError, WeightsError
 from data.files import file_digest
+from data.precision import Precision
 from data.scores import Source
 from modalities.loading.batching import Batches, in_batches
-from modalities.loading.devices import Precision, precision_of
+from modalities.loading.devices import precision_of
 from modalities.model_store.local import is_torchscript
 from modalities.transcript.decoding import PIECE, SAMPLE_RATE, Gate, Piece, Recogniser, Segment, decode_pieces, detect_languages
 from modalities.transcript.repetitions import clean

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.precision import Precision
 from data.scores import Scores, Source
-from data.windows import Windows
+from data.windows import Cut, Windows
 from modalities.label_maps import basic_matrix, label_names, missing_note, to_basic
 from modalities.loading.batching import Batches, in_batches
-from modalities.loading.devices import Precision, precision_of
+from modalities.loading.devices import precision_of
 from modalities.loading.pretrained import digest_of, load_config, name_of
 from modalities.speech.detect import SPEECH_NEEDED, Wave, load_detector
 from modalities.speech.windows import BATCH, AudioScores, Heard, recognise_with, score_audio_with
@@ -89,10 +90,10 @@ def recognise(
 
 
 def score_audio(
-    model: AudioClassifier, files: Sequence[Path], *, batches: Batches = in_batches, batch: int = BATCH
+    model: AudioClassifier, files: Sequence[Path], cut: Cut, *, batches: Batches = in_batches, batch: int = BATCH
 ) -> AudioScores:
     """Probabilities of audio files; see `voice.score_audio_with`."""
-    return score_audio_with(model.detector, hear, model, files, batches=batches, batch=batch)
+    return score_audio_with(model.detector, hear, model, files, cut, batches=batches, batch=batch)
 
 
 def hear(model: AudioClassifier, waves: list[Wave]) -> list[Heard]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from data.errors import WeightsError
 from data.scores import Scores, Source
-from data.windows import Windows
+from data.windows import Cut, Windows
 from modalities.loading.batching import Batches, in_batches
 from modalities.loading.checkpoint import WEIGHTS_FOLDER, Checkpoint, load_checkpoint
 
@@ -95,10 +95,10 @@ def recognise(
 
 
 def score_audio(
-    model: Voice, files: Sequence[Path], *, batches: Batches = in_batches, batch: int = BATCH
+    model: Voice, files: Sequence[Path], cut: Cut, *, batches: Batches = in_batches, batch: int = BATCH
 ) -> AudioScores:
     """Probabilities of audio files by our own network; see `score_audio_with`."""
-    return score_audio_with(model.detector, hear_batch, model, files, batches=batches, batch=batch)
+    return score_audio_with(model.detector, hear_batch, model, files, cut, batches=batches, batch=batch)
 
 
 def hear(model: Voice, utterances: Iterable[Wave]) -> Hearing:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from data.emotions import BASIC_EMOTIONS
 from data.errors import WeightsError
 from data.files import file_digest
+from data.precision import Precision
 from data.scores import Scores, Source
-from data.windows import Windows
+from data.windows import Cut, Windows
 from modalities.loading.batching import Batches, in_batches
 from modalities.loading.checkpoint import load_checkpoint
-from modalities.loading.devices import Precision, precision_of
+from modalities.loading.devices import precision_of
 from modalities.loading.pretrained import building, load_config
 from modalities.loading.state_dicts import read_state_dict
 from modalities.speech.detect import SAMPLE_RATE, SPEECH_NEEDED, Wave, load_detector
@@ -251,10 +252,10 @@ def recognise(
 
 
 def score_audio(
-    model: SpeechModel, files: Sequence[Path], *, batches: Batches = in_batches, batch: int = BATCH
+    model: SpeechModel, files: Sequence[Path], cut: Cut, *, batches: Batches = in_batches, batch: int = BATCH
 ) -> AudioScores:
     """Probabilities of audio files; see `voice.score_audio_with`."""
-    return score_audio_with(model.detector, hear, model, files, batches=batches, batch=batch, whole=not model.layered)
+    return score_audio_with(model.detector, hear, model, files, cut, batches=batches, batch=batch, whole=not model.layered)
 
 
 def hear(model: SpeechModel, waves: list[Wave]) -> list[Heard]:

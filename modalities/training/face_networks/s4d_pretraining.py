@@ -17,6 +17,7 @@ from data.errors import InputError, WeightsError
 from data.files import digest, file_digest
 from data.manifest.manifest import read_manifest
 from data.manifest.paths import opened
+from data.precision import Precision
 from modalities.face_networks.papers.s4d_pretraining import (
     IMAGE_MASK,
     VIDEO_MASK,
@@ -26,7 +27,7 @@ from modalities.face_networks.papers.s4d_pretraining import (
 )
 from modalities.face_networks.registry import NetworkInput, network_table
 from modalities.loading.checkpoint import Card, save_checkpoint
-from modalities.loading.devices import Precision, precision_of
+from modalities.loading.devices import precision_of
 from modalities.loading.state_dicts import read_state_dict
 from modalities.training.common import Progress, Report, silent
 from modalities.training.face_networks.corpus import PICTURES, Pixels, read_views, without_time

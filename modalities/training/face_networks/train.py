@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from data.errors import InputError, WeightsError
 from data.files import digest, file_digest, write_text
 from data.metrics import calibration_error, per_class_recall, scores_of_counts
+from data.precision import Precision
 from modalities.face_networks.contexts import read_context
 from modalities.face_networks.own_checkpoints import class_settings, save_trained
 from modalities.face_networks.parts.base import FaceNetwork
 from modalities.face_networks.parts.clip_face import ClipFaceNetwork
 from modalities.face_networks.registry import Kind, NetworkInput, NetworkRow, build_network, network_table
 from modalities.loading.checkpoint import Card
-from modalities.loading.devices import Precision, precision_of
+from modalities.loading.devices import precision_of
 from modalities.loading.state_dicts import read_state_dict
 from modalities.training.common import Progress, Report, silent
 from modalities.training.face_networks.batches import Maker

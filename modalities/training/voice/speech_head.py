@@ -22,9 +22,9 @@ from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.files import atomic_path, write_text
 from data.metrics import calibration_error, per_class_recall, scores_of
+from data.precision import Precision
 from modalities.loading.batching import answer_batch
 from modalities.loading.checkpoint import Card, save_checkpoint
-from modalities.loading.devices import Precision
 from modalities.speech.detect import Wave
 from modalities.training.common import Progress, Report, silent
 from modalities.training.voice.corpus import Corpus, distort, read_ravdess

@@ -171,7 +171,7 @@ def test_a_clip_end_to_end(tmp_path, shared, kind):
     alone = audio_classifier.recognise(model, audio, windows[6:7], batch=1)
     assert alone.probabilities[0] == pytest.approx(scores.probabilities[6], abs=1e-5)
     files = [shared / "datasets" / "media" / name for name in ("jfk.flac", "no_face.mp4")]
-    assert audio_classifier.score_audio(model, files).probabilities[0].sum() == pytest.approx(1.0, abs=1e-4)
+    assert audio_classifier.score_audio(model, files, make_windows).probabilities[0].sum() == pytest.approx(1.0, abs=1e-4)
 
 
 def test_without_sound_the_voice_is_absent(tmp_path):

@@ -118,7 +118,7 @@ def test_a_network_may_hear_whole_windows(model, speakers):
     recognise_with(model.detector, lengths, heard, model.source, speakers, make_windows(30.0), whole=True)
     assert heard == [4 * RATE] * 12
     files = [speakers]
-    assert score_audio_with(model.detector, lengths, heard, files, whole=True).reasons == ("",)
+    assert score_audio_with(model.detector, lengths, heard, files, make_windows, whole=True).reasons == ("",)
     assert heard == [4 * RATE] * 24
 
 
@@ -184,26 +184,40 @@ def test_files_of_any_format_rate_and_length_are_scored(model, shared, tmp_path,
     media = shared / "datasets" / "media"
     stereo = write(tmp_path / "étude 1.flac", np.stack([wave, wave], 1)[10 * RATE : 13 * RATE], RATE)
     files = [media / "jfk.flac", media / "talking_1.mp4", stereo, media / "two_speakers.wav"]
-    scores = voice.score_audio(model, files)
+    scores = voice.score_audio(model, files, make_windows)
     assert scores.probabilities.shape == (4, len(BASIC_EMOTIONS))
     assert scores.probabilities.sum(1) == pytest.approx(1.0, abs=1e-4)
     assert scores.reasons == ("",) * 4
-    assert voice.score_audio(model, files[2:3]).probabilities[0] == pytest.approx(scores.probabilities[2], abs=1e-6)
+    assert voice.score_audio(model, files[2:3], make_windows).probabilities[0] == pytest.approx(scores.probabilities[2], abs=1e-6)
 
 
 def test_a_file_without_an_answer_has_a_nan_row_and_a_reason(model, tmp_path):
     text = tmp_path / "notes.wav"
     text.write_text("these are words, not sound")
     files = [write(tmp_path / "tone.wav", tone(3)), text, tmp_path / "missing.flac"]
-    scores = voice.score_audio(model, files)
+    scores = voice.score_audio(model, files, make_windows)
     assert np.isnan(scores.probabilities).all()
     for file, reason in zip(files, scores.reasons, strict=True):
         assert str(file) in reason
         assert reason.endswith(".")
 
 
+def test_score_voice_cuts_long_files_as_the_settings_say(shared, tmp_path):
+    from configs.settings import load_settings
+    from flows.backends.score_table import score_table
+
+    (tmp_path / "voices.csv").write_text(f"path\n{shared / 'datasets' / 'media' / 'jfk.flac'}\n")
+
+    def heard(length: float) -> np.ndarray:
+        settings = load_settings(overrides={"windows": {"length": length, "shift": length / 2}})
+        return score_table("voice", tmp_path / "voices.csv", tmp_path / "out.csv", settings).basic
+
+    assert not np.allclose(heard(4.0), heard(20.0), atol=0.01)
+    assert heard(20.0) == pytest.approx(heard(12.0), abs=1e-6)  # one window either way: the file lasts 11 s
+
+
 def test_no_files_no_rows(model):
-    assert voice.score_audio(model, []).probabilities.shape == (0, 7)
+    assert voice.score_audio(model, [], make_windows).probabilities.shape == (0, 7)
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16000, 2)])
