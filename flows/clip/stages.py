@@ -12,7 +12,7 @@ from flows.backends.transcript import words_inputs
 from flows.clip import steps as work
 from flows.job import Job
 
-PAGE = tuple(f"reports.page.page{part}" for part in ("", "_document", "_drawing", "_faces", "_radar", "_timeline"))
+PAGE = ("reports.page",)
 
 
 @dataclass(frozen=True)
