@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from modalities.model_store.sources import Origin
 from modalities.model_store.store import fetch
 from modalities.model_store.table import PinnedModel, model_table
 from tests import tiny_faces, tiny_models, tiny_qwen, tiny_speech, tiny_text
@@ -34,7 +33,7 @@ def download_tiny(store: Path, mirror: Path) -> Path:
     for model in {model.name: model for profile in PROFILES for model in model_table().choose(profile)}.values():
         save_tiny(model, mirror)
         unpinned = replace(model, files=tuple(replace(file, sha256="") for file in model.files))
-        fetch(unpinned, Origin(mirror), folder=store)
+        fetch(unpinned, mirror, folder=store)
     return store
 
 

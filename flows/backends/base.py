@@ -13,7 +13,7 @@ from data.scores import Scores
 from flows.job import Job
 from flows.runtime import stop
 from flows.runtime.events import reach
-from modalities.model_store.repositories import find_repository, missing_sentence
+from modalities.model_store.local import find_repository, missing_sentence
 
 
 @dataclass(frozen=True)

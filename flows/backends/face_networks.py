@@ -15,8 +15,7 @@ from flows.backends.scene_context import clip_found
 from flows.job import Job
 from flows.runtime import loaded_models as models
 from modalities.face_networks.registry import Kind, NetworkRow, network_table
-from modalities.model_store.local import find_clip
-from modalities.model_store.repositories import find_files
+from modalities.model_store.local import find_clip, find_files
 
 NO_HEAD = "The settings name no network over time for CLIP's features of the face, and Team RAS published none."
 NO_HEAD_REMEDY = (

@@ -13,8 +13,7 @@ from flows.backends.base import Backend, NotHere, fetched, fingerprint, frames_o
 from flows.job import Job
 from flows.runtime import loaded_models as models
 from flows.runtime import stop
-from modalities.model_store.local import LocalModel, find_clip
-from modalities.model_store.repositories import missing_sentence
+from modalities.model_store.local import LocalModel, find_clip, missing_sentence
 
 if TYPE_CHECKING:
     import pandas as pd

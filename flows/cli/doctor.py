@@ -159,8 +159,7 @@ def _profiles() -> Iterator[Finding]:
 
 
 def _is_found(model: "PinnedModel") -> bool:
-    from modalities.model_store.local import find_clip, find_whisper
-    from modalities.model_store.repositories import find_repository
+    from modalities.model_store.local import find_clip, find_repository, find_whisper
 
     if model.url:
         return find_whisper(name=model.name).found is not None

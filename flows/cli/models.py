@@ -5,7 +5,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,20 +60,18 @@ def download(
     Example: dyad models download cpu
     """
     from data.errors import WeightsError
-    from modalities.model_store.sources import Origin
     from modalities.model_store.store import fetch, is_here, missing_space
     from modalities.model_store.table import model_table
 
     chosen = model_table().choose(what)
-    source = mirror or (Path(os.environ["DYAD_MIRROR"]) if os.environ.get("DYAD_MIRROR") else None)
+    mirror = mirror or (Path(os.environ["DYAD_MIRROR"]) if os.environ.get("DYAD_MIRROR") else None)
     _announce(chosen)
-    if source is None and (sentence := missing_space(chosen)):
+    if mirror is None and (sentence := missing_space(chosen)):
         raise WeightsError(sentence)
-    with _network() as offline:
+    with _network_allowed():
         for model in chosen:
             known = is_here(model)
-            with _progress(model.name) as progress:
-                folder = fetch(model, Origin(source, offline), progress)
+            folder = fetch(model, mirror)
             print(f"{model.name} {'was already' if known else 'is now'} in {folder}")
 
 
@@ -158,7 +156,7 @@ def _network_columns(row: "NetworkRow") -> tuple[str, ...]:
 
 def readable(megabytes: int) -> str:
     """Megabytes for people: `605 MB`, `7.8 GB`."""
-    from modalities.model_store.repositories import readable_size
+    from modalities.model_store.local import readable_size
 
     return readable_size(megabytes)
 
@@ -245,14 +243,14 @@ def _describer(context: "SceneContextSettings") -> str:
 
 
 def _repository(model: str) -> str:
-    from modalities.model_store.repositories import find_repository, missing_sentence
+    from modalities.model_store.local import find_repository, missing_sentence
 
     found = find_repository(model)
     return str(found) if found else "none: " + " ".join(missing_sentence(model))
 
 
 def _seen(found: "LocalModel | None", wanted: str) -> str:
-    from modalities.model_store.repositories import missing_sentence
+    from modalities.model_store.local import missing_sentence
     from modalities.model_store.table import model_table
 
     if found:
@@ -262,32 +260,20 @@ def _seen(found: "LocalModel | None", wanted: str) -> str:
 
 
 @contextlib.contextmanager
-def _network() -> Iterator[bool]:
-    """Lift HF_HUB_OFFLINE inside the block where Dyad itself has set it; yields True when the user wants no network."""
+def _network_allowed() -> Iterator[None]:
+    """Lift HF_HUB_OFFLINE inside the block where Dyad itself has set it and not the user."""
     from flows.server.prefect_setup import set_by_dyad
 
     if "HF_HUB_OFFLINE" not in set_by_dyad:
-        yield os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+        yield
         return
     before = os.environ.pop("HF_HUB_OFFLINE", None)
     from huggingface_hub import constants
 
     known, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, False  # it was read when the library was imported
     try:
-        yield False
+        yield
     finally:
         constants.HF_HUB_OFFLINE = known
         if before is not None:
             os.environ["HF_HUB_OFFLINE"] = before
-
-
-@contextlib.contextmanager
-def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr for what Dyad fetches itself; huggingface_hub draws its own."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(name, total=None, visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total or None, visible=True)

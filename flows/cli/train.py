@@ -186,7 +186,7 @@ def train_voice_head(
     """
     from flows.runtime.loaded_models import device_named
     from flows.training import train_on_terminal
-    from modalities.model_store.repositories import require_repository
+    from modalities.model_store.local import require_repository
 
     place = {"encoder": require_repository(encoder), "device": device_named(device or "auto")}
     sys.exit(train_on_terminal("speech_head", data, output, seed, epochs, limit, **place))

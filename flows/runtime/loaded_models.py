@@ -15,8 +15,7 @@ from flows.runtime.model_cache import shelf
 from modalities.loading.batching import Batches
 from modalities.loading.checkpoint import WEIGHTS_FOLDER
 from modalities.loading.devices import resolve_device
-from modalities.model_store.local import LocalModel
-from modalities.model_store.repositories import require_repository
+from modalities.model_store.local import LocalModel, require_repository
 
 if TYPE_CHECKING:
     from modalities.dynamic_face.clip_temporal import ClipDynamicFace

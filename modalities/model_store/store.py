@@ -6,20 +6,18 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from data.errors import WeightsError
 from data.files import file_digest, write_text
-from modalities.model_store.local import models_folder
-from modalities.model_store.sources import Origin, Plan, Progress, fetched_revision, gather, plan
+from modalities.model_store.local import Receipt, models_folder, read_receipt, receipt_path
+from modalities.model_store.sources import RemoteFile, source_of
 from modalities.model_store.table import PinnedModel
 
-__all__ = ["Checked", "Origin", "fetch", "is_here", "missing_space", "remove", "verify"]
 MEGABYTE = 10**6
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedFile:
     """What `verify` found about one file: `problem` is a sentence, empty when the file is as it was pinned."""
 
     model: str
@@ -27,8 +25,8 @@ class Checked:
     problem: str = ""
 
 
-def fetch(model: PinnedModel, origin: Origin, progress: Progress = lambda done, total: None, folder: Path | None = None) -> Path:
-    """Fetch a model's files and return its folder; a model that is complete already is left as it is.
+def fetch(model: PinnedModel, mirror: Path | None = None, folder: Path | None = None) -> Path:
+    """Fetch a model's files from the network, or from a mirror folder; returns their folder, and leaves a complete one as it is.
 
     Files are gathered aside, where an interrupted download goes on; they get their names only when the digest of each is as
     pinned, or as the hub says. WeightsError in a sentence when there is no network, no such file or no room on the disk, or
@@ -38,80 +36,99 @@ def fetch(model: PinnedModel, origin: Origin, progress: Progress = lambda done, 
     target = store / model.folder
     if is_here(model, store):
         return target
-    planned = plan(model, origin)
+    source = source_of(model, mirror)
     aside = store / ".downloads" / model.name
-    sentence = _missing_bytes(model.name, (planned.size or model.size * MEGABYTE) - _bytes_in(aside), store)
-    if sentence:
+    needed = (sum(file.size for file in source.files) or model.size * MEGABYTE) - _bytes_in(aside)
+    if sentence := _no_room(model.name, needed, store):
         raise WeightsError(sentence)
     aside.mkdir(parents=True, exist_ok=True)
-    digests = {file.name: gather(model, file, aside, origin, progress, planned.revision) for file in planned.files}
-    _install(model, planned, aside, target)
-    _note(model, origin, planned, aside, digests, store)
+    digests: dict[str, str] = {}
+    for file in source.files:
+        path = aside / file.name
+        if not (digest := _digest_if_whole(path, file)):
+            source.get(file.name, aside)
+            digest = _digest_if_whole(path, file)
+        if not digest:
+            found = file_digest(path)
+            path.unlink()
+            raise WeightsError(
+                f"{file.name} of {model.name} arrived damaged or is another file (SHA-256 {found[:12]}…, not "
+                f"{file.digest[:12]}…); run the same command again, or look where it comes from."
+            )
+        digests[file.name] = digest
+    receipt = {
+        "model": model.name,
+        "from": model.repository or model.url,
+        "through": "mirror" if mirror else "network",
+        "revision": source.revision,
+        "licence": model.licence,
+        "sha256": digests,
+    }
+    target.mkdir(parents=True, exist_ok=True)
+    for file in source.files:  # the weights come last: without them nobody takes the folder for a model
+        os.replace(aside / file.name, target / file.name)
+    receipt_path(model, store).parent.mkdir(exist_ok=True)
+    write_text(receipt_path(model, store), json.dumps(receipt, indent=1) + "\n")
     shutil.rmtree(aside)
     return target
 
 
-def _install(model: PinnedModel, planned: Plan, aside: Path, target: Path) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    for file in planned.files:  # the weights come last: without them nobody takes the folder for a model
-        os.replace(aside / file.name, target / file.name)
+def _digest_if_whole(path: Path, file: RemoteFile) -> str:
+    """SHA-256 of a file that is there and has the content that its source has; else ''."""
+    from huggingface_hub.utils.sha import git_hash
 
-
-def _note(model: PinnedModel, origin: Origin, planned: Plan, aside: Path, digests: Mapping[str, str], store: Path) -> None:
-    """Write the receipt: where the files came from, their revision and SHA-256."""
-    receipt = {
-        "model": model.name,
-        "from": model.repository or model.url,
-        "through": "mirror" if origin.mirror else "network",
-        "revision": fetched_revision(aside, planned.files[-1].name, planned.revision),
-        "licence": model.licence,
-        "sha256": dict(digests),
-    }
-    _receipt(store, model).parent.mkdir(exist_ok=True)
-    write_text(_receipt(store, model), json.dumps(receipt, indent=1) + "\n")
+    if not path.is_file():
+        return ""
+    found = file_digest(path)
+    is_git_name = len(file.digest) == 40  # by which the hub knows small files
+    content = git_hash(path.read_bytes()) if is_git_name else found
+    return found if file.digest in ("", content) else ""
 
 
 def is_here(model: PinnedModel, folder: Path | None = None) -> bool:
     """True when the model was fetched, at the commit that the table pins now, and its files are still there."""
     store = folder or models_folder()
-    noted = _noted(store, model)
-    return bool(noted) and not _is_outdated(model, noted) and all(path.is_file() for path in _files(store, model, noted))
+    receipt = read_receipt(model, store)
+    if receipt is None or not receipt.sha256 or _is_outdated(model, receipt):
+        return False
+    return all(path.is_file() for path in _files(model, receipt, store))
 
 
-def verify(models: Mapping[str, PinnedModel], folder: Path | None = None) -> Iterator[Checked]:
+def verify(models: Mapping[str, PinnedModel], folder: Path | None = None) -> Iterator[CheckedFile]:
     """Read every file of the fetched models again and compare its SHA-256 with the pinned one, or the one it had when fetched."""
     store = folder or models_folder()
     for model in models.values():
-        noted = _noted(store, model)
+        if (receipt := read_receipt(model, store)) is None:
+            continue
         again = f"run 'dyad models download {model.name}'"
-        if noted and _is_outdated(model, noted):
-            problem = f"{model.name} was fetched at revision {noted.get('revision')}, the table has {model.revision}; {again}."
-            yield Checked(model.name, _receipt(store, model), problem)
-        pinned = {file.name: file.sha256 for file in model.files if file.sha256}
-        for path in _files(store, model, noted):
-            wanted = pinned.get(path.name) or noted["sha256"].get(path.name, "")
+        if _is_outdated(model, receipt):
+            problem = f"{model.name} was fetched at revision {receipt.revision}, the table has {model.revision}; {again}."
+            yield CheckedFile(model.name, receipt_path(model, store), problem)
+        digests = dict(receipt.sha256) | {file.name: file.sha256 for file in model.files if file.sha256}
+        for path in _files(model, receipt, store):
             if not path.is_file():
-                yield Checked(model.name, path, f"{path} is gone; {again}.")
-            elif file_digest(path) != wanted:
-                yield Checked(model.name, path, f"{path} has changed since it was fetched; remove it and {again}.")
+                yield CheckedFile(model.name, path, f"{path} is gone; {again}.")
+            elif file_digest(path) != digests[path.name]:
+                yield CheckedFile(model.name, path, f"{path} has changed since it was fetched; remove it and {again}.")
             else:
-                yield Checked(model.name, path)
+                yield CheckedFile(model.name, path)
 
 
 def remove(model: PinnedModel, folder: Path | None = None) -> int:
     """Remove a fetched model's files, receipt and half-finished download; returns the bytes that became free."""
     store = folder or models_folder()
     aside = store / ".downloads" / model.name
-    paths = [path for path in _files(store, model, _noted(store, model)) if path.is_file()]
+    receipt = read_receipt(model, store)
+    paths = [path for path in (_files(model, receipt, store) if receipt else []) if path.is_file()]
     freed = sum(path.stat().st_size for path in paths) + _bytes_in(aside)
     for path in paths:
         path.unlink()
-    _receipt(store, model).unlink(missing_ok=True)
+    receipt_path(model, store).unlink(missing_ok=True)
     shutil.rmtree(aside, ignore_errors=True)
-    place = store / model.folder
-    while place != store and place.is_dir() and not any(place.iterdir()):
-        place.rmdir()
-        place = place.parent
+    emptied = store / model.folder
+    while emptied != store and emptied.is_dir() and not any(emptied.iterdir()):
+        emptied.rmdir()
+        emptied = emptied.parent
     return freed
 
 
@@ -121,12 +138,11 @@ def missing_space(models: Iterable[PinnedModel], folder: Path | None = None) -> 
     absent = [model for model in models if not is_here(model, store)]
     begun = sum(_bytes_in(store / ".downloads" / model.name) for model in absent)
     needed = sum(model.size for model in absent) * MEGABYTE - begun
-    return _missing_bytes(" with ".join(model.name for model in absent), needed, store)
+    return _no_room(" with ".join(model.name for model in absent), needed, store)
 
 
-def _missing_bytes(names: str, needed: int, store: Path) -> str:
-    place = next(folder for folder in (store, *store.parents) if folder.is_dir())
-    free = shutil.disk_usage(place).free
+def _no_room(names: str, needed: int, store: Path) -> str:
+    free = shutil.disk_usage(next(folder for folder in (store, *store.parents) if folder.is_dir())).free
     if needed <= free:
         return ""
     return (
@@ -139,23 +155,9 @@ def _bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _receipt(store: Path, model: PinnedModel) -> Path:
-    return store / "receipts" / f"{model.name}.json"
+def _is_outdated(model: PinnedModel, receipt: Receipt) -> bool:
+    return model.is_pinned and receipt.revision != model.revision
 
 
-def _noted(store: Path, model: PinnedModel) -> dict[str, Any]:
-    """The receipt of a model that was fetched; empty when there is none that can be read."""
-    try:
-        noted = json.loads(_receipt(store, model).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return noted if isinstance(noted, dict) and isinstance(noted.get("sha256"), dict) else {}
-
-
-def _is_outdated(model: PinnedModel, noted: Mapping[str, Any]) -> bool:
-    return model.is_pinned and noted.get("revision") != model.revision
-
-
-def _files(store: Path, model: PinnedModel, noted: Mapping[str, Any]) -> list[Path]:
-    """The files that a receipt names; none without a receipt."""
-    return [store / model.folder / name for name in noted.get("sha256", {})]
+def _files(model: PinnedModel, receipt: Receipt, store: Path) -> list[Path]:
+    return [store / model.folder / name for name in receipt.sha256]

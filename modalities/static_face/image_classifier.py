@@ -20,7 +20,7 @@ from modalities.label_maps import basic_matrix, label_names, missing_note, to_ba
 from modalities.loading.batching import Batches, in_batches
 from modalities.loading.devices import precision_of
 from modalities.loading.pretrained import digest_of, load_config, load_network, name_of, quiet, telling
-from modalities.model_store.repositories import fault
+from modalities.model_store.local import what_is_missing
 
 if TYPE_CHECKING:
     import torch
@@ -160,7 +160,7 @@ def _config(folder: Path) -> Any:
     """The configuration of a folder; WeightsError unless it is one of an image classifier with its weights."""
     from transformers import AutoModelForImageClassification
 
-    lacks = fault(folder) if folder.is_dir() else "there is no such folder"
+    lacks = what_is_missing(folder) if folder.is_dir() else "there is no such folder"
     if lacks:
         raise WeightsError(f"{folder} holds no image classifier: {lacks}; give a folder as save_pretrained writes it.")
     config = load_config(folder)

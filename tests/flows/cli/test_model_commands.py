@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from modalities.model_store.local import find_clip, models_folder
-from modalities.model_store.sources import Origin
 from modalities.model_store.store import fetch
 from modalities.model_store.table import model_table
 from modalities.scene_labels import zero_shot as scene_labels
@@ -54,7 +53,7 @@ def put_classifier(folder: Path) -> Path:
 
 
 def test_list_is_by_purpose_with_licences_and_what_is_here(dyad: Dyad, mirror: Path) -> None:
-    fetch(CLIP, Origin(mirror))
+    fetch(CLIP, mirror)
     code, out, _ = dyad("models", "list")
     assert code == 0
     lines = {line.split()[0]: line for line in out.splitlines() if line}
@@ -68,7 +67,7 @@ def test_list_is_by_purpose_with_licences_and_what_is_here(dyad: Dyad, mirror: P
 
 
 def test_list_as_json(dyad: Dyad, mirror: Path) -> None:
-    fetch(CLIP, Origin(mirror))
+    fetch(CLIP, mirror)
     listed = json.loads(dyad("models", "list", "--json")[1])
     rows = {row["name"]: row for row in listed["models"]}
     assert rows[CLIP.name]["here"] is True
@@ -128,6 +127,7 @@ def test_offline_is_the_users_choice(dyad: Dyad, monkeypatch: pytest.MonkeyPatch
     from flows.server import prefect_setup
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # it is read at the import
     monkeypatch.setattr(prefect_setup, "set_by_dyad", set())
     code, _, err = dyad("models", "download", "clip")
     assert code == 1

@@ -7,14 +7,14 @@ import shutil
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from data.errors import InputError, WeightsError
 from modalities.encoders import clip
-from modalities.model_store.local import CLIP_FILES, CLIP_REPOSITORIES, find_clip, find_whisper, models_folder
-from modalities.model_store.repositories import require_repository
-from modalities.model_store.sources import Origin, resolve
+from modalities.model_store.local import CLIP_FILES, CLIP_REPOSITORIES, find_clip, find_whisper, models_folder, require_repository
+from modalities.model_store.sources import resolve
 from modalities.model_store.store import fetch, is_here, missing_space, remove, verify
 from modalities.model_store.table import ModelFile, PinnedModel, model_table, whisper_addresses
 from modalities.text.models import load_text_classifier
@@ -44,6 +44,13 @@ def mirror(tmp_path: Path) -> Path:
     (folder / "whisper").mkdir(parents=True)
     (folder / "whisper" / "small.pt").write_bytes(CONTENT)
     return folder
+
+
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
 
 def left(folder: Path) -> list[str]:
@@ -132,7 +139,7 @@ def test_a_repository_without_weights_or_without_a_named_file() -> None:
 
 def test_patterns_from_a_mirror(tmp_path: Path, store: Path) -> None:
     write_repository(tmp_path / "mirror" / "someone" / "classifier")
-    folder = fetch(REPOSITORY, Origin(tmp_path / "mirror", offline=True))
+    folder = fetch(REPOSITORY, tmp_path / "mirror")
     assert left(folder) == FETCHED
     assert is_here(REPOSITORY)
     (folder / "merges.txt").write_bytes(b"b a")
@@ -146,7 +153,7 @@ def test_patterns_from_a_mirror(tmp_path: Path, store: Path) -> None:
 
 def test_another_commit_in_the_table_is_another_model(tmp_path: Path) -> None:
     write_repository(tmp_path / "mirror" / "someone" / "classifier")
-    fetch(REPOSITORY, Origin(tmp_path / "mirror"))
+    fetch(REPOSITORY, tmp_path / "mirror")
     newer = replace(REPOSITORY, revision="12345678" * 5)
     assert not is_here(newer)
     problems = [item.problem for item in verify({newer.name: newer}) if item.problem]
@@ -154,14 +161,14 @@ def test_another_commit_in_the_table_is_another_model(tmp_path: Path) -> None:
         f"classifier was fetched at revision {REPOSITORY.revision}, the table has {newer.revision}; "
         "run 'dyad models download classifier'."
     ]
-    fetch(newer, Origin(tmp_path / "mirror"))
+    fetch(newer, tmp_path / "mirror")
     assert is_here(newer)
 
 
 def test_removing_takes_only_what_was_fetched(tmp_path: Path, store: Path, mirror: Path) -> None:
     write_repository(tmp_path / "mirror" / "someone" / "classifier")
-    fetch(REPOSITORY, Origin(mirror))
-    fetch(SMALL, Origin(mirror))
+    fetch(REPOSITORY, mirror)
+    fetch(SMALL, mirror)
     (store / "whisper" / "mine.pt").write_bytes(b"mine")
     assert remove(REPOSITORY) == sum(len(CONTENTS[name]) for name in FETCHED)
     assert remove(SMALL) == len(CONTENT)
@@ -181,12 +188,12 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(10**9, 10**9, 500_000))
     with pytest.raises(WeightsError, match=r"small needs 0.0 GB and the disk of .*store has 0.0 GB free; make room.*DYAD_MODELS"):
-        fetch(SMALL, Origin(mirror))
+        fetch(SMALL, mirror)
     assert not store.exists()
     monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(10**12, 0, 10**10))
     assert missing_space(model_table().choose("cpu")) == ""
     assert "qwen2.5-vl-7b needs 19.5 GB" in missing_space(model_table().choose("ras"))
-    fetch(SMALL, Origin(mirror))
+    fetch(SMALL, mirror)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(1, 1, 0))
     assert missing_space([SMALL]) == "", "what is here needs no room"
 
@@ -195,13 +202,11 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
 
 
 def test_a_mirror_gives_a_clip_that_dyad_finds_and_loads(mirror: Path, store: Path) -> None:
-    told: list[tuple[int, int]] = []
-    folder = fetch(CLIP, Origin(mirror, offline=True), lambda done, total: told.append((done, total)))
+    folder = fetch(CLIP, mirror)
     found = find_clip().found
     assert found is not None
     assert found.path == folder / "open_clip_model.safetensors"
     assert clip.load_clip(found.path, found.architecture).source.backend == "open_clip"
-    assert told[-1][0] == told[-1][1] == found.path.stat().st_size
     assert [item.problem for item in verify({CLIP.name: CLIP})] == ["", ""]
     assert not [name for name in left(store) if ".downloads" in name]
 
@@ -209,36 +214,51 @@ def test_a_mirror_gives_a_clip_that_dyad_finds_and_loads(mirror: Path, store: Pa
 def test_a_file_that_is_not_the_pinned_one_never_gets_its_name(mirror: Path, store: Path) -> None:
     (mirror / "whisper" / "small.pt").write_bytes(CONTENT[:-1] + b"?")
     with pytest.raises(WeightsError, match="small.pt of small arrived damaged or is another file"):
-        fetch(SMALL, Origin(mirror))
+        fetch(SMALL, mirror)
     assert not left(store)
     assert find_whisper().found is None
     (mirror / "whisper" / "small.pt").write_bytes(CONTENT)
-    fetch(SMALL, Origin(mirror))
+    fetch(SMALL, mirror)
     found = find_whisper().found
     assert found is not None
     assert found.name == "small"
 
 
-def test_an_interrupted_copy_leaves_nothing_that_looks_whole(mirror: Path, store: Path) -> None:
-    def interrupt(done: int, total: int) -> None:
+def test_an_interrupted_copy_leaves_nothing_that_looks_whole(
+    mirror: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(source: BinaryIO, copy: BinaryIO, piece: int) -> None:
+        copy.write(source.read(1000))
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        fetch(SMALL, Origin(mirror), interrupt)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.copyfileobj", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(SMALL, mirror)
     assert not left(store)
     assert not is_here(SMALL)
-    assert fetch(SMALL, Origin(mirror)) == store / "whisper"
+    assert fetch(SMALL, mirror) == store / "whisper"
     assert is_here(SMALL)
-    fetch(SMALL, Origin(mirror), interrupt)  # what is here is not copied again
+    shutil.rmtree(mirror)
+    fetch(SMALL, mirror)  # what is here is not copied again
+
+
+def test_an_archive_from_a_mirror(mirror: Path, store: Path) -> None:
+    files = (ModelFile("encoder.whl", hashlib.sha256(CONTENT).hexdigest()),)
+    archive = replace(SMALL, name="encoder", folder="archives", files=files)
+    (mirror / "archives").mkdir()
+    (mirror / "archives" / "encoder.whl").write_bytes(CONTENT)
+    assert left(fetch(archive, mirror)) == ["encoder.whl"]
+    assert is_here(archive)
 
 
 def test_a_mirror_without_the_file(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="mirror has no .*laion.*open_clip_config.json.*unset DYAD_MIRROR"):
-        fetch(CLIP, Origin(tmp_path))
+        fetch(CLIP, tmp_path)
 
 
 def test_what_has_changed_on_the_disk_is_noticed(mirror: Path, store: Path) -> None:
-    fetch(CLIP, Origin(mirror))
+    fetch(CLIP, mirror)
     weights, config = store / CLIP.folder / "open_clip_model.safetensors", store / CLIP.folder / "open_clip_config.json"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     config.unlink()
@@ -251,31 +271,40 @@ def test_what_has_changed_on_the_disk_is_noticed(mirror: Path, store: Path) -> N
 # ---- from the network
 
 
-def test_a_broken_download_goes_on_where_it_stopped(store: Path) -> None:
+def test_a_broken_download_goes_on_where_it_stopped(store: Path, online: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 100_000)
     with files_server({"/small.pt": CONTENT}, cut=300_000) as (address, asked):
-        model = replace(SMALL, url=f"{address}/small.pt")
-        with pytest.raises(WeightsError, match="goes on where it stopped"):
-            fetch(model, Origin())
-        assert find_whisper().found is None
-        fetch(model, Origin())
+        fetch(replace(SMALL, url=f"{address}/small.pt"))
     assert [begin for _, _, begin in asked] == ["", "bytes=300000-"]
     assert (store / "whisper" / "small.pt").read_bytes() == CONTENT
 
 
-def test_an_address_that_gives_something_else(store: Path) -> None:
-    with files_server({"/small.pt": b"<html>Sign in</html>"}) as (address, _):
-        with pytest.raises(WeightsError, match="arrived damaged or is another file"):
-            fetch(replace(SMALL, url=f"{address}/small.pt"), Origin())
-        with pytest.raises(WeightsError, match="404"):
-            fetch(replace(SMALL, url=f"{address}/none.pt"), Origin())
+def test_a_download_that_was_killed_goes_on_at_the_next_try(store: Path, online: None) -> None:
+    begun = store / ".downloads" / "small" / "small.pt"
+    begun.parent.mkdir(parents=True)
+    begun.write_bytes(CONTENT[:500_000])
+    with files_server({"/small.pt": CONTENT}) as (address, asked):
+        fetch(replace(SMALL, url=f"{address}/small.pt"))
+    assert [begin for _, _, begin in asked] == ["bytes=500000-"]
+    assert (store / "whisper" / "small.pt").read_bytes() == CONTENT
+
+
+def test_a_server_that_has_gone_is_a_sentence(store: Path, online: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    with files_server({}) as (address, _):
+        pass
+    with pytest.raises(WeightsError, match="small could not be fetched.*goes on where it stopped.*DYAD_MIRROR"):
+        fetch(replace(SMALL, url=f"{address}/small.pt"))
     assert not left(store)
 
 
-@pytest.fixture
-def online(monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+def test_an_address_that_gives_something_else(store: Path, online: None) -> None:
+    with files_server({"/small.pt": b"<html>Sign in</html>"}) as (address, _):
+        with pytest.raises(WeightsError, match="arrived damaged or is another file"):
+            fetch(replace(SMALL, url=f"{address}/small.pt"))
+        with pytest.raises(WeightsError, match="404"):
+            fetch(replace(SMALL, url=f"{address}/none.pt"))
+    assert not left(store)
 
 
 def clip_on_hub(mirror: Path) -> dict[str, bytes]:
@@ -283,12 +312,11 @@ def clip_on_hub(mirror: Path) -> dict[str, bytes]:
 
 
 def test_the_hub_library_fetches_pinned_files(mirror: Path, store: Path, online: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    with files_server(clip_on_hub(mirror)) as (address, asked):
+    with files_server(clip_on_hub(mirror)) as (address, _):
         monkeypatch.setenv("HF_ENDPOINT", address)
-        fetch(CLIP, Origin())
+        fetch(CLIP)
     receipt = json.loads((store / "receipts" / f"{CLIP.name}.json").read_text())
     assert receipt["revision"] == CLIP.revision
-    assert not any("/api/" in path for _, path, _ in asked), "files with names need no listing"
     assert [item.problem for item in verify({CLIP.name: CLIP})] == ["", ""]
     assert find_clip().found is not None
 
@@ -303,7 +331,7 @@ def test_patterns_are_looked_up_on_the_hub(
 ) -> None:
     with files_server(served) as (address, asked):
         monkeypatch.setenv("HF_ENDPOINT", address)
-        folder = fetch(REPOSITORY, Origin())
+        folder = fetch(REPOSITORY)
     assert left(folder) == FETCHED
     assert {path.rsplit("/", 1)[-1] for method, path, _ in asked if method == "GET" and "/resolve/" in path} == set(FETCHED)
     receipt = json.loads((store / "receipts" / "classifier.json").read_text())
@@ -317,7 +345,7 @@ def test_a_branch_is_noted_as_the_commit_that_it_was(
     request = replace(REPOSITORY, revision="refs/pr/1")
     with files_server(repository_files(write_repository(tmp_path / "hub"), request.repository, "refs/pr/1")) as (address, _):
         monkeypatch.setenv("HF_ENDPOINT", address)
-        fetch(request, Origin())
+        fetch(request)
     assert json.loads((store / "receipts" / "classifier.json").read_text())["revision"] == NEWEST
 
 
@@ -330,10 +358,10 @@ def test_a_file_that_is_not_what_the_hub_lists(
     with files_server(served) as (address, _):
         monkeypatch.setenv("HF_ENDPOINT", address)
         with pytest.raises(WeightsError, match=f"{name} of classifier arrived damaged or is another file"):
-            fetch(REPOSITORY, Origin())
+            fetch(REPOSITORY)
         assert not (store / REPOSITORY.folder).exists()
         served[path] = right
-        fetch(REPOSITORY, Origin())
+        fetch(REPOSITORY)
     assert is_here(REPOSITORY)
 
 
@@ -342,7 +370,7 @@ def test_weights_that_are_not_the_pinned_ones(served: dict[str, bytes], online: 
     with files_server(served) as (address, _):
         monkeypatch.setenv("HF_ENDPOINT", address)
         with pytest.raises(WeightsError, match="model.safetensors of classifier arrived damaged.*not 000000000000"):
-            fetch(pinned, Origin())
+            fetch(pinned)
 
 
 def test_a_repository_goes_on_after_the_file_that_broke(
@@ -353,26 +381,32 @@ def test_a_repository_goes_on_after_the_file_that_broke(
     with files_server(lacking) as (address, asked):
         monkeypatch.setenv("HF_ENDPOINT", address)
         with pytest.raises(WeightsError, match="goes on where it stopped"):
-            fetch(REPOSITORY, Origin())
+            fetch(REPOSITORY)
         assert not (store / REPOSITORY.folder).exists()
         lacking[weights] = served[weights]
         asked.clear()
-        fetch(REPOSITORY, Origin())
+        fetch(REPOSITORY)
     assert not [path for method, path, _ in asked if method == "GET" and path.endswith("config.json")], "it was here already"
     assert is_here(REPOSITORY)
 
 
-def test_offline_nothing_is_asked(online: None) -> None:
-    for model in (REPOSITORY, CLIP, SMALL):
-        with pytest.raises(WeightsError, match=f"{model.name} is not on this machine and HF_HUB_OFFLINE forbids the network"):
-            fetch(model, Origin(offline=True))
+def test_offline_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with files_server({"/small.pt": CONTENT}) as (address, asked):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        for model in (REPOSITORY, CLIP, replace(SMALL, url=f"{address}/small.pt")):
+            with pytest.raises(WeightsError, match=f"{model.name} is not on this machine and HF_HUB_OFFLINE forbids the network"):
+                fetch(model)
+    assert not asked
 
 
 def test_a_hub_without_the_model_is_a_sentence(store: Path, online: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with files_server({}) as (address, _):
         monkeypatch.setenv("HF_ENDPOINT", address)
         with pytest.raises(WeightsError, match="could not be fetched from laion.*name a folder that holds the files"):
-            fetch(CLIP, Origin())
+            fetch(CLIP)
     assert not find_clip().found
 
 
@@ -386,7 +420,7 @@ def test_a_fetched_repository_is_found_and_loaded(
     (saved / "training_args.bin").write_bytes(b"a pickle that nobody asked for")
     with files_server(repository_files(saved, row.repository, row.revision)) as (address, _):
         monkeypatch.setenv("HF_ENDPOINT", address)
-        fetch(row, Origin())
+        fetch(row)
     folder = require_repository("emotion-distilroberta", row.revision)
     assert not (folder / "training_args.bin").exists()
     ours, original = load_text_classifier(folder).network.state_dict(), load_text_classifier(saved).network.state_dict()

@@ -6,8 +6,16 @@ from pathlib import Path
 import pytest
 
 from data.errors import WeightsError
-from modalities.model_store.local import find_clip, find_whisper, hub_cache, models_folder
-from modalities.model_store.repositories import find_repository, is_model_folder, missing_sentence, require_repository
+from modalities.model_store.local import (
+    find_clip,
+    find_repository,
+    find_whisper,
+    hub_cache,
+    is_model_folder,
+    missing_sentence,
+    models_folder,
+    require_repository,
+)
 from modalities.model_store.table import model_table
 from tests.tiny_models import save_tiny_clip
 
