@@ -1,31 +1,38 @@
-"""What can recognise each modality: our own small networks, large models that were fetched, or a server; settings choose."""
+"""What can recognise each modality: our own small networks, large models that were fetched, or a server; settings choose.
+
+One module a modality, imported when it is first asked for; each has a table BACKENDS, name in the settings -> backend.
+"""
 
 from collections.abc import Mapping
+from importlib import import_module
 
+from configs.settings import Settings
 from data.added_modalities import added_modalities
-from flows.backends import added
-from flows.backends import face_networks as faces
-from flows.backends import scene_context as scene
-from flows.backends import transcript as words
-from flows.backends import voice as sound
 from flows.backends.base import Backend, NotHere
-from flows.job import Job
 
-BACKENDS: dict[str, Mapping[str, Backend]] = {
-    "static_face": faces.STATIC,
-    "dynamic_face": faces.DYNAMIC,
-    "scene_labels": scene.LABELS,
-    "scene_context": scene.CONTEXT,
-    "voice": sound.VOICE,
-    "text": words.TEXT,
-    **{name: {"added": added.backend(name, path)} for name, path in added_modalities().items()},
+MODULES: dict[str, str] = {
+    "static_face": "flows.backends.static_face",
+    "dynamic_face": "flows.backends.dynamic_face",
+    "scene_labels": "flows.backends.scene_labels",
+    "scene_context": "flows.backends.scene_context",
+    "voice": "flows.backends.voice",
+    "transcript": "flows.backends.transcript",
+    "text": "flows.backends.text",
+    **dict.fromkeys(added_modalities(), "flows.backends.added"),
 }
-"""Modality -> name of the backend in the settings -> what it does."""
+"""Modality (and the transcript, which text reads) -> the module with its backends."""
 
-__all__ = ["BACKENDS", "Backend", "NotHere", "backend_of"]
+__all__ = ["MODULES", "Backend", "NotHere", "backend_of", "backends_of"]
 
 
-def backend_of(job: Job, modality: str) -> Backend:
-    """The backend that a job's settings choose for a modality."""
-    choice = BACKENDS[modality]
-    return next(iter(choice.values())) if len(choice) == 1 else choice[getattr(job.settings, modality).backend]
+def backends_of(modality: str) -> Mapping[str, Backend]:
+    """Name in the settings -> backend, of one modality."""
+    backends: Mapping[str, Backend] = import_module(MODULES[modality]).BACKENDS
+    return backends
+
+
+def backend_of(settings: Settings, modality: str) -> Backend:
+    """The backend that settings choose for a modality; the only one there is, where they have no choice."""
+    section = getattr(settings, modality, None)
+    backends = backends_of(modality)
+    return backends[getattr(section, "backend", modality)]

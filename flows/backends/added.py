@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from data.added_modalities import added_modalities
 from data.errors import InputError
 from data.files import file_digest
 from data.material import Material
@@ -66,3 +67,6 @@ def _module(modality: str, path: Path) -> ModuleType:
             del sys.modules[name]
             raise
     return sys.modules[name]
+
+
+BACKENDS: Mapping[str, Backend] = {name: backend(name, path) for name, path in added_modalities().items()}

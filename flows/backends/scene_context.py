@@ -1,9 +1,8 @@
-"""Backends of scene labels (CLIP) and scene context (descriptions: given, by a server, or by a model that runs here)."""
+"""Backends of scene context: descriptions that are given, or by a server, or by a model that runs here."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.settings import read_prompts
@@ -13,7 +12,6 @@ from flows.backends.base import Backend, NotHere, fetched, fingerprint, frames_o
 from flows.job import Job
 from flows.runtime import loaded_models as models
 from flows.runtime import stop
-from modalities.model_store.local import LocalModel, find_clip, missing_sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,42 +20,9 @@ ASKED = {"base_url", "model", "label_weight", "pictures", "longest_side", "max_t
 """Settings of a server that change what it answers; the others only change how long that takes."""
 READING = (
     "modalities.encoders.sentence_encoder", "modalities.encoders.minilm", "modalities.scene_context.embedded",
-        "modalities.text.classifier",
-    "modalities.text.models",
+    "modalities.text.classifier", "modalities.text.models",
 )  # fmt: skip
 SEEING = (*READING, "modalities.scene_context.describe")
-
-
-def clip_found(model: str, checkpoint: Path | None = None) -> LocalModel:
-    """The CLIP checkpoint that settings name, or the best one here; NotHere when there is none."""
-    from modalities.scene_labels import zero_shot as scene_labels
-
-    search = find_clip(checkpoint, model)
-    if search.found is None and model:
-        raise NotHere(*missing_sentence(model))
-    if search.found is None:
-        raise NotHere(" ".join((scene_labels.ABSENT_REASON, *search.passed_over)), scene_labels.REMEDY)
-    return search.found
-
-
-def _labels(job: Job) -> Scores:
-    from modalities.scene_labels import zero_shot as scene_labels
-
-    asked = job.settings.scene_labels
-    loaded = models.scene_labels(clip_found(asked.model, asked.checkpoint), job.settings)
-    return scene_labels.recognise(
-        loaded, frames_of(job, asked.frames_per_second), job.windows, frames_per_second=asked.frames_per_second,
-        batches=models.batches(job.settings), batch=asked.batch,
-    )  # fmt: skip
-
-
-def _labels_inputs(job: Job) -> Mapping[str, Any]:
-    asked = job.settings.scene_labels
-    found = find_clip(asked.checkpoint, asked.model).found
-    return {"checkpoint": digest(found.path) if found else "", "prompts": read_prompts(asked.prompts)}
-
-
-# Scene context
 
 
 def describes(job: Job) -> bool:
@@ -151,11 +116,10 @@ def _by_model_inputs(job: Job) -> Mapping[str, Any]:
     return _prompt_inputs(job, asked.prompt) | {"asked": told, "model": fingerprint(asked.model)}
 
 
-LABELS = {"open_clip": Backend(_labels, _labels_inputs, ("modalities.scene_labels.zero_shot",
-    "modalities.scene_labels.prompts", "modalities.encoders.clip"))}
-CONTEXT = {
+BACKENDS: Mapping[str, Backend] = {
     "descriptions": Backend(_given, _given_inputs, READING, media=False),
     "server": Backend(_by_server, _by_server_inputs, (*SEEING, "modalities.scene_context.chat_server")),
-    "transformers": Backend(_by_model, _by_model_inputs, (*SEEING, "modalities.scene_context.qwen_vl",
-        "modalities.loading.pretrained")),
+    "transformers": Backend(
+        _by_model, _by_model_inputs, (*SEEING, "modalities.scene_context.qwen_vl", "modalities.loading.pretrained")
+    ),
 }

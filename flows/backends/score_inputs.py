@@ -12,8 +12,9 @@ from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.manifest.manifest import MEDIA
 from flows.backends.base import NotHere
-from flows.backends.face_networks import NO_HEAD, NO_HEAD_REMEDY, network_files
-from flows.backends.scene_context import clip_found
+from flows.backends.dynamic_face import NO_HEAD, NO_HEAD_REMEDY
+from flows.backends.face_networks import network_files
+from flows.backends.scene_labels import clip_found
 from flows.runtime import loaded_models as models
 from modalities.face_networks.contexts import read_context
 from modalities.face_networks.registry import NetworkInput

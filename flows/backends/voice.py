@@ -64,7 +64,7 @@ _LARGE = (
     "modalities.voice.embedded", "modalities.voice.speech_models", "modalities.voice.padded_speech", "modalities.label_maps",
     "modalities.loading.pretrained",
 )  # fmt: skip
-VOICE = {
+BACKENDS: Mapping[str, Backend] = {
     "embedded": Backend(_own, _own_inputs, ("modalities.voice.embedded", "modalities.voice.network")),
     "transformers": Backend(_classifier, _large_inputs, (*_LARGE, "modalities.voice.audio_classifier")),
     "encoder": Backend(

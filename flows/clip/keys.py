@@ -73,4 +73,4 @@ def _reads_media(job: Job, stage: str) -> bool:
     """False for stages that come after decoding but read none of its intermediate media, which is removed after a run."""
     if stage == "transcript":
         return given_transcript(job) is None
-    return backend_of(job, stage).media if stage in MODALITIES else stage != "fuse"
+    return backend_of(job.settings, stage).media if stage in MODALITIES else stage != "fuse"

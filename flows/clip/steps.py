@@ -75,7 +75,7 @@ def recognise(job: Job, modality: str) -> Mapping[str, Any]:
         scores = Scores.absent(modality, job.windows, missing)
     else:
         try:
-            scores = backend_of(job, modality).recognise(job)
+            scores = backend_of(job.settings, modality).recognise(job)
         except NotHere as absent:
             scores = Scores.absent(modality, job.windows, absent.reason, absent.remedy)
     scores = replace(scores, quality=_quality(job, scores))
@@ -201,7 +201,7 @@ def modality_inputs(job: Job, modality: str) -> Mapping[str, Any]:
     """What, besides settings and shared code, a modality's scores depend on: files that the user brings, or the backend's."""
     if brought := job.brought.scores.get(modality):
         return {"brought": file_digest(brought)}
-    backend = backend_of(job, modality)
+    backend = backend_of(job.settings, modality)
     return {**backend.inputs(job), "code": [code_digest(module) for module in backend.code]}
 
 

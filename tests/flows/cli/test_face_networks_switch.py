@@ -71,7 +71,7 @@ def test_yaml_switches_both_branches_of_the_face(checkpoint: Path, tmp_path: Pat
     chosen = {"backend": "network", "network": "s4d", "checkpoint": str(checkpoint)}
     job = job_of(tmp_path, switched(tmp_path, static_face=chosen, dynamic_face=chosen))
     for modality in ("static_face", "dynamic_face"):
-        backend = backend_of(job, modality)
+        backend = backend_of(job.settings, modality)
         scores: Scores = backend.recognise(job)
         assert scores.modality == modality
         assert scores.present.all()
@@ -86,9 +86,9 @@ def test_yaml_switches_both_branches_of_the_face(checkpoint: Path, tmp_path: Pat
 def test_a_network_without_a_checkpoint_is_absent_with_its_remedy(tmp_path: Path) -> None:
     job = job_of(tmp_path, switched(tmp_path, dynamic_face={"backend": "network", "network": "ifdd-xs"}))
     with pytest.raises(NotHere, match="name no checkpoint for the network ifdd-xs") as caught:
-        backend_of(job, "dynamic_face").recognise(job)
+        backend_of(job.settings, "dynamic_face").recognise(job)
     assert "dynamic_face.checkpoint" in caught.value.remedy
-    assert backend_of(job, "dynamic_face").inputs(job) == {"checkpoint": ""}
+    assert backend_of(job.settings, "dynamic_face").inputs(job) == {"checkpoint": ""}
     settings = switched(tmp_path, static_face={"backend": "network", "network": "ifdd-xs"})
     with pytest.raises(InputError, match="no network for the static face"):
         network_files(settings, "static")
