@@ -14,8 +14,7 @@ from flows.backends.scene_labels import clip_found
 from flows.job import Job
 from flows.runtime import loaded_models as models
 from modalities.face_networks.registry import Kind, NetworkRow, network_table
-from modalities.model_store.local import find_clip
-from modalities.model_store.repositories import find_files
+from modalities.model_store.local import find_clip, find_files
 
 OWN = ("modalities.static_face.embedded", "modalities.static_face.network", "data.media.crops")
 

@@ -10,8 +10,7 @@ from data.scores import Scores
 from flows.backends.base import Backend, NotHere, frames_of
 from flows.job import Job
 from flows.runtime import loaded_models as models
-from modalities.model_store.local import LocalModel, find_clip
-from modalities.model_store.repositories import missing_sentence
+from modalities.model_store.local import LocalModel, find_clip, missing_sentence
 
 
 def clip_found(model: str, checkpoint: Path | None = None) -> LocalModel:

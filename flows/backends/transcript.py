@@ -12,8 +12,7 @@ from flows.backends.base import NotHere
 from flows.job import Job
 from flows.runtime import loaded_models as models
 from flows.runtime.events import reach
-from modalities.model_store.local import find_whisper
-from modalities.model_store.repositories import missing_sentence
+from modalities.model_store.local import find_whisper, missing_sentence
 
 
 def words_of(job: Job) -> tuple[pd.DataFrame, str]:
