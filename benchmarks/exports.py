@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-FORMATS = ("csv", "csv-long", "parquet", "parquet-long", "xlsx", "json", "jsonl", "rttm", "vtt", "eaf")
+MEASURED = ("csv", "csv-long", "parquet", "parquet-long", "xlsx", "json", "jsonl", "rttm", "vtt", "eaf")
 
 
 def make_data_set(result: Path, folder: Path, clips: int) -> Path:
@@ -42,12 +42,12 @@ def child(place: str, name: str, target: str) -> None:
     """Export and print what it took, without loading the libraries."""
     from flows.exports.source import source_at
     from flows.exports.write import export_to
-    from reports.exports.formats import FORMATS as WRITERS
+    from reports.exports.formats import FORMATS
 
     for library in ("pandas", "pyarrow.parquet", "openpyxl"):
         __import__(library)
     began = time.process_time()
-    export_to(source_at(place), name, f"{target}/" if WRITERS[name].write_clip else target)
+    export_to(source_at(place), name, f"{target}/" if FORMATS[name].write_clip else target)
     print(json.dumps({"seconds": time.process_time() - began, "peak": peak()}))
 
 
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--clips", type=int, nargs="+", default=[200, 10_000])
-    parser.add_argument("--formats", nargs="+", default=list(FORMATS))
+    parser.add_argument("--formats", nargs="+", default=list(MEASURED))
     parser.add_argument("--child", nargs=3)
     options = parser.parse_args(arguments)
     if options.child:

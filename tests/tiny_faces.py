@@ -87,8 +87,8 @@ def save_classifier(folder: Path, kind: str = "vit", labels: Sequence[str] = FAC
 def faces_of(video: Path, folder: Path) -> tuple[Path, pd.DataFrame, np.ndarray]:
     """Crops, table of faces and windows of a video, found as the faces stage finds them, at 2 frames a second."""
     clip = probe(video)
-    decoded = decode(clip, folder, DecodeOptions(frames_per_second=2.0))
+    decoded = decode(clip, folder, DecodeOptions(frames_per_second=2.0, longest_side=960))
     assert decoded.frames is not None
     assert decoded.index is not None
-    found = find_faces(read_frames(decoded.frames, decoded.index), FaceOptions(), folder / "crops.npy")
+    found = find_faces(read_frames(decoded.frames, decoded.index), FaceOptions("auto", 112), folder / "crops.npy")
     return folder / "crops.npy", found.table, make_windows(decoded.duration)

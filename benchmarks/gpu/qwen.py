@@ -146,8 +146,11 @@ def _subject(kind: Any, config: Any, processor: Any, whole: bool, device: str, p
 
 def request(tokens: int, model: Any, pictures: Any) -> Any:
     """What the thread of a clip makes of a window's pictures."""
+    from configs.schema import VisionSettings
     from modalities.scene_context.describe import names_asked, prompt_of
     from modalities.scene_context.qwen_vl import VideoOptions, request_of
 
+    asked = VisionSettings()
+    options = VideoOptions(asked.frames_per_second, asked.pixels, asked.pixels_of_window, tokens)
     prompt = prompt_of(yaml.safe_load(PROMPT.read_text(encoding="utf-8")), PROMPT.name)
-    return request_of(model, pictures, prompt, names_asked(prompt, ()), VideoOptions(max_new_tokens=tokens), 0.0)
+    return request_of(model, pictures, prompt, names_asked(prompt, ()), options, 0.0)

@@ -46,8 +46,8 @@ NAMES = {"video": "video", "audio": "sound", "subtitle": "subtitles"}
 class DecodeOptions:
     """How many frames a second are kept, and the pixels of their longest side at most."""
 
-    frames_per_second: float = 5.0
-    longest_side: int = 960
+    frames_per_second: float
+    longest_side: int
 
     def __post_init__(self) -> None:
         if not self.frames_per_second > 0 or self.longest_side < 16:
@@ -71,7 +71,7 @@ class Decoded:
 
 
 def decode(
-    clip: Clip, work: Path, options: DecodeOptions | None = None, on_time: Callable[[float], None] = lambda seconds: None
+    clip: Clip, work: Path, options: DecodeOptions, on_time: Callable[[float], None] = lambda seconds: None
 ) -> Decoded:
     """Decode a probed clip into the folder `work` in one pass and with flat memory.
 
@@ -81,7 +81,7 @@ def decode(
     """
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".decode-", dir=work) as aside:
-        done = _decode(clip, Path(aside), options or DecodeOptions(), on_time)
+        done = _decode(clip, Path(aside), options, on_time)
         places = {name: getattr(done, name) for name in ("frames", "index", "audio", "subtitles")}
         for name, path in places.items():
             if path is not None:

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from data.corpora import CORPORA
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from modalities.faces.cut_corpus import CutOptions
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 BOX = ("face_x", "face_y", "face_width", "face_height")
 """Columns of a manifest with the box of a picture's face, as AffectNet gives it."""
@@ -38,9 +35,11 @@ def faces(
 
     Example: dyad faces caer.csv --root /data/CAER -o caer-faces
     """
+    from configs.schema import DecodeSettings
     from modalities.faces.cut_corpus import CutOptions
 
-    done, problems = cut_manifest(manifest, output, root, CutOptions(size, frames_per_second, detector), workers, limit)
+    options = CutOptions(size, frames_per_second, DecodeSettings().longest_side, detector)
+    done, problems = cut_manifest(manifest, output, root, options, workers, limit)
     for path, said in problems[:10]:
         sys.stderr.write(f"{path}: {said}\n")
     more = f"; {len(problems)} without a face are in {output / 'problems.csv'}" if problems else ""
@@ -163,10 +162,7 @@ def _write_problems(problems: Sequence[tuple[str, str]], path: Path) -> None:
 def corpus(
     name: Annotated[
         str,
-        typer.Argument(
-            help="c-expr-db, aff-wild2, afew, meld, dfew, ferv39k, mafw, raf-db, affectnet, ferplus, caer, caer-s, ravdess, "
-            "crema-d or emo-db."
-        ),
+        typer.Argument(help=f"One of: {', '.join(CORPORA)}."),
     ],
     folder: Annotated[Path, typer.Argument(help="Where the corpus lies.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The .csv or .parquet to write.")] = Path("manifest.csv"),

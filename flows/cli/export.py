@@ -6,19 +6,13 @@ from typing import Annotated
 
 import typer
 
-NAMES = ("csv", "csv-long", "fuse", "parquet", "parquet-long", "xlsx", "json", "jsonl", "rttm", "vtt", "srt", "eaf", "textgrid",
-         "abaw", "abaw-expr")  # fmt: skip
-"""The names of `reports.exports.formats.FORMATS`, here too so that help and completion need not load the writers."""
-
-
-def _names() -> list[str]:
-    return list(NAMES)
+from reports.exports.formats import FORMATS, format_named
 
 
 def _several(incomplete: str) -> list[str]:
     """Completions of a list such as 'eaf,cs'."""
     before, comma, _ = incomplete.rpartition(",")
-    return [f"{before}{comma}{name}" for name in NAMES if name not in before.split(",")]
+    return [f"{before}{comma}{name}" for name in FORMATS if name not in before.split(",")]
 
 
 Exports = Annotated[
@@ -33,7 +27,7 @@ def export(
     ],
     to: Annotated[
         str,
-        typer.Option(autocompletion=_names, help=f"One of: {', '.join(NAMES)}."),
+        typer.Option(autocompletion=lambda: list(FORMATS), help=f"One of: {', '.join(FORMATS)}."),
     ],
     output: Annotated[
         str | None,
@@ -50,7 +44,6 @@ def export(
     from flows.exports.source import source_at
     from flows.exports.write import export_text, export_to
     from reports.exports.abaw import TRACKS
-    from reports.exports.formats import format_named
 
     name = to.lower()
     format_named(name)

@@ -24,11 +24,13 @@ SAME_FACE = 0.2
 
 @dataclass(frozen=True)
 class CutOptions:
-    """Side of the crops (pixels), frames of a clip that are looked at in a second, and who finds the faces."""
+    """Side of the crops (pixels), frames of a clip that are looked at in a second and their longest side (pixels), and who finds
+    the faces."""
 
-    size: int = 224
-    frames_per_second: float = 8.0
-    detector: str = "auto"
+    size: int
+    frames_per_second: float
+    longest_side: int
+    detector: str
 
 
 def cut_picture(path: Path, target: Path, detect: Detect, size: int, box: NDArray[np.float64] | None = None) -> str:
@@ -70,7 +72,7 @@ def cut_clip(path: Path, target: Path, options: CutOptions, start: float | None 
     with tempfile.TemporaryDirectory(prefix="dyad-faces-") as folder:
         work = Path(folder)
         try:
-            decoded = decode(probe(path), work, DecodeOptions(options.frames_per_second))
+            decoded = decode(probe(path), work, DecodeOptions(options.frames_per_second, options.longest_side))
         except (MediaError, OSError) as error:
             return str(error)
         if decoded.frames is None or decoded.index is None:

@@ -21,8 +21,8 @@ class FaceOptions:
     """How faces are found: detector ('auto', 'mediapipe' or 'opencv'), side of the crops (pixels), lowest score (0..1),
     smallest width of a face (pixels of the sampled picture), longest gap in a track (s)."""
 
-    detector: str = "auto"
-    crop_size: int = 112
+    detector: str
+    crop_size: int
     minimum_score: float = 0.3
     smallest: float = 20.0
     gap: float = 1.0

@@ -39,13 +39,13 @@ class ServerOptions:
 
     base_url: str
     model: str
+    concurrency: int
+    timeout: float
+    retries: int
+    backoff: float
+    longest_wait: float
+    max_tokens: int
     api_key: str = field(default="", repr=False)
-    concurrency: int = 4
-    timeout: float = 120.0
-    retries: int = 5
-    backoff: float = 1.0
-    longest_wait: float = 120.0
-    max_tokens: int = 200
 
     def __post_init__(self) -> None:
         if not (self.api_key.isascii() and self.api_key.isprintable()):

@@ -54,8 +54,8 @@ class Prompt:
 class PictureOptions:
     """Pictures shown of each window, evenly spread over it, and the pixels of their longest side."""
 
-    per_window: int = 8
-    longest_side: int = 512
+    per_window: int
+    longest_side: int
 
 
 def prompt_of(tree: Mapping[str, object], name: str) -> Prompt:

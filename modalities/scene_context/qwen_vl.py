@@ -49,10 +49,10 @@ class VideoOptions:
     """Pictures shown of a window for each second, at most as many as the run keeps; pixels (after resizing, at most) of a
     picture and of all of a window's pictures; and the longest answer in tokens."""
 
-    frames_per_second: float = 2.0
-    pixels_per_picture: int = 200_704
-    pixels_per_window: int = 3_211_264
-    max_new_tokens: int = 200
+    frames_per_second: float
+    pixels_per_picture: int
+    pixels_per_window: int
+    max_new_tokens: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,7 +282,7 @@ def describe(
     frames: Iterable[Frame],
     windows: Windows,
     prompt: Prompt,
-    options: VideoOptions | None = None,
+    options: VideoOptions,
     compounds: Sequence[Compound] = (),
     *,
     batches: Batches = in_batches,
@@ -293,15 +293,15 @@ def describe(
     Returns the table of `vision_language.describe`: window, start, end (s), text, label, author (the model), and problem: why
     a window has no text. A GPU is best used by a large `batch`, since a step of decoding costs it about the same for many.
     """
-    names, shown = names_asked(prompt, compounds), options or VideoOptions()
+    names = names_asked(prompt, compounds)
     asked: list[int] = []
 
     def requests() -> Iterator[Request]:
-        ticks = Ticks(shown.frames_per_second)
+        ticks = Ticks(options.frames_per_second)
         sampled = (frame for frame in frames if ticks.takes(frame.time_s))
         for window, pictures in shown_by_window(sampled, windows, lambda frame: frame.rgb):
             asked.append(window)
-            yield request_of(model, pictures, prompt, names, shown, float(windows[window, 0]))
+            yield request_of(model, pictures, prompt, names, options, float(windows[window, 0]))
 
     answers = ((asked[place], answer) for place, answer in zip(count(), batches(describe_windows, model, requests(), batch)))
     return described_table(answers, windows, model.source.model, names if prompt.constrained else {})

@@ -100,7 +100,7 @@ def recognise(
     frames: Iterable[Frame],
     windows: Windows,
     *,
-    frames_per_second: float = 1.0,
+    frames_per_second: float,
     batches: Batches = in_batches,
     batch: int = 32,
 ) -> Scores:

@@ -7,11 +7,8 @@ estimated by Dyad, so their files are not written.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
 from data.errors import InputError
@@ -54,15 +51,12 @@ class Submission:
     by_video: Mapping[str, tuple[int, ...]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class FrameClasses:
     """The class of each frame in order (-1: clip without an answer), and whether it is the frame's own."""
 
-    index: NDArray[np.int64]
-    own: NDArray[np.bool_]
-
-
-NO_FRAMES = FrameClasses(np.zeros(0, np.int64), np.zeros(0, bool))
+    index: Sequence[int]
+    own: Sequence[bool]
 
 
 def abaw(clips: Iterable[Item], template: str | None = None, fill: str | None = None, track: Track = COMPOUND) -> Submission:
@@ -73,7 +67,7 @@ def abaw(clips: Iterable[Item], template: str | None = None, fill: str | None = 
     so a frame takes its likeliest class also where none wins; one without any evidence repeats the frame before it (at the
     beginning: the first that has some). A video without any answer is an InputError, unless `fill` names a class for it.
     """
-    chosen = -1 if fill is None else _place(fill, track)
+    chosen = -1 if fill is None else _class_index(fill, track)
     known = _by_video(clips, track)
     rows = _template_rows(template) if template is not None else _own_rows(known)
     asked = {video for _, video, _ in rows}
@@ -90,12 +84,12 @@ def abaw(clips: Iterable[Item], template: str | None = None, fill: str | None = 
     ways, lines, by_video = Counter[str](), [track.header], dict[str, list[int]]()
     for location, video, number in rows:
         classes = known.get(video)
-        place, way = _at(classes, number) if classes is not None and _answered(classes) else (chosen, "filled")
+        index, way = _at(classes, number) if classes is not None and _answered(classes) else (chosen, "filled")
         ways[way] += 1
-        lines.append(f"{location},{place}")
-        by_video.setdefault(video, []).append(place)
-    indices = {video: tuple(places) for video, places in by_video.items()}
-    return Submission("\n".join(lines) + "\n", ways["own"], ways["carried"], ways["filled"], indices)
+        lines.append(f"{location},{index}")
+        by_video.setdefault(video, []).append(index)
+    written = {video: tuple(indices) for video, indices in by_video.items()}
+    return Submission("\n".join(lines) + "\n", ways["own"], ways["carried"], ways["filled"], written)
 
 
 def video_text(track: Track, indices: Iterable[int]) -> str:
@@ -112,23 +106,25 @@ def frame_classes(clip: ClipAnswer, track: Track = COMPOUND) -> FrameClasses:
             f"(missing: {', '.join(absent)}); run it with the default set."
         )
     if clip.frames is None:
-        return NO_FRAMES
+        return FrameClasses((), ())
+    import numpy as np
+
     shares = clip.frames[list(track.classes)].to_numpy(np.float64)
     own = ~np.isnan(shares).any(1)
     if not own.any():
-        return FrameClasses(np.full(len(own), -1, np.int64), own)
+        return FrameClasses([-1] * len(own), own.tolist())
     before = np.maximum.accumulate(np.where(own, np.arange(len(own)), -1))
     nearest = np.where(before < 0, int(own.argmax()), before)
-    return FrameClasses(np.nan_to_num(shares).argmax(1)[nearest], own)
+    return FrameClasses(np.nan_to_num(shares).argmax(1)[nearest].tolist(), own.tolist())
 
 
 def _answered(classes: FrameClasses | None) -> bool:
-    return classes is not None and len(classes.index) > 0 and bool(classes.index[0] >= 0)
+    return classes is not None and len(classes.index) > 0 and classes.index[0] >= 0
 
 
 def _at(classes: FrameClasses, number: int) -> tuple[int, str]:
     row = min(max(number, 1), len(classes.index)) - 1
-    return int(classes.index[row]), "own" if classes.own[row] and row == number - 1 else "carried"
+    return classes.index[row], "own" if classes.own[row] and row == number - 1 else "carried"
 
 
 def _by_video(clips: Iterable[Item], track: Track) -> dict[str, FrameClasses | None]:
@@ -161,7 +157,7 @@ def _template_rows(template: str) -> list[tuple[str, str, int]]:
     return rows
 
 
-def _place(name: str, track: Track) -> int:
+def _class_index(name: str, track: Track) -> int:
     if name not in track.classes:
         raise InputError(f"--fill {name}: not one of the challenge's classes that Dyad knows: {', '.join(track.classes)}.")
     return track.classes.index(name)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from data.media.probe import probe
 from data.media.subtitles import read_transcript
 from tests.media_makers import CORNERS, Picture, make_clip, make_sound, tone
 
+USUAL = DecodeOptions(frames_per_second=5.0, longest_side=960)
 
-def decoded(path: Path, options: DecodeOptions | None = None) -> Decoded:
+
+def decoded(path: Path, options: DecodeOptions = USUAL) -> Decoded:
     """Probe and decode a file into a folder beside it."""
     return decode(probe(path), path.parent / "work", options)
 
@@ -95,7 +98,7 @@ def test_frames_can_be_thinned_out_while_reading(tmp_path: Path) -> None:
 
 
 def test_a_low_frame_rate_keeps_every_frame(tmp_path: Path) -> None:
-    done = decoded(make_clip(tmp_path / "slow.mkv", fps=3, seconds=3), DecodeOptions(frames_per_second=5))
+    done = decoded(make_clip(tmp_path / "slow.mkv", fps=3, seconds=3), USUAL)
     assert len(frames_of(done)) == 9
 
 
@@ -131,12 +134,12 @@ def test_pictures_are_upright(tmp_path: Path, clockwise: int, mirrored: bool, ex
 )
 def test_colours_are_kept(tmp_path: Path, name: str, codec: str, pixels: str, size: tuple[int, int]) -> None:
     path = make_clip(tmp_path / name, seconds=0.4, codec=codec, pixels=pixels, size=size, sound=None)
-    assert corners(frames_of(decoded(path, DecodeOptions(longest_side=640)))[0].rgb) == UPRIGHT
+    assert corners(frames_of(decoded(path, DecodeOptions(5.0, longest_side=640)))[0].rgb) == UPRIGHT
 
 
 def test_large_pictures_are_scaled_down_and_small_ones_left(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "tall.mp4", seconds=0.4, size=(320, 240), clockwise=90)
-    done = decoded(path, DecodeOptions(longest_side=160))
+    done = decoded(path, DecodeOptions(5.0, longest_side=160))
     assert done.index is not None
     assert frames_of(done)[0].rgb.shape == (160, 120, 3)
     assert read_scale(done.index) == frames_of(done)[0].scale == 2.0
@@ -272,7 +275,7 @@ def test_a_file_that_loses_its_content_after_probing(tmp_path: Path) -> None:
     clip = probe(path)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(MediaError, match=r"gone\.mp4"):
-        decode(clip, tmp_path / "work")
+        decode(clip, tmp_path / "work", USUAL)
     assert list((tmp_path / "work").iterdir()) == []
 
 
@@ -282,7 +285,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
         with pytest.raises(OSError, match="too large"):
-            decode(clip, tmp_path / "work")
+            decode(clip, tmp_path / "work", USUAL)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list((tmp_path / "work").iterdir()) == []
@@ -291,9 +294,9 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
 SCRIPT = """
 import resource, sys
 from pathlib import Path
-from data.media.decode import decode
+from data.media.decode import DecodeOptions, decode
 from data.media.probe import probe
-decode(probe(Path(sys.argv[1])), Path(sys.argv[2]))
+decode(probe(Path(sys.argv[1])), Path(sys.argv[2]), DecodeOptions(5.0, 960))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -335,7 +338,7 @@ def test_memory_does_not_grow_with_the_clip(minute: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("wrong", [{"frames_per_second": 0.0}, {"frames_per_second": float("nan")}, {"longest_side": 4}])
 def test_options_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError):
-        DecodeOptions(**wrong)  # type: ignore[arg-type]
+        replace(USUAL, **wrong)  # type: ignore[arg-type]
 
 
 REAL = ["crowd_10s.mp4", "face_then_none.mov", "group_five_frames.mp4", "speech_podium.mp4", "talking_1.mp4"]
@@ -344,7 +347,7 @@ REAL = ["crowd_10s.mp4", "face_then_none.mov", "group_five_frames.mp4", "speech_
 @pytest.mark.parametrize("name", REAL)
 def test_real_clips_agree_with_plain_decoding(shared: Path, tmp_path: Path, name: str) -> None:
     path = shared / "datasets" / "media" / name
-    done = decode(probe(path), tmp_path)
+    done = decode(probe(path), tmp_path, USUAL)
     assert done.problems == ()
     assert done.index is not None
     kept = {frame.frame: frame for frame in frames_of(done)}
@@ -365,4 +368,4 @@ def test_real_speech_keeps_its_samples(shared: Path, tmp_path: Path) -> None:
     path = shared / "datasets" / "media" / "two_speakers.wav"
     original, rate = soundfile.read(path)
     assert rate == 16_000
-    np.testing.assert_allclose(sound_of(decode(probe(path), tmp_path)), original, atol=1e-4)
+    np.testing.assert_allclose(sound_of(decode(probe(path), tmp_path, USUAL)), original, atol=1e-4)

@@ -10,13 +10,14 @@ import pytest
 
 from data.errors import InputError, MediaError
 from data.media.clip import Clip
-from data.media.decode import Decoded, decode
+from data.media.decode import Decoded, DecodeOptions, decode
 from data.media.frames import read_frames, read_index
 from data.media.probe import probe
 from data.media.segments import Segment, cut, cut_descriptions, cut_transcript, first_frame, segment_clip
 from data.media.subtitles import read_transcript
 from tests.media_makers import make_clip, tone
 
+USUAL = DecodeOptions(frames_per_second=5.0, longest_side=960)
 LOUD, QUIET = tone(3.0), 0.01 * tone(3.0)
 
 
@@ -31,7 +32,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(talk: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Clip, Decoded]:
     clip = probe(talk)
-    return clip, decode(clip, tmp_path_factory.mktemp("decoded"))
+    return clip, decode(clip, tmp_path_factory.mktemp("decoded"), USUAL)
 
 
 def test_times_begin_at_zero_and_pictures_are_those_of_the_stretch(whole: tuple[Clip, Decoded], tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_a_segment_has_a_name_a_length_and_a_content_of_its_own(whole: tuple[Cli
 
 def test_sound_that_ends_early_is_filled_with_silence(tmp_path: Path) -> None:
     clip = probe(make_clip(tmp_path / "short_sound.mkv", seconds=4, sound=tone(1.0)))
-    made = cut(decode(clip, tmp_path / "all"), segment_clip(clip, Segment(2.0, 3.0), "later"), tmp_path / "part")
+    made = cut(decode(clip, tmp_path / "all", USUAL), segment_clip(clip, Segment(2.0, 3.0), "later"), tmp_path / "part")
     assert made.audio is not None
     with wave.open(str(made.audio), "rb") as sound:
         assert sound.readframes(20_000) == bytes(32_000)
@@ -107,7 +108,7 @@ def test_sound_that_ends_early_is_filled_with_silence(tmp_path: Path) -> None:
 
 def test_a_film_without_sound_gives_none(tmp_path: Path) -> None:
     clip = probe(make_clip(tmp_path / "silent.mp4", seconds=2, sound=None))
-    made = cut(decode(clip, tmp_path / "all"), segment_clip(clip, Segment(0.5, 1.5), "part"), tmp_path / "part")
+    made = cut(decode(clip, tmp_path / "all", USUAL), segment_clip(clip, Segment(0.5, 1.5), "part"), tmp_path / "part")
     assert made.audio is None
     assert made.frames is not None
 

@@ -142,10 +142,10 @@ def test_scores_face_pictures_from_npz_and_folder_alike(dyad: Dyad, sample_run: 
 def test_scores_sound_files(dyad: Dyad, tmp_path: Path) -> None:
     import soundfile
 
-    from data.media.decode import decode
+    from data.media.decode import DecodeOptions, decode
     from data.media.probe import probe
 
-    decoded = decode(probe(sample_clip()), tmp_path / "work")
+    decoded = decode(probe(sample_clip()), tmp_path / "work", DecodeOptions(5.0, 960))
     assert decoded.audio is not None
     (tmp_path / "sounds").mkdir()
     samples, rate = soundfile.read(decoded.audio)

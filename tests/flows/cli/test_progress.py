@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from data.media.decode import decode
+from data.media.decode import DecodeOptions, decode
 from data.media.probe import probe
 from flows.cli import terminal as running
 from flows.clip.graph import NEEDS
@@ -84,7 +84,7 @@ def test_each_second_is_told_once_and_only_of_the_stage_of_this_thread() -> None
 
 def test_decoding_tells_how_far_it_is(tmp_path: Path) -> None:
     told: list[float] = []
-    decode(probe(make_clip(tmp_path / "clip.mp4", seconds=3)), tmp_path / "work", on_time=told.append)
+    decode(probe(make_clip(tmp_path / "clip.mp4", seconds=3)), tmp_path / "work", DecodeOptions(5.0, 960), on_time=told.append)
     assert told == sorted(told)
     assert len(told) > 10
     assert 2.5 < told[-1] <= 3.1

@@ -18,7 +18,6 @@ import pytest
 from data.errors import InputError
 from data.run_folder import RunFolder
 from data.sample import sample_clip
-from flows.cli.export import NAMES
 from flows.exports.source import items, source_at
 from reports.exports.abaw import HEADER
 from reports.exports.clip import ClipAnswer
@@ -228,4 +227,4 @@ def test_the_page_about_formats_is_tried(
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exec(compile(code, "formats.md", "exec"), {})
     listed = re.findall(r"`([a-z-]+)`", "".join(re.findall(r"^\| (`[^|]+) \|.*\| (?:one file|a file).*\|$", page, re.MULTILINE)))
-    assert set(listed) == set(FORMATS) == set(NAMES)
+    assert set(listed) == set(FORMATS)

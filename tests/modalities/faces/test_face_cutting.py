@@ -18,7 +18,7 @@ from modalities.training.face_networks.corpus import read_face_corpus
 from tests.media_makers import make_clip
 
 Dyad = Callable[..., tuple[int, str, str]]
-SMALL = CutOptions(size=64, frames_per_second=4.0)
+SMALL = CutOptions(size=64, frames_per_second=4.0, longest_side=960, detector="auto")
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def clip(pictures: list[np.ndarray], step: float = 0.2, scale: float = 1.0) -> l
 
 
 def found(frames: list[Frame], folder: Path, detector: str = "opencv", **options: float) -> tuple[FaceTable, np.ndarray]:
-    faces = find_faces(frames, FaceOptions(detector=detector, **options), folder / "crops.npy")  # type: ignore[arg-type]
+    faces = find_faces(frames, FaceOptions(detector, 112, **options), folder / "crops.npy")  # type: ignore[arg-type]
     crops = np.load(folder / "crops.npy", allow_pickle=False)
     assert len(crops) == len(faces.table)
     assert faces.table.face.tolist() == list(range(len(crops)))
@@ -274,7 +274,7 @@ def test_every_picture_is_reported_and_a_failure_leaves_no_file(tmp_path: Path) 
         raise OSError("the frames cannot be read")
 
     with pytest.raises(OSError, match="cannot be read"):
-        find_faces(pictures(), FaceOptions("opencv"), tmp_path / "crops.npy", lambda frame: seen.append(frame.frame))
+        find_faces(pictures(), FaceOptions("opencv", 112), tmp_path / "crops.npy", lambda frame: seen.append(frame.frame))
     assert seen == [0, 5, 10, 15]
     assert list(tmp_path.iterdir()) == []
 
@@ -283,7 +283,7 @@ def test_memory_does_not_grow_with_the_clip(tmp_path: Path) -> None:
     def peak(count: int) -> int:
         rgb = picture((portrait(), 20, 30))
         tracemalloc.start()
-        find_faces((Frame(n, n / 5, rgb.copy()) for n in range(count)), FaceOptions("opencv"), tmp_path / "crops.npy")
+        find_faces((Frame(n, n / 5, rgb.copy()) for n in range(count)), FaceOptions("opencv", 112), tmp_path / "crops.npy")
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
@@ -309,7 +309,7 @@ def test_mediapipe_keeps_quiet_and_other_words_pass(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from skimage.data import astronaut; from data.media.frames import Frame\n"
         "from modalities.faces.find import *\nfrom modalities.faces.detectors import quiet_stderr\n"
         "frames = [Frame(n, n / 5, astronaut()) for n in range(2)]\n"
-        f"assert len(find_faces(frames, FaceOptions('mediapipe'), Path({str(tmp_path)!r}) / 'crops.npy').table) == 2\n"
+        f"assert len(find_faces(frames, FaceOptions('mediapipe', 112), Path({str(tmp_path)!r}) / 'crops.npy').table) == 2\n"
         "with quiet_stderr(): print('W0000 inference_feedback_manager', 'a real warning', sep='\\n', file=sys.stderr)\n"
     )
     root = Path(face_detectors.__file__).parents[1]

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from configs.settings import read_prompts
 from data.emotions import ABAW_COMPOUNDS
 from data.errors import InputError, WeightsError
-from data.media.decode import decode
+from data.media.decode import DecodeOptions, decode
 from data.media.frames import Frame, read_frames
 from data.media.probe import probe
 from data.windows import make_windows
@@ -305,7 +305,7 @@ def test_the_prompts_that_come_with_dyad(name: str, model: QwenVL) -> None:
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
 def test_a_real_clip(family: str, folders: Callable[[str], Path], shared: Path, tmp_path: Path) -> None:
     clip = probe(shared / "datasets" / "media" / "expressive_1.mp4")
-    decoded = decode(clip, tmp_path)
+    decoded = decode(clip, tmp_path, DecodeOptions(5.0, 960))
     windows = make_windows(clip.duration)
     model = load_qwen(folders(family), precision="float32")
     name = "scene_description_label.yaml"

@@ -56,9 +56,13 @@ def frames(seconds: float = 10.0, rate: float = 5.0) -> Iterator[Frame]:
         yield Frame(number, time_s, np.full((90, 160, 3), min(round(10 * time_s), 255), np.uint8))
 
 
+def asked_of(url: str, model: str = "tiny-vl", **others: Any) -> ServerOptions:
+    limits = {"concurrency": 2, "timeout": 5.0, "retries": 2, "backoff": 0.05, "longest_wait": 120.0, "max_tokens": 200}
+    return ServerOptions(url, model, **(limits | others))
+
+
 def ask(url: str, prompt: Prompt = FREE, clip: Iterator[Frame] | None = None, **options: Any) -> pd.DataFrame:
-    limits = {"concurrency": 2, "timeout": 5.0, "retries": 2, "backoff": 0.05} | options
-    with ChatServer(ServerOptions(url, "tiny-vl", **limits)) as server:
+    with ChatServer(asked_of(url, **options)) as server:
         return describe(clip or frames(), WINDOWS, server, prompt, PictureOptions(4, 80), ABAW_COMPOUNDS)
 
 
@@ -112,7 +116,7 @@ def test_the_prompts_that_come_with_dyad() -> None:
 def test_never_more_requests_at_once_than_allowed() -> None:
     windows = make_windows(30.0)
     with chat_server(lambda number, asked: Reply(HAPPY, delay=0.05)) as server:
-        with ChatServer(ServerOptions(server.url, "tiny-vl", concurrency=3)) as client:
+        with ChatServer(asked_of(server.url, concurrency=3)) as client:
             table = describe(frames(30.0), windows, client, FREE, PictureOptions(1, 80))
         assert len(table) == len(windows)
         assert server.most_at_once == 3
@@ -218,7 +222,7 @@ def test_the_key_is_sent_and_never_told(caplog: pytest.LogCaptureFixture) -> Non
     assert server.keys == [f"Bearer {key}"] * 2
     assert "cannot check (key)" in caplog.text
     assert "wrong key (key)" in str(error.value)
-    assert key not in caplog.text + str(error.value) + repr(ServerOptions("http://a", "b", key))
+    assert key not in caplog.text + str(error.value) + repr(asked_of("http://a", api_key=key))
     with chat_server(lambda number, asked: Reply(HAPPY)) as server:
         ask(server.url)
     assert set(server.keys) == {None}
@@ -227,7 +231,7 @@ def test_the_key_is_sent_and_never_told(caplog: pytest.LogCaptureFixture) -> Non
 @pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://a/v1", "http://me:pass@host/v1", "http://host/v1?key=x", "file:///etc"])
 def test_addresses_that_are_none(url: str) -> None:
     with pytest.raises(InputError, match="base_url must look like"):
-        ServerOptions(url, "model")
+        asked_of(url)
 
 
 BUSY = Reply(status=503, headers={"Retry-After": "60"})
@@ -245,7 +249,7 @@ def test_a_request_to_stop_ends_the_waiting(reply: Reply) -> None:
             raise Stopped
 
     with chat_server(lambda number, asked: reply) as server:
-        client = ChatServer(ServerOptions(server.url, "tiny-vl"), check)
+        client = ChatServer(asked_of(server.url, timeout=120.0), check)
         with client, pytest.raises(Stopped):
             describe(frames(), WINDOWS, client, FREE, PictureOptions(1, 80))
     assert time.monotonic() - began < 5
@@ -258,7 +262,7 @@ def test_a_run_that_broke_off_asks_only_what_is_not_answered(tmp_path: Path) -> 
         return Reply(status=401) if failing[0] and number == 2 else Reply(f"He laughs at number {number}.")
 
     def run(url: str, model: str = "tiny-vl") -> pd.DataFrame:
-        options = ServerOptions(url, model, concurrency=1)
+        options = asked_of(url, model, concurrency=1)
         with ChatServer(options, answers=Answers(kept)) as client:
             return describe(frames(), WINDOWS, client, FREE, PictureOptions(2, 80))
 

@@ -70,7 +70,7 @@ def test_numbers_are_those_of_open_clip_called_directly(checkpoint: Path, model:
         texts = torch.nn.functional.normalize(torch.stack(means))
         images = direct.encode_image(torch.stack([preprocess(Image.fromarray(f.rgb)) for f in frames]), normalize=True)
         expected = (direct.logit_scale.exp() * images @ texts.T).softmax(1).mean(0).numpy()
-    scores = scene_labels.recognise(model, frames, make_windows(3.0))
+    scores = scene_labels.recognise(model, frames, make_windows(3.0), frames_per_second=1.0)
     np.testing.assert_allclose(scores.probabilities[0], expected, atol=1e-4)
     assert scores.features is not None
     np.testing.assert_allclose(scores.features[0], images.mean(0).numpy(), atol=1e-4)
@@ -79,7 +79,7 @@ def test_numbers_are_those_of_open_clip_called_directly(checkpoint: Path, model:
 
 def test_a_window_is_the_mean_of_its_pictures_and_each_is_encoded_once(model: scene_labels.SceneLabels) -> None:
     windows = make_windows(10.0)
-    scores = scene_labels.recognise(model, pictures(10.0), windows)
+    scores = scene_labels.recognise(model, pictures(10.0), windows, frames_per_second=1.0)
     assert scores.present.all()
     used = [frame.rgb for frame in pictures(10.0) if frame.time_s == int(frame.time_s)]
     single = probabilities_of(model.basic, encode_pictures(model.clip, used), model.temperature)
@@ -87,7 +87,7 @@ def test_a_window_is_the_mean_of_its_pictures_and_each_is_encoded_once(model: sc
         np.testing.assert_allclose(row, single[start:end].mean(0), atol=1e-5)
     encoded: list[int] = []
     handle = model.network.visual.register_forward_hook(lambda *call: encoded.append(len(call[1][0])))
-    scene_labels.recognise(model, pictures(10.0), windows)
+    scene_labels.recognise(model, pictures(10.0), windows, frames_per_second=1.0)
     handle.remove()
     assert sum(encoded) == len(used)
 
@@ -96,16 +96,16 @@ def test_a_window_without_a_picture_is_absent(model: scene_labels.SceneLabels) -
     windows = np.array([[0.0, 2.0], [2.0, 4.0], [4.2, 4.4], [4.4, 4.8]])
     times = [0.0, 4.0, 4.3, 4.5]
     frames = [Frame(frame.frame, time, frame.rgb) for time, frame in zip(times, pictures(0.8), strict=True)]
-    scores = scene_labels.recognise(model, frames, windows)
+    scores = scene_labels.recognise(model, frames, windows, frames_per_second=1.0)
     assert scores.present.tolist() == [True, False, True, True]
     assert set(scores.evidence["window"]) == {0, 2, 3}
-    nothing = scene_labels.recognise(model, [], windows)
+    nothing = scene_labels.recognise(model, [], windows, frames_per_second=1.0)
     assert nothing.is_absent
     assert nothing.reason == "The clip has no picture."
 
 
 def test_the_evidence_says_which_labels_and_texts_fit(model: scene_labels.SceneLabels) -> None:
-    scores = scene_labels.recognise(model, pictures(6.0), make_windows(6.0))
+    scores = scene_labels.recognise(model, pictures(6.0), make_windows(6.0), frames_per_second=1.0)
     evidence = scores.evidence
     assert list(evidence.columns) == ["window", "kind", "label", "probability", "similarity", "text"]
     for (window, kind), rows in evidence.groupby(["window", "kind"]):
@@ -121,7 +121,7 @@ def test_the_temperature_is_the_networks_own_unless_given(model: scene_labels.Sc
     assert model.temperature == pytest.approx(0.07, abs=1e-4)
     flat = scene_labels.attach_texts(model.clip, PROMPTS, temperature=1.0)
     frames, windows = list(pictures(2.0)), make_windows(2.0)
-    own, even = (scene_labels.recognise(m, frames, windows).probabilities[0] for m in (model, flat))
+    own, even = (scene_labels.recognise(m, frames, windows, frames_per_second=1.0).probabilities[0] for m in (model, flat))
     assert own.max() / own.min() > (even.max() / even.min()) ** 2
     assert own.argmax() == even.argmax()
 
@@ -129,7 +129,7 @@ def test_the_temperature_is_the_networks_own_unless_given(model: scene_labels.Sc
 @pytest.mark.parametrize("name", FILES)
 def test_every_prompt_file_scores_a_clip(name: str, clip: Clip) -> None:
     model = scene_labels.attach_texts(clip, FOLDER / f"{name}.yaml")
-    scores = scene_labels.recognise(model, pictures(6.0), make_windows(6.0))
+    scores = scene_labels.recognise(model, pictures(6.0), make_windows(6.0), frames_per_second=1.0)
     assert scores.present.all()
     assert scores.probabilities.shape == (2, 7)
     assert np.ptp(scores.probabilities, axis=1).min() > 1e-4
@@ -198,7 +198,8 @@ def test_one_softmax_over_both_sets_weighs_pictures_by_their_share(clip: Clip) -
     apart, joint = (scene_labels.attach_texts(clip, {**PROMPTS, "together": together}) for together in (False, True))
     one, two = pictures(2.0, rate=1.0)
     for frames in ([one], [one, two]):
-        first, second = (scene_labels.recognise(m, frames, make_windows(2.0)).probabilities[0] for m in (apart, joint))
+        first, second = (scene_labels.recognise(m, frames, make_windows(2.0), frames_per_second=1.0).probabilities[0]
+                         for m in (apart, joint))
         assert np.allclose(first, second, atol=1e-6) is (len(frames) == 1)
     embeddings = encode_pictures(clip, [one.rgb, two.rgb])
     rows = np.concatenate([joint.basic.vectors, joint.compound.vectors])
@@ -208,7 +209,7 @@ def test_one_softmax_over_both_sets_weighs_pictures_by_their_share(clip: Clip) -
 
 def test_other_takes_its_share_and_is_left_out_of_the_seven(clip: Clip) -> None:
     model = scene_labels.attach_texts(clip, {**PROMPTS, "basic": {**PROMPTS["basic"], "other": ["a photo of a landscape"]}})
-    scores = scene_labels.recognise(model, pictures(2.0), make_windows(2.0))
+    scores = scene_labels.recognise(model, pictures(2.0), make_windows(2.0), frames_per_second=1.0)
     rows = scores.evidence[scores.evidence["kind"] == "basic"].set_index("label")["probability"]
     assert rows["other"] > 0
     assert rows.sum() == pytest.approx(1, abs=1e-5)
@@ -227,14 +228,14 @@ def test_a_temperature_given_goes_before_the_files_and_that_before_the_networks(
 
 def test_a_siglip_gives_scores_with_its_own_scale(tmp_path: Path) -> None:
     model = scene_labels.load(save_tiny_siglip(tmp_path / "siglip"), "", PROMPTS)
-    scores = scene_labels.recognise(model, pictures(2.0), make_windows(2.0))
+    scores = scene_labels.recognise(model, pictures(2.0), make_windows(2.0), frames_per_second=1.0)
     assert model.temperature == pytest.approx(0.07, abs=1e-4)
     np.testing.assert_allclose(scores.probabilities.sum(1), 1, atol=1e-5)
 
 
 def test_batches_of_any_kind_give_the_same(model: scene_labels.SceneLabels) -> None:
     windows = make_windows(8.0)
-    plain = scene_labels.recognise(model, pictures(8.0), windows)
+    plain = scene_labels.recognise(model, pictures(8.0), windows, frames_per_second=1.0)
 
     def all_at_once(work: Any, model: Any, items: Any, size: int) -> Iterator[Any]:
         everything = list(items)

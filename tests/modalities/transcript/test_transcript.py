@@ -117,12 +117,12 @@ def test_an_unknown_language_is_a_sentence(recogniser: Recogniser, speech: Path)
 
 @pytest.mark.parametrize("clip", ["two_speakers.wav", "talking_1.mp4"])
 def test_a_real_clip_runs_through(recogniser: Recogniser, shared: Path, clip: str, tmp_path: Path) -> None:
-    from data.media.decode import decode
+    from data.media.decode import DecodeOptions, decode
     from data.media.probe import probe
     from modalities.speech.detect import speech_in
 
     found = probe(shared / "datasets" / "media" / clip)
-    audio = decode(found, tmp_path).audio
+    audio = decode(found, tmp_path, DecodeOptions(5.0, 960)).audio
     assert audio is not None
     speech = speech_in(audio)
     table = transcript.transcribe(recogniser, audio, speech=speech)

@@ -340,14 +340,14 @@ def test_the_brief_of_a_result(sample_run: RunFolder) -> None:
 def test_a_thumbnail_is_small_and_shows_the_surest_moment(sample_run: RunFolder, tmp_path: Path) -> None:
     import cv2
 
-    from data.media.decode import decode
+    from data.media.decode import DecodeOptions, decode
     from data.media.probe import probe
 
     assert 0 < sample_run.thumbnail.stat().st_size <= MOST_OF_ONE
     result = json.loads(sample_run.result.read_text(encoding="utf-8"))
     assert any(row["start"] <= surest_time(result) <= row["end"] for row in result["timeline"])
     assert surest_time({**result, "timeline": []}) == result["clip"]["duration"] / 2
-    decoded = decode(probe(make_clip(tmp_path / "card.mp4", seconds=1)), tmp_path)
+    decoded = decode(probe(make_clip(tmp_path / "card.mp4", seconds=1)), tmp_path, DecodeOptions(5.0, 960))
     assert decoded.frames is not None
     assert decoded.index is not None
     made = make_thumbnail(decoded.frames, decoded.index, 0.5)
