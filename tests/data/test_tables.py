@@ -9,7 +9,7 @@ import pytest
 from data.emotions import BASIC_EMOTIONS, Compound, basic_emotion
 from data.errors import InputError
 from data.files import atomic_path, write_text
-from data.metrics import calibration_error, per_class_recall, scores_of
+from data.metrics import calibration_error, per_class_recall, scores_of, scores_of_counts
 from data.ready_scores import read_ready_scores
 from data.run_folder import RunFolder
 from data.scores import Scores, Source
@@ -175,3 +175,24 @@ def test_metrics_agree_with_hand_counts() -> None:
     assert np.isnan(per_class_recall([0], [0], 2)[1])
     sure = np.array([[0.9, 0.1], [0.9, 0.1]])
     assert calibration_error(sure, [0, 1]) == pytest.approx(0.4)
+
+
+def test_weighted_f1_counts_a_class_as_often_as_it_is_true() -> None:
+    truth, predicted = [0, 0, 0, 1], [0, 0, 1, 1]
+    figures = scores_of(truth, predicted)
+    assert figures["macro_f1"] == pytest.approx((0.8 + 2 / 3) / 2)
+    assert figures["weighted_f1"] == pytest.approx((3 * 0.8 + 2 / 3) / 4)
+    assert scores_of_counts([[2, 1], [0, 1]]) == pytest.approx(figures)
+
+
+def test_answers_outside_the_classes_are_wrong_ones() -> None:
+    truth, predicted = [0, 0, 1, 1], [0, 2, 1, 2]
+    figures = scores_of(truth, predicted, classes=[0, 1])
+    assert figures["war"] == 0.5
+    assert figures["uar"] == 0.5
+    assert scores_of_counts([[1, 0, 1], [0, 1, 1]]) == pytest.approx(figures)  # the last column: no answer
+
+
+def test_bins_of_the_calibration_error_count_by_their_answers() -> None:
+    probabilities = np.array([[0.99, 0.01], [0.99, 0.01], [0.99, 0.01], [0.61, 0.39]])
+    assert calibration_error(probabilities, [0, 0, 0, 1]) == pytest.approx((3 * 0.01 + 0.61) / 4)

@@ -14,7 +14,7 @@ from data.fused import Fusion
 from data.scores import Scores
 from data.windows import Windows, make_windows, windows_of
 from fusion.compose import METHODS, compound_distribution, mean_similarity, rarity, similarities, winners
-from fusion.contributions import brought_to, shapley_contributions
+from fusion.contributions import brought_to, linear_contributions, shapley_contributions
 from fusion.fuse import NOTHING_ABOVE_CHANCE, fuse
 from fusion.over_time import at_times, confidence_of, forward_fill, spans_at, spread, timeline
 from fusion.weights import FusionWeights
@@ -164,6 +164,14 @@ def test_the_timeline_joins_neighbours_and_leaves_out_what_has_no_answer() -> No
     assert stretches[0].confidence == pytest.approx((4 * alone + 2 * mixed) / 6, abs=1e-6)
 
 
+def test_a_stretch_weighs_its_moments_by_the_time_they_last() -> None:
+    (stretch,) = timeline(fused([FEARFULLY, FEARFULLY, {"fear": 0.3, "surprise": 0.3}], windows=make_windows(7.0)))
+    assert (stretch.start, stretch.end) == (0.0, 7.0)
+    sure, mixed, unsure = 0.81, 4 * 0.375**2, 4 * 0.3**2  # for 4 s, for the 2 s of two windows, and for the last second
+    assert stretch.confidence == pytest.approx((4 * sure + 2 * mixed + unsure) / 7, abs=1e-6)
+    assert stretch.neutral == pytest.approx((4 * 0.1 + 2 * 0.25 + 0.4) / 7, abs=1e-6)
+
+
 @given(st.lists(st.sampled_from([None, FEARFULLY, HAPPILY, {"sadness": 0.6, "anger": 0.3}]), min_size=1, max_size=12))
 def test_a_timeline_is_ordered_disjoint_and_covers_all_that_has_an_answer(rows) -> None:
     windows = make_windows(2.0 * len(rows) + 1.5)[: len(rows)]
@@ -193,6 +201,15 @@ def test_shapley_values_share_a_joint_effect_equally_and_give_the_absent_nothing
         return 0.2 * one + 0.6 * (one & two)
 
     np.testing.assert_allclose(shapley_contributions(value, present), [[0.5, 0.3, 0.0], [0.2, 0.0, 0.0]], atol=1e-12)
+
+
+def test_each_emotion_is_credited_to_the_modality_that_showed_it() -> None:
+    compound = Compound("fearfully_surprised", "fear", "surprise")
+    weighed = np.zeros((1, 2, 7))
+    weighed[0, 0, BASIC_EMOTIONS.index("fear")] = 0.3
+    weighed[0, 1, BASIC_EMOTIONS.index("surprise")] = 0.3
+    found = linear_contributions(weighed, np.array([[0.5, 0.2]]), np.array([0]), (compound,))
+    np.testing.assert_allclose(found, [[0.5, 0.2]])
 
 
 PARTS = arrays(np.float64, (4, 3), elements=st.floats(-1, 1).filter(lambda value: value == 0 or abs(value) > 1e-9))

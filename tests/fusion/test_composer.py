@@ -1,6 +1,7 @@
 """The learned composer: pairs of any table, none of them, fits that improve, its readable file; and windows over time."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from data.scores import Scores
 from data.windows import make_windows
 from fusion.compose import METHODS, compound_distribution, method_named, winners
 from fusion.composer import (
+    ASSUMED_SHARE,
     PAIRS,
     Composer,
     default_composer,
@@ -214,6 +216,21 @@ def test_a_lone_window_keeps_its_answer_and_a_gap_stays_a_gap() -> None:
     found, _ = smoothed(gaps, np.array([0.1, np.nan, 0.3]), make_windows(8.0))
     assert np.isnan(found[1]).all()
     assert found[2, 0] > 0.5, "what was seen before the gap is still likelier"
+
+
+def test_neighbours_are_heard_as_the_hidden_markov_model_says() -> None:
+    windows, usual = make_windows(8.0), np.array([ASSUMED_SHARE / 2, ASSUMED_SHARE / 2, 1 - ASSUMED_SHARE])
+    compound, none = np.array([[0.7, 0.3], [0.5, 0.5], [0.2, 0.8]]), np.array([0.2, 0.5, 0.7])
+    evidence, stays = joined(compound, none) / usual, np.exp(-2.0 / 8.0)
+    follows = stays * np.eye(3) + (1 - stays) * usual
+    expected = np.zeros((3, 3))
+    for path in itertools.product(range(3), repeat=3):
+        prior = usual[path[0]] * follows[path[0], path[1]] * follows[path[1], path[2]]
+        for window in range(3):
+            told = [evidence[other, path[other]] ** (1.0 if other == window else 0.4) for other in range(3)]
+            expected[window, path[window]] += prior * np.prod(told)
+    found = joined(*smoothed(compound, none, windows, dwell=8.0, trust=0.4))
+    np.testing.assert_allclose(found, expected / expected.sum(1, keepdims=True))
 
 
 def test_a_window_that_rules_an_answer_out_is_heard_in_the_geometric_mean() -> None:

@@ -210,6 +210,14 @@ def test_subtitles_become_a_transcript(tmp_path: Path, suffix: str) -> None:
     assert table["end"].to_list() == pytest.approx([0.9, 1.5])
 
 
+def test_subtitles_move_to_time_0_with_the_picture(tmp_path: Path) -> None:
+    late = make_clip(tmp_path / "late.mkv", times=[3 + k / 25 for k in range(50)], sound=None, cues=[(3.5, 4.25, "Hello")])
+    done = decoded(late)
+    assert frames_of(done)[0].time_s == 0.0
+    assert done.subtitles is not None
+    assert read_transcript(done.subtitles)[["start", "end"]].to_numpy().tolist() == [[0.5, 1.25]]
+
+
 def test_one_frame(tmp_path: Path) -> None:
     done = decoded(make_clip(tmp_path / "one.mp4", times=[0.0], sound=None))
     assert [frame.time_s for frame in frames_of(done)] == [0.0]

@@ -100,6 +100,12 @@ def test_csv_with_times(tmp_path: Path, separator: str) -> None:
     assert table["speaker"].to_list() == ["Ada", ""]
 
 
+def test_csv_with_decimal_commas(tmp_path: Path) -> None:
+    table = read_transcript(written(tmp_path, "a.csv", "start;end;text\n0,5;1,25;one, two\n01:02,5;63;later\n"))
+    assert table[["start", "end"]].to_numpy().tolist() == [[0.5, 1.25], [62.5, 63.0]]
+    assert table["text"].to_list() == ["one, two", "later"]
+
+
 def test_csv_without_times(tmp_path: Path) -> None:
     path = written(tmp_path, "a.csv", "text\nHello\n\nworld\n")
     assert read_transcript(path)["text"].to_list() == ["Hello", "world"]

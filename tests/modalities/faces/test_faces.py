@@ -239,6 +239,16 @@ def test_people_who_cross_are_told_apart_by_colour() -> None:
         assert [track.number for track in tracks[:: 1 if number % 2 else -1]] == [1, 0]
 
 
+def test_a_face_may_have_moved_farther_the_more_time_has_passed() -> None:
+    def numbers(passed: float) -> list[int]:
+        tracker, wall = Tracker(gap=3.0), picture()
+        seen = (tracker.follow(wall, time_s, [sighting(x, 0.5)]) for time_s, x in ((0.0, 100.0), (passed, 200.0)))
+        return [track.number for tracks in seen for track in tracks]
+
+    assert numbers(0.2) == [0, 1], "two widths in a fifth of a second are another person"
+    assert numbers(1.0) == [0, 0]
+
+
 def test_main_is_the_largest_sum_of_area_and_score() -> None:
     tracker, wall = Tracker(), picture()
     for number in range(6):
