@@ -322,7 +322,7 @@ def test_mediapipe_keeps_quiet_and_other_words_pass(tmp_path: Path) -> None:
         f"assert len(find_faces(frames, FaceOptions('mediapipe', 112), Path({str(tmp_path)!r}) / 'crops.npy').table) == 2\n"
         "with quiet_stderr(): print('W0000 inference_feedback_manager', 'a real warning', sep='\\n', file=sys.stderr)\n"
     )
-    root = Path(face_detectors.__file__).parents[1]
+    root = Path(face_detectors.__file__).parents[2]
     ended = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert ended.stderr == "a real warning\n"
 

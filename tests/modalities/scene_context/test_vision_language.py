@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from configs.schema import SceneContextSettings, ServerSettings
 from configs.settings import load_settings, read_prompts
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
 from data.errors import InputError, ServerError
@@ -231,7 +232,7 @@ def test_the_key_is_sent_and_never_told(caplog: pytest.LogCaptureFixture) -> Non
 @pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://a/v1", "http://me:pass@host/v1", "http://host/v1?key=x", "file:///etc"])
 def test_addresses_that_are_none(url: str) -> None:
     with pytest.raises(InputError, match="base_url must look like"):
-        asked_of(url)
+        SceneContextSettings(backend="server", server=ServerSettings(base_url=url, model="tiny-vl"))
 
 
 BUSY = Reply(status=503, headers={"Retry-After": "60"})

@@ -243,7 +243,7 @@ def test_batches_of_any_kind_give_the_same(model: scene_labels.SceneLabels) -> N
         yield from answer_batch(work, model, everything)
 
     for batches in ({"batch": 3}, {"batches": all_at_once, "batch": 5}):
-        again = scene_labels.recognise(model, pictures(8.0), windows, **batches)  # type: ignore[arg-type]
+        again = scene_labels.recognise(model, pictures(8.0), windows, frames_per_second=1.0, **batches)  # type: ignore[arg-type]
         np.testing.assert_allclose(again.probabilities, plain.probabilities, atol=1e-5)
 
 
