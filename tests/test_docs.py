@@ -1,6 +1,5 @@
 """The documentation does what it says: its commands and code run, its options exist, its links lead somewhere."""
 
-import importlib.util
 import json
 import os
 import re
@@ -24,6 +23,7 @@ import typer
 import yaml
 from nbclient import NotebookClient
 
+from benchmarks.__main__ import NAMES as BENCHMARKS
 from data.run_folder import RunFolder
 from data.sample import sample_clip
 from reports.result import SCHEMA
@@ -35,15 +35,13 @@ Dyad = Callable[..., tuple[int, str, str]]
 UsageError: Any = typer.BadParameter.__base__
 NOT_RUN = {
     "datasets.md": "tests/data/manifest/test_manifest.py and tests/data/corpora/test_corpora.py read such files",
-    "files.md": "a description of files",
     "formats.md": "tests/reports/exports/test_exports.py writes every format",
     "fusion.md": "tests/fusion/tables/test_fuse_tables.py runs these commands on a larger table",
     "gpu.md": "needs a GPU",
     "installation.md": "makes environments and downloads packages; tests/flows/cli/test_launcher.py runs the launcher",
     "networks.md": "a table of networks whose weights are not here",
-    "training.md": "trains for hours; tests/test_train_*.py run the recipes on little data",
-    "models.md": "downloads gigabytes; tests/flows/cli/test_model_commands.py and tests/flows/backends/test_profiles.py "
-        "run it with tiny models",
+    "training.md": "trains for hours; tests/modalities/training runs the recipes on little data",
+    "models.md": "downloads gigabytes; test_model_commands.py and test_profiles.py run it with tiny models",
     "operations.md": "starts servers; tests/flows/server/test_server.py and tests/flows/server/test_deployments.py do",
     "prefect.md": "starts servers",
     "quality.md": "measures for an hour",
@@ -98,10 +96,15 @@ def parse(words: list[str]) -> None:
     """Raise what the command line would say of wrong usage; nothing is run."""
     from flows.cli.app import app
 
-    if words[:1] in ([], ["test"]) or words == ["benchmark"]:
+    if words[:1] in ([], ["test"]) or words in (
+        ["benchmark"],
+        ["docs"],
+        ["docs", "--build", "site/"],
+        ["docs", "--port", "8001"],
+    ):
         return
     if words[0] == "benchmark":
-        source = (ROOT / "benchmarks" / f"{words[1]}.py").read_text(encoding="utf-8")
+        source = (ROOT / "benchmarks" / f"{BENCHMARKS[words[1]].replace('.', '/')}.py").read_text(encoding="utf-8")
         for option in (word for word in words if word.startswith("--")):
             assert f'"{option}"' in source, f"benchmark {words[1]} has no {option}"
         return
@@ -161,6 +164,15 @@ def test_links_lead_somewhere(page: Path) -> None:
         address = "".join(target).split("#")[0]
         if address and "://" not in address:
             assert (page.parent / address).exists(), f"{page.name} links {address}"
+
+
+PATH = re.compile(r"(?<![\w/.-])(?:data|modalities|fusion|reports|configs|flows|benchmarks|tests|docs)/[\w./*-]*[\w/*]")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_and_folders_that_a_page_names_are_there(page: Path) -> None:
+    for path in PATH.findall(page.read_text(encoding="utf-8")):
+        assert path.startswith("modalities/added/") or any(ROOT.glob(path.rstrip("/"))), f"{page.name} names {path}"
 
 
 @pytest.fixture
@@ -232,15 +244,37 @@ AFTERWARDS = {"add-a-modality": lighting_counts}
 """What a page promises of the run folder of clip.mp4."""
 
 
-def test_the_reference_is_that_of_the_sources() -> None:
-    spec = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
-    assert spec
-    assert spec.loader
-    maker = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(maker)
-    for name, text in maker.pages().items():
-        written = (ROOT / "docs" / name).read_text(encoding="utf-8")
-        assert written == text, f"{name} is old; make it again: .venv/bin/python docs/make_reference.py"
+LOADS = re.compile(
+    r"<(?:script|img|iframe|source)[^>]* src=[\"']?(?:https?:)?//|<link[^>]* href=[\"']?(?:https?:)?//|url\([\"']?(?:https?:)?//"
+)
+"""What a browser would fetch from another host by itself."""
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    """It holds the written pages, the calls for Python, every file and column, and needs no network to be read."""
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--config-file",
+        str(ROOT / "mkdocs.yml"),
+        "--site-dir",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pages = {page.relative_to(tmp_path).as_posix(): page.read_text(encoding="utf-8") for page in tmp_path.rglob("*.html")}
+    assert "which evidence says so" in pages["index.html"]
+    assert 'id="flows.api.recognise"' in pages["reference/dyad.html"]
+    assert 'id="fusion.mhpf.collapse"' in pages["reference/fusion.html"]
+    assert "contribution_" in pages["files.html"]
+    assert {page.stem for page in (ROOT / "docs").glob("*.md")} <= {Path(name).stem for name in pages}
+    styles = {style.name: style.read_text(encoding="utf-8") for style in tmp_path.rglob("*.css")}
+    for name, text in {**pages, **styles}.items():
+        assert not (found := LOADS.search(text)), f"{name}: {found}"
 
 
 def test_the_citation_names_this_version() -> None:

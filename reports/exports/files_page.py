@@ -1,4 +1,4 @@
-"""The page docs/files.md: every file that Dyad writes, with its columns or fields."""
+"""The page of `dyad schema` and of the documentation's site: every file that Dyad writes, with its columns or fields."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,11 +41,11 @@ def _kind(node: Mapping[str, Any]) -> str:
 
 
 def files_page() -> str:
-    """The content of docs/files.md."""
+    """The page, in Markdown."""
     result = json.loads(SCHEMA.read_text(encoding="utf-8"))
     parts = [
         "# Every file that Dyad writes",
-        "This page is made from the code: `dyad schema > docs/files.md`. Times are seconds from the beginning of the clip, "
+        "This page is made from the code; `dyad schema` prints it. Times are seconds from the beginning of the clip, "
         "probabilities lie in 0..1, and what is unknown or absent is empty (null), never zero. Text is UTF-8. Files are written "
         f"aside and renamed, so that none is ever half-written. `{COMPOUND}` stands for a column for each compound of the run "
         f"(seven unless the settings name others), `{MODALITY}` for {', '.join(MODALITIES[:OWN])}, and any that you add.",

@@ -42,6 +42,18 @@ def test_lists_the_benchmarks(tmp_path: Path) -> None:
     assert {"speed", "memory", "prefect_overhead"} <= set(done.stdout.split())
 
 
+@pytest.mark.usefixtures("installed")
+def test_the_site_overwrites_no_folder_of_other_things(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    done = call(str(LAUNCHER), "docs", "--build", str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "is not empty and no earlier site" in done.stderr
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+    wrong = call(str(LAUNCHER), "docs", "--biuld", "site", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "--build FOLDER writes it" in wrong.stderr
+
+
 def test_says_which_python_it_needs(tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
