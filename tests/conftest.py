@@ -17,6 +17,9 @@ from typing import Any
 import hypothesis
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many threads as processes would be twice the cores; torch and BLAS read it once
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import modalities  # noqa: F401 (before any test imports torch: it sets how its threads wait)
 from data.run_folder import RunFolder
 from data.sample import sample_clip
@@ -27,6 +30,22 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ["DYAD_STATE"] = tempfile.mkdtemp(prefix="dyad-tests-")
 hypothesis.settings.register_profile("dyad", deadline=None)  # how long an example takes is the machine's business
 hypothesis.settings.load_profile("dyad")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["DYAD_STATE"], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In several processes: the tests of a file stay together, so do those of `own_server`; files with slow tests come first."""
+    if not hasattr(config, "workerinput"):
+        return
+    groups = ["own server" if "own_server" in getattr(item, "fixturenames", ()) else str(item.path) for item in items]
+    slow = {group for group, item in zip(groups, items, strict=True) if item.get_closest_marker("slow")}
+    for group, item in zip(groups, items, strict=True):
+        item.add_marker(pytest.mark.xdist_group(group))
+    in_order = sorted(zip(groups, items, strict=True), key=lambda pair: (pair[0] != "own server", pair[0] not in slow))
+    items[:] = [item for _, item in in_order]
 
 
 @pytest.fixture(scope="session")
@@ -58,12 +77,6 @@ def prefect_session() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=180), without_heartbeats():
         yield
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _state_folder_removed() -> Iterator[None]:
-    yield
-    shutil.rmtree(os.environ["DYAD_STATE"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="session")
