@@ -108,6 +108,7 @@ def test_what_did_not_fit_once_is_not_tried_again() -> None:
     assert alone.refused == 3
 
 
+@pytest.mark.timing
 def test_the_next_items_are_prepared_while_the_network_runs() -> None:
     """Eight items at 50 ms to prepare and four batches at 100 ms: 0.8 s one after the other, about 0.5 s overlapped."""
     network = Network(seconds=0.1)

@@ -1,11 +1,10 @@
-"""What Prefect's own pages show of a data set's run, in a real browser: names, progress, results, figures; dark and light."""
+"""What of ours Prefect's pages show of a data set's run, in a real browser: names, progress, results, figures."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.browser import look, opening
+from tests.browser import opening
 from tests.conftest import OwnServer
 from tests.media_makers import make_sound
 
@@ -29,20 +28,7 @@ def artifacts(server: OwnServer, run: dict[str, Any]) -> dict[str, str]:
     return {found["key"]: found["id"] for found in server.ask("artifacts/filter", of_run)}
 
 
-GROUND = "getComputedStyle(document.body).backgroundColor"
-
-
-def see_light_and_dark(page: Any, folder: Path, name: str) -> None:
-    """Pictures of the page light and dark, the second when its ground has taken another colour, which it must."""
-    look(page, "light")
-    light = page.evaluate(GROUND)
-    page.screenshot(path=folder / f"{name}-light.png")
-    look(page, "dark")
-    page.wait_for_function(f"light => {GROUND} !== light", arg=light)
-    page.screenshot(path=folder / f"{name}-dark.png")
-
-
-def test_the_ui_shows_a_data_set_and_its_clips(own_server: OwnServer, run: dict[str, Any], tmp_path: Path) -> None:
+def test_the_ui_shows_a_data_set_and_its_clips(own_server: OwnServer, run: dict[str, Any]) -> None:
     keys = artifacts(own_server, run)
     assert {"timeline-tone", "windows-tone"} <= set(keys)
     host = own_server.url.removesuffix("/api")
@@ -51,7 +37,6 @@ def test_the_ui_shows_a_data_set_and_its_clips(own_server: OwnServer, run: dict[
         page.get_by_text("recognise-dataset").first.wait_for()
         for name in ("tone", "bad"):
             page.get_by_role("link", name=name, exact=True).first.wait_for()
-        see_light_and_dark(page, tmp_path, "run")
         page.get_by_role("tab", name="Logs").click()
         page.get_by_text("publish done in").first.wait_for()
 
@@ -62,7 +47,6 @@ def test_the_ui_shows_a_data_set_and_its_clips(own_server: OwnServer, run: dict[
 
         show("progress-seen-csv", "Progress: 100%", "2 of 2 clips", "1 failed")
         show("dataset-seen-csv", "Metrics", "Slowest stages", "Failures", "holds text, not video or sound")
-        see_light_and_dark(page, tmp_path, "dataset")
         show("result-tone", "Modalities", "dynamic face", "The file has no picture.")
         show("confusion-seen-csv", "Confusion of emotions by clips")
         page.wait_for_function("[...document.images].some(image => image.naturalWidth > 500)")

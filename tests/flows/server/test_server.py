@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import timeit
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -223,6 +224,7 @@ def test_what_a_killed_process_left_behind_is_found(state: Path) -> None:
     assert processes.stop_left_behind() >= 1
 
 
+@pytest.mark.timing
 def test_looking_for_the_server_takes_no_time(state: Path) -> None:
     started = start_sleeper("server")
     with socket.socket() as closed:
@@ -231,11 +233,11 @@ def test_looking_for_the_server_takes_no_time(state: Path) -> None:
         facts = f'{{"host": "127.0.0.1", "port": {closed.getsockname()[1]}, "url": "http://127.0.0.1:1/api"}}'
         note.write_text(note.read_text().replace("{}", facts))
         assert processes.noted("server").facts["port"]  # type: ignore[union-attr]
-        began = time.perf_counter()
         assert prefect_setup.own_server() == "", "its process runs and takes no connections"
-        assert time.perf_counter() - began < 0.1
+        without = min(timeit.repeat(prefect_setup.own_server, number=1))
         closed.listen()
         assert prefect_setup.own_server() == "http://127.0.0.1:1/api"
+        assert without < 20 * min(timeit.repeat(prefect_setup.own_server, number=1))
     processes.stop([started])
     assert prefect_setup.own_server() == ""
 

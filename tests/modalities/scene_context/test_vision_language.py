@@ -238,6 +238,7 @@ def test_addresses_that_are_none(url: str) -> None:
 BUSY = Reply(status=503, headers={"Retry-After": "60"})
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("reply", [BUSY, Reply(HAPPY, delay=20.0)], ids=["busy", "slow"])
 def test_a_request_to_stop_ends_the_waiting(reply: Reply) -> None:
     class Stopped(Exception):
@@ -253,7 +254,7 @@ def test_a_request_to_stop_ends_the_waiting(reply: Reply) -> None:
         client = ChatServer(asked_of(server.url, timeout=120.0), check)
         with client, pytest.raises(Stopped):
             describe(frames(), WINDOWS, client, FREE, PictureOptions(1, 80))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10, "half of what the server would have it wait"
 
 
 def test_a_run_that_broke_off_asks_only_what_is_not_answered(tmp_path: Path) -> None:

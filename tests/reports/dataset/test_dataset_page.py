@@ -208,21 +208,27 @@ def many(count: int) -> Iterator[ClipRow]:
         yield ClipRow(f"clip{number:06d}-0123456789ab", f"clip{number:06d}.mp4", "done", "", label, "test", found, seconds)
 
 
+def sorting(page: Any) -> float:
+    """Seconds until the table is sorted, the surest first."""
+    began = time.perf_counter()
+    assert press(page, "Confidence") == "descending"
+    return time.perf_counter() - began
+
+
+@pytest.mark.timing
 def test_ten_thousand_clips_stay_usable(open_page: OpenPage, tmp_path: Path) -> None:
     path = page_of(clips_of(list(many(10_000))), tmp_path / "report.html")
     assert path.stat().st_size < 3_000_000
     page = open_page(path)
     assert page.locator("#count").inner_text() == "1 to 50 of 10000 clips"
     assert "Thumbnails are left out" in page.locator("#clips").inner_text()
-    began = time.perf_counter()
-    press(page, "Confidence")
+    assert sorting(page) < 20 * sorting(open_page(page_of(clips_of(list(many(50))), tmp_path / "few.html")))
     confidence = [float(text) for text in column(page, "Confidence")]
     page.get_by_label("Find").fill("clip009999")
     assert page.locator("#count").inner_text() == "1 to 1 of 1 clip (of 10000)"
     page.get_by_role("button", name="Show all").click()
     page.get_by_role("button", name="Next").click()
     assert column(page, "Clip")[0].startswith("clip000050.mp4")
-    assert time.perf_counter() - began < 10
     assert confidence == sorted(confidence, reverse=True)
     assert page.locator("#table tbody tr").count() == 50
 
