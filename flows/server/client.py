@@ -29,7 +29,7 @@ def common_environment(url: str, given: Mapping[str, str]) -> dict[str, str]:
     environment["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"  # theirs goes to a file of their own
     environment.setdefault("PREFECT_WORKER_QUERY_SECONDS", "2")  # a worker looks for runs every 10 s otherwise
     environment["PYTHONSAFEPATH"] = "1"
-    code = Path(__file__).resolve().parents[1]
+    code = Path(__file__).resolve().parents[2]
     if code not in (Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")):
         earlier = [path for path in given.get("PYTHONPATH", "").split(os.pathsep) if path and Path(path) != code]
         environment["PYTHONPATH"] = os.pathsep.join([str(code), *earlier])

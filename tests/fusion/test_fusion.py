@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from benchmarks.derive import fusion_weights
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.fused import Fusion, read_fusion, read_pooled, write_fused
@@ -319,18 +318,19 @@ def card_of(probabilities: np.ndarray, truth: np.ndarray, classes: tuple[str, ..
     return {"per_class_recall": {word: float(hit[truth == place].mean()) for place, word in enumerate(classes)}}
 
 
-def test_the_script_derives_the_weights_file_from_model_cards(tmp_path: Path) -> None:
+def test_the_weights_file_is_derived_from_model_cards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     recalls = {word: 0.3 + 0.1 * place for place, word in enumerate(BASIC_EMOTIONS)}
     card = Card("voice", "RAVDESS", "terms", "train", 7, "2026-01-01", "actors", {"uar": 0.6}, recalls, "Words.")
     card.write(tmp_path / "voice.md")
-    script = Path(__file__).parents[2] / "benchmarks" / "derive_fusion_weights.py"
-    command = [sys.executable, str(script), "--cards", str(tmp_path), "--output", str(tmp_path / "new" / "mhpf.json")]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    weights = read_weights(tmp_path / "new" / "mhpf.json")
-    assert weights.derived_from in printed
+    output = tmp_path / "new" / "mhpf.json"
+    monkeypatch.setattr("sys.argv", ["fusion_weights", "--cards", str(tmp_path), "--output", str(output)])
+    assert fusion_weights.main() == 0
+    weights = read_weights(output)
+    assert weights.derived_from in capsys.readouterr().out
     assert "voice 60.0" in weights.derived_from
     np.testing.assert_allclose(collapse(weights), 1 / 6)  # one card only: every other modality is worth its mean
     (tmp_path / "voice.md").write_text("no front matter")
-    refused = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert refused.returncode == 1
-    assert refused.stderr.strip().endswith("has no YAML front matter; train its model again.")
+    assert fusion_weights.main() == 1
+    assert capsys.readouterr().err.strip().endswith("has no YAML front matter; train its model again.")

@@ -20,7 +20,7 @@ from flows.server import prefect_setup, processes
 from flows.server.client import common_environment
 from flows.server.lost_runs import under_way
 from flows.server.up import database_address, server_environment
-from tests.conftest import OwnServer
+from tests.conftest import ROOT, OwnServer
 from tests.media_makers import make_sound
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
@@ -263,6 +263,7 @@ def test_the_environment_of_a_server(state: Path) -> None:
     assert built["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert built["PREFECT_HOME"] == str(state_folder() / "prefect")
     assert "PREFECT_SERVER_DATABASE_CONNECTION_URL" not in server_environment("http://x/api", {})
+    assert common_environment("http://x/api", {"PYTHONPATH": "/mine"})["PYTHONPATH"] == f"{ROOT}{os.pathsep}/mine"
     assert common_environment("http://x/api", {"PREFECT_SERVER_ANALYTICS_ENABLED": "true"})[
         "PREFECT_SERVER_ANALYTICS_ENABLED"
     ] == "true", "what the user set is kept"
