@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 from data.errors import DyadError, InputError
 from data.run_folder import RunFolder
 from data.scores import Scores
+from reports.documents import ModalityEntry, ResultDocument, SourceEntry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,7 @@ class ModalityAnswer:
     remedy: str
     windows_present: int
     windows: int
-    source: Mapping[str, str] | None
+    source: SourceEntry | None
     folder: Path = field(repr=False)
 
     @property
@@ -65,7 +66,7 @@ class Recognition:
     """
 
     folder: Path
-    result: Mapping[str, Any]
+    result: ResultDocument
 
     @property
     def clip(self) -> str:
@@ -200,9 +201,9 @@ def read_run(folder: "str | Path") -> Recognition:
     return Recognition(run.root, result)
 
 
-def _answer(name: str, entry: Mapping[str, Any], folder: Path) -> ModalityAnswer:
-    facts = {key: entry[key] for key in ("state", "reason", "remedy", "windows_present", "windows", "source")}
-    return ModalityAnswer(name, **facts, folder=folder)
+def _answer(name: str, entry: ModalityEntry, folder: Path) -> ModalityAnswer:
+    present, windows = entry["windows_present"], entry["windows"]
+    return ModalityAnswer(name, entry["state"], entry["reason"], entry["remedy"], present, windows, entry["source"], folder)
 
 
 def _summary(answer: Recognition) -> dict[str, Any]:

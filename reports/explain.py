@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
+from reports.documents import ResultDocument, WindowEntry
 from reports.markdown import seconds, title
 
 
-def explain(result: Mapping[str, Any]) -> list[str]:
+def explain(result: ResultDocument) -> list[str]:
     """A sentence or two a window of `result.json`.
 
     The probability of a winner (among the compounds) is divided between its two emotions, and again between the modalities
@@ -26,7 +26,7 @@ def whole_percents(parts: Mapping[str, float]) -> dict[str, int]:
     return {name: down[name] + (name in by_rest[: max(missing, 0)]) for name in scaled}
 
 
-def _window(row: Mapping[str, Any]) -> str:
+def _window(row: WindowEntry) -> str:
     if row["top"] is None:
         return f"{row['reason']}{_nearest(row)}"
     emotions = whole_percents(row["emotion_shares"])
@@ -43,7 +43,7 @@ def _by_modality(given: Mapping[str, int]) -> str:
     return "by modality " + ", ".join(f"{title(name)} {given[name]}" for name in ordered)
 
 
-def _nearest(row: Mapping[str, Any]) -> str:
+def _nearest(row: WindowEntry) -> str:
     """The compound that would come nearest, where there is a distribution at all."""
     known = {name: value for name, value in row["compound"].items() if value is not None}
     if not known:

@@ -1,13 +1,14 @@
 """A result as Markdown: the timeline, the windows, and what each modality had to say."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+
+from reports.documents import ModalityEntry, ResultDocument, StretchEntry, WindowEntry
 
 LONGEST_TABLE = 200
 """Rows of windows shown; a longer clip's are in windows.parquet."""
 
 
-def result_markdown(result: Mapping[str, Any]) -> str:
+def result_markdown(result: ResultDocument) -> str:
     """The content of `result.json` for a person: a heading, the timeline, modalities, windows."""
     clip = result["clip"]
     parts = [
@@ -51,7 +52,7 @@ def title(name: str | None) -> str:
     return name.replace("_", " ") if name else "–"
 
 
-def main_contribution(window: Mapping[str, Any]) -> tuple[str, float] | None:
+def main_contribution(window: WindowEntry) -> tuple[str, float] | None:
     """The modality that gave most to a window's winner, and how much; None without a winner."""
     given = {name: value for name, value in window["contributions"].items() if value}
     if not given:
@@ -60,17 +61,17 @@ def main_contribution(window: Mapping[str, Any]) -> tuple[str, float] | None:
     return name, given[name]
 
 
-def _stretch(row: Mapping[str, Any]) -> list[str]:
+def _stretch(row: StretchEntry) -> list[str]:
     return [seconds(row["start"]), seconds(row["end"]), title(row["compound"]), figure(row["confidence"]), figure(row["neutral"])]
 
 
-def _modality(name: str, entry: Mapping[str, Any]) -> list[str]:
+def _modality(name: str, entry: ModalityEntry) -> list[str]:
     model = entry["source"]["model"] if entry["source"] else ""
     windows = f"{entry['windows_present']} of {entry['windows']}"
     return [title(name), entry["state"], windows, escape(model), escape(entry["reason"])]
 
 
-def _window(row: Mapping[str, Any]) -> list[str]:
+def _window(row: WindowEntry) -> list[str]:
     most = main_contribution(row)
     probability = row["compound"].get(row["top"]) if row["top"] else None
     return [
@@ -79,6 +80,6 @@ def _window(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _table(heads: Sequence[str], rows: Any) -> str:
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [" | ".join(heads), " | ".join("---" for _ in heads), *(" | ".join(row) for row in rows)]
     return "\n".join(f"| {line} |" for line in lines)

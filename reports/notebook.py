@@ -6,10 +6,11 @@ scripts and style sheets (GitHub, mail).
 
 import base64
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from reports.documents import ResultDocument, StretchEntry
 from reports.markdown import figure, seconds, title
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ MOST_STRETCHES = 12
 """Rows of the timeline shown; all of them are in its table."""
 
 
-def notebook_html(result: Mapping[str, Any], folder: Path) -> str:
+def notebook_html(result: ResultDocument, folder: Path) -> str:
     """The content of `result.json` as HTML for a notebook's cell; everything from media, files and models is escaped."""
     from reports.timeline_picture import timeline_picture
 
@@ -44,7 +45,7 @@ def clips_html(table: "pd.DataFrame") -> str:
     return f"<div>{_table([str(name) for name in table.columns], rows)}</div>"
 
 
-def plain_text(result: Mapping[str, Any], folder: Path) -> str:
+def plain_text(result: ResultDocument, folder: Path) -> str:
     """The same in lines of text."""
     clip, sentence = result["clip"], result["summary"]["sentence"]
     head = f"{Path(clip['path']).name} ({seconds(clip['duration'])}, profile {result['profile']}): {sentence}"
@@ -58,20 +59,20 @@ def plain_text(result: Mapping[str, Any], folder: Path) -> str:
     return "\n".join([head, *(f"  {problem}" for problem in result["problems"]), *lines, f"  in {folder}"])
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(row: StretchEntry) -> tuple[str, ...]:
     return (
         seconds(row["start"]), seconds(row["end"]), title(row["compound"]), figure(row["confidence"]), figure(row["neutral"])
     )  # fmt: skip
 
 
-def _modalities(result: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
+def _modalities(result: ResultDocument) -> Iterable[tuple[str, ...]]:
     for name, entry in result["modalities"].items():
         source = entry["source"]
         what = source["model"] if entry["state"] == "present" and source else f"{entry['reason']} {entry['remedy']}".strip()
         yield title(name), entry["state"], f"{entry['windows_present']}/{entry['windows']}", what
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table aligned to the left, which notebooks would not do by themselves."""
     left = ' style="text-align:left"'
     top = "".join(f"<th{left}>{_text(name)}</th>" for name in head)
@@ -79,10 +80,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> object:
     """A number with two decimals; a dash for one that is not known."""
     return figure(None if value != value else value) if isinstance(value, float) else "" if value is None else value
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return html.escape(str(value))

@@ -5,20 +5,31 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import SupportsFloat, cast
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS, Compound
 from data.fused import Fusion, Moments, Stretch
 from data.media.clip import Clip
 from data.scores import Scores
+from reports.documents import (
+    ClipEntry,
+    MatrixEntry,
+    ModalityEntry,
+    ResultDocument,
+    SourceEntry,
+    StretchEntry,
+    SummaryEntry,
+    WindowEntry,
+)
 
 SCHEMA_VERSION = "1.0"
 SCHEMA = Path(__file__).with_name("result.schema.json")
@@ -33,7 +44,7 @@ def build_result(
     problems: Sequence[str] = (),
     failed: Mapping[str, str] | None = None,
     seconds: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
+) -> ResultDocument:
     """The content of `result.json`.
 
     `problems` are sentences about the media, `failed` the modalities that broke (name -> reason), `seconds` the time that
@@ -43,19 +54,19 @@ def build_result(
     return {
         "schema_version": SCHEMA_VERSION,
         "dyad": {"version": version(), "created": datetime.now(UTC).isoformat(timespec="seconds")},
-        "clip": {**asdict(clip), "path": str(clip.path), "end": None if clip.start is None else clip.start + clip.duration},
+        "clip": clip_entry(clip),
         "profile": profile,
         "degraded": bool(problems or failed),
         "problems": [*problems, *failed.values()],
         "emotions": list(BASIC_EMOTIONS),
-        "compounds": [asdict(compound) for compound in fusion.compounds],
+        "compounds": [{"name": item.name, "first": item.first, "second": item.second} for item in fusion.compounds],
         "modalities": {item.modality: modality_entry(item, failed) for item in scores},
         "fusion": {
             "weights": fusion.weights, "composition": fusion.method, "none_threshold": fusion.none_threshold,
             "over_time": fusion.over_time, "matrices": matrices(fusion),
         },
         "windows": [window_entry(fusion, row) for row in range(len(fusion.windows))],
-        "timeline": [{name: number(value) for name, value in asdict(stretch).items()} for stretch in timeline],
+        "timeline": [stretch_entry(stretch) for stretch in timeline],
         "summary": summary(fusion, timeline),
         "seconds": {stage: round(value, 3) for stage, value in (seconds or {}).items()},
     }
@@ -72,12 +83,17 @@ def version() -> str:
         return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
 
 
-def modality_entry(scores: Scores, failed: Mapping[str, str]) -> dict[str, Any]:
+def clip_entry(clip: Clip) -> ClipEntry:
+    """The fields of a clip, and where in its file it ends; None for a whole file."""
+    end = None if clip.start is None else clip.start + clip.duration
+    return cast(ClipEntry, {**asdict(clip), "path": str(clip.path), "end": end})
+
+
+def modality_entry(scores: Scores, failed: Mapping[str, str]) -> ModalityEntry:
     """What one modality answered: state, source, windows present, and the reason and remedy where it is absent."""
-    state = "failed" if scores.modality in failed else "absent" if scores.is_absent else "present"
     return {
-        "state": state,
-        "source": asdict(scores.source) if scores.source else None,
+        "state": "failed" if scores.modality in failed else "absent" if scores.is_absent else "present",
+        "source": cast(SourceEntry, asdict(scores.source)) if scores.source else None,
         "windows_present": int(scores.present.sum()),
         "windows": len(scores.windows),
         "reason": scores.reason,
@@ -87,18 +103,18 @@ def modality_entry(scores: Scores, failed: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _quality(scores: Scores) -> Any:
+def _quality(scores: Scores) -> NDArray[np.float64]:
     """How well each window could be judged [N]; NaN where unknown."""
     return np.full(len(scores.windows), np.nan) if scores.quality is None else scores.quality.astype(np.float64)
 
 
-def window_entry(fusion: Fusion, row: int) -> dict[str, Any]:
+def window_entry(fusion: Fusion, row: int) -> WindowEntry:
     """One window: its distributions, winner, confidence, and what each modality contributed to the winner's probability."""
     winner = int(fusion.winner[row])
     top = fusion.compounds[winner] if winner >= 0 else None
     return {
-        "start": number(fusion.windows[row, 0]),
-        "end": number(fusion.windows[row, 1]),
+        "start": rounded(fusion.windows[row, 0]),
+        "end": rounded(fusion.windows[row, 1]),
         "present": bool(fusion.present[row]),
         "basic": named(BASIC_EMOTIONS, fusion.basic[row]),
         "compound": named([compound.name for compound in fusion.compounds], fusion.compound[row]),
@@ -107,28 +123,40 @@ def window_entry(fusion: Fusion, row: int) -> dict[str, Any]:
         "confidence": number(fusion.confidence[row]),
         "coverage": number(fusion.coverage[row]),
         "contributions": named(fusion.modalities, fusion.contributions[row]),
-        "emotion_shares": named([top.first, top.second], fusion.emotion_shares[row]) if top else {},
+        "emotion_shares": _shares(top, fusion.emotion_shares[row]) if top else {},
         "reason": fusion.reasons[row],
     }
 
 
-def matrices(fusion: Fusion) -> list[dict[str, Any]]:
+def _shares(top: Compound, shares: NDArray[np.float64]) -> dict[str, float]:
+    return {top.first: rounded(shares[0]), top.second: rounded(shares[1])}
+
+
+def stretch_entry(stretch: Stretch) -> StretchEntry:
+    """A stretch of the timeline."""
+    return {
+        "start": rounded(stretch.start), "end": rounded(stretch.end), "compound": stretch.compound,
+        "confidence": number(stretch.confidence), "neutral": number(stretch.neutral),
+    }  # fmt: skip
+
+
+def matrices(fusion: Fusion) -> list[MatrixEntry]:
     """The share of each emotion taken from each modality, once for every set of present modalities that occurs."""
-    entries = []
+    entries: list[MatrixEntry] = []
     for presence in np.unique(fusion.presence, axis=0)[::-1]:
         if not presence.any():
             continue
         row = int((fusion.presence == presence).all(1).argmax())
         shares = {
-            name: named(BASIC_EMOTIONS, fusion.matrices[row, place])
-            for place, name in enumerate(fusion.modalities)
-            if presence[place]
+            name: named(BASIC_EMOTIONS, fusion.matrices[row, index])
+            for index, name in enumerate(fusion.modalities)
+            if presence[index]
         }
         entries.append({"windows": int((fusion.presence == presence).all(1).sum()), "shares": shares})
     return entries
 
 
-def summary(fusion: Fusion, timeline: Sequence[Stretch]) -> dict[str, Any]:
+def summary(fusion: Fusion, timeline: Sequence[Stretch]) -> SummaryEntry:
     """The clip in a few figures: mean distributions over its windows, seconds by winning compound, the longest, a sentence."""
     seconds = {compound.name: 0.0 for compound in fusion.compounds}
     for stretch in timeline:
@@ -140,17 +168,18 @@ def summary(fusion: Fusion, timeline: Sequence[Stretch]) -> dict[str, Any]:
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "compound": named(seconds, _mean(fusion.compound[answered])),
         "basic": named(BASIC_EMOTIONS, _mean(fusion.basic[fusion.present])),
-        "none": number(_mean(fusion.none[fusion.present])),
-        "confidence": number(_mean(fusion.confidence[answered])),
+        "none": number(float(_mean(fusion.none[fusion.present]))),
+        "confidence": number(float(_mean(fusion.confidence[answered]))),
         "windows_answered": int(answered.sum()),
         "windows_none": int(is_none(fusion).sum()),
         "sentence": _sentence(longest, seconds, fusion),
     }
 
 
-def is_none(fusion: Fusion) -> Any:
+def is_none(fusion: Fusion) -> NDArray[np.bool_]:
     """Flags [N] of the windows that have evidence but no winner, because none of the compounds is likelier."""
-    return (fusion.winner < 0) & (np.nan_to_num(fusion.none) > fusion.none_threshold)
+    found: NDArray[np.bool_] = (fusion.winner < 0) & (np.nan_to_num(fusion.none) > fusion.none_threshold)
+    return found
 
 
 def _sentence(longest: str | None, seconds: Mapping[str, float], fusion: Fusion) -> str:
@@ -175,25 +204,27 @@ def _count(number_: int) -> str:
     return words[number_] if number_ < len(words) else str(number_)
 
 
-def _mean(rows: Any) -> Any:
-    if not len(rows):
-        return np.full(np.shape(rows)[1:], np.nan)[()]
-    return np.mean(rows, axis=0)
+def _mean(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean over the first axis, without numpy's warning where there are no rows: NaN."""
+    return np.mean(rows, axis=0) if len(rows) else np.full(rows.shape[1:], np.nan)
 
 
-def named(names: Any, values: Any) -> dict[str, float | None]:
+def named(names: Iterable[str], values: NDArray[np.float64]) -> dict[str, float | None]:
     """Values by name, NaN as None."""
     return {name: number(value) for name, value in zip(names, values, strict=True)}
 
 
-def number(value: Any) -> Any:
-    """A JSON number with at most six decimals; None for NaN; anything that is not a number as it is."""
-    if isinstance(value, (float, np.floating)):
-        return None if math.isnan(value) else round(float(value), 6)
-    return value.item() if isinstance(value, np.generic) else value
+def number(value: SupportsFloat) -> float | None:
+    """A JSON number with at most six decimals; None for NaN."""
+    return None if math.isnan(value) else rounded(value)
 
 
-def to_json(result: Mapping[str, Any]) -> str:
+def rounded(value: SupportsFloat) -> float:
+    """A number with at most six decimals."""
+    return round(float(value), 6)
+
+
+def to_json(result: ResultDocument) -> str:
     """The result as text: indented, non-ASCII kept, no NaN."""
     return json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -202,10 +233,9 @@ def windows_table(fusion: Fusion, scores: Sequence[Scores] = ()) -> pd.DataFrame
     """One row a window: start, end, present, 7 basic and K compound probabilities, top, confidence, none,
     contribution_<modality>, and of each of `scores` quality_<modality>."""
     table = pd.DataFrame({"start": fusion.windows[:, 0], "end": fusion.windows[:, 1], "present": fusion.present})
-    _add_distributions(table, fusion.basic, fusion.compound, fusion.winner, fusion.confidence, fusion.compounds)
-    table["none"] = fusion.none
-    for place, modality in enumerate(fusion.modalities):
-        table[f"contribution_{modality}"] = fusion.contributions[:, place]
+    _add_distributions(table, fusion, fusion.compounds)
+    for index, modality in enumerate(fusion.modalities):
+        table[f"contribution_{modality}"] = fusion.contributions[:, index]
     for item in scores:
         table[f"quality_{item.modality}"] = _quality(item)
     return table
@@ -218,17 +248,15 @@ def frames_table(
     looked = [faces.get(int(frame)) for frame in frames["frame"]]
     faces_seen = pd.array(looked, dtype="Int32")
     table = pd.DataFrame({"frame": frames["frame"].astype("int32"), "time_s": moments.times, "faces": faces_seen})
-    _add_distributions(table, moments.basic, moments.compound, moments.winner, moments.confidence, compounds)
-    table["none"] = moments.none
+    _add_distributions(table, moments, compounds)
     return table
 
 
-def _add_distributions(
-    table: pd.DataFrame, basic: Any, compound: Any, winner: Any, confidence: Any, compounds: Sequence[Compound]
-) -> None:
-    for place, emotion in enumerate(BASIC_EMOTIONS):
-        table[emotion] = basic[:, place]
-    for place, item in enumerate(compounds):
-        table[item.name] = compound[:, place]
-    table["top"] = [compounds[place].name if place >= 0 else None for place in winner]
-    table["confidence"] = confidence
+def _add_distributions(table: pd.DataFrame, answer: Fusion | Moments, compounds: Sequence[Compound]) -> None:
+    for index, emotion in enumerate(BASIC_EMOTIONS):
+        table[emotion] = answer.basic[:, index]
+    for index, compound in enumerate(compounds):
+        table[compound.name] = answer.compound[:, index]
+    table["top"] = [compounds[index].name if index >= 0 else None for index in answer.winner]
+    table["confidence"] = answer.confidence
+    table["none"] = answer.none

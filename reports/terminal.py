@@ -1,19 +1,18 @@
 """A result on the terminal: the timeline as a table, and what each modality had to say."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from reports.documents import ResultDocument, StretchEntry
 from reports.markdown import figure, seconds, title
 
 STATES = {"present": "green", "absent": "yellow", "failed": "red"}
 
 
-def print_result(console: Console, result: Mapping[str, Any], folder: Path) -> None:
+def print_result(console: Console, result: ResultDocument, folder: Path) -> None:
     """Print a result for a person."""
     clip = result["clip"]
     console.print(f"\n[bold]{escape(Path(clip['path']).name)}[/bold]  {seconds(clip['duration'])}")
@@ -26,7 +25,7 @@ def print_result(console: Console, result: Mapping[str, Any], folder: Path) -> N
     console.print(f"Result: {escape(str(folder / 'result.json'))}", soft_wrap=True)
 
 
-def timeline_table(result: Mapping[str, Any]) -> Table:
+def timeline_table(result: ResultDocument) -> Table:
     """When which compound is shown, how surely, and what most of the evidence for it is."""
     table = Table("from", "to", "compound", "confidence", "neutral", "most of it from", title="Timeline", title_justify="left")
     for row in result["timeline"]:
@@ -37,18 +36,18 @@ def timeline_table(result: Mapping[str, Any]) -> Table:
     return table
 
 
-def modality_table(result: Mapping[str, Any]) -> Table:
+def modality_table(result: ResultDocument) -> Table:
     """The six kinds of evidence: present or absent, why, and what would help."""
     table = Table("modality", "state", "windows", "model, or why it is absent", title="Evidence", title_justify="left")
     for name, entry in result["modalities"].items():
-        state = entry["state"]
-        what = entry["source"]["model"] if state == "present" else f"{entry['reason']} {entry['remedy']}".strip()
+        state, source = entry["state"], entry["source"]
+        what = source["model"] if state == "present" and source else f"{entry['reason']} {entry['remedy']}".strip()
         windows = f"{entry['windows_present']}/{entry['windows']}"
         table.add_row(title(name), f"[{STATES[state]}]{state}[/]", windows, escape(what))
     return table
 
 
-def _evidence(result: Mapping[str, Any], stretch: Mapping[str, Any]) -> str:
+def _evidence(result: ResultDocument, stretch: StretchEntry) -> str:
     """The modalities that gave most to this compound in the windows of a stretch, as shares of 1."""
     totals: dict[str, float] = {}
     for window in result["windows"]:

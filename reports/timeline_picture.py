@@ -1,10 +1,11 @@
 """A clip's timeline as a picture: the compounds over time, how sure the answer is, and what each modality gave to it."""
 
 import io
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from reports.documents import ResultDocument
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ LARGEST = 100_000
 """Bytes; Prefect's UI also prints a data address as text."""
 
 
-def timeline_picture(result: Mapping[str, Any]) -> bytes:
+def timeline_picture(result: ResultDocument) -> bytes:
     """The content of `result.json` drawn as a PNG of less than 100 kB, 750 pixels wide."""
     for dots in (100, 75, 50):
         drawn = _drawn(result, dots)
@@ -27,7 +28,7 @@ def timeline_picture(result: Mapping[str, Any]) -> bytes:
     return drawn
 
 
-def _drawn(result: Mapping[str, Any], dots: int) -> bytes:
+def _drawn(result: ResultDocument, dots: int) -> bytes:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 4.4), layout="constrained")
@@ -44,7 +45,7 @@ def _drawn(result: Mapping[str, Any], dots: int) -> bytes:
     return stream.getvalue()
 
 
-def _draw_compounds(axes: "Axes", result: Mapping[str, Any]) -> None:
+def _draw_compounds(axes: "Axes", result: ResultDocument) -> None:
     """A band in the colours of the compounds, and which is which."""
     names = list(dict.fromkeys(row["compound"] for row in result["timeline"] if row["compound"]))
     for number, name in enumerate(names):
@@ -54,16 +55,16 @@ def _draw_compounds(axes: "Axes", result: Mapping[str, Any]) -> None:
     _legend(axes, names)
 
 
-def _draw_confidence(axes: "Axes", result: Mapping[str, Any]) -> None:
+def _draw_confidence(axes: "Axes", result: ResultDocument) -> None:
     """A step a stretch of the timeline."""
-    rows = [row for row in result["timeline"] if row["confidence"] is not None]
-    heights, starts, ends = ([float(row[name]) for row in rows] for name in ("confidence", "start", "end"))
-    axes.hlines(heights, starts, ends, colors=INK, linewidth=2.5)
+    for row in result["timeline"]:
+        if row["confidence"] is not None:
+            axes.hlines(row["confidence"], row["start"], row["end"], colors=INK, linewidth=2.5)
     axes.set_ylim(0, 1)
     axes.set_ylabel("confidence", color=INK)
 
 
-def _draw_contributions(axes: "Axes", result: Mapping[str, Any]) -> None:
+def _draw_contributions(axes: "Axes", result: ResultDocument) -> None:
     """What each modality gave to a window's winner, stacked: a bar a window, areas where bars would be too thin to see.
 
     Windows overlap, so each bar takes the middle half of its window.

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from data.files import atomic_path, write_text
 from data.manifest.manifest import Manifest, ManifestRow
@@ -17,6 +17,7 @@ from flows.batch.summary import STATUS, SUMMARY, Gathered, Totals, reason_of, st
 from flows.batch.windows_table import DATASET, DatasetTable
 from flows.clip.stages import STAGES
 from reports.dataset.figures import confusion_picture, main_figures
+from reports.documents import Metrics, SummaryDocument
 from reports.result import version
 
 CONFUSION = "confusion.png"
@@ -55,7 +56,7 @@ class _Status:
         ])  # fmt: skip
 
 
-def write_results(plan: Plan, clips: Manifest, journal: Journal, counts: Counts) -> dict[str, Any]:
+def write_results(plan: Plan, clips: Manifest, journal: Journal, counts: Counts) -> SummaryDocument:
     """Write all files about the data set; returns the content of summary.json."""
     folder = plan.output.folder
     gathered = Gathered(plan.output, [compound.name for compound in plan.settings.compound_table()])
@@ -78,7 +79,7 @@ def write_results(plan: Plan, clips: Manifest, journal: Journal, counts: Counts)
     return summary
 
 
-def _summary(plan: Plan, clips: Manifest, counts: Counts, totals: Totals) -> dict[str, Any]:
+def _summary(plan: Plan, clips: Manifest, counts: Counts, totals: Totals) -> SummaryDocument:
     states = ("total", "done", "degraded", "failed", "rejected", "skipped")
     return {
         "dyad": version(),
@@ -90,7 +91,7 @@ def _summary(plan: Plan, clips: Manifest, counts: Counts, totals: Totals) -> dic
     }
 
 
-def _draw(path: Path, metrics: dict[str, Any]) -> None:
+def _draw(path: Path, metrics: Metrics) -> None:
     """The confusion matrix by clip, of compounds where their labels exist; none without labels."""
     shown = main_figures(metrics)
     if shown is None:

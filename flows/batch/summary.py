@@ -6,7 +6,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
 from data.errors import InputError
@@ -17,9 +17,21 @@ from data.scores import MODALITIES
 from flows.batch.journal import Entry, Journal
 from flows.batch.storage import Output, output_at
 from flows.clip.stages import STAGES
+from reports.dataset.clip_brief import ClipBrief
 from reports.dataset.figures import Bootstrap, Failures, Reliability, Tally
 from reports.dataset.page import dataset_page
 from reports.dataset.rows import ClipRow, ClipRows
+from reports.documents import (
+    Figures,
+    Metrics,
+    ModalityEntry,
+    ReliabilityFigures,
+    SecondsEntry,
+    SetFigures,
+    ShownEntry,
+    StageSeconds,
+    SummaryDocument,
+)
 from reports.result import version
 
 JOURNAL, STATUS, SUMMARY, REPORT = "journal.jsonl", "status.csv", "summary.json", "report.html"
@@ -38,7 +50,7 @@ class Gathered:
     def add(self, row: ManifestRow, entry: Entry | None) -> None:
         """Take in a clip."""
         self.totals.add(row, entry)
-        answer, seconds = (entry.answer, entry.seconds) if entry else ({}, {})
+        answer, seconds = cast(ClipBrief, entry.answer if entry else {}), entry.seconds if entry else {}
         file = row.path.rpartition("/")[2] + _times(row)
         state, reason = state_of(row, entry), reason_of(row, entry)
         self.rows.add(ClipRow(row.clip_id, file, state, reason, row.label, row.split, answer, seconds))
@@ -57,7 +69,7 @@ def _times(row: ManifestRow) -> str:
     return f", from {row.start or 0:g} s" if row.end is None else f", {row.start or 0:g} to {row.end:g} s"
 
 
-def write_page(output: Output, summary: Mapping[str, Any], gathered: Gathered) -> Path:
+def write_page(output: Output, summary: SummaryDocument, gathered: Gathered) -> Path:
     """Write report.html of a data set from the content of summary.json and its clips, and put it to the output's address."""
     page = output.folder / REPORT
     thumbnails = None if gathered.rows.total > MOST_THUMBNAILS else [_thumbnail(output, name) for name in gathered.rows.ids]
@@ -83,7 +95,8 @@ def remake_page(place: str) -> Path:
             gathered.add(row, None if row.problem else journal.latest(row.clip_id))
     counts = {"total": gathered.rows.total, **{state: gathered.totals.states[state] for state in STATES}}
     usual = {"dyad": version(), "manifest": place, "profile": "unknown", "notes": []}
-    return write_page(output, usual | known | {"clips": counts} | gathered.totals.figures(), gathered)
+    summary = usual | known | {"clips": counts} | gathered.totals.figures()
+    return write_page(output, cast(SummaryDocument, summary), gathered)
 
 
 def is_dataset(place: str) -> bool:
@@ -107,9 +120,9 @@ def _thumbnail(output: Output, clip_id: str) -> bytes | None:
     return None
 
 
-def _ran(output: Output, examples: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+def _ran(output: Output, examples: Mapping[str, str]) -> dict[str, ModalityEntry]:
     """What result.json says of each modality in a clip that has it; of one that no clip has, why."""
-    found: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, ModalityEntry] = {}
     for clip_id in dict.fromkeys(examples.values()):
         for name, entry in _json(output, f"{clip_id}/{RunFolder(Path()).result.name}").get("modalities", {}).items():
             if name not in found or (entry["source"] and not found[name]["source"]):
@@ -190,31 +203,33 @@ class Totals:
         elif label:
             self.tallies[kind, "frames"].add(label, answer.get(frames, {}), weights)
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> SetFigures:
         """The part of summary.json that the clips give, but for how many there are."""
         return {
             "seconds": self.seconds(), "compounds": self.compounds(), "modalities": dict(self.present),
             "metrics": self.metrics(), "reliability": self.reliability(), "failures": self.failures.table(),
         }  # fmt: skip
 
-    def seconds(self) -> dict[str, Any]:
+    def seconds(self) -> SecondsEntry:
         """Seconds of media, and of each stage in all and a clip."""
-        stages = {name: {"total": round(s, 3), "mean": round(s / n, 4)} for name, (s, n) in self.stages.items()}
+        stages: dict[str, StageSeconds] = {
+            name: {"total": round(s, 3), "mean": round(s / n, 4)} for name, (s, n) in self.stages.items()
+        }
         return {"media": round(self.media, 3), "stages": stages}
 
-    def compounds(self) -> dict[str, Any]:
+    def compounds(self) -> dict[str, ShownEntry]:
         """Clips that each compound won, and seconds that it was shown."""
         return {name: {"clips": self.clips[name], "seconds": round(self.shown[name], 3)} for name in self.names}
 
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Metrics:
         """Figures by kind of label and by what is counted; only where there are labels."""
-        found: dict[str, Any] = {}
+        found: dict[str, dict[str, Figures]] = {}
         for (kind, level), tally in self.tallies.items():
             if figures := tally.figures():
                 found.setdefault(kind, {})[level] = figures
         return found
 
-    def reliability(self) -> dict[str, Any]:
+    def reliability(self) -> dict[str, ReliabilityFigures]:
         """By kind of label, how often answers are right that are so sure: windows of labelled clips, else labelled frames."""
         found = {kind: figures for kind, sure in self.sure.items() if (figures := sure.figures())}
         frames = self.sure_frames.figures()

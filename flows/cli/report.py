@@ -90,8 +90,8 @@ def _clip(folder: RunFolder, video: Path | None) -> "Clip":
     from data.media.clip import Clip
     from flows.clip.report import read_result
 
-    facts = dict(read_result(folder)["clip"])
-    known = {name: facts[name] for name in Clip.__dataclass_fields__ if name in facts}
+    facts = read_result(folder)["clip"]
+    known: dict[str, Any] = {name: value for name, value in facts.items() if name in Clip.__dataclass_fields__}
     path = video or Path(facts["path"])
     if not path.is_file():
         wanted = "check the name" if video else "put it back, or name where it is with --video"

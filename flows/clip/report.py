@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from data.run_folder import RunFolder
+    from reports.documents import ResultDocument
 
 
 def write_report(folder: "RunFolder") -> Path:
@@ -23,7 +24,7 @@ def write_report(folder: "RunFolder") -> Path:
     return page
 
 
-def _write_thumbnail(folder: "RunFolder", result: dict[str, Any]) -> None:
+def _write_thumbnail(folder: "RunFolder", result: "ResultDocument") -> None:
     """Write `thumbnail.jpg` while the frames are there; afterwards the one that was made then stays."""
     from data.files import atomic_path
     from reports.render.thumbnail import make_thumbnail, surest_time
@@ -50,16 +51,17 @@ def media_address(media: Path, folder: Path) -> str | None:
     return "./" + quote(relative.as_posix()) if near else media.resolve().as_uri()
 
 
-def read_result(folder: "RunFolder") -> dict[str, Any]:
+def read_result(folder: "RunFolder") -> "ResultDocument":
     """The content of a run's result.json; InputError when it holds no answer."""
     from data.errors import InputError
 
     try:
-        result = json.loads(folder.result.read_text(encoding="utf-8"))
+        content = json.loads(folder.result.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise InputError(f"{folder.root} holds no readable result.json; name a clip's folder that 'dyad run' wrote.") from None
-    if not isinstance(result, dict) or "windows" not in result:
+    if not isinstance(content, dict) or "windows" not in content:
         raise InputError(f"{folder.result} is no answer about a clip; name the folder of a clip that 'dyad run' wrote.")
+    result: ResultDocument = content  # type: ignore[assignment]
     return result
 
 

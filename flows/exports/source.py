@@ -14,6 +14,7 @@ from data.errors import InputError
 from data.manifest.paths import is_url, plain_root
 from data.run_folder import RunFolder
 from flows.batch.storage import Output
+from reports.documents import SummaryDocument
 from reports.exports.clip import ClipAnswer, Item, Unanswered, read_clip
 from reports.exports.formats import Format
 
@@ -90,13 +91,13 @@ class Source:
         with system.open(f"{root}/{STATUS}", "r", encoding="utf-8", newline="") as stream:
             yield from csv.DictReader(stream)
 
-    def summary(self) -> Mapping[str, Any] | None:
+    def summary(self) -> SummaryDocument | None:
         """The content of summary.json; None where there is none."""
         system, root = self.system
         if self.is_run or not self.holds(SUMMARY):
             return None
         try:
-            found: Mapping[str, Any] = json.loads(system.cat_file(f"{root}/{SUMMARY}"))
+            found: SummaryDocument = json.loads(system.cat_file(f"{root}/{SUMMARY}"))
         except ValueError:
             raise InputError(f"{self.root}/{SUMMARY} is damaged; run 'dyad batch' again.") from None
         return found

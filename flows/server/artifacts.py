@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
@@ -13,6 +12,7 @@ from uuid import UUID
 
 from data.run_folder import RunFolder
 from reports.dataset.figures import confusion_picture, dataset_markdown, main_figures
+from reports.documents import ResultDocument, SummaryDocument
 
 
 def publish_artifacts(folder: RunFolder) -> None:
@@ -22,7 +22,7 @@ def publish_artifacts(folder: RunFolder) -> None:
     from reports.markdown import result_markdown
     from reports.timeline_picture import timeline_picture
 
-    result: dict[str, Any] = json.loads(folder.result.read_text(encoding="utf-8"))
+    result: ResultDocument = json.loads(folder.result.read_text(encoding="utf-8"))
     name, sentence = folder.root.name, result["summary"]["sentence"]
     picture = base64.b64encode(timeline_picture(result)).decode()
     create_image_artifact(f"data:image/png;base64,{picture}", key=artifact_key("timeline", name), description=sentence)
@@ -31,12 +31,12 @@ def publish_artifacts(folder: RunFolder) -> None:
     create_markdown_artifact(markdown, key=artifact_key("result", name), description=sentence)
 
 
-def window_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+def window_rows(result: ResultDocument) -> list[dict[str, Any]]:
     """A row a window (the first thousand): times, winner, probability, confidence, and what each modality gave to it."""
     return [
         {
             "from": row["start"], "to": row["end"], "compound": (row["top"] or "–").replace("_", " "),
-            "probability": _rounded(row["compound"].get(row["top"])), "confidence": _rounded(row["confidence"]),
+            "probability": _rounded(row["compound"].get(row["top"] or "")), "confidence": _rounded(row["confidence"]),
         } | {name.replace("_", " "): _rounded(row["contributions"].get(name)) for name in result["modalities"]}
         for row in result["windows"][:1000]
     ]  # fmt: skip
@@ -108,7 +108,7 @@ def publish_progress(artifact: UUID | None, manifest: str, share: float, text: s
     return artifact
 
 
-def publish_summary(summary: Mapping[str, Any]) -> None:
+def publish_summary(summary: SummaryDocument) -> None:
     """Create the artifact `dataset-<manifest>` (markdown) from the content of summary.json and, where there are labels,
     `confusion-<manifest>` (a picture)."""
     from prefect.artifacts import create_image_artifact, create_markdown_artifact

@@ -1,20 +1,20 @@
 """A data set's figures as HTML and SVG: the confusion matrix as a table that can be read aloud, the reliability diagram by hand
 (a dozen bars and a line, for which a plotting library's picture could be neither restyled for the dark nor read aloud)."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
+from reports.documents import Figures, ReliabilityBin, ReliabilityFigures
 from reports.page.document import escaped, words_of
 
 SIZE, EDGE = 240, 34
 """The diagram's side and its margin for letters."""
 
 
-def confusion(figures: Mapping[str, Any], what: str) -> str:
+def confusion(figures: Figures, what: str) -> str:
     """The matrix of `figures.Tally.figures`: labels down, answers across, the share of a label's row and the count."""
     rows = [
-        _confusion_row(place, name, counts)
-        for place, (name, counts) in enumerate(zip(figures["classes"], figures["confusion"], strict=True))
+        _confusion_row(index, name, counts)
+        for index, (name, counts) in enumerate(zip(figures["classes"], figures["confusion"], strict=True))
         if sum(counts)
     ]
     heads = "".join(f'<th scope="col">{words_of(name)}</th>' for name in figures["answers"])
@@ -27,8 +27,8 @@ def scrolling(label: str, table: str) -> str:
     return f'<div class="wide" tabindex="0" role="region" aria-label="{escaped(label)}">{table}</div>'
 
 
-def _confusion_row(place: int, name: str, counts: list[int]) -> str:
-    cells = "".join(_cell(count, sum(counts), column == place) for column, count in enumerate(counts))
+def _confusion_row(index: int, name: str, counts: Sequence[int]) -> str:
+    cells = "".join(_cell(count, sum(counts), column == index) for column, count in enumerate(counts))
     return f'<tr><th scope="row">{words_of(name)}</th>{cells}</tr>'
 
 
@@ -37,7 +37,7 @@ def _cell(count: int, total: int, is_hit: bool) -> str:
     return f'<td class="h{round(10 * count / total)}{" hit" if is_hit else ""}">{inner}</td>'
 
 
-def reliability(figures: Mapping[str, Any], kind: str) -> str:
+def reliability(figures: ReliabilityFigures, kind: str) -> str:
     """The diagram of `reports.dataset.figures.Reliability.figures`: how sure answers were against how often they were right."""
     most = max(one["items"] for one in figures["bins"])
     bars = "".join(_bin(one, most) for one in figures["bins"])
@@ -60,7 +60,7 @@ def reliability(figures: Mapping[str, Any], kind: str) -> str:
     )
 
 
-def _bin(one: Mapping[str, Any], most: int) -> str:
+def _bin(one: ReliabilityBin, most: int) -> str:
     left, right = EDGE + SIZE * one["from"], EDGE + SIZE * one["to"]
     height = max(SIZE * one["right"], 1.5)
     opacity = 0.25 + 0.75 * one["items"] / most

@@ -3,18 +3,51 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from data.emotions import BASIC_EMOTIONS
+from reports.documents import ModalityEntry, ResultDocument, WindowEntry
 
 BINS = 15
 """Equal steps of probability that reliability is counted in, as in `data.metrics.calibration_error`."""
 Sure = Mapping[str, Sequence[Sequence[float]]]
+"""By answer, how sure its windows were: see `binned`."""
+Apart = Mapping[str, float | str]
+"""The distance of two modalities, and what each finds likeliest: see `most_apart`."""
 
 
-def brief(result: Mapping[str, Any]) -> dict[str, Any]:
+class ClipBrief(TypedDict, total=False):
+    """A clip's answer in short, as the journal keeps it: what `brief` gives, and what the batch adds (`flows.batch.one_clip`).
+
+    top, emotion: the compound shown longest and the strongest basic emotion; duration: s; seconds: by compound; windows,
+    window_emotions, frames, frame_emotions: how many have which answer; broken: the modalities that failed; frame_pairs,
+    frame_sure: of frames with labels, see `flows.batch.clips`.
+    """
+
+    confidence: float | None
+    none: float | None
+    likely: float | None
+    present: Sequence[str]
+    apart: Apart | None
+    window_sure: Sure
+    emotion_sure: Sure
+    top: str | None
+    emotion: str | None
+    duration: float
+    seconds: Mapping[str, float]
+    windows: Mapping[str, int]
+    window_emotions: Mapping[str, int]
+    frames: Mapping[str, int]
+    frame_emotions: Mapping[str, int]
+    broken: Sequence[str]
+    frame_pairs: Sequence[tuple[str, str, int]]
+    frame_sure: Sequence[Sequence[float]]
+
+
+def brief(result: ResultDocument) -> ClipBrief:
     """The content of result.json in short.
 
     confidence, none: means over the windows that have them, None where none has.
@@ -30,7 +63,7 @@ def brief(result: Mapping[str, Any]) -> dict[str, Any]:
         "likely": _short(max(basic)) if basic else None,
         "present": [name for name, entry in result["modalities"].items() if entry["state"] == "present"],
         "apart": most_apart(result["modalities"]),
-        "window_sure": binned((row["top"], row["compound"][row["top"]]) for row in windows if row["top"]),
+        "window_sure": binned(_winners(windows)),
         "emotion_sure": binned(_strongest(windows)),
     }
 
@@ -39,7 +72,14 @@ def _short(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _strongest(windows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, float]]:
+def _winners(windows: Iterable[WindowEntry]) -> Iterator[tuple[str, float]]:
+    """The winner of each window that has one, and its probability."""
+    for row in windows:
+        if row["top"] and (value := row["compound"][row["top"]]) is not None:
+            yield row["top"], value
+
+
+def _strongest(windows: Iterable[WindowEntry]) -> Iterator[tuple[str, float]]:
     """The likeliest basic emotion of each window that has evidence, and its probability."""
     for row in windows:
         known = {name: value for name, value in row["basic"].items() if value is not None}
@@ -51,22 +91,25 @@ def binned(answers: Iterable[tuple[str, float]]) -> dict[str, list[list[float]]]
     """For each answer a list of [bin, windows, sum of their probabilities], the bins from 0 to BINS - 1."""
     found: dict[str, dict[int, list[float]]] = defaultdict(dict)
     for name, value in answers:
-        place = min(int(value * BINS), BINS - 1)
-        cell = found[name].setdefault(place, [place, 0, 0.0])
+        number = min(int(value * BINS), BINS - 1)
+        cell = found[name].setdefault(number, [number, 0, 0.0])
         cell[1] += 1
         cell[2] = round(cell[2] + value, 4)
-    return {name: [cells[place] for place in sorted(cells)] for name, cells in found.items()}
+    return {name: [cells[number] for number in sorted(cells)] for name, cells in found.items()}
 
 
-def binned_hits(sure: Any, right: Any) -> list[list[float]]:
+def binned_hits(sure: ArrayLike, right: ArrayLike) -> list[list[float]]:
     """[bin, answers, right ones, sum of probabilities] of answers with probabilities `sure` [N], `right` [N] or not."""
-    sure, right = np.asarray(sure, np.float64), np.asarray(right, bool)
-    places = np.minimum((sure * BINS).astype(int), BINS - 1)
-    cells = ((place, places == place) for place in np.unique(places))
-    return [[int(place), int(here.sum()), int(right[here].sum()), round(float(sure[here].sum()), 4)] for place, here in cells]
+    probabilities, hits = np.asarray(sure, np.float64), np.asarray(right, bool)
+    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    cells = ((number, bins == number) for number in np.unique(bins))
+    return [
+        [int(number), int(here.sum()), int(hits[here].sum()), round(float(probabilities[here].sum()), 4)]
+        for number, here in cells
+    ]
 
 
-def most_apart(modalities: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+def most_apart(modalities: Mapping[str, ModalityEntry]) -> Apart | None:
     """The two modalities whose mean probabilities differ most: {"distance": 0..1, "static_face": "happiness", "voice": "anger"}.
 
     The distance is half the sum of the absolute differences (total variation). None with fewer than two modalities.
@@ -79,6 +122,6 @@ def most_apart(modalities: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | 
     return {"distance": round(distance, 4)} | {name: BASIC_EMOTIONS[int(means[name].argmax())] for name in names}
 
 
-def _mean(rows: Sequence[Sequence[float | None]]) -> Any:
-    known = np.array([row for row in rows if None not in row], np.float64)
+def _mean(rows: Sequence[Sequence[float | None]]) -> NDArray[np.float64] | None:
+    known: NDArray[np.float64] = np.array([row for row in rows if None not in row], np.float64)
     return known.mean(0) if len(known) else None

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, factorial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.metrics import scores_of_counts
 from reports.dataset.clip_brief import BINS, Sure
+from reports.documents import FailureEntry, Figures, Measure, Metrics, ReliabilityBin, ReliabilityFigures, SummaryDocument
 from reports.markdown import escape, title
 
 NO_ANSWER = "no answer"
@@ -67,7 +67,7 @@ class Tally:
                     self._draws = np.zeros((*self.counts.shape, DRAWS), np.int64)
                 self._draws[row, column] += count * weights
 
-    def figures(self) -> dict[str, Any] | None:
+    def figures(self) -> Figures | None:
         """UAR, WAR, macro-F1, weighted F1 with their intervals, recall of each class, and the counts; None when nothing was
         counted.
 
@@ -82,7 +82,8 @@ class Tally:
         }  # fmt: skip
         scores = {name: round(value, 6) for name, value in scores_of_counts(self.counts).items()}
         return {
-            "items": int(totals.sum()), "clips": self.clips, "unanswered": int(self.counts[:, -1].sum()), **scores,
+            "items": int(totals.sum()), "clips": self.clips, "unanswered": int(self.counts[:, -1].sum()),
+            "uar": scores["uar"], "war": scores["war"], "macro_f1": scores["macro_f1"], "weighted_f1": scores["weighted_f1"],
             "intervals": self.intervals(), "recall": recall,
             "classes": list(self.classes), "answers": [*self.classes, NO_ANSWER], "confusion": self.counts.tolist(),
         }  # fmt: skip
@@ -92,7 +93,7 @@ class Tally:
         if self._draws is None or self.clips < 2:
             return {}
         drawn = self._draws[:, :, self._draws.any((0, 1))]
-        found = [scores_of_counts(drawn[:, :, place]) for place in range(drawn.shape[2])]
+        found = [scores_of_counts(drawn[:, :, draw]) for draw in range(drawn.shape[2])]
         ends = {name: np.percentile([scores[name] for scores in found], (2.5, 97.5)) for name in found[0]}
         return {name: [round(float(value), 6) for value in pair] for name, pair in ends.items()}
 
@@ -110,16 +111,16 @@ class Reliability:
     def add(self, label: str, sure: Sure) -> None:
         """Count the windows of a clip with this label; `sure` as `reports.dataset.clip_brief.binned` gives it."""
         for answer, cells in sure.items():
-            self.add_cells((place, items, items * (answer == label), total) for place, items, total in cells)
+            self.add_cells((number, items, items * (answer == label), total) for number, items, total in cells)
 
     def add_cells(self, cells: Iterable[Sequence[float]]) -> None:
         """Count (bin, items, hits, sum of probabilities)."""
-        for place, items, hits, total in cells:
-            self.items[int(place)] += int(items)
-            self.hits[int(place)] += int(hits)
-            self.sums[int(place)] += total
+        for number, items, hits, total in cells:
+            self.items[int(number)] += int(items)
+            self.hits[int(number)] += int(hits)
+            self.sums[int(number)] += total
 
-    def figures(self) -> dict[str, Any] | None:
+    def figures(self) -> ReliabilityFigures | None:
         """The expected calibration error (Guo et al. 2017) and the bins: from, to, items, mean probability, share of right
         answers; None when nothing was counted."""
         if not self.items.any():
@@ -127,10 +128,10 @@ class Reliability:
         seen = np.flatnonzero(self.items)
         means, right = self.sums[seen] / self.items[seen], self.hits[seen] / self.items[seen]
         error = float((np.abs(means - right) * self.items[seen]).sum() / self.items.sum())
-        bins = [
-            {"from": round(int(place) / BINS, 4), "to": round((int(place) + 1) / BINS, 4), "items": int(self.items[place]),
+        bins: list[ReliabilityBin] = [
+            {"from": round(int(number) / BINS, 4), "to": round((int(number) + 1) / BINS, 4), "items": int(self.items[number]),
              "probability": round(float(mean), 4), "right": round(float(share), 4)}
-            for place, mean, share in zip(seen, means, right, strict=True)
+            for number, mean, share in zip(seen, means, right, strict=True)
         ]  # fmt: skip
         return {"unit": self.unit, "items": int(self.items.sum()), "ece": round(error, 6), "bins": bins}
 
@@ -151,18 +152,18 @@ class Failures:
         self.counts[kind] += 1
         self.examples.setdefault(kind, clip_id)
 
-    def table(self) -> list[dict[str, Any]]:
+    def table(self) -> list[FailureEntry]:
         """Reasons, the most frequent first, each with one clip that has it."""
         return [{"reason": kind, "clips": n, "example": self.examples[kind]} for kind, n in self.counts.most_common()]
 
 
-def main_figures(metrics: Mapping[str, Mapping[str, Any]]) -> tuple[str, Mapping[str, Any]] | None:
+def main_figures(metrics: Metrics) -> tuple[str, Figures] | None:
     """What the confusion of a data set is shown of, with its name: compounds before emotions, clips before windows and frames;
     None without labels."""
     return next(((f"{kind} by {level}", found) for kind, levels in metrics.items() for level, found in levels.items()), None)
 
 
-def confusion_picture(figures: Mapping[str, Any], heading: str) -> bytes:
+def confusion_picture(figures: Figures, heading: str) -> bytes:
     """A confusion matrix (of `Tally.figures`) as a PNG: shares of each label, with the counts written in."""
     from matplotlib.figure import Figure
 
@@ -187,9 +188,10 @@ def confusion_picture(figures: Mapping[str, Any], heading: str) -> bytes:
     return stream.getvalue()
 
 
-def dataset_markdown(summary: Mapping[str, Any]) -> str:
+def dataset_markdown(summary: SummaryDocument) -> str:
     """The content of summary.json for a person: counts, metrics, slowest stages, compounds, failures with reasons."""
     clips = summary["clips"]
+    slowest = sorted(summary["seconds"]["stages"].items(), key=lambda item: -item[1]["total"])
     parts = [
         f"# {escape(summary['manifest'])}",
         _table(["clips", "done", "degraded", "failed", "rejected", "of them before"],
@@ -197,7 +199,8 @@ def dataset_markdown(summary: Mapping[str, Any]) -> str:
         *_metric_parts(summary["metrics"]),
         *_reliability_parts(summary["reliability"]),
         "## Slowest stages",
-        _table(["stage", "seconds", "a clip"], [_stage(*item) for item in _by_value(summary["seconds"]["stages"])]),
+        _table(["stage", "seconds", "a clip"],
+               [[title(name), f"{seconds['total']:.1f}", f"{seconds['mean']:.2f}"] for name, seconds in slowest]),
         "## Compounds",
         _table(["compound", "clips", "seconds"],
                [[title(name), str(row["clips"]), f"{row['seconds']:.1f}"] for name, row in summary["compounds"].items()]),
@@ -207,9 +210,10 @@ def dataset_markdown(summary: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _metric_parts(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _metric_parts(metrics: Metrics) -> list[str]:
+    shown: tuple[Measure, ...] = ("macro_f1", "uar", "war")
     rows = [
-        [kind, by, str(found["items"]), *(_figure(found, name) for name in ("macro_f1", "uar", "war"))]
+        [kind, by, str(found["items"]), *(_figure(found, name) for name in shown)]
         for kind, levels in metrics.items()
         for by, found in levels.items()
     ]
@@ -217,27 +221,19 @@ def _metric_parts(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return ["## Metrics", table, "In brackets 95 % of a bootstrap over clips."] if rows else []
 
 
-def _figure(found: Mapping[str, Any], name: str) -> str:
+def _figure(found: Figures, name: Measure) -> str:
     low, high = found["intervals"].get(name, (None, None))
     return f"{found[name]:.3f}" + ("" if low is None else f" ({low:.3f} to {high:.3f})")
 
 
-def _reliability_parts(reliability: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _reliability_parts(reliability: Mapping[str, ReliabilityFigures]) -> list[str]:
     rows = [[kind, found["unit"], str(found["items"]), f"{found['ece']:.3f}"] for kind, found in reliability.items()]
     return ["## Reliability", _table(["labels", "by", "n", "expected calibration error"], rows)] if rows else []
 
 
-def _failure_parts(failures: Sequence[Mapping[str, Any]]) -> list[str]:
+def _failure_parts(failures: Sequence[FailureEntry]) -> list[str]:
     rows = [[str(row["clips"]), escape(row["reason"]), escape(row["example"])] for row in failures]
     return ["## Failures", _table(["clips", "reason", "for example"], rows)] if rows else []
-
-
-def _by_value(values: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Mapping[str, float]]]:
-    return sorted(values.items(), key=lambda item: -item[1]["total"])
-
-
-def _stage(name: str, seconds: Mapping[str, float]) -> list[str]:
-    return [title(name), f"{seconds['total']:.1f}", f"{seconds['mean']:.2f}"]
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

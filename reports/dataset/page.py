@@ -3,11 +3,11 @@
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from reports.dataset.charts import confusion, reliability, scrolling
 from reports.dataset.rows import ClipRows, Outlier
+from reports.documents import FailureEntry, Figures, Measure, ModalityEntry, ReliabilityFigures, SummaryDocument
 from reports.page.document import PAGE_STYLE, asset, document, escaped, words_of
 
 STYLE, SCRIPT = Path(__file__).with_name("page.css"), Path(__file__).with_name("page.js")
@@ -20,7 +20,7 @@ OUTLIERS = {
     "apart": ("Modalities in disagreement", "The two of a clip that differ most, and what each finds likeliest.", "{:.0%} apart"),
     "slow": ("Slowest", "Seconds of all stages, and the longest of them.", "{:.1f} s"),
 }  # fmt: skip
-FIGURES = {"macro_f1": "macro-F1", "uar": "UAR", "war": "WAR", "weighted_f1": "weighted F1"}
+FIGURES: Mapping[Measure, str] = {"macro_f1": "macro-F1", "uar": "UAR", "war": "WAR", "weighted_f1": "weighted F1"}
 HEADS = {
     "clip": "Clip", "label": "Label", "answer": "Compound", "confidence": "Confidence", "none": "None",
     "emotion": "Emotion", "split": "Split", "state": "State", "seconds": "Seconds",
@@ -28,10 +28,10 @@ HEADS = {
 
 
 def dataset_page(
-    summary: Mapping[str, Any],
+    summary: SummaryDocument,
     clips: ClipRows,
     *,
-    ran: Mapping[str, Mapping[str, Any]] | None = None,
+    ran: Mapping[str, ModalityEntry] | None = None,
     thumbnails: Sequence[bytes | None] | None = None,
 ) -> str:
     """The page for the content of summary.json and the clips.
@@ -39,7 +39,7 @@ def dataset_page(
     `ran` is what result.json tells of each modality (`state`, `source`, `reason`, `remedy`) in a clip that has it; `thumbnails`
     has a JPEG (or None) for each row of `clips`, and is None where there are too many.
     """
-    name = str(summary["manifest"]).rstrip("/").rpartition("/")[2] or str(summary["manifest"])
+    name = summary["manifest"].rstrip("/").rpartition("/")[2] or summary["manifest"]
     body = "\n".join(filter(None, (
         _head(name, summary), _together(summary), _labels(summary), _outliers(clips), _failures(summary["failures"]),
         _table(clips, thumbnails), _ran(summary, ran or {}), "</main>",
@@ -52,7 +52,7 @@ def _style() -> str:
     return asset(PAGE_STYLE) + asset(STYLE)
 
 
-def _facts(clips: ClipRows, thumbnails: Sequence[bytes | None] | None) -> dict[str, Any]:
+def _facts(clips: ClipRows, thumbnails: Sequence[bytes | None] | None) -> dict[str, object]:
     """What the script needs: names, then a row a clip as `ClipRows` has it."""
     pictures = [None if one is None else base64.b64encode(one).decode() for one in thumbnails or ()]
     return {
@@ -61,7 +61,7 @@ def _facts(clips: ClipRows, thumbnails: Sequence[bytes | None] | None) -> dict[s
     }  # fmt: skip
 
 
-def _head(name: str, summary: Mapping[str, Any]) -> str:
+def _head(name: str, summary: SummaryDocument) -> str:
     clips = summary["clips"]
     ended = ", ".join(f"{clips[state]} {state}" for state in STATES if clips.get(state)) or "none ended"
     seconds = sum(stage["total"] for stage in summary["seconds"]["stages"].values())
@@ -81,7 +81,7 @@ def _head(name: str, summary: Mapping[str, Any]) -> str:
     )
 
 
-def _together(summary: Mapping[str, Any]) -> str:
+def _together(summary: SummaryDocument) -> str:
     """Counts by compound, and seconds by stage."""
     compounds, stages = summary["compounds"], summary["seconds"]["stages"]
     most = max((row["clips"] for row in compounds.values()), default=0) or 1
@@ -108,7 +108,7 @@ def _together(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _labels(summary: Mapping[str, Any]) -> str:
+def _labels(summary: SummaryDocument) -> str:
     """Metrics with intervals, confusion matrices and reliability; '' without labels."""
     metrics = summary["metrics"]
     if not metrics:
@@ -132,7 +132,7 @@ def _labels(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _drawn(kind: str, levels: Mapping[str, Mapping[str, Any]], sure: Mapping[str, Any] | None) -> str:
+def _drawn(kind: str, levels: Mapping[str, Figures], sure: ReliabilityFigures | None) -> str:
     """The confusion matrix of the first level, the others behind a click, and how far probabilities can be trusted."""
     first, *others = levels
     more = "".join(
@@ -148,7 +148,7 @@ def _drawn(kind: str, levels: Mapping[str, Mapping[str, Any]], sure: Mapping[str
     )
 
 
-def _figure(found: Mapping[str, Any], name: str) -> str:
+def _figure(found: Figures, name: Measure) -> str:
     low, high = found.get("intervals", {}).get(name, (None, None))
     within = "" if low is None else f' <span class="within">({low:.3f} to {high:.3f})</span>'
     return f"{found[name]:.3f}{within}"
@@ -178,7 +178,7 @@ def _outlier(outlier: Outlier, form: str, kind: str, has_page: bool) -> str:
     )
 
 
-def _failures(failures: Sequence[Mapping[str, Any]]) -> str:
+def _failures(failures: Sequence[FailureEntry]) -> str:
     if not failures:
         return ""
     rows = [
@@ -237,7 +237,7 @@ def _choice(name: str, said: str, options: Iterable[tuple[int, str]], every: str
     return f'<label>{said} <select name="{name}"><option value="">{every}</option>{inner}</select></label>'
 
 
-def _ran(summary: Mapping[str, Any], ran: Mapping[str, Mapping[str, Any]]) -> str:
+def _ran(summary: SummaryDocument, ran: Mapping[str, ModalityEntry]) -> str:
     """The modalities with their models, and in how many clips each answered."""
     ended = summary["clips"]["done"] + summary["clips"]["degraded"]
     rows = [_model(name, entry, summary.get("modalities", {}).get(name, 0), ended) for name, entry in ran.items()]
@@ -250,11 +250,11 @@ def _ran(summary: Mapping[str, Any], ran: Mapping[str, Mapping[str, Any]]) -> st
     )
 
 
-def _model(name: str, entry: Mapping[str, Any], present: int, ended: int) -> str:
+def _model(name: str, entry: ModalityEntry, present: int, ended: int) -> str:
     source = entry.get("source")
     if source:
-        kinds = ("backend", "model", "revision", "preprocessing")
-        cells = "".join(f"<td>{escaped(source.get(kind) or '–')}</td>" for kind in kinds)
+        told = (source["backend"], source["model"], source["revision"], source["preprocessing"])
+        cells = "".join(f"<td>{escaped(one or '–')}</td>" for one in told)
     else:
         why = " ".join(filter(None, (entry.get("reason"), entry.get("remedy")))) or "no reason noted"
         cells = f'<td colspan="4">{escaped(why)}</td>'

@@ -4,7 +4,8 @@ import heapq
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from reports.dataset.clip_brief import ClipBrief
 
 MOST_BYTES = 2_200_000
 """So large may the rows of a page be (about 14,000 clips), and a tenth of it more for clips that failed after those."""
@@ -29,7 +30,7 @@ class ClipRow:
     reason: str = ""
     label: str = ""
     split: str = ""
-    answer: Mapping[str, Any] = field(default_factory=dict)
+    answer: ClipBrief = field(default_factory=ClipBrief)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -75,7 +76,7 @@ class ClipRows:
 
     def __init__(self, compounds: Sequence[str], stages: Sequence[str], is_there: Callable[[str], bool]) -> None:
         self.compounds, self.stages, self._is_there = tuple(compounds), tuple(stages), is_there
-        self.rows: list[list[Any]] = []
+        self.rows: list[list[object]] = []
         self.ids: list[str] = []
         self.names = {kind: Names() for kind in ("states", "reasons", "labels", "splits", "answers", "emotions")}
         self.total = self.bytes = 0
@@ -110,16 +111,16 @@ class ClipRows:
         """Whether there is a page to link a clip to."""
         return bool(clip.answer) and self._is_there(clip.clip_id)
 
-    def _row(self, clip: ClipRow) -> list[Any]:
+    def _row(self, clip: ClipRow) -> list[object]:
         answer, number = clip.answer, {kind: names.number for kind, names in self.names.items()}
         right = clip.right(self.compounds)
         reason = clip.reason if len(clip.reason) <= LONGEST else clip.reason[: LONGEST - 1] + "…"
         before = len(self.names["reasons"])
-        place = number["reasons"](reason)
+        why = number["reasons"](reason)
         self.bytes += len(reason.encode()) * (len(self.names["reasons"]) - before)
         return [
             clip.clip_id, clip.file, int(self.has_page(clip)) + 2 * (clip.names[0] == clip.file),
-            number["states"](clip.state), place,
+            number["states"](clip.state), why,
             number["labels"](clip.label), number["splits"](clip.split),
             number["answers"](answer.get("top") or "") if answer else -2,
             _short(answer.get("confidence")), _short(answer.get("none")),
@@ -129,17 +130,17 @@ class ClipRows:
         ]  # fmt: skip
 
     def _outlying(self, clip: ClipRow) -> list[tuple[str, Outlier]]:
-        answer, spoken = clip.answer, clip.answer.get("confidence")
+        answer, top, spoken = clip.answer, clip.answer.get("top"), clip.answer.get("confidence")
         found = []
         if clip.right(self.compounds) is False:
             said, sure = clip.said(self.compounds)
             words = f"{said or 'none of the compounds'} for {clip.label}"
             found.append(("wrong", Outlier(clip, sure or 0.0, words)))
-        if answer.get("top") and spoken is not None:
-            found.append(("unsure", Outlier(clip, 1.0 - spoken, answer["top"])))
+        if top and spoken is not None:
+            found.append(("unsure", Outlier(clip, 1.0 - spoken, top)))
         if apart := answer.get("apart"):
             words = ", ".join(f"{name}: {emotion}" for name, emotion in apart.items() if name != "distance")
-            found.append(("apart", Outlier(clip, apart["distance"], words)))
+            found.append(("apart", Outlier(clip, float(apart["distance"]), words)))
         if clip.seconds:
             most = max(clip.seconds, key=lambda stage: clip.seconds[stage])
             found.append(("slow", Outlier(clip, sum(clip.seconds.values()), f"{most} {clip.seconds[most]:.1f} s")))

@@ -4,9 +4,9 @@ import html
 import mimetypes
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
+from reports.documents import ClipEntry, StretchEntry
 from reports.exports.clip import ClipAnswer, Span, one_line, tiers_of
 
 
@@ -58,7 +58,7 @@ def elan(clip: ClipAnswer) -> str:
     for name, spans in tiers.items():
         parts += _tier(name, spans, slots, first)
         first += len(spans)
-    created = clip.result.get("dyad", {}).get("created", "1970-01-01T00:00:00+00:00")
+    created = clip.result["dyad"]["created"] if "dyad" in clip.result else "1970-01-01T00:00:00+00:00"
     return "\n".join([
         '<?xml version="1.0" encoding="UTF-8"?>',
         f'<ANNOTATION_DOCUMENT AUTHOR="dyad" DATE={quoteattr(created)} FORMAT="3.0" VERSION="3.0" '
@@ -83,12 +83,13 @@ def _tier(name: str, spans: Sequence[tuple[int, int, str]], slots: dict[tuple[in
     return [*lines, "</TIER>"]
 
 
-def _media(clip: dict[str, Any]) -> str:
-    path = str(clip["path"])
-    place = path if "://" in path else Path(path).absolute().as_uri()
+def _media(clip: ClipEntry) -> str:
+    path = clip["path"]
+    address = path if "://" in path else Path(path).absolute().as_uri()
     kind = mimetypes.guess_type(path)[0] or "unknown"
-    origin = f' TIME_ORIGIN="{round(clip["start"] * 1000)}"' if clip.get("start") else ""
-    return f"<MEDIA_DESCRIPTOR MEDIA_URL={quoteattr(place)} MIME_TYPE={quoteattr(kind)}{origin}/>"
+    start = clip.get("start")
+    origin = f' TIME_ORIGIN="{round(start * 1000)}"' if start else ""
+    return f"<MEDIA_DESCRIPTOR MEDIA_URL={quoteattr(address)} MIME_TYPE={quoteattr(kind)}{origin}/>"
 
 
 def _milliseconds(spans: Sequence[Span]) -> list[tuple[int, int, str]]:
@@ -114,13 +115,13 @@ def _quoted(text: str) -> str:
     return '"' + one_line(text).replace('"', '""') + '"'
 
 
-def _shown(clip: ClipAnswer) -> list[dict[str, Any]]:
+def _shown(clip: ClipAnswer) -> list[StretchEntry]:
     """Stretches of at least a millisecond: a cue must end after it begins."""
     return [row for row in clip.result["timeline"] if round(row["end"] * 1000) > round(row["start"] * 1000)]
 
 
-def _caption(row: dict[str, Any]) -> str:
-    name = one_line(str(row["compound"]).replace("_", " "))
+def _caption(row: StretchEntry) -> str:
+    name = one_line(row["compound"].replace("_", " "))
     return name if row["confidence"] is None else f"{name} ({row['confidence']:.2f})"
 
 

@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from data.errors import InputError
 from data.run_folder import RunFolder
+from reports.documents import ResultDocument
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,32 +19,40 @@ OF_WINDOWS = frozenset({"start", "end", "present", "basic", "compound", "contrib
 """Fields of result.json, and of its windows, without which it is no whole answer."""
 
 
+class Cue(TypedDict):
+    """A phrase of a transcript: its time (s, NaN where unknown), its text, and who says it."""
+
+    start: float
+    end: float
+    text: str
+    speaker: NotRequired[str | None]
+
+
 @dataclass(frozen=True, eq=False)
 class ClipAnswer:
     """One clip: the content of result.json, frames.parquet (None where not asked for or without a picture), the cues of
     its transcript (start, end in s, text, speaker; empty without words), and what status.csv says of it in a data set
     (text by column; empty elsewhere)."""
 
-    result: Mapping[str, Any]
+    result: ResultDocument
     frames: "pd.DataFrame | None" = None
-    cues: Sequence[Mapping[str, Any]] = ()
+    cues: Sequence[Cue] = ()
     status: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def clip_id(self) -> str:
         """The clip's name in its data set."""
-        return str(self.result["clip"]["clip_id"])
+        return self.result["clip"]["clip_id"]
 
     @property
     def stem(self) -> str:
         """The name of the media file without its ending."""
-        return PurePath(str(self.result["clip"]["path"])).stem
+        return PurePath(self.result["clip"]["path"]).stem
 
     @property
     def duration(self) -> float:
         """Its length (s), at least to the end of the last window."""
-        ends = [float(row["end"]) for row in self.result["windows"]]
-        return max([float(self.result["clip"]["duration"] or 0.0), *ends])
+        return max([self.result["clip"]["duration"] or 0.0, *(row["end"] for row in self.result["windows"])])
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ class Span:
 def read_clip(folder: RunFolder, frames: bool = False, cues: bool = False) -> ClipAnswer:
     """Read a run folder; the tables only where asked for. InputError where there is no result, or a damaged one."""
     try:
-        result = json.loads(folder.result.read_text(encoding="utf-8"))
+        result: ResultDocument = json.loads(folder.result.read_text(encoding="utf-8"))
         missing = NEEDED - set(result) or {f"windows.{name}" for row in result["windows"] for name in OF_WINDOWS - set(row)}
     except FileNotFoundError:
         raise InputError(f"{folder.root} holds no result.json; give a run folder that 'dyad run' made.") from None
@@ -86,7 +95,7 @@ def read_clip(folder: RunFolder, frames: bool = False, cues: bool = False) -> Cl
         missing = {"JSON"}
     if missing:
         raise InputError(f"{folder.result} is damaged ({', '.join(sorted(missing))} missing); run the clip again with --fresh.")
-    return ClipAnswer(result, _frames(folder) if frames else None, _cues(folder) if cues else ())
+    return ClipAnswer(result, _table(folder.frames) if frames else None, _cues(folder) if cues else ())
 
 
 def timeline(clip: ClipAnswer) -> list[Span]:
@@ -101,7 +110,8 @@ def modality_spans(clip: ClipAnswer, modality: str) -> list[Span]:
     Windows without an answer leave a gap.
     """
     names, rows = clip.result["emotions"], clip.result["modalities"][modality]["probabilities"]
-    labels = [None if row[0] is None else names[max(range(len(row)), key=row.__getitem__)] for row in rows]
+    known = [[value for value in row if value is not None] for row in rows]
+    labels = [names[row.index(max(row))] if row else None for row in known]
     windows = [(row["start"], row["end"]) for row in clip.result["windows"]]
     return _joined(Span(start, end, label) for (start, end), label in zip(cells(windows), labels, strict=True) if label)
 
@@ -109,20 +119,20 @@ def modality_spans(clip: ClipAnswer, modality: str) -> list[Span]:
 def cells(windows: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Windows (s), ordered by start, cut where they overlap: in the middle of the overlap."""
     starts, ends = [start for start, _ in windows], [end for _, end in windows]
-    for place in range(1, len(windows)):
-        if starts[place] < ends[place - 1]:
-            starts[place] = ends[place - 1] = (starts[place] + ends[place - 1]) / 2
+    for number in range(1, len(windows)):
+        if starts[number] < ends[number - 1]:
+            starts[number] = ends[number - 1] = (starts[number] + ends[number - 1]) / 2
     return list(zip(starts, ends, strict=True))
 
 
 def words(clip: ClipAnswer) -> dict[str, list[Span]]:
     """The transcript by tier: one a speaker, and another where one's cues overlap; cues without times or text are left out."""
     tiers: dict[str, list[Span]] = {}
-    timed = [cue for cue in clip.cues if cue["end"] > cue["start"] and one_line(str(cue["text"]))]  # NaN is never larger
-    for cue in sorted(timed, key=lambda item: float(item["start"])):
-        who = one_line(str(cue.get("speaker") or ""))
+    timed = [cue for cue in clip.cues if cue["end"] > cue["start"] and one_line(cue["text"])]  # NaN is never larger
+    for cue in sorted(timed, key=lambda item: item["start"]):
+        who = one_line(cue.get("speaker") or "")
         base = f"transcript {who}" if who else "transcript"
-        span, name, copies = Span(float(cue["start"]), float(cue["end"]), one_line(str(cue["text"]))), base, 1
+        span, name, copies = Span(cue["start"], cue["end"], one_line(cue["text"])), base, 1
         while name in tiers and tiers[name][-1].end > span.start:
             copies += 1
             name = f"{base} ({copies})"
@@ -152,11 +162,7 @@ def _joined(spans: Iterable[Span]) -> list[Span]:
     return joined
 
 
-def _frames(folder: RunFolder) -> "pd.DataFrame | None":
-    return _table(folder.frames)
-
-
-def _cues(folder: RunFolder) -> list[dict[str, Any]]:
+def _cues(folder: RunFolder) -> list[Cue]:
     table = _table(folder.cues)
     if table is not None:
         return _records(table)
@@ -168,8 +174,10 @@ def _cues(folder: RunFolder) -> list[dict[str, Any]]:
         return []
 
 
-def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+def _records(table: "pd.DataFrame") -> list[Cue]:
+    speakers = table["speaker"] if "speaker" in table else [None] * len(table)
+    rows = zip(table["start"], table["end"], table["text"], speakers, strict=True)
+    return [{"start": float(start), "end": float(end), "text": str(text), "speaker": who} for start, end, text, who in rows]
 
 
 def _table(path: Path) -> "pd.DataFrame | None":

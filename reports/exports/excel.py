@@ -1,4 +1,4 @@
-"""A data set as an Excel workbook: what it is about, its clips, their windows, and its metrics where there are labels.
+"""A data set as an Excel workbook: what it is about, its clips and their windows; its metrics stand in summary.json.
 
 `sheet_rows` gives the rows; `write_workbook` writes them as they come, so that memory does not grow with a data set.
 """
@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
+from reports.documents import SummaryDocument
 from reports.exports.clip import ClipAnswer, Item
 from reports.exports.file_schemas import WINDOWS, column_named
-from reports.exports.tables import GIVEN, unanswered_row, wide_rows
+from reports.exports.tables import GIVEN, Cell, unanswered_row, wide_rows
 
-SHEETS = ("about", "clips", "windows", "metrics", "confusion")
+SHEETS = ("about", "clips", "windows")
 """In the order in which they stand in the workbook."""
 MOST_ROWS = 1_048_576
 """Rows that a sheet of Excel holds, the header among them."""
@@ -22,13 +23,13 @@ MOST_LETTERS = 32_767
 WIDTHS = {"clip_id": 28, "path": 50, "reason": 60, "value": 60, "meaning": 90, "what": 22, "top": 22}
 """Widths of columns in letters; any other is as wide as its name, within `NARROW` and `WIDE`."""
 NARROW, WIDE = 10, 30
-Row = tuple[str, Sequence[Any]]
+Row = tuple[str, Sequence[Cell]]
 """The name of a sheet and the values of its next row; its first row is the header."""
 
 
-def sheet_rows(clips: Iterable[Item], summary: Mapping[str, Any] | None = None) -> Iterator[Row]:
-    """The rows of all sheets. `summary` is the content of a data set's summary.json: it gives the metrics."""
-    seen: deque[dict[str, Any]] = deque()
+def sheet_rows(clips: Iterable[Item], summary: SummaryDocument | None = None) -> Iterator[Row]:
+    """The rows of all sheets. `summary` is the content of a data set's summary.json, told in short on the first sheet."""
+    seen: deque[dict[str, Cell]] = deque()
 
     def noted() -> Iterator[Item]:
         for clip in clips:
@@ -36,7 +37,7 @@ def sheet_rows(clips: Iterable[Item], summary: Mapping[str, Any] | None = None) 
             yield clip
 
     columns: list[str] = []
-    windows: Sequence[Any] = ()
+    windows: Sequence[Cell] = ()
     for row in wide_rows(noted()):
         if not columns:
             fullest = max(seen, key=len)  # one with an answer, if there is any
@@ -46,9 +47,12 @@ def sheet_rows(clips: Iterable[Item], summary: Mapping[str, Any] | None = None) 
         while seen:
             clip = seen.popleft()
             yield "clips", [clip.get(name) for name in columns]
-    metrics = (summary or {}).get("metrics", {})
-    yield from _metric_rows(metrics)
-    yield from _about_rows(summary or {}, columns, windows, bool(metrics))
+    yield "about", ("sheet", "what", "unit", "meaning")
+    yield "about", (None, "this workbook", None, "Which compound expressions each clip shows, when, and what says so. "
+                    "Empty means unknown or absent, never zero.")  # fmt: skip
+    yield from _set_rows(summary) if summary else ()
+    yield from (("about", ("clips", name, *_meaning(name, CLIP_MEANINGS))) for name in columns)
+    yield from (("about", ("windows", str(name), *_meaning(str(name), {}))) for name in windows)
 
 
 def write_workbook(path: Path, rows: Iterable[Row], most: int = MOST_ROWS) -> None:
@@ -80,14 +84,13 @@ def write_workbook(path: Path, rows: Iterable[Row], most: int = MOST_ROWS) -> No
     book.save(path)
 
 
-def _sheet(book: Any, name: str, heads: Sequence[Any]) -> Any:
+def _sheet(book: Any, name: str, heads: Sequence[Cell]) -> Any:
     from openpyxl.utils import get_column_letter
 
     sheet = book.create_sheet(name)
     sheet.freeze_panes = "B2" if name in ("clips", "windows") else "A2"
-    for place, head in enumerate(heads, 1):
-        width = WIDTHS.get(head, min(max(len(str(head)) + 4, NARROW), WIDE))
-        sheet.column_dimensions[get_column_letter(place)].width = width
+    for number, head in enumerate(map(str, heads), 1):
+        sheet.column_dimensions[get_column_letter(number)].width = WIDTHS.get(head, min(max(len(head) + 4, NARROW), WIDE))
     return sheet
 
 
@@ -103,7 +106,7 @@ def _drop(sheets: Iterable[Any]) -> None:
         sheet._writer.cleanup()
 
 
-def _cell(sheet: Any, value: Any, head: bool) -> Any:
+def _cell(sheet: Any, value: Cell, head: bool) -> Any:
     """Text that a spreadsheet could take for a formula or an error is marked as text, for good: also when somebody edits it."""
     if head or (isinstance(value, str) and value):
         from openpyxl.cell import WriteOnlyCell
@@ -127,7 +130,7 @@ def _harmless(text: str) -> str:
     return plain if len(plain) <= MOST_LETTERS else plain[: MOST_LETTERS - 1] + "…"
 
 
-def _clip_row(clip: Item) -> dict[str, Any]:
+def _clip_row(clip: Item) -> dict[str, Cell]:
     status = clip.status
     given = {name: status.get(name) or None for name in GIVEN}
     if not isinstance(clip, ClipAnswer):
@@ -152,37 +155,12 @@ def _number(text: str | None) -> float | None:
     return float(text) if text else None
 
 
-def _metric_rows(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[Row]:
-    """A row a figure, with its interval where it has one, and a row a cell of the confusion matrices."""
-    if not metrics:
-        return
-    yield "metrics", ("labels", "by", "measure", "class", "value", "low", "high")
-    yield "confusion", ("labels", "by", "label", "answer", "count")
-    for kind, levels in metrics.items():
-        for by, found in levels.items():
-            single = {name: value for name, value in found.items() if isinstance(value, int | float)}
-            ends = found.get("intervals", {})
-            yield from (("metrics", (kind, by, name, None, value, *ends.get(name, ()))) for name, value in single.items())
-            yield from (("metrics", (kind, by, "recall", name, value)) for name, value in found["recall"].items())
-            for label, counts in zip(found["classes"], found["confusion"], strict=True):
-                yield from (("confusion", (kind, by, label, *pair)) for pair in zip(found["answers"], counts, strict=True))
-
-
-def _about_rows(summary: Mapping[str, Any], clips: Sequence[str], windows: Sequence[str], measured: bool) -> Iterator[Row]:
-    yield "about", ("sheet", "what", "unit", "meaning")
-    yield "about", (None, "this workbook", None, "Which compound expressions each clip shows, when, and what says so. "
-                    "Empty means unknown or absent, never zero.")  # fmt: skip
-    for name in ("manifest", "profile", "dyad"):
-        if name in summary:
-            yield "about", (None, name, None, str(summary[name]))
-    for name, count in summary.get("clips", {}).items():
-        yield "about", (None, f"clips {name}", "clips", count)
-    for note in summary.get("notes", ()):
-        yield "about", (None, "note", None, note)
-    yield from (("about", ("clips", name, *_meaning(name, CLIP_MEANINGS))) for name in clips)
-    yield from (("about", ("windows", name, *_meaning(name, {}))) for name in windows)
-    for name, (unit, meaning) in METRIC_MEANINGS.items() if measured else ():
-        yield "about", ("metrics", name, unit, meaning)
+def _set_rows(summary: SummaryDocument) -> Iterator[Row]:
+    """What a data set is: its manifest, how its clips ended, and the notes about it."""
+    about = {"manifest": summary.get("manifest"), "profile": summary.get("profile"), "dyad": summary.get("dyad")}
+    yield from (("about", (None, name, None, value)) for name, value in about.items() if value is not None)
+    yield from (("about", (None, f"clips {name}", "clips", count)) for name, count in summary.get("clips", {}).items())
+    yield from (("about", (None, "note", None, note)) for note in summary.get("notes", ()))
 
 
 def _meaning(name: str, own: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
@@ -208,18 +186,4 @@ CLIP_MEANINGS: Mapping[str, tuple[str, str]] = {
     "duration": ("s", "length of the clip"),
     "windows": ("windows", "how many there are"),
     "windows_answered": ("windows", "how many of them show a compound"),
-}
-METRIC_MEANINGS: Mapping[str, tuple[str, str]] = {
-    "labels": ("", "what the labels are: compounds or emotions"),
-    "by": ("", "what is counted: clips, windows or frames"),
-    "low": ("0..1", "where the 95 % interval begins (bootstrap over clips); empty with fewer than two labelled clips"),
-    "high": ("0..1", "where it ends"),
-    "items": ("count", "labelled clips, windows or frames"),
-    "clips": ("clips", "labelled clips"),
-    "unanswered": ("count", "those without an answer, which count as wrong"),
-    "uar": ("0..1", "unweighted average recall: the mean of the classes' recalls"),
-    "war": ("0..1", "weighted average recall, which is accuracy"),
-    "macro_f1": ("0..1", "mean of the classes' F1"),
-    "weighted_f1": ("0..1", "mean of the classes' F1, weighted by how often each occurs"),
-    "recall": ("0..1", "share of a class' items that were recognised"),
 }

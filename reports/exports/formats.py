@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from data.errors import InputError
+from reports.documents import SummaryDocument
 from reports.exports.abaw import EXPRESSION, abaw
 from reports.exports.annotation import elan, subrip, textgrid, webvtt
 from reports.exports.clip import ClipAnswer, Item
-from reports.exports.excel import sheet_rows, write_workbook
+from reports.exports.excel import Row, sheet_rows, write_workbook
 from reports.exports.tables import arrow_long, arrow_wide, csv_fuse, csv_long, csv_wide, json_lines, json_whole, segments
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Format:
     write_clips: Callable[[Iterable[Item]], Iterator[str]] | None = None
     write_clip: Callable[[ClipAnswer], str] | None = None
     write_tables: "Callable[[Iterable[Item]], Iterator[pa.Table]] | None" = None
-    write_sheets: Callable[[Iterable[Item], Mapping[str, Any] | None], Iterator[Any]] | None = None
+    write_sheets: Callable[[Iterable[Item], SummaryDocument | None], Iterator[Row]] | None = None
     frames: bool = False
     cues: bool = False
 
@@ -85,7 +86,7 @@ def formats_named(names: str) -> dict[str, Format]:
     return {name: format_named(name) for name in wanted}
 
 
-def write_format(path: Path, form: Format, clips: Iterable[Item], summary: Mapping[str, Any] | None = None) -> None:
+def write_format(path: Path, form: Format, clips: Iterable[Item], summary: SummaryDocument | None = None) -> None:
     """Write a file of a format about clips; of one that is a file a clip, about the only one. Give a path aside: see
     `data.files.atomic_path`."""
     if form.write_sheets is not None:

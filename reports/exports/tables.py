@@ -5,13 +5,14 @@ Everything here takes clips one by one and gives pieces, so that memory does not
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
+from reports.documents import ModalityEntry, Numbers, WindowEntry
 from reports.exports.clip import ClipAnswer, Item, Unanswered, one_line, timeline
 
 if TYPE_CHECKING:
@@ -25,26 +26,28 @@ TEXTS = frozenset({"clip_id", *GIVEN, "top", "reason", "source", "name"})
 """Columns that hold text; `present` is true or false, `window` a whole number, and all others are real numbers."""
 PIECE = 20_000
 """Rows of an arrow table, the most that is held in memory."""
+Cell = str | float | None
+"""Of a table: text, a number or a truth value; None where unknown."""
 
 
-def wide_rows(clips: Iterable[Item]) -> Iterator[Sequence[Any]]:
+def wide_rows(clips: Iterable[Item]) -> Iterator[Sequence[Cell]]:
     """The names of the columns, then a row a window: clip_id, the columns of windows.parquet, reason; unknown values are None.
 
     Clips of a data set also have `split` and `label`; one without an answer is a row of its own, with the reason and no numbers.
     InputError when a clip has columns that the first one lacks (another set of compounds).
     """
     columns: list[str] = []
-    early: list[dict[str, Any]] = []  # clips without an answer before the first that tells the columns
+    early: list[dict[str, Cell]] = []  # clips without an answer before the first that tells the columns
     for clip in clips:
         if isinstance(clip, Unanswered):
-            row = {**_own(clip), "present": False, "reason": why(clip)}
+            row: dict[str, Cell] = {**_own(clip), "present": False, "reason": why(clip)}
             if columns:
                 yield [row.get(name) for name in columns]
             else:
                 early.append(row)
             continue
-        for place, window in enumerate(clip.result["windows"]):
-            row = {**_own(clip), **_flat(window), **_qualities(clip, place), "reason": window["reason"] or None}
+        for index, window in enumerate(clip.result["windows"]):
+            row = {**_own(clip), **_flat(window), **_qualities(clip, index), "reason": window["reason"] or None}
             if not columns:
                 columns = list(row)
                 yield columns
@@ -56,23 +59,25 @@ def wide_rows(clips: Iterable[Item]) -> Iterator[Sequence[Any]]:
                 )
             yield [row.get(name) for name in columns]
     if not columns and early:
-        yield from (list(early[0]), *(list(row.values()) for row in early))
+        yield list(early[0])
+        yield from (list(row.values()) for row in early)
 
 
-def long_rows(clips: Iterable[Item]) -> Iterator[Sequence[Any]]:
+def long_rows(clips: Iterable[Item]) -> Iterator[Sequence[Cell]]:
     """The names `LONG_COLUMNS`, then a row a probability that is known: `source` is fused, compound, or a modality, `name` the
     emotion or compound. Clips without an answer have no rows."""
     yield LONG_COLUMNS
     for clip in clips:
-        for place, window in enumerate(clip.result["windows"] if isinstance(clip, ClipAnswer) else ()):
-            assert isinstance(clip, ClipAnswer)
-            sources = {"fused": window["basic"], "compound": window["compound"], **_modalities(clip, place)}
-            own = (clip.clip_id, place, window["start"], window["end"])
+        if isinstance(clip, Unanswered):
+            continue
+        for index, window in enumerate(clip.result["windows"]):
+            sources = {"fused": window["basic"], "compound": window["compound"], **_modalities(clip, index)}
+            own = (clip.clip_id, index, window["start"], window["end"])
             for source, shares in sources.items():
-                yield from ([*own, source, name, value] for name, value in (shares or {}).items() if value is not None)
+                yield from ((*own, source, name, value) for name, value in (shares or {}).items() if value is not None)
 
 
-def fuse_rows(clips: Iterable[Item]) -> Iterator[Sequence[Any]]:
+def fuse_rows(clips: Iterable[Item]) -> Iterator[Sequence[Cell]]:
     """A table for 'dyad fuse': `FUSE_COLUMNS` and the seven emotions, then a row for each window and modality that answers.
 
     The clip is 'clip_id:window', the group the media file's path, so that validation divides no film; the label is the data
@@ -80,14 +85,15 @@ def fuse_rows(clips: Iterable[Item]) -> Iterator[Sequence[Any]]:
     """
     yield (*FUSE_COLUMNS, *BASIC_EMOTIONS)
     for clip in clips:
-        for place in range(len(clip.result["windows"]) if isinstance(clip, ClipAnswer) else 0):
-            assert isinstance(clip, ClipAnswer)
-            label, split = (clip.status.get(name) or None for name in ("label", "split"))
-            label = label if label in BASIC_EMOTIONS else None
-            for name, shares in _modalities(clip, place).items():
-                own = (f"{clip.clip_id}:{place}", name, label, split, clip.result["clip"]["path"])
+        if isinstance(clip, Unanswered):
+            continue
+        label, split = (clip.status.get(name) or None for name in ("label", "split"))
+        label = label if label in BASIC_EMOTIONS else None
+        for index in range(len(clip.result["windows"])):
+            for name, shares in _modalities(clip, index).items():
+                own = (f"{clip.clip_id}:{index}", name, label, split, clip.result["clip"]["path"])
                 if shares is not None:
-                    told = _quality(clip.result["modalities"][name], place)
+                    told = _quality(clip.result["modalities"][name], index)
                     yield (*own, told, *(shares[emotion] for emotion in BASIC_EMOTIONS))
 
 
@@ -125,14 +131,14 @@ def json_lines(clips: Iterable[Item]) -> Iterator[str]:
         if isinstance(clip, Unanswered):
             yield _json({**unanswered_row(clip), "window": None, "present": False}) + "\n"
             continue
-        for place, window in enumerate(clip.result["windows"]):
-            own = {"clip_id": clip.clip_id, "path": clip.result["clip"]["path"], "window": place}
-            yield _json({**own, **window, "modalities": _modalities(clip, place)}) + "\n"
+        for index, window in enumerate(clip.result["windows"]):
+            own = {"clip_id": clip.clip_id, "path": clip.result["clip"]["path"], "window": index}
+            yield _json({**own, **window, "modalities": _modalities(clip, index)}) + "\n"
 
 
 def json_whole(clips: Iterable[Item]) -> Iterator[str]:
     """One JSON document: `clips`, the content of each result.json, and `unanswered`, the clips without an answer."""
-    unanswered: list[dict[str, Any]] = []
+    unanswered: list[dict[str, str]] = []
     yield '{"clips": ['
     between = "\n"
     for clip in clips:
@@ -157,20 +163,21 @@ def why(clip: Unanswered) -> str:
     return clip.reason or f"The clip has no answer ({clip.state})."
 
 
-def unanswered_row(clip: Unanswered) -> dict[str, Any]:
+def unanswered_row(clip: Unanswered) -> dict[str, str]:
     """A clip without an answer as JSON values."""
     return {"clip_id": clip.clip_id, "path": clip.path, "state": clip.state, "reason": why(clip)}
 
 
-def _own(clip: Item) -> dict[str, Any]:
+def _own(clip: Item) -> dict[str, str | None]:
     return {"clip_id": clip.clip_id, **{name: clip.status[name] or None for name in GIVEN if name in clip.status}}
 
 
-def _arrow(rows: Iterator[Sequence[Any]]) -> "Iterator[pa.Table]":
+def _arrow(rows: Iterator[Sequence[Cell]]) -> "Iterator[pa.Table]":
     import pyarrow as pa
 
     kinds = {"present": pa.bool_(), "window": pa.int32()}
-    schema = pa.schema([(name, pa.string() if name in TEXTS else kinds.get(name, pa.float64())) for name in next(rows, ())])
+    names = [str(name) for name in next(rows, ())]
+    schema = pa.schema([(name, pa.string() if name in TEXTS else kinds.get(name, pa.float64())) for name in names])
     some = True
     while some:
         piece = list(islice(rows, PIECE))
@@ -179,7 +186,7 @@ def _arrow(rows: Iterator[Sequence[Any]]) -> "Iterator[pa.Table]":
         yield pa.table([pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)], schema=schema)
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
@@ -187,30 +194,31 @@ def _token(text: str) -> str:
     return one_line(text).replace(" ", "_") or "<NA>"
 
 
-def _flat(window: Mapping[str, Any]) -> dict[str, Any]:
-    given = {f"contribution_{name}": value for name, value in window["contributions"].items()}
-    own = {name: window[name] for name in ("start", "end", "present")}
-    rest = {name: window.get(name) for name in ("top", "confidence", "none")}
-    return {**own, **window["basic"], **window["compound"], **rest, **given}
+def _flat(window: WindowEntry) -> dict[str, Cell]:
+    return {
+        "start": window["start"], "end": window["end"], "present": window["present"], **window["basic"], **window["compound"],
+        "top": window.get("top"), "confidence": window.get("confidence"), "none": window.get("none"),
+        **{f"contribution_{name}": value for name, value in window["contributions"].items()},
+    }  # fmt: skip
 
 
-def _qualities(clip: ClipAnswer, place: int) -> dict[str, Any]:
+def _qualities(clip: ClipAnswer, index: int) -> dict[str, float | None]:
     """The columns quality_<modality> of a window; None where unknown, as in all answers of older versions."""
-    return {f"quality_{name}": _quality(entry, place) for name, entry in clip.result["modalities"].items()}
+    return {f"quality_{name}": _quality(entry, index) for name, entry in clip.result["modalities"].items()}
 
 
-def _quality(entry: Mapping[str, Any], place: int) -> Any:
+def _quality(entry: ModalityEntry, index: int) -> float | None:
     told = entry.get("quality")
-    return None if told is None else told[place]
+    return None if told is None else told[index]
 
 
-def _modalities(clip: ClipAnswer, place: int) -> dict[str, dict[str, float] | None]:
-    rows = {name: entry["probabilities"][place] for name, entry in clip.result["modalities"].items()}
+def _modalities(clip: ClipAnswer, index: int) -> dict[str, Numbers | None]:
+    rows = {name: entry["probabilities"][index] for name, entry in clip.result["modalities"].items()}
     names = clip.result["emotions"]
     return {name: None if row[0] is None else dict(zip(names, row, strict=True)) for name, row in rows.items()}
 
 
-def _line(values: Sequence[Any]) -> str:
+def _line(values: Sequence[Cell]) -> str:
     stream = StringIO()
     csv.writer(stream, lineterminator="\r\n").writerow(values)  # quotes what holds either of the two
     return stream.getvalue().removesuffix("\r\n") + "\n"

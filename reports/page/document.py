@@ -10,12 +10,11 @@ import html
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 PAGE_STYLE = Path(__file__).with_name("page.css")
 
 
-def document(title: str, body: str, facts: Any, style: str, script: str, pictures: str = "data:") -> str:
+def document(title: str, body: str, facts: object, style: str, script: str, pictures: str = "data:") -> str:
     """The whole page: `body` is HTML, `facts` what the script reads (JSON in the element `facts`), `pictures` where pictures may
     come from (of a Content-Security-Policy; "'self' file: data:" lets those that lie beside the page be shown)."""
     policy = (
@@ -38,7 +37,7 @@ def asset(path: Path) -> str:
     return "\n" + path.read_text(encoding="utf-8")
 
 
-def escaped(value: Any) -> str:
+def escaped(value: object) -> str:
     """Any value as text that HTML shows as it is, also inside an attribute."""
     return html.escape(str(value))
 
@@ -48,7 +47,7 @@ def words_of(name: str) -> str:
     return escaped(name.replace("_", " "))
 
 
-def json_text(value: Any) -> str:
+def json_text(value: object) -> str:
     """JSON that cannot end the element it stands in."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 

@@ -5,13 +5,13 @@ without the video: a few dozen JPEGs, whatever the clip's length.
 """
 
 import base64
-import html
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from reports.page.svg import across, block, clock, drawing, span
 
@@ -24,6 +24,13 @@ REACH = 1.0
 """Seconds between two sightings of a face through which its box moves in a straight line."""
 COLUMNS = {"strip": "int32", "cell": "int32", "track_id": "int32", "time_s": "float64", "jpeg": "object"}
 """Of the table of pictures. Strip 0 is the main face, whoever that is; each other one is a track."""
+
+
+class Boxes(TypedDict):
+    """What the page's script draws over the video."""
+
+    tracks: dict[str, list[list[float]]]
+    reach: float
 
 
 def face_pictures(crops: Path, faces: pd.DataFrame, duration: float) -> pd.DataFrame:
@@ -53,7 +60,7 @@ def _best(faces: pd.DataFrame, strip: int, duration: float) -> pd.DataFrame:
     return seen.sort_values("seen", ascending=False).drop_duplicates("cell").sort_values("cell")
 
 
-def _jpeg(crop: Any) -> bytes:
+def _jpeg(crop: NDArray[np.uint8]) -> bytes:
     import cv2
 
     small = cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
@@ -62,7 +69,7 @@ def _jpeg(crop: Any) -> bytes:
     return bytes(encoded.data)
 
 
-def boxes(faces: pd.DataFrame | None) -> dict[str, Any]:
+def boxes(faces: pd.DataFrame | None) -> Boxes:
     """What the script draws over the video: for each track [time, main, x, y, width, height] by time, and through how many
     seconds without a sighting a box moves on."""
     if faces is None or faces.empty:
@@ -102,17 +109,18 @@ def _strip(table: pd.DataFrame, pictures: pd.DataFrame | None, duration: float, 
         for x, width in [across(start, end, duration)]
     ]
     kind = "faces" if pictures is not None and len(pictures) else "faces bare"
-    drawn = [] if pictures is None else [_picture(row) for row in pictures.itertuples(index=False)]
+    shown = () if pictures is None else pictures[["cell", "time_s", "track_id", "jpeg"]].itertuples(index=False)
+    drawn = [_picture(*row) for row in shown]
     return drawing(bars, label, kind, drawn)
 
 
-def _picture(row: Any) -> str:
-    data = base64.b64encode(row.jpeg).decode()
-    place = f'x="{100 * row.cell / CELLS:.5g}%" width="{100 / CELLS:.5g}%" height="100%"'
+def _picture(cell: int, time_s: float, track: int, jpeg: bytes) -> str:
+    data = base64.b64encode(jpeg).decode()
+    place = f'x="{100 * cell / CELLS:.5g}%" width="{100 / CELLS:.5g}%" height="100%"'
     return (
-        f'<svg {place}><title>{clock(row.time_s)}: face {row.track_id}</title>'
+        f'<svg {place}><title>{clock(time_s)}: face {track}</title>'
         f'<image href="data:image/jpeg;base64,{data}" width="100%" height="95%" preserveAspectRatio="xMidYMid slice"/>'
-        f'<text x="3" y="1em">{html.escape(str(row.track_id))}</text></svg>'
+        f'<text x="3" y="1em">{track}</text></svg>'
     )
 
 

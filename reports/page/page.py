@@ -1,13 +1,13 @@
 """`report.html`: the answer about a clip as one page that needs nothing but itself and the media file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from reports.documents import ModalityEntry, ResultDocument
 from reports.page.document import PAGE_STYLE, asset, document, escaped, words_of
-from reports.page.faces import boxes
+from reports.page.faces import Boxes, boxes
 from reports.page.radar import whole_clip
 from reports.page.svg import clock, compound_kinds, span
 from reports.page.timeline import lane_facts, timeline
@@ -22,7 +22,7 @@ BUTTONS = {
 
 
 def report_page(
-    result: Mapping[str, Any],
+    result: ResultDocument,
     *,
     media: str | None = None,
     transcript: pd.DataFrame | None = None,
@@ -49,7 +49,7 @@ def report_page(
     return document(heading, body, _facts(result, found), asset(PAGE_STYLE), asset(PAGE_SCRIPT))
 
 
-def _facts(result: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(result: ResultDocument, found: Boxes) -> dict[str, object]:
     """What the script needs: the length, where in the media file the clip starts, the stretches, the lanes and the boxes."""
     stretches = [
         [row["start"], row["end"], row["compound"].replace("_", " "), row["confidence"]] for row in result["timeline"]
@@ -61,7 +61,7 @@ def _facts(result: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def _head(title: str, result: Mapping[str, Any]) -> str:
+def _head(title: str, result: ResultDocument) -> str:
     clip = result["clip"]
     picture = f", {clip['width']} x {clip['height']} at {clip['frame_rate']:.4g} frames a second" if clip["has_video"] else ""
     problems = "".join(f"<li>{escaped(problem)}</li>" for problem in result["problems"])
@@ -74,7 +74,7 @@ def _head(title: str, result: Mapping[str, Any]) -> str:
     )
 
 
-def _player(result: Mapping[str, Any], media: str | None, has_boxes: bool) -> str:
+def _player(result: ResultDocument, media: str | None, has_boxes: bool) -> str:
     """The media element with the boxes over it, what is said at this time, and the buttons."""
     clip = result["clip"]
     gone = f"The media file is not there any more ({escaped(clip['path'])}); everything else works without it."
@@ -97,7 +97,7 @@ def _player(result: Mapping[str, Any], media: str | None, has_boxes: bool) -> st
     )
 
 
-def _expressions(result: Mapping[str, Any]) -> str:
+def _expressions(result: ResultDocument) -> str:
     """The stretches as buttons."""
     kinds = compound_kinds(result)
     shown = [
@@ -112,7 +112,7 @@ def _expressions(result: Mapping[str, Any]) -> str:
     )
 
 
-def _words(result: Mapping[str, Any], transcript: pd.DataFrame | None, descriptions: pd.DataFrame | None) -> str:
+def _words(result: ResultDocument, transcript: pd.DataFrame | None, descriptions: pd.DataFrame | None) -> str:
     """Transcript and scene descriptions, each line a button that goes to its time."""
     placed = _placed(result, descriptions)
     spoken, seen = _lines(transcript), _lines(placed)
@@ -124,7 +124,7 @@ def _words(result: Mapping[str, Any], transcript: pd.DataFrame | None, descripti
     )
 
 
-def _placed(result: Mapping[str, Any], table: pd.DataFrame | None) -> pd.DataFrame | None:
+def _placed(result: ResultDocument, table: pd.DataFrame | None) -> pd.DataFrame | None:
     """Descriptions with the times of their windows, where they have none of their own."""
     if table is None or "start" in table or "window" not in table:
         return table
@@ -136,15 +136,15 @@ def _placed(result: Mapping[str, Any], table: pd.DataFrame | None) -> pd.DataFra
 
 def _joined(table: pd.DataFrame) -> pd.DataFrame:
     """The same description in windows that overlap or follow each other becomes one line."""
-    lines: list[dict[str, Any]] = []
-    last: dict[str, dict[str, Any]] = {}
+    lines: list[tuple[float, float, str]] = []
+    last: dict[str, int] = {}  # the index of the line that a text was said in last
     for start, end, text in table[["start", "end", "text"]].itertuples(index=False):
-        before = last.get(text)
-        if before and before["start"] <= start <= before["end"]:
-            before["end"] = max(before["end"], end)
+        index = last.get(text)
+        if index is not None and lines[index][0] <= start <= lines[index][1]:
+            lines[index] = (lines[index][0], max(lines[index][1], end), text)
         else:
-            last[text] = {"start": start, "end": end, "text": text}
-            lines.append(last[text])
+            last[text] = len(lines)
+            lines.append((start, end, text))
     return pd.DataFrame(lines, columns=["start", "end", "text"])
 
 
@@ -181,7 +181,7 @@ def _length(table: pd.DataFrame | None) -> int:
     return 0 if table is None else len(table)
 
 
-def _ran(result: Mapping[str, Any], settings: str) -> str:
+def _ran(result: ResultDocument, settings: str) -> str:
     """What ran: models, revisions, seconds; why the rest did not."""
     heads = ("Modality", "State", "Backend", "Model", "Revision", "Preprocessing", "Seconds")
     rows = "".join(_model(name, entry, result["seconds"].get(name)) for name, entry in result["modalities"].items())
@@ -200,7 +200,7 @@ def _ran(result: Mapping[str, Any], settings: str) -> str:
     )
 
 
-def _model(name: str, entry: Mapping[str, Any], seconds: float | None) -> str:
+def _model(name: str, entry: ModalityEntry, seconds: float | None) -> str:
     took = "–" if seconds is None else f"{seconds:.2f}"
     source = entry["source"]
     if entry["state"] != "present" or not source:

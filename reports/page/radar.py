@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from reports.documents import ResultDocument
 from reports.page.document import escaped, words_of
 
 CENTRE, RADIUS = (160.0, 130.0), 92.0
@@ -12,7 +12,7 @@ TOPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 NO_WINNER = "No window is won by a compound; drawn is how likely each would be if it had to be one of them."
 
 
-def whole_clip(result: Mapping[str, Any]) -> str:
+def whole_clip(result: ResultDocument) -> str:
     """The section with the radar and the table: mean probability of each compound over the windows, and its seconds."""
     values, won = mean_compounds(result)
     note = "" if won or not values else f'<p class="hint">{NO_WINNER}</p>'
@@ -20,7 +20,7 @@ def whole_clip(result: Mapping[str, Any]) -> str:
     return f'<section><h2>The whole clip</h2>{note}<div class="glance">{drawn}{_table(result, values)}</div></section>'
 
 
-def mean_compounds(result: Mapping[str, Any]) -> tuple[dict[str, float], bool]:
+def mean_compounds(result: ResultDocument) -> tuple[dict[str, float], bool]:
     """Mean probability of each compound over the windows that one of them wins, and True; without any, over those with evidence,
     and False. Empty when nothing is known."""
     known = {name: value for name, value in result["summary"]["compound"].items() if value is not None}
@@ -28,7 +28,7 @@ def mean_compounds(result: Mapping[str, Any]) -> tuple[dict[str, float], bool]:
         return known, True
     rows = [row["compound"] for row in result["windows"] if all(value is not None for value in row["compound"].values())]
     names = [compound["name"] for compound in result["compounds"]]
-    return {name: sum(row[name] for row in rows) / len(rows) for name in names if rows}, False
+    return {name: sum(row[name] or 0.0 for row in rows) / len(rows) for name in names if rows}, False
 
 
 def radar(values: Mapping[str, float]) -> str:
@@ -72,7 +72,7 @@ def _name(name: str, angle: float) -> str:
     return f'<text text-anchor="{side}">{lines}</text>'
 
 
-def _table(result: Mapping[str, Any], values: Mapping[str, float]) -> str:
+def _table(result: ResultDocument, values: Mapping[str, float]) -> str:
     rows = "".join(
         f"<tr><th scope='row'>{words_of(name)}</th><td>{_bar(values.get(name))}</td>"
         f"<td>{'–' if name not in values else f'{values[name]:.0%}'}</td>"

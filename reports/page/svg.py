@@ -6,14 +6,14 @@ Shapes are drawn in a box of 1000 x 100 that the page stretches to its width; le
 
 import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from data.emotions import BASIC_EMOTIONS
+from reports.documents import ModalityEntry, ResultDocument, StretchEntry, WindowEntry
 
 EMOTION_COLOURS = dict(zip(BASIC_EMOTIONS, (7, 3, 2, 4, 1, 0, 5), strict=True))
 """Which of the page's eight colours c0..c7 (Okabe and Ito's, told apart by people who see colours differently) an emotion has."""
@@ -39,19 +39,18 @@ class Columns:
     edges: Values
     rows: list[slice]
 
-    def mean(self, values: Any) -> Values:
+    def mean(self, values: npt.ArrayLike) -> Values:
         """Mean of `values` [N] or [N, K] over each column's windows, NaN where all of them are absent."""
         table = np.array(values, dtype=np.float64)
         return np.array([_mean(table[rows]) for rows in self.rows])
 
 
-def _mean(rows: Values) -> Any:
-    if not np.isfinite(rows).any():
-        return np.full(rows.shape[1:], np.nan)
-    return np.nanmean(rows, axis=0)
+def _mean(rows: Values) -> Values:
+    mean: Values = np.nanmean(rows, axis=0) if np.isfinite(rows).any() else np.full(rows.shape[1:], np.nan)
+    return mean
 
 
-def columns(windows: Sequence[Mapping[str, Any]], duration: float, most: int = MOST_COLUMNS) -> Columns:
+def columns(windows: Sequence[WindowEntry], duration: float, most: int = MOST_COLUMNS) -> Columns:
     """Columns for overlapping windows: each reaches halfway to the middles of its neighbours."""
     many = math.ceil(len(windows) / most) if windows else 1
     rows = [slice(first, min(first + many, len(windows))) for first in range(0, len(windows), many)]
@@ -126,7 +125,7 @@ def axis(duration: float) -> str:
     return f'<svg class="axis" aria-hidden="true">{"".join(parts)}</svg>'
 
 
-def ribbon(result: Mapping[str, Any]) -> str:
+def ribbon(result: ResultDocument) -> str:
     """The compounds over time: the height of the full colour is the confidence; grey where none of them is likelier."""
     parts = _many_stretches(result) if len(result["timeline"]) > MOST_BLOCKS else _few_stretches(result)
     names = [
@@ -136,7 +135,7 @@ def ribbon(result: Mapping[str, Any]) -> str:
     return drawing(parts, f"Compounds over time. {result['summary']['sentence']}", "ribbon", names)
 
 
-def _few_stretches(result: Mapping[str, Any]) -> list[str]:
+def _few_stretches(result: ResultDocument) -> list[str]:
     """Rectangles that say what they are."""
     duration, kinds = _length(result), compound_kinds(result)
     parts = [_gap(result, start, end, duration) for start, end in gaps(result)]
@@ -147,7 +146,7 @@ def _few_stretches(result: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def _many_stretches(result: Mapping[str, Any]) -> list[str]:
+def _many_stretches(result: ResultDocument) -> list[str]:
     """One shape a compound: thousands of stretches stay small, and none could be pointed at anyway."""
     duration = _length(result)
     spans = (across(start, end, duration) for start, end in gaps(result))
@@ -160,16 +159,16 @@ def _many_stretches(result: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def _name(row: Mapping[str, Any]) -> str:
+def _name(row: StretchEntry) -> str:
     return str(row["compound"]).replace("_", " ")
 
 
-def compound_kinds(result: Mapping[str, Any]) -> dict[str, str]:
+def compound_kinds(result: ResultDocument) -> dict[str, str]:
     """The class that gives a compound its colour."""
     return {compound["name"]: f"k{place % COMPOUND_COLOURS}" for place, compound in enumerate(result["compounds"])}
 
 
-def _stretch_boxes(row: Mapping[str, Any], duration: float) -> tuple[Box, Box]:
+def _stretch_boxes(row: StretchEntry, duration: float) -> tuple[Box, Box]:
     """All of a stretch, and of it as much of the height as the confidence."""
     x, width = across(row["start"], row["end"], duration)
     sure = min(max(row["confidence"] or 0.0, 0.0), 1.0)
@@ -181,7 +180,7 @@ def _outline(box: Box) -> str:
     return f"M{x:.1f} {y:.0f}h{width:.1f}v{height:.0f}h-{width:.1f}z"
 
 
-def gaps(result: Mapping[str, Any]) -> list[tuple[float, float]]:
+def gaps(result: ResultDocument) -> list[tuple[float, float]]:
     """The times (s) that no stretch of the timeline covers."""
     found, at = [], 0.0
     for row in sorted(result["timeline"], key=lambda row: float(row["start"])):
@@ -192,7 +191,7 @@ def gaps(result: Mapping[str, Any]) -> list[tuple[float, float]]:
     return [*found, (at, end)] if end > at + 1e-6 else found
 
 
-def _gap(result: Mapping[str, Any], start: float, end: float, duration: float) -> str:
+def _gap(result: ResultDocument, start: float, end: float, duration: float) -> str:
     middle = (start + end) / 2
     near = min(result["windows"], key=lambda row: abs((row["start"] + row["end"]) / 2 - middle), default=None)
     said = near["reason"] if near and near["top"] is None and near["reason"] else "none of the compounds"
@@ -200,7 +199,7 @@ def _gap(result: Mapping[str, Any], start: float, end: float, duration: float) -
     return block((x, 0, width, 100), "none" if near and near["present"] else "absent", f"{span(start, end)}: {said}")
 
 
-def lane(result: Mapping[str, Any], name: str, cells: Columns) -> str:
+def lane(result: ResultDocument, name: str, cells: Columns) -> str:
     """What one modality says in each window: the colour of its likeliest emotion, the fuller the likelier; dashed if absent."""
     entry, duration = result["modalities"][name], _length(result)
     parts, words = [], []
@@ -218,20 +217,20 @@ def lane(result: Mapping[str, Any], name: str, cells: Columns) -> str:
     return drawing(parts, f"{name.replace('_', ' ')}: {presence(entry)}", "lane", words)
 
 
-def answers(entry: Mapping[str, Any], cells: Columns) -> Values:
+def answers(entry: ModalityEntry, cells: Columns) -> Values:
     """What a modality says in each column: [C, 7], NaN where it is absent."""
     table = [[_float(value) for value in row] for row in entry["probabilities"]]
     return cells.mean(table) if table else np.zeros((0, len(BASIC_EMOTIONS)))
 
 
-def presence(entry: Mapping[str, Any]) -> str:
+def presence(entry: ModalityEntry) -> str:
     """'present in 4 of 5 windows', or 'absent' with the reason and the remedy."""
     if entry["state"] == "present":
         return f"present in {entry['windows_present']} of {entry['windows']} windows"
     return " ".join(filter(None, (f"{entry['state']}:", entry["reason"], entry["remedy"])))
 
 
-def curves(result: Mapping[str, Any], cells: Columns) -> str:
+def curves(result: ResultDocument, cells: Columns) -> str:
     """The fused basic emotions over time, 0 at the bottom and 1 at the top."""
     names = list(result["emotions"])
     table = [[_float(row["basic"].get(name)) for name in names] for row in result["windows"]]
@@ -254,7 +253,7 @@ def _line(middles: Values, values: Values, name: str) -> str:
     return f'<path class="curve c{EMOTION_COLOURS[name]} {html.escape(name)}" d="{"".join(steps)}">{title}</path>'
 
 
-def contributions(result: Mapping[str, Any], cells: Columns) -> str:
+def contributions(result: ResultDocument, cells: Columns) -> str:
     """What each modality gave to a window's winner, stacked; the whole height is probability 1."""
     names, duration = list(result["modalities"]), _length(result)
     table = [[row["contributions"].get(name) or 0.0 for name in names] for row in result["windows"]]
@@ -277,7 +276,7 @@ def across(start: float, end: float, duration: float) -> tuple[float, float]:
     return left, max(1000 * min(end / duration, 1) - left, 0.5)
 
 
-def _length(result: Mapping[str, Any]) -> float:
+def _length(result: ResultDocument) -> float:
     return max(float(result["clip"]["duration"]), 0.1)
 
 

@@ -1,13 +1,14 @@
 """The timeline of the report page: slider, ribbon, lanes, faces, curves and contributions under each other, on one scale."""
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from data.emotions import BASIC_EMOTIONS
+from reports.documents import ResultDocument, WindowEntry
 from reports.page.document import escaped, words_of
 from reports.page.faces import face_strips
 from reports.page.svg import (
@@ -16,6 +17,7 @@ from reports.page.svg import (
     EMOTION_COLOURS,
     MODALITY_COLOURS,
     Columns,
+    Values,
     answers,
     axis,
     clock,
@@ -30,7 +32,7 @@ from reports.page.svg import (
 NO_PICTURES = "This run kept no pictures of its faces, as older versions did not; <code>dyad run --fresh</code> keeps some."
 
 
-def timeline(result: Mapping[str, Any], faces: pd.DataFrame | None, pictures: pd.DataFrame | None) -> str:
+def timeline(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.DataFrame | None) -> str:
     """The section: a row for each thing that changes over time; `faces` as faces.parquet, `pictures` as
     `reports.page.faces.face_pictures` makes them, None where the run kept none."""
     cells = cells_of(result)
@@ -58,19 +60,20 @@ def timeline(result: Mapping[str, Any], faces: pd.DataFrame | None, pictures: pd
     )
 
 
-def cells_of(result: Mapping[str, Any]) -> Columns:
+def cells_of(result: ResultDocument) -> Columns:
     """The columns that a clip's windows are shown as."""
     return columns(result["windows"], max(float(result["clip"]["duration"]), 0.1))
 
 
-def lane_facts(result: Mapping[str, Any]) -> dict[str, Any]:
+def lane_facts(result: ResultDocument) -> dict[str, object]:
     """What the lanes say at any time, for the script: `edges` (s), and for each modality [emotion, percent] or 0 a column."""
     cells = cells_of(result)
     said = {name: [_strongest(row) for row in answers(entry, cells)] for name, entry in result["modalities"].items()}
     return {"edges": [round(float(edge), 3) for edge in cells.edges], "lanes": said, "emotions": list(BASIC_EMOTIONS)}
 
 
-def _strongest(row: Any) -> Any:
+def _strongest(row: Values) -> list[int] | Literal[0]:
+    """[emotion, percent], or 0 where nothing is known."""
     return [int(row.argmax()), round(100 * float(row.max()))] if np.isfinite(row).all() else 0
 
 
@@ -90,7 +93,7 @@ def _row(name: str, note: str, drawn: str, legend: str = "") -> str:
     )
 
 
-def _modality_row(name: str, place: int, result: Mapping[str, Any], cells: Columns) -> str:
+def _modality_row(name: str, place: int, result: ResultDocument, cells: Columns) -> str:
     """A lane. Where the modality is absent, its state is a button that tells why where the pointer rests or the focus is."""
     entry = result["modalities"][name]
     mark = f'<span class="swatch m{place % MODALITY_COLOURS}"></span>'
@@ -109,7 +112,7 @@ def _modality_row(name: str, place: int, result: Mapping[str, Any], cells: Colum
     )
 
 
-def _face_rows(result: Mapping[str, Any], faces: pd.DataFrame | None, pictures: pd.DataFrame | None) -> list[str]:
+def _face_rows(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.DataFrame | None) -> list[str]:
     """The strips of faces, and what is left out of them."""
     if not result["clip"]["has_video"]:
         return []
@@ -128,7 +131,7 @@ def _legend(entries: Iterable[tuple[str, str]], kind: str = "") -> str:
     return f'<ul class="legend {kind}">{items}</ul>'
 
 
-def _as_table(result: Mapping[str, Any], cells: Columns) -> str:
+def _as_table(result: ResultDocument, cells: Columns) -> str:
     """The drawings as figures, for those who read rather than look; neighbouring windows of a long clip share a row."""
     if not cells.rows:
         return ""
@@ -147,7 +150,7 @@ def _as_table(result: Mapping[str, Any], cells: Columns) -> str:
     return f"<details><summary>The same as a table</summary>{region}</details>"
 
 
-def _winner(windows: Any) -> tuple[str, str]:
+def _winner(windows: Sequence[WindowEntry]) -> tuple[str, str]:
     """The compound that wins most of a few windows, and its mean confidence there."""
     tops = [row["top"] for row in windows if row["top"]]
     if not tops:
@@ -156,7 +159,7 @@ def _winner(windows: Any) -> tuple[str, str]:
     return words_of(best), f"{np.mean([row['confidence'] or 0 for row in windows if row['top'] == best]):.2f}"
 
 
-def _said(row: Any) -> str:
+def _said(row: Values) -> str:
     best = _strongest(row)
     return f"{BASIC_EMOTIONS[best[0]]} {best[1]} %" if best else "–"
 

@@ -1,12 +1,12 @@
 """A small picture of a clip for tables of many clips: the frame in the middle of what the answer is surest of."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.media.frames import read_index
+from reports.documents import ResultDocument
 
 WIDTH, HEIGHT = 128, 72
 """The box that a thumbnail fits into, in pixels."""
@@ -14,13 +14,13 @@ MOST_BYTES = 3000
 """Three hundred of them in a page are a little more than a megabyte."""
 
 
-def surest_time(result: Mapping[str, Any]) -> float:
+def surest_time(result: ResultDocument) -> float:
     """The middle (s) of the surest stretch of the compound that is shown longest; of the whole clip where none is."""
     stretches = [row for row in result["timeline"] if row["compound"] == result["summary"]["top"]]
     if not stretches:
-        return float(result["clip"]["duration"]) / 2
+        return result["clip"]["duration"] / 2
     best = max(stretches, key=lambda row: row["confidence"] or 0.0)
-    return float(best["start"] + best["end"]) / 2
+    return (best["start"] + best["end"]) / 2
 
 
 def make_thumbnail(frames: Path, index: Path, time_s: float) -> bytes | None:
@@ -41,7 +41,7 @@ def make_thumbnail(frames: Path, index: Path, time_s: float) -> bytes | None:
     return None if picture is None else _small(picture)
 
 
-def _small(picture: Any) -> bytes | None:
+def _small(picture: NDArray[np.uint8]) -> bytes | None:
     import cv2
 
     height, width = picture.shape[:2]

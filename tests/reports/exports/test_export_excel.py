@@ -10,7 +10,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data.errors import InputError
-from reports.dataset.figures import Tally
 from reports.exports.clip import ClipAnswer, Item, Unanswered
 from reports.exports.excel import MOST_LETTERS, MOST_ROWS, sheet_rows, write_workbook
 from reports.exports.tables import wide_rows
@@ -31,20 +30,18 @@ def values(book: Any) -> Sheets:
 
 
 def summary() -> dict[str, Any]:
-    tally = Tally(tuple(NAMES))
-    tally.add("sadly_angry", {"sadly_angry": 3, "sadly_fearful": 1})
     return {"manifest": "=clips.csv", "dyad": "0.1.0", "profile": "embedded", "notes": ["One is missing."],
-            "clips": {"total": 3, "failed": 1}, "metrics": {"compounds": {"clips": tally.figures()}}}  # fmt: skip
+            "clips": {"total": 3, "failed": 1}}  # fmt: skip
 
 
-def test_a_workbook_has_clips_windows_metrics_and_says_what_they_mean(tmp_path: Path) -> None:
+def test_a_workbook_has_clips_windows_and_says_what_they_mean(tmp_path: Path) -> None:
     film = made(20.0)
     clips: list[Item] = [
         Unanswered("bad", "films/bad.mp4", "failed", "It broke.", {**ROW, "start": "3", "end": "4.5"}),
         ClipAnswer(film.result, status=ROW), changed(made(9.0, "quiet-0"), silent),
     ]  # fmt: skip
     book = written(tmp_path / "set.xlsx", clips, summary())
-    assert book.sheetnames == ["about", "clips", "windows", "metrics", "confusion"]
+    assert book.sheetnames == ["about", "clips", "windows"], "metrics stand in summary.json"
     found = values(book)
     heads = found["clips"][0]
     bad, shown, quiet = (dict(zip(heads, row, strict=True)) for row in found["clips"][1:])
@@ -57,22 +54,20 @@ def test_a_workbook_has_clips_windows_metrics_and_says_what_they_mean(tmp_path: 
     assert quiet["state"] == "done"
     expected = list(wide_rows(clips))
     assert [list(row) for row in found["windows"]] == [list(row) for row in expected]
-    figures = {row[:4]: row[4] for row in found["metrics"]}
-    assert figures["compounds", "clips", "recall", "sadly_angry"] == 0.75
-    assert figures["compounds", "clips", "items", None] == 4
-    assert ("compounds", "clips", "sadly_angry", "sadly_fearful", 1) in found["confusion"]
     said = {(row[0], row[1]): row for row in found["about"]}
     for sheet in ("clips", "windows"):
         assert all((sheet, name) in said and said[sheet, name][3] for name in found[sheet][0] if name != "reason")
     assert said["clips", "duration"][2] == said["windows", "start"][2] == "s"
     assert said[None, "manifest"][3] == "=clips.csv"
+    assert said[None, "clips failed"][3] == 1
+    assert said[None, "note"][3] == "One is missing."
     for sheet in book:
         assert sheet.freeze_panes
         assert sheet.auto_filter.ref == sheet.dimensions
         assert all(sheet.column_dimensions[cell.column_letter].width >= 10 and cell.font.bold for cell in sheet[1])
 
 
-def test_numbers_are_numbers_and_a_set_without_labels_has_no_metrics(tmp_path: Path) -> None:
+def test_numbers_are_numbers(tmp_path: Path) -> None:
     book = written(tmp_path / "set.xlsx", [made(600.0)])
     assert book.sheetnames == ["about", "clips", "windows"]
     sheet = book["windows"]
