@@ -267,7 +267,7 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     pages = {page.relative_to(tmp_path).as_posix(): page.read_text(encoding="utf-8") for page in tmp_path.rglob("*.html")}
-    assert "which evidence says so" in pages["index.html"]
+    assert "Dyad reads a video and answers" in pages["index.html"]
     assert 'id="flows.api.recognise"' in pages["reference/dyad.html"]
     assert 'id="fusion.mhpf.collapse"' in pages["reference/fusion.html"]
     assert "contribution_" in pages["files.html"]
