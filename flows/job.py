@@ -52,6 +52,11 @@ class Job:
         """Whether the network for moving faces is told what descriptions of the scene say."""
         return self.settings.dynamic_face.backend == "network" and self.settings.dynamic_face.captions
 
+    @property
+    def describes(self) -> bool:
+        """Whether a model is to describe the scene: one is set, and the user brings no descriptions."""
+        return self.settings.scene_context.backend != "descriptions" and self.brought.descriptions is None
+
     def work_file(self, kind: str) -> Path | None:
         """What decoding left of this kind (`frames`, `index`, `audio`, `subtitles`); None where the clip has none."""
         name = self.folder.finished("decode").get("notes", {}).get(kind)

@@ -21,9 +21,8 @@ from data.run_folder import RunFolder
 from data.scores import MODALITIES
 from flows.clip.graph import NEEDED, NEEDS, in_order, joins
 from flows.clip.keys import stage_keys, stages_to_run
-from flows.clip.run_stage import prepare_folder, run_stage
+from flows.clip.run_stage import lacking, prepare_folder, run_stage
 from flows.clip.stages import STAGES, Stage
-from flows.clip.steps import lacking
 from flows.job import Brought, Job
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, worth_retrying

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pandas as pd
 
@@ -21,12 +20,8 @@ from flows.job import Job
 
 
 def backend(modality: str, path: Path) -> Backend:
-    """The backend that a file is; its answer depends on the file's text."""
-    return Backend(partial(_recognise, modality, path), partial(_inputs, path), ("data.material",))
-
-
-def _inputs(path: Path, job: Job) -> Mapping[str, Any]:
-    return {"file": file_digest(path)}
+    """The backend that a file is; its answer depends on the file and on what that imports of ours."""
+    return Backend(partial(_recognise, modality, path), lambda job: {}, code=lambda job: (path,))
 
 
 def _recognise(modality: str, path: Path, job: Job) -> Scores:

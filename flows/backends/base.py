@@ -1,4 +1,4 @@
-"""What every backend is made of, and what they share: fetched models, digests of weights and code."""
+"""What every backend is made of, and what they share: fetched models, digests of weights."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +12,7 @@ from data.media.frames import Frame, read_frames
 from data.scores import Scores
 from flows.job import Job
 from flows.runtime import stop
+from flows.runtime.code_digest import Entry
 from flows.runtime.events import reach
 from modalities.model_store.local import find_repository, missing_sentence
 
@@ -20,14 +21,14 @@ from modalities.model_store.local import find_repository, missing_sentence
 class Backend:
     """One way to recognise a modality.
 
-    recognise: the scores of a clip; inputs: what they depend on besides settings and code (weights, files); code: modules
-    whose source they depend on; media: whether it reads pictures or sound, which only exist while a run is under way.
+    recognise: the scores of a clip; inputs: what they depend on besides settings and code (weights, files); media: whether it
+    reads pictures or sound, which only exist while a run is under way; code: what it imports by a name.
     """
 
     recognise: Callable[[Job], Scores]
     inputs: Callable[[Job], Mapping[str, Any]]
-    code: tuple[str, ...]
     media: bool = True
+    code: Callable[[Job], tuple[Entry, ...]] = lambda job: ()
 
 
 class NotHere(Exception):

@@ -7,7 +7,7 @@ from typing import Any
 from data.files import digest
 from data.scores import Scores
 from flows.backends.base import Backend, NotHere
-from flows.backends.face_networks import NETWORK, OWN, faces_of, network, network_inputs
+from flows.backends.face_networks import faces_of, network, network_code, network_inputs
 from flows.backends.scene_labels import clip_found
 from flows.backends.static_face import own_inputs as own_static_inputs
 from flows.job import Job
@@ -50,12 +50,9 @@ def _clip_over_time_inputs(job: Job) -> Mapping[str, Any]:
 
 
 BACKENDS: Mapping[str, Backend] = {
-    "embedded": Backend(_own, _own_inputs, (*OWN, "modalities.dynamic_face.embedded", "modalities.dynamic_face.network")),
-    "network": Backend(partial(network, kind="dynamic"), partial(network_inputs, kind="dynamic"), NETWORK),
-    "clip": Backend(
-        _clip_over_time, _clip_over_time_inputs,
-        (*OWN, "modalities.dynamic_face.clip_temporal", "modalities.encoders.clip", "modalities.dynamic_face.temporal_heads",
-         "modalities.loading.state_dicts",
-         "modalities.dynamic_face.video_mamba", "modalities.dynamic_face.video_former"),
+    "embedded": Backend(_own, _own_inputs),
+    "network": Backend(
+        partial(network, kind="dynamic"), partial(network_inputs, kind="dynamic"), code=partial(network_code, kind="dynamic")
     ),
-}  # fmt: skip
+    "clip": Backend(_clip_over_time, _clip_over_time_inputs),
+}

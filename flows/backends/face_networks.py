@@ -13,10 +13,9 @@ from flows.backends.base import NotHere
 from flows.backends.scene_labels import clip_found
 from flows.job import Job
 from flows.runtime import loaded_models as models
+from flows.runtime.code_digest import Entry
 from modalities.face_networks.registry import Kind, NetworkRow, network_table
 from modalities.model_store.local import find_clip, find_files
-
-OWN = ("modalities.static_face.embedded", "modalities.static_face.network", "data.media.crops")
 
 
 def faces_of(job: Job) -> dict[str, Any]:
@@ -88,4 +87,7 @@ def network_inputs(job: Job, kind: Kind) -> Mapping[str, Any]:
     return {**named, "clip": digest(clip), "labels": digest(asked.labels), "row": row}
 
 
-NETWORK = (*OWN, "modalities.face_networks", "modalities.loading.state_dicts", "modalities.label_maps")
+def network_code(job: Job, kind: Kind) -> tuple[Entry, ...]:
+    """The module of the network that the settings name, which the table's row says and nothing imports by itself."""
+    asked = job.settings.static_face if kind == "static" else job.settings.dynamic_face
+    return (network_table().choose(asked.network, kind).build.partition(":")[0],)

@@ -18,16 +18,6 @@ if TYPE_CHECKING:
 
 ASKED = {"base_url", "model", "label_weight", "pictures", "longest_side", "max_tokens"}
 """Settings of a server that change what it answers; the others only change how long that takes."""
-READING = (
-    "modalities.encoders.sentence_encoder", "modalities.encoders.minilm", "modalities.scene_context.embedded",
-    "modalities.text.classifier", "modalities.text.models",
-)  # fmt: skip
-SEEING = (*READING, "modalities.scene_context.describe")
-
-
-def describes(job: Job) -> bool:
-    """True when a model is to describe the scene: one is set, and the user brings no descriptions."""
-    return job.settings.scene_context.backend != "descriptions" and job.brought.descriptions is None
 
 
 def _given(job: Job) -> Scores:
@@ -82,7 +72,7 @@ def _by_server(job: Job) -> Scores:
 
 
 def _by_server_inputs(job: Job) -> Mapping[str, Any]:
-    if not describes(job):
+    if not job.describes:
         return _given_inputs(job)
     asked = job.settings.scene_context.server
     return _prompt_inputs(job, asked.prompt) | {"asked": asked.model_dump(include=ASKED)}
@@ -109,7 +99,7 @@ def _by_model(job: Job) -> Scores:
 
 
 def _by_model_inputs(job: Job) -> Mapping[str, Any]:
-    if not describes(job):
+    if not job.describes:
         return _given_inputs(job)
     asked = job.settings.scene_context.vision
     told = asked.model_dump(exclude={"batch", "model"})
@@ -117,9 +107,7 @@ def _by_model_inputs(job: Job) -> Mapping[str, Any]:
 
 
 BACKENDS: Mapping[str, Backend] = {
-    "descriptions": Backend(_given, _given_inputs, READING, media=False),
-    "server": Backend(_by_server, _by_server_inputs, (*SEEING, "modalities.scene_context.chat_server")),
-    "transformers": Backend(
-        _by_model, _by_model_inputs, (*SEEING, "modalities.scene_context.qwen_vl", "modalities.loading.pretrained")
-    ),
+    "descriptions": Backend(_given, _given_inputs, media=False),
+    "server": Backend(_by_server, _by_server_inputs),
+    "transformers": Backend(_by_model, _by_model_inputs),
 }

@@ -42,9 +42,4 @@ def _open_clip_inputs(job: Job) -> Mapping[str, Any]:
     return {"checkpoint": digest(found.path) if found else "", "prompts": read_prompts(asked.prompts)}
 
 
-BACKENDS: Mapping[str, Backend] = {
-    "scene_labels": Backend(
-        _open_clip, _open_clip_inputs,
-        ("modalities.scene_labels.zero_shot", "modalities.scene_labels.prompts", "modalities.encoders.clip")
-    )
-}  # fmt: skip
+BACKENDS: Mapping[str, Backend] = {"scene_labels": Backend(_open_clip, _open_clip_inputs)}

@@ -7,7 +7,7 @@ from typing import Any
 from data.files import digest
 from data.scores import Scores
 from flows.backends.base import Backend, fetched, fingerprint
-from flows.backends.face_networks import NETWORK, OWN, faces_of, network, network_inputs
+from flows.backends.face_networks import faces_of, network, network_code, network_inputs
 from flows.job import Job
 from flows.runtime import loaded_models as models
 
@@ -38,11 +38,9 @@ def _classifier_inputs(job: Job) -> Mapping[str, Any]:
 
 
 BACKENDS: Mapping[str, Backend] = {
-    "embedded": Backend(_own, own_inputs, OWN),
-    "network": Backend(partial(network, kind="static"), partial(network_inputs, kind="static"), NETWORK),
-    "transformers": Backend(
-        _classifier, _classifier_inputs,
-        (*OWN, "modalities.static_face.image_classifier", "modalities.loading.with_input", "modalities.label_maps",
-         "modalities.loading.pretrained"),
+    "embedded": Backend(_own, own_inputs),
+    "network": Backend(
+        partial(network, kind="static"), partial(network_inputs, kind="static"), code=partial(network_code, kind="static")
     ),
-}  # fmt: skip
+    "transformers": Backend(_classifier, _classifier_inputs),
+}

@@ -46,16 +46,7 @@ def _classifier_inputs(job: Job) -> Mapping[str, Any]:
     return {"model": fingerprint(asked.model), "labels": digest(asked.labels), "head": digest(asked.head)}
 
 
-CLASSIFYING = (
-    "modalities.text.classifier", "modalities.text.models", "modalities.text.mean_pooled", "modalities.text.embedded",
-    "modalities.label_maps", "modalities.loading.pretrained",
-)  # fmt: skip
 BACKENDS: Mapping[str, Backend] = {
-    "embedded": Backend(
-        _own, _own_inputs,
-        ("modalities.text.embedded", "modalities.encoders.sentence_encoder", "modalities.encoders.minilm"), media=False,
-    ),
-    "transformers": Backend(
-        _classifier, _classifier_inputs, CLASSIFYING, media=False
-    ),
+    "embedded": Backend(_own, _own_inputs, media=False),
+    "transformers": Backend(_classifier, _classifier_inputs, media=False),
 }

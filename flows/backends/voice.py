@@ -60,15 +60,8 @@ def _large_inputs(job: Job) -> Mapping[str, Any]:
     return {"model": fingerprint(asked.model), "labels": digest(asked.labels), "head": digest(asked.head)}
 
 
-_LARGE = (
-    "modalities.voice.embedded", "modalities.voice.speech_models", "modalities.voice.padded_speech", "modalities.label_maps",
-    "modalities.loading.pretrained",
-)  # fmt: skip
 BACKENDS: Mapping[str, Backend] = {
-    "embedded": Backend(_own, _own_inputs, ("modalities.voice.embedded", "modalities.voice.network")),
-    "transformers": Backend(_classifier, _large_inputs, (*_LARGE, "modalities.voice.audio_classifier")),
-    "encoder": Backend(
-        _encoder, _large_inputs,
-        (*_LARGE, "modalities.voice.speech_encoder", "modalities.voice.speech_heads", "modalities.loading.state_dicts"),
-    ),
-}  # fmt: skip
+    "embedded": Backend(_own, _own_inputs),
+    "transformers": Backend(_classifier, _large_inputs),
+    "encoder": Backend(_encoder, _large_inputs),
+}

@@ -27,9 +27,10 @@ from data.media.probe import probe
 from data.media.segments import Segment, cut_descriptions, cut_transcript, segment_clip
 from data.media.subtitles import SUFFIXES, sidecar_transcript
 from data.run_folder import RunFolder
-from flows.batch.one_clip import Outcome, Patience, decode_whole, run_clip
+from flows.batch.one_clip import Outcome, Patience, run_clip
 from flows.batch.storage import Output, OutputGone, fetch, fetched, version_of
 from flows.clip.keys import stage_keys
+from flows.clip.steps.decode import decode_whole
 from flows.clip.threads import within
 from flows.job import Brought, Job
 from flows.runtime import stop

@@ -5,22 +5,20 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from data.emotions import BASIC_EMOTIONS
 from data.errors import DyadError
-from data.media.decode import Decoded, DecodeOptions, decode
-from data.media.segments import cut, first_frame
+from data.media.decode import Decoded
 from data.run_folder import RunFolder
-from data.tables import read_table, write_table
 from flows.batch.journal import Ended
+from flows.clip.all_scores import failure
 from flows.clip.graph import NEEDED
-from flows.clip.run_stage import prepare_folder
+from flows.clip.run_stage import lacking, prepare_folder
 from flows.clip.stages import STAGES, Stage
-from flows.clip.steps import failure, lacking
+from flows.clip.steps.decode import decode_segment
 from flows.clip.threads import run_stages
 from flows.job import Job
 from flows.runtime import stop
@@ -80,23 +78,7 @@ def _stages(whole: Callable[[], Decoded] | None) -> Mapping[str, Stage]:
     """The stages; those of a segment are fed from what was decoded of the whole file."""
     if whole is None:
         return STAGES
-    return {**STAGES, "decode": replace(STAGES["decode"], run=lambda job: cut_decoded(job, whole()))}
-
-
-def cut_decoded(job: Job, whole: Decoded) -> Mapping[str, Any]:
-    """What `flows.clip.steps.decode` does, for a segment."""
-    made = cut(whole, job.clip, job.folder.work)
-    columns = ["frame", "time_s", "sampled"]
-    times = read_table(made.index)[columns] if made.index else pd.DataFrame({name: [] for name in columns})
-    write_table(job.folder.frame_times, times)
-    files = {kind: getattr(made, kind) for kind in ("frames", "index", "audio", "subtitles")}
-    names = {kind: path.name if path else None for kind, path in files.items()}
-    return {**names, "problems": list(made.problems), "first_frame": first_frame(made.index) if made.index else 0}
-
-
-def decode_whole(job: Job, folder: Path) -> Decoded:
-    """Decode a file whose segments are clips, into `folder`."""
-    return decode(job.clip, folder, DecodeOptions(**job.settings.decode.model_dump()))
+    return {**STAGES, "decode": replace(STAGES["decode"], run=lambda job: decode_segment(job, whole()))}
 
 
 def _raise_failures(job: Job, errors: Mapping[str, BaseException], strict: bool) -> None:

@@ -1,10 +1,9 @@
-"""The stages of a clip as a table, the key that tells whether one is already done, and which of them must run."""
+"""The key of a stage, which tells whether it is already done, and which stages must run."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
 
 from data.errors import DyadError
 from data.scores import MODALITIES
@@ -21,32 +20,37 @@ SPEED = frozenset({"batch", "concurrency", "timeout", "retries", "backoff", "lon
 
 def stage_keys(job: Job) -> dict[str, str]:
     """A key for each stage: a digest of the clip's content, the settings, the code, the inputs, and the keys before it."""
+    settings = job.settings.model_dump(mode="json")
     keys: dict[str, str] = {}
-    for stage in (STAGES[name] for name in in_order(job.captions)):
-        content = {
-            "clip": job.clip.content_hash,
-            "settings": {name: telling(job.settings.model_dump(mode="json")[name]) for name in stage.settings},
-            "code": [code_digest(module) for module in stage.code],
-            "inputs": _inputs(stage, job),
-            "before": [keys[name] for name in before(stage.name, job.captions)],
-        }
-        keys[stage.name] = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    for name in in_order(job.captions):
+        earlier = [keys[stage] for stage in before(name, job.captions)]
+        content = _content(STAGES[name], job, settings) | {"clip": job.clip.content_hash, "before": earlier}
+        keys[name] = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:24]
     return keys
 
 
-def telling(section: Any) -> Any:
+def _content(stage: Stage, job: Job, settings: Mapping[str, object]) -> dict[str, object]:
+    """What a stage's outcome depends on, besides the clip and the stages before."""
+    return {
+        "settings": {name: telling(settings[name]) for name in stage.settings},
+        "code": _told(lambda: code_digest(stage.code(job))),
+        "inputs": _told(lambda: stage.inputs(job)),
+    }
+
+
+def telling(section: object) -> object:
     """A section of the settings without those that change how fast it goes and not what comes out."""
     if not isinstance(section, Mapping):
         return section
     return {name: telling(value) for name, value in section.items() if name not in SPEED}
 
 
-def _inputs(stage: Stage, job: Job) -> dict[str, Any]:
-    """What else the stage depends on; what is wrong with it, the stage itself will tell, and the others go on."""
+def _told(ask: Callable[[], object]) -> object:
+    """The answer; what is wrong with it, the stage itself will tell, and the others go on."""
     try:
-        return dict(stage.inputs(job))
+        return ask()
     except (DyadError, OSError) as error:
-        return {"fault": str(error)}
+        return {"error": str(error)}
 
 
 def stages_to_run(job: Job, keys: Mapping[str, str]) -> set[str]:

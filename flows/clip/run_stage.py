@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from flows.clip.all_scores import all_scores
 from flows.clip.stages import Stage
+from flows.clip.steps.modality import NO_PICTURE, NO_SOUND
 from flows.job import Job
 from flows.runtime import stop
 from flows.runtime.errors import check_writable, sentence
@@ -35,6 +37,15 @@ def run_stage(stage: Stage, job: Job, key: str) -> None:
         logger.info("%s done in %.2f s", stage.title, seconds)
         absent = str(notes.get("absent", ""))
         tell(replace(started, state="absent" if absent else "done", seconds=seconds, message=absent))
+
+
+def lacking(job: Job) -> list[str]:
+    """Sentences about the modalities that failed, or that lack a model or what they read (not those the clip itself lacks)."""
+    return [
+        f"{item.modality.replace('_', ' ')}: {item.reason} {item.remedy}".strip()
+        for item in all_scores(job)
+        if item.is_absent and item.source is None and item.reason not in (NO_PICTURE, NO_SOUND)
+    ]
 
 
 def prepare_folder(job: Job, fresh: bool) -> None:

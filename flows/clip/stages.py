@@ -1,34 +1,32 @@
-"""The stages of a clip as a table, the key that tells whether one is already done, and which of them must run."""
+"""The stages of a clip as a table: what each runs and leaves, and what its outcome depends on."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from data.added_modalities import added_modalities
 from data.run_folder import RunFolder
-from flows.backends.transcript import words_inputs
-from flows.clip import steps as work
+from flows.clip.steps import compose, decode, faces, fuse, modality, publish, transcript
 from flows.job import Job
-
-PAGE = ("reports.page",)
+from flows.runtime.code_digest import Entry
 
 
 @dataclass(frozen=True)
 class Stage:
     """One box of the graph.
 
-    settings: sections of the settings that change its outcome; code: modules that do.
-    inputs: what else changes it (weights, files that the user brings); outputs: the files it leaves.
+    run: what it does, with notes for later stages; outputs: the files it leaves; settings: sections of the settings that change
+    its outcome; inputs: what else does (weights, files that the user brings); chosen: modules that `run`'s own module does not
+    import but chooses by name.
     """
 
     name: str
-    run: Callable[[Job], Mapping[str, Any] | None]
+    run: Callable[[Job], Mapping[str, object] | None]
     outputs: Callable[[RunFolder], tuple[Path, ...]]
     settings: tuple[str, ...] = ()
-    code: tuple[str, ...] = ()
-    inputs: Callable[[Job], Mapping[str, Any]] = lambda job: {}
+    inputs: Callable[[Job], Mapping[str, object]] = lambda job: {}
+    chosen: Callable[[Job], tuple[Entry, ...]] = lambda job: ()
     about: str = ""
 
     @property
@@ -41,51 +39,40 @@ class Stage:
         """The name as the Prefect UI shows it: 'static-face'."""
         return self.name.replace("_", "-")
 
+    def code(self, job: Job) -> tuple[Entry, ...]:
+        """The modules whose code, with all that they import, its outcome depends on."""
+        function = self.run.func if isinstance(self.run, partial) else self.run
+        return (function.__module__, *self.chosen(job))
 
-def _modality(name: str, title: str, *others: str) -> Stage:
+
+def _modality(name: str, about: str, *others: str) -> Stage:
     """A modality's stage; `others` are further sections of the settings that change its scores."""
     section = "added" if name in added_modalities() else name
     return Stage(
         name,
-        partial(work.recognise, modality=name),
+        partial(modality.recognise, modality=name),
         lambda folder: (folder.scores(name),),
         (section, "windows", "precision", *others),
-        ("data.scores", "modalities.quality"),
-        lambda job: work.modality_inputs(job, name),
-        title,
+        partial(modality.inputs, modality=name),
+        partial(modality.code, modality=name),
+        about,
     )
 
 
 _STAGES = (
-    Stage("decode", work.decode, work.decode_outputs, ("decode",), ("data.media.decode", "data.media.probe",
-        "data.media.frames", "data.media.segments")),
-    Stage(
-        "faces", work.faces, lambda f: (f.crops, f.faces), ("faces",),
-        ("modalities.faces.find", "modalities.faces.detectors", "modalities.faces.tracks", "modalities.faces.crops",
-            "data.media.crops"),
-    ),
+    Stage("decode", decode.decode, decode.outputs, ("decode",)),
+    Stage("faces", faces.find_faces, lambda f: (f.crops, f.faces), ("faces",)),
     _modality("static_face", "Score each face by itself.", "faces"),
     _modality("dynamic_face", "Score each window's faces as a sequence.", "static_face", "faces"),
     _modality("scene_labels", "Match the pictures with CLIP's prompts."),
     _modality("scene_context", "Read the emotion of scene descriptions: given ones, else a vision-language model's."),
     _modality("voice", "Score the sound of the voice."),
-    Stage(
-        "transcript", work.transcript, lambda f: (f.cues,), ("transcript", "precision"),
-        ("modalities.transcript.whisper", "modalities.transcript.decoding", "modalities.transcript.repetitions",
-            "modalities.voice.embedded", "data.media.subtitles"),
-        words_inputs,
-    ),
+    Stage("transcript", transcript.find_words, lambda f: (f.cues,), ("transcript", "precision"), transcript.inputs),
     _modality("text", "Score the words."),
     *(_modality(name, f"Score what {path.name} looks at.") for name, path in added_modalities().items()),
-    Stage("fuse", work.fuse, lambda f: (f.fused,), ("windows",), ("fusion", "data.fused"), work.fusion_inputs),
-    Stage(
-        "compose", work.compose, lambda f: (f.composed, f.windows), ("fusion", "compounds"),
-        ("fusion", "data.fused"), work.composition_inputs,
-    ),
-    Stage(
-        "publish", work.publish, lambda f: (f.result, f.report, f.frames, f.settings), ("profile",),
-        ("fusion", "reports.result", *PAGE),
-    ),
-)  # fmt: skip
+    Stage("fuse", fuse.fuse, lambda f: (f.fused,), ("windows",), fuse.inputs),
+    Stage("compose", compose.compose, lambda f: (f.composed, f.windows), ("fusion", "compounds"), compose.inputs, compose.code),
+    Stage("publish", publish.publish, lambda f: (f.result, f.report, f.frames, f.settings), ("profile",)),
+)
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}
 """In an order in which every stage comes after those it depends on."""

@@ -1,0 +1,64 @@
+"""A modality's scores: those that the user brings, or its backend's."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.files import file_digest
+from data.ready_scores import read_ready_scores
+from data.scores import Scores
+from data.tables import read_table, write_scores
+from flows.backends import MODULES, NotHere, backend_of
+from flows.job import Job
+from flows.runtime.code_digest import Entry
+
+NO_PICTURE = "The file has no picture."
+NO_SOUND = "The file has no sound."
+
+
+def recognise(job: Job, modality: str) -> Mapping[str, object]:
+    """Write a modality's scores: those the user brings, else none where the clip lacks what it needs, else recognised ones."""
+    brought = job.brought.scores.get(modality)
+    if brought is not None:
+        scores = read_ready_scores(brought, modality, job.windows)
+    elif missing := _missing_media(job, modality):
+        scores = Scores.absent(modality, job.windows, missing)
+    else:
+        try:
+            scores = backend_of(job.settings, modality).recognise(job)
+        except NotHere as absent:
+            scores = Scores.absent(modality, job.windows, absent.reason, absent.remedy)
+    scores = replace(scores, quality=_quality(job, scores))
+    write_scores(job.folder.scores(modality), job.folder.evidence(modality), scores)
+    return {"absent": scores.reason} if scores.is_absent else {}
+
+
+def inputs(job: Job, modality: str) -> Mapping[str, object]:
+    """What, besides settings and code, a modality's scores depend on: files that the user brings, or the backend's."""
+    if brought := job.brought.scores.get(modality):
+        return {"brought": file_digest(brought)}
+    return backend_of(job.settings, modality).inputs(job)
+
+
+def code(job: Job, modality: str) -> tuple[Entry, ...]:
+    """The modules that are imported by a name: the modality's backends, a network of a table, a user's file."""
+    if modality in job.brought.scores:
+        return ()
+    return (MODULES[modality], *backend_of(job.settings, modality).code(job))
+
+
+def _quality(job: Job, scores: Scores) -> NDArray[np.float32]:
+    from modalities.quality import window_quality
+
+    faces = scores.modality in ("static_face", "dynamic_face") and job.folder.faces.is_file()
+    return window_quality(scores, read_table(job.folder.faces) if faces else pd.DataFrame())
+
+
+def _missing_media(job: Job, modality: str) -> str:
+    if modality == "voice" and not job.clip.has_audio:
+        return NO_SOUND
+    needs_picture = modality in ("static_face", "dynamic_face", "scene_labels") or modality == "scene_context" and job.describes
+    return NO_PICTURE if needs_picture and not job.clip.has_video else ""
