@@ -9,8 +9,8 @@ from prefect import flow
 from prefect.context import FlowRunContext
 
 from configs.settings import Settings
+from data.location import is_address
 from data.manifest.manifest import Manifest, manifest_of_folder, read_manifest
-from data.manifest.paths import is_url
 from flows.batch.clips import Plan
 from flows.batch.crash_notes import UnderWay
 from flows.batch.journal import Journal
@@ -79,7 +79,7 @@ def _flow_run_name() -> str:
 def read_clips(place: str, limit: int | None, settings: Settings, root: str | None = None) -> Manifest:
     """The clips of a manifest or a folder, or the first `limit` of them."""
     known_tables = (".csv", ".tsv", ".txt", ".parquet", ".pq")
-    folder = Path(place).is_dir() if not is_url(place) else not place.lower().endswith(known_tables)
+    folder = Path(place).is_dir() if not is_address(place) else not place.lower().endswith(known_tables)
     clips = manifest_of_folder(place) if folder else read_manifest(place, root, compounds=settings.compound_table())
     return clips if limit is None else Manifest(clips.table.head(limit), clips.root, clips.source, clips.notes)
 

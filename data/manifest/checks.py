@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from data.emotions import Compound
 from data.errors import InputError
+from data.location import ADDRESS, is_address
 from data.manifest.labels import label_name
-from data.manifest.paths import URL, below, is_url, not_files
+from data.manifest.paths import below, not_files
 from data.media.clip import clip_id_of
 from data.media.subtitles import SUFFIXES as TRANSCRIPTS
 
@@ -49,8 +50,8 @@ def check_paths(table: pd.DataFrame, root: str, check_files: bool) -> Faults:
             table.loc[paths.index, name] = paths
             wrong = np.flatnonzero(problems != "")
             yield places[wrong], [f"{what} {paths.iloc[i]} {problems.iloc[i]}" for i in wrong]
-            if check_files and not is_url(root):
-                local = np.flatnonzero((problems == "") & ~paths.str.contains(URL, regex=True))
+            if check_files and not is_address(root):
+                local = np.flatnonzero((problems == "") & ~paths.str.contains(ADDRESS, regex=True))
                 kinds = not_files(paths.iloc[local].unique().tolist(), root)
                 no_file = local[paths.iloc[local].isin(list(kinds)).to_numpy(bool)] if kinds else local[:0]
                 yield places[no_file], [f"{what} {paths.iloc[i]} {_NO_FILE[kinds[paths.iloc[i]]]}" for i in no_file]

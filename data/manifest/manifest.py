@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data.emotions import ABAW_COMPOUNDS, Compound
 from data.errors import InputError
 from data.files import atomic_path
+from data.location import Location, StorageError
 from data.manifest.checks import (  # fmt: skip
     PATHS,
     REPEATS,
@@ -24,7 +25,7 @@ from data.manifest.checks import (  # fmt: skip
     check_times,
     holds_path,
 )
-from data.manifest.paths import WHOLE, is_url, opened, parent, plain_root
+from data.manifest.paths import WHOLE
 from data.manifest.read_rows import read_rows
 from data.media.subtitles import SUFFIXES as TRANSCRIPTS
 
@@ -129,7 +130,7 @@ def _rows(piece: pd.DataFrame, root: str) -> Iterator[ManifestRow]:
 def _whole(piece: pd.DataFrame, name: str, root: str) -> pd.Series:
     """The whole paths or addresses of a column."""
     inside = holds_path(piece, name) & ~piece[name].str.contains(WHOLE, regex=True)
-    return piece[name].where(~inside, opened(root) + piece[name]) if inside.any() else piece[name]
+    return piece[name].where(~inside, Location(root).prefix + piece[name]) if inside.any() else piece[name]
 
 
 def read_manifest(
@@ -148,7 +149,7 @@ def read_manifest(
     """
     source = os.fspath(path)
     table, word, faults = read_rows(source)
-    folder = parent(source) if root is None else root
+    folder = Location.at(source).parent.text if root is None else root
     return manifest_of_table(
         table, folder, source, word=word, faults=faults, compounds=compounds, check_files=check_files
     )  # fmt: skip
@@ -166,7 +167,7 @@ def manifest_of_table(
     check_files: bool = True,
 ) -> Manifest:
     """Check a table with at least the column `path`, as `read_manifest` does; `word` is what a row is called in messages."""
-    root, table = plain_root(root), _with_columns(_named(table, source))
+    root, table = Location.at(root).text, _with_columns(_named(table, source))
     problems = np.full(len(table), "", object)
     checks = (
         _of_form(table, faults or {}), check_paths(table, root, check_files), check_times(table),
@@ -223,12 +224,12 @@ def manifest_of_folder(folder: str | Path) -> Manifest:
 
     InputError when there are none.
     """
-    root = plain_root(folder)
-    paths = _remote_files(root) if is_url(root) else _local_files(root)
+    root = Location.at(folder)
+    paths = _remote_files(root) if root.is_remote else _local_files(root.text)
     media = sorted(path for path in paths if os.path.splitext(path)[1].lower() in MEDIA)
     if not media:
         raise InputError(f"{folder} holds no media files; name a folder with video or audio in it, or a manifest.")
-    return manifest_of_table(pd.DataFrame({"path": media}, dtype="str"), root, root, check_files=False)
+    return manifest_of_table(pd.DataFrame({"path": media}, dtype="str"), root.text, root.text, check_files=False)
 
 
 def _local_files(root: str) -> Iterator[str]:
@@ -245,18 +246,15 @@ def _local_files(root: str) -> Iterator[str]:
                 yield os.path.relpath(os.path.join(folder, name), root)
 
 
-def _remote_files(root: str) -> Iterator[str]:
-    from fsspec.core import url_to_fs
-
+def _remote_files(root: Location) -> Iterator[str]:
     try:
-        system, place = url_to_fs(root)
-        found = system.find(place)
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"{root} cannot be listed ({error}); check the address and what it needs to be opened.") from error
+        found = root.files()
+    except (OSError, StorageError, InputError) as error:
+        reason = error.__cause__ or error
+        raise InputError(f"{root} cannot be listed ({reason}); check the address and what it needs to be opened.") from error
     for path in found:
-        inside = path.removeprefix(place).lstrip("/")
-        if not any(part.startswith(".") for part in inside.split("/")):
-            yield inside
+        if not any(part.startswith(".") for part in path.split("/")):
+            yield path
 
 
 def write_manifest(manifest: Manifest, path: Path) -> str:
@@ -267,10 +265,10 @@ def write_manifest(manifest: Manifest, path: Path) -> str:
     """
     kept = [name for name in manifest.table.columns if name not in ("number", "problem")]
     table = manifest.table[[name for name in kept if name not in COLUMNS or _is_used(manifest.table[name])]].copy()
-    folder = parent(path)
-    inside = not is_url(manifest.root) and opened(manifest.root).startswith(opened(folder))
-    if inside and manifest.root != folder:
-        _put_before(table, os.path.relpath(manifest.root, folder))
+    folder, root = Location.at(path).parent, Location(manifest.root)
+    inside = not root.is_remote and root.prefix.startswith(folder.prefix)
+    if inside and root != folder:
+        _put_before(table, os.path.relpath(root.text, folder.text))
     with atomic_path(path) as aside:
         if path.suffix.lower() in (".parquet", ".pq"):
             table.to_parquet(aside, index=False)

@@ -1,51 +1,19 @@
-"""Where the files of a data set lie: paths below a root that is a folder or an fsspec URL (s3://bucket/talks, memory://set)."""
+"""The paths of a manifest: below a root that is a folder or an fsspec address (s3://bucket/talks, memory://set)."""
 
 import os
 import posixpath
-import re
 import stat
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 
 import pandas as pd
 
-URL = r"^[A-Za-z][A-Za-z0-9+.\-]+(?:://|::)"
-"""What an address begins with; a single letter before the colon is a drive."""
-WHOLE = rf"{URL}|^/"
+from data.location import ADDRESS, Location
+
+WHOLE = rf"{ADDRESS}|^/"
 """What a path begins with that is not relative to the root."""
 LISTED_FROM = 32
 """Files of one folder from which on the folder is listed once instead of asking for each of them."""
-
-
-def is_url(place: str | Path) -> bool:
-    """True for fsspec addresses, `file://` included."""
-    return isinstance(place, str) and re.match(URL, place) is not None
-
-
-def plain_root(root: str | Path) -> str:
-    """A root as text: an address as it is (without the last slash), a folder as an absolute, normal path."""
-    text = os.fspath(root)
-    if text.startswith(("file://", "local://")):
-        text = "/" + text.partition("://")[2].lstrip("/")
-    if not is_url(text):
-        return os.path.abspath(text)
-    system, between, place = text.partition("://")
-    return f"{system}{between}{place.rstrip('/')}"
-
-
-def parent(place: str | Path) -> str:
-    """The folder that a file or address lies in."""
-    text = os.fspath(place)
-    if not is_url(text):
-        return os.path.dirname(os.path.abspath(text))
-    system, between, path = text.partition("://")
-    return f"{system}{between}{path.rpartition('/')[0]}"
-
-
-def opened(root: str) -> str:
-    """A root with the slash that a path inside it comes after."""
-    return root if root.endswith("/") else root + "/"
 
 
 def below(paths: pd.Series, root: str) -> tuple[pd.Series, pd.Series]:
@@ -56,26 +24,25 @@ def below(paths: pd.Series, root: str) -> tuple[pd.Series, pd.Series]:
     """
     paths, problems = paths.str.strip(), pd.Series("", index=paths.index, dtype="str")
     local = paths.str.replace(r"^(?:file|local)://", "", regex=True)
-    addresses = local.str.contains(URL, regex=True)
+    addresses = local.str.contains(ADDRESS, regex=True)
     crooked = ~addresses & local.str.contains(r"(?:^|/)\.{1,2}(?:/|$)|//|\x00", regex=True)
     if crooked.any():
         normal = [posixpath.normpath(path) for path in local[crooked]]
         local[crooked] = pd.Series(normal, index=local.index[crooked], dtype="str")
-    if not is_url(root):
-        inside = local.str.startswith(opened(root)) & ~addresses
-        local = local.where(~inside, local.str.slice(len(opened(root))))
+    folder = Location(root)
+    if not folder.is_remote:
+        inside = local.str.startswith(folder.prefix) & ~addresses
+        local = local.where(~inside, local.str.slice(len(folder.prefix)))
     outside = ~addresses & (local.str.startswith("/") | local.str.startswith("../") | local.isin(["..", "."]))
     problems[outside] = f"leaves the root {root}; correct it, or name a root that holds it"
     problems[addresses & local.str.contains("::", regex=False)] = "is a chain of addresses; give the address of the file itself"
-    unknown = addresses & ~local.str.replace(r"://.*$", "", regex=True).str.lower().isin(_protocols()) & (problems == "")
-    problems[unknown] = "is an address of a file system that fsspec does not know; correct what stands before ://"
+    if addresses.any():
+        from fsspec import available_protocols
+
+        known = [name for name in available_protocols() if name not in ("file", "local")]
+        addresses &= ~local.str.replace(r"://.*$", "", regex=True).str.lower().isin(known) & (problems == "")
+    problems[addresses] = "is an address of a file system that fsspec does not know; correct what stands before ://"
     return local.where(~outside, paths), problems
-
-
-def _protocols() -> list[str]:
-    from fsspec import available_protocols
-
-    return [name for name in available_protocols() if name not in ("file", "local")]
 
 
 def not_files(paths: Iterable[str], root: str) -> dict[str, str]:

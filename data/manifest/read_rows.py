@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data.errors import InputError
+from data.location import Location, StorageError
 
 _PIECE = 65_536
 """Rows that are held as Python lists at a time."""
@@ -20,24 +21,24 @@ def read_rows(source: str) -> tuple[pd.DataFrame, str, dict[int, str]]:
     Also the word for what `number` counts, and by number what is wrong with the form of a row. InputError when the file is
     missing, no table, or has no rows.
     """
-    import fsspec
-
+    place = Location.at(source)
     try:
         if source.lower().endswith((".parquet", ".pq")):
-            with fsspec.open(source, "rb") as stream:
+            with place.open() as stream:
                 table = pd.read_parquet(stream)
                 table["number"] = np.arange(1, len(table) + 1)
                 word, faults = "Row", dict[int, str]()
         else:
-            with fsspec.open(source, "rt", encoding="utf-8-sig", newline="") as stream:
+            with place.open("rt", encoding="utf-8-sig", newline="") as stream:
                 table, faults = _read_csv(stream)
                 word = "Line"
     except FileNotFoundError:
         raise InputError(f"There is no manifest {source}; check the name.") from None
     except IsADirectoryError:
         raise InputError(f"{source} is a folder; give a manifest, a CSV or parquet file.") from None
-    except (OSError, ValueError, ImportError, csv.Error) as error:
-        raise InputError(f"{source} cannot be read as a manifest ({error}); give a CSV in UTF-8 or a parquet file.") from error
+    except (OSError, ValueError, csv.Error, StorageError, InputError) as error:
+        reason = error.__cause__ or error
+        raise InputError(f"{source} cannot be read as a manifest ({reason}); give a CSV in UTF-8 or a parquet file.") from error
     if table.empty:
         raise InputError(f"{source} has no rows; a manifest has a line for each clip.")
     return table, word, faults

@@ -18,9 +18,9 @@ import pandas as pd
 
 from configs.settings import Settings
 from data.files import clear_aside, write_text
+from data.location import Location, StorageError, is_address
 from data.manifest.labels import read_frame_labels
 from data.manifest.manifest import ManifestRow
-from data.manifest.paths import is_url
 from data.media.clip import Clip
 from data.media.decode import Decoded
 from data.media.probe import probe
@@ -28,7 +28,7 @@ from data.media.segments import Segment, cut_descriptions, cut_transcript, segme
 from data.media.subtitles import SUFFIXES, sidecar_transcript
 from data.run_folder import RunFolder
 from flows.batch.one_clip import Outcome, Patience, run_clip
-from flows.batch.storage import Output, OutputGone, fetch, fetched, version_of
+from flows.batch.storage import OutputFolder, fetch, fetched
 from flows.clip.keys import stage_keys
 from flows.clip.steps.decode import decode_whole
 from flows.clip.threads import within
@@ -47,7 +47,7 @@ GIVEN = "given"
 class Plan:
     """What is the same for all clips of a run; small, so that it may travel to other processes. `show`: results as artifacts."""
 
-    output: Output
+    output: OutputFolder
     settings: Settings
     strict: bool = False
     patience: Patience = Patience()
@@ -65,13 +65,14 @@ def plan_digest(settings: Settings, strict: bool, workload: str) -> str:
 def fingerprint(row: ManifestRow, plan: str) -> str:
     """A digest of what a clip's answer depends on; of files sizes and times only, no media is read. `plan`: `plan_digest`."""
     files = [row.path, row.words_file, row.descriptions, row.frame_labels, *_beside(row.path)]
-    content = [plan, row.start, row.end, row.language, row.transcript, [(file, version_of(file)) for file in files if file]]
+    versions = [(file, Location.at(file).version()) for file in files if file]
+    content = [plan, row.start, row.end, row.language, row.transcript, versions]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
 
 
 def _beside(path: str) -> tuple[str, ...]:
     """Transcripts that lie beside a local file."""
-    if is_url(path):
+    if is_address(path):
         return ()
     folder, _, name = path.rpartition("/")
     with contextlib.suppress(OSError):
@@ -132,7 +133,7 @@ def _run_row(plan: Plan, row: ManifestRow, file: Clip, whole: Callable[[], Decod
         if plan.show and outcome.state != "failed":
             _show(run_folder)
         plan.output.put(row.clip_id, remove=True)
-    except (Interrupted, OutputGone):
+    except (Interrupted, StorageError):
         raise
     except Exception as error:
         return _failed(error, row)
@@ -186,7 +187,7 @@ def _here(place: str, target: Path) -> Path | None:
     """A file that the manifest names, fetched when that is an address."""
     if not place:
         return None
-    return fetch(place, target.with_name(f"fetched-{place.rpartition('/')[2]}")) if is_url(place) else Path(place)
+    return fetch(place, target.with_name(f"fetched-{place.rpartition('/')[2]}")) if is_address(place) else Path(place)
 
 
 def _labelled_frames(row: ManifestRow, job: Job) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where a data set's files come from and go to: folders, or fsspec addresses through a folder on this machine."""
+"""One run at a time writes to an output: a lock on the folder, and a sign of life at an address."""
 
 import contextlib
 import json
@@ -9,10 +9,10 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from data.errors import DyadError
-from flows.batch.storage import Output, OutputGone, _reaching, _system, _troubles
+from data.location import Location, StorageError
+from flows.batch.storage import OutputFolder
 from flows.runtime.state_folder import FileLock
 
 LEASE, BEAT, STALE = ".dyad-lease.json", 20.0, 90.0
@@ -34,9 +34,10 @@ class Lease:
 
     def take(self) -> None:
         """Write the sign of life; DyadError when another run's is fresh."""
-        other = self._read()
-        if other and other["owner"] != self.owner and time.time() - other["time"] < STALE and not _has_ended(other["owner"]):
-            raise DyadError(busy(self.address, f"by {other['owner'].rsplit(' ', 1)[0]} (machine and process)"))
+        if found := self._read():
+            other, given = found
+            if other != self.owner and time.time() - given < STALE and not _has_ended(other):
+                raise DyadError(busy(self.address, f"by {other.rsplit(' ', 1)[0]} (machine and process)"))
         self._write()
         threading.Thread(target=self._beat, name="lease", daemon=True).start()
 
@@ -44,33 +45,32 @@ class Lease:
         """Remove the sign of life."""
         self._over.set()
         if not self.lost.is_set():
-            system, root = _system(self.address)
-            with contextlib.suppress(*_troubles()):  # one that stays is void soon
-                system.rm_file(f"{root}/{LEASE}")
+            with contextlib.suppress(FileNotFoundError, StorageError):  # one that stays is void soon
+                self._file.remove()
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT):
-            with contextlib.suppress(OutputGone):  # storage that is away for a moment: the next beat will tell
-                other = self._read()
-                if other and other["owner"] != self.owner:
+            with contextlib.suppress(StorageError):  # storage that is away for a moment: the next beat will tell
+                found = self._read()
+                if found and found[0] != self.owner:
                     self.lost.set()
                     return
                 self._write()
 
-    def _read(self) -> dict[str, Any] | None:
-        system, root = _system(self.address)
+    @property
+    def _file(self) -> Location:
+        return Location.at(self.address) / LEASE
+
+    def _read(self) -> tuple[str, float] | None:
+        """The owner of the sign of life that is there, and when it was given; None without one that can be read."""
         try:
-            with _reaching(self.address):
-                noted = json.loads(system.cat_file(f"{root}/{LEASE}"))
-            return {"owner": str(noted["owner"]), "time": float(noted["time"])}
+            noted = json.loads(self._file.read_bytes())
+            return str(noted["owner"]), float(noted["time"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
     def _write(self) -> None:
-        system, root = _system(self.address)
-        with _reaching(self.address, put=True):
-            system.makedirs(root, exist_ok=True)
-            system.pipe_file(f"{root}/{LEASE}", json.dumps({"owner": self.owner, "time": time.time()}).encode())
+        self._file.write_bytes(json.dumps({"owner": self.owner, "time": time.time()}).encode())
 
 
 def _has_ended(owner: str) -> bool:
@@ -87,7 +87,7 @@ def busy(place: str, by: str) -> str:
 
 
 @contextlib.contextmanager
-def alone(output: Output) -> Iterator[threading.Event]:
+def alone(output: OutputFolder) -> Iterator[threading.Event]:
     """Hold the output for this run; DyadError when another run has it. Gives the event that tells when it is lost."""
     lock = FileLock(output.folder / LOCK)
     if not lock.acquire(wait=False):
@@ -109,7 +109,7 @@ def alone(output: Output) -> Iterator[threading.Event]:
         lock.release()
 
 
-def check_there(output: Output) -> None:
+def check_there(output: OutputFolder) -> None:
     """DyadError when the folder that a run writes to has been removed meanwhile, even if a clip has made it anew since."""
     if not (output.folder / LOCK).exists():
         raise DyadError(

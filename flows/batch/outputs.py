@@ -12,7 +12,7 @@ from data.manifest.manifest import Manifest, ManifestRow
 from flows.batch.clips import Plan
 from flows.batch.counts import Counts
 from flows.batch.journal import Entry, Journal
-from flows.batch.storage import Output
+from flows.batch.storage import OutputFolder
 from flows.batch.summary import STATUS, SUMMARY, Gathered, Totals, reason_of, state_of, write_page
 from flows.batch.windows_table import DATASET, DatasetTable
 from flows.clip.stages import STAGES
@@ -30,7 +30,7 @@ def status_rows(clips: Manifest, journal: Journal) -> Iterator[tuple[ManifestRow
         yield row, None if row.problem else journal.latest(row.clip_id)
 
 
-def write_status(output: Output, clips: Manifest, journal: Journal) -> None:
+def write_status(output: OutputFolder, clips: Manifest, journal: Journal) -> None:
     """Write status.csv: a row for each clip of the manifest, in its order."""
     with atomic_path(output.folder / STATUS) as aside, aside.open("w", encoding="utf-8", newline="") as stream:
         status = _Status(stream)

@@ -21,6 +21,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from data.errors import DyadError
+from data.location import StorageError
 from data.manifest.manifest import Manifest, ManifestRow
 from data.run_folder import RunFolder
 from flows.batch import counts as batch_progress
@@ -31,7 +32,7 @@ from flows.batch.journal import Entry, Journal
 from flows.batch.lease import check_there
 from flows.batch.one_clip import Outcome
 from flows.batch.outputs import write_results, write_status
-from flows.batch.storage import OutputGone, clear_left_behind
+from flows.batch.storage import clear_left_behind
 from flows.batch.summary import JOURNAL
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, sentence
@@ -222,7 +223,7 @@ def _outcomes(run: Run, state: State[Any], prints: dict[str, str]) -> list[tuple
         return error.outcomes
     if isinstance(error, Interrupted):
         return []
-    if isinstance(error, OutputGone):
+    if isinstance(error, StorageError):
         run.plan.output.put(JOURNAL)  # which raises, and so ends the run, unless that clip alone could not be put there
     reason = sentence(error) if isinstance(error, Exception) else f"The task ended before its clip: {state.message}"
     return [(clip_id, Outcome("failed", reason)) for clip_id in prints]
@@ -252,7 +253,7 @@ def _tell(run: Run, at_once: bool = False) -> None:
             write_status(run.plan.output, run.clips, run.journal)
             run.journal.sync()
             run.plan.output.put(JOURNAL)
-        except OutputGone as error:  # the next clip that is put there tells whether it has gone for good
+        except StorageError as error:  # the next clip that is put there tells whether it has gone for good
             logger.warning("%s", error)
         took = time.monotonic() - now
         run.next_status = time.monotonic() + max(STATUS, 50 * took)  # never more than 2 % of the time

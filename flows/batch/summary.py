@@ -15,7 +15,7 @@ from data.manifest.manifest import ManifestRow
 from data.run_folder import RunFolder
 from data.scores import MODALITIES
 from flows.batch.journal import Entry, Journal
-from flows.batch.storage import Output, output_at
+from flows.batch.storage import OutputFolder, output_at
 from flows.clip.stages import STAGES
 from reports.dataset.clip_brief import ClipBrief
 from reports.dataset.figures import Bootstrap, Failures, Reliability, Tally
@@ -42,7 +42,7 @@ MOST_THUMBNAILS = 300
 class Gathered:
     """What a data set's summary and page need, taken in as clips come by; memory flat."""
 
-    def __init__(self, output: Output, compounds: Sequence[str]) -> None:
+    def __init__(self, output: OutputFolder, compounds: Sequence[str]) -> None:
         self.output, self.totals = output, Totals(compounds)
         self.rows = ClipRows(compounds, tuple(STAGES), self._is_there)
         self.examples: dict[str, str] = {}
@@ -69,7 +69,7 @@ def _times(row: ManifestRow) -> str:
     return f", from {row.start or 0:g} s" if row.end is None else f", {row.start or 0:g} to {row.end:g} s"
 
 
-def write_page(output: Output, summary: SummaryDocument, gathered: Gathered) -> Path:
+def write_page(output: OutputFolder, summary: SummaryDocument, gathered: Gathered) -> Path:
     """Write report.html of a data set from the content of summary.json and its clips, and put it to the output's address."""
     page = output.folder / REPORT
     thumbnails = None if gathered.rows.total > MOST_THUMBNAILS else [_thumbnail(output, name) for name in gathered.rows.ids]
@@ -113,14 +113,13 @@ def _rows(status: Path) -> Iterator[ManifestRow]:
             yield ManifestRow(number, row["clip_id"], row["path"], start, end, row["split"], row["label"], problem=problem)
 
 
-def _thumbnail(output: Output, clip_id: str) -> bytes | None:
-    with contextlib.suppress(OSError), output.opened(f"{clip_id}/{RunFolder(Path()).thumbnail.name}") as stream:
-        content: bytes = stream.read()
-        return content
+def _thumbnail(output: OutputFolder, clip_id: str) -> bytes | None:
+    with contextlib.suppress(OSError):
+        return (output.location / f"{clip_id}/{RunFolder(Path()).thumbnail.name}").read_bytes()
     return None
 
 
-def _ran(output: Output, examples: Mapping[str, str]) -> dict[str, ModalityEntry]:
+def _ran(output: OutputFolder, examples: Mapping[str, str]) -> dict[str, ModalityEntry]:
     """What result.json says of each modality in a clip that has it; of one that no clip has, why."""
     found: dict[str, ModalityEntry] = {}
     for clip_id in dict.fromkeys(examples.values()):
@@ -130,11 +129,10 @@ def _ran(output: Output, examples: Mapping[str, str]) -> dict[str, ModalityEntry
     return {name: found[name] for name in MODALITIES if name in found}
 
 
-def _json(output: Output, name: str) -> dict[str, Any]:
+def _json(output: OutputFolder, name: str) -> dict[str, Any]:
     """A JSON file of the output; empty when it is not there or damaged."""
     try:
-        with output.opened(name) as stream:
-            content = json.load(stream)
+        content = json.loads((output.location / name).read_bytes())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

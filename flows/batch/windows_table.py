@@ -13,7 +13,7 @@ import numpy as np
 from data.files import atomic_path
 from data.manifest.manifest import ManifestRow
 from flows.batch.journal import Entry
-from flows.batch.storage import Output
+from flows.batch.storage import OutputFolder
 
 DATASET = "dataset.parquet"
 OWN = ("clip_id", "split", "label", "speaker")
@@ -27,7 +27,7 @@ ROWS = 50_000
 class DatasetTable:
     """Writes dataset.parquet anew, clip by clip in the order of `add`; it appears when the block has ended well."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: OutputFolder) -> None:
         self._output, self._rows = output, 0
         self._writer: Any = None
         self._schema: Any = None
@@ -54,7 +54,7 @@ class DatasetTable:
         import pyarrow.parquet as pq
 
         try:
-            with self._output.opened(f"{clip_id}/windows.parquet") as stream:
+            with (self._output.location / f"{clip_id}/windows.parquet").open() as stream:
                 return pq.read_table(stream)
         except FileNotFoundError:
             return None

@@ -79,9 +79,9 @@ def cut_manifest(
 
 
 def _whole(paths: "pd.Series", root: str) -> list[str]:
-    from data.manifest.paths import opened
+    from data.location import Location
 
-    return [path if not path or Path(path).is_absolute() else opened(root) + path for path in paths]
+    return [path and str(Location(root) / path) for path in paths]
 
 
 def _targets(rows: "pd.DataFrame") -> list[str]:

@@ -39,11 +39,11 @@ def report(
 
 def _written(place: str) -> tuple[Path, str]:
     """Write the page; the file, and where people find it."""
-    from data.manifest.paths import is_url
+    from data.location import is_address
     from data.run_folder import RunFolder
     from flows.batch.summary import is_dataset, remake_page
 
-    if is_url(place):
+    if is_address(place):
         return remake_page(place), f"{place.rstrip('/')}/report.html"
     run = Path(place)
     folder = RunFolder(run.parent if run.name == "result.json" else run)

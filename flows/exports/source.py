@@ -8,12 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from data.errors import InputError
-from data.manifest.paths import is_url, plain_root
+from data.location import Location
 from data.run_folder import RunFolder
-from flows.batch.storage import Output
 from reports.documents import SummaryDocument
 from reports.exports.clip import ClipAnswer, Item, Unanswered, read_clip
 from reports.exports.formats import Format
@@ -28,33 +26,14 @@ SHOWN = 5
 class Source:
     """What is exported: a run folder or the folder of a data set, at a path or an address."""
 
-    root: str
-
-    @cached_property
-    def system(self) -> tuple[Any, str]:
-        """The file system that it lies in, and its path there."""
-        from fsspec import filesystem
-        from fsspec.core import url_to_fs
-
-        if not is_url(self.root):
-            return filesystem("file"), self.root
-        try:
-            system, root = url_to_fs(self.root)
-        except (ImportError, ValueError) as error:
-            raise InputError(f"{self.root} cannot be opened ({error}); correct the address, or install what it needs.") from error
-        return system, root.rstrip("/")
-
-    def holds(self, name: str) -> bool:
-        """Whether there is a file of this name."""
-        system, root = self.system
-        return bool(system.isfile(f"{root}/{name}"))
+    root: Location
 
     @cached_property
     def is_run(self) -> bool:
         """Whether it is a run folder; InputError where it is neither that nor a data set."""
-        if self.holds("result.json"):
+        if (self.root / "result.json").is_file():
             return True
-        if not self.holds(STATUS) and not self.run_names():
+        if not (self.root / STATUS).is_file() and not self.run_names():
             raise InputError(
                 f"{self.root} is neither a run folder nor a folder of them: no result.json there; see 'dyad run --help'."
             )
@@ -62,42 +41,38 @@ class Source:
 
     def run_names(self) -> list[str]:
         """The names of the run folders inside, sorted."""
-        if not is_url(self.root):  # where * ? [ in the folder's own name mean themselves
-            return sorted(path.parent.name for path in Path(self.root).glob("*/result.json"))
-        system, root = self.system
-        return sorted(str(path).split("/")[-2] for path in system.glob(f"{root}/*/result.json"))
+        return [path.rpartition("/")[0] for path in self.root.glob("*/result.json")]
 
     @contextlib.contextmanager
     def run(self, name: str, form: Format) -> Iterator[RunFolder]:
         """A clip's folder ('' is the source itself); of an address a copy of what a format reads, until the block ends."""
-        if not is_url(self.root):
-            yield RunFolder(Path(self.root) / name)
+        if not self.root.is_remote:
+            yield RunFolder(self.root.path / name)
             return
         with tempfile.TemporaryDirectory(prefix="dyad-export-", ignore_cleanup_errors=True) as folder:
-            copy = RunFolder(Path(folder) / (name or self.root.rpartition("/")[2]))
+            copy = RunFolder(Path(folder) / (name or self.root.name))
             copy.create()
-            at = Output(copy.root, f"{self.root}/{name}".rstrip("/"))
             wanted = [copy.result, *([copy.frames] if form.frames else ()), *([copy.cues, copy.transcript] if form.cues else ())]
             for file in wanted:
-                at.get(file.relative_to(copy.root).as_posix())
+                with contextlib.suppress(FileNotFoundError):  # which formats must bear, and a clip without answer lacks
+                    (self.root / name / file.relative_to(copy.root).as_posix()).download(file)
             yield copy
 
     def status(self) -> Iterator[dict[str, str]]:
         """The rows of status.csv, read as they are asked for; a line for each run folder where there is none."""
-        if not self.holds(STATUS):
+        if not (self.root / STATUS).is_file():
             yield from ({"clip_id": name, "state": "done"} for name in self.run_names())
             return
-        system, root = self.system
-        with system.open(f"{root}/{STATUS}", "r", encoding="utf-8", newline="") as stream:
+        with (self.root / STATUS).open("rt", encoding="utf-8", newline="") as stream:
             yield from csv.DictReader(stream)
 
     def summary(self) -> SummaryDocument | None:
         """The content of summary.json; None where there is none."""
-        system, root = self.system
-        if self.is_run or not self.holds(SUMMARY):
+        file = self.root / SUMMARY
+        if self.is_run or not file.is_file():
             return None
         try:
-            found: SummaryDocument = json.loads(system.cat_file(f"{root}/{SUMMARY}"))
+            found: SummaryDocument = json.loads(file.read_bytes())
         except ValueError:
             raise InputError(f"{self.root}/{SUMMARY} is damaged; run 'dyad batch' again.") from None
         return found
@@ -130,10 +105,8 @@ class Told:
 
 def source_at(place: str | Path) -> Source:
     """What a path or address names; also the result.json in a run folder. InputError where there is no such folder."""
-    text = plain_root(place)
-    if text.endswith("/result.json"):
-        text = text.rpartition("/")[0]
-    source = Source(text)
+    root = Location.at(place)
+    source = Source(root.parent if root.name == "result.json" else root)
     _ = source.is_run
     return source
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data.errors import InputError
 from data.files import atomic_path, clear_aside
-from data.manifest.paths import is_url, plain_root
+from data.location import Location
 from data.run_folder import RunFolder
 from flows.exports.source import EXPORTS, Source, Told, items, source_at
 from reports.exports.abaw import TRACKS, Submission, abaw, video_text
@@ -27,12 +27,13 @@ def export_to(source: Source, name: str, target: str, *, template: str | None = 
     A folder is a target that ends with '/' or is one; formats of a file a clip need it (or a .zip) for a data set.
     """
     form, told = format_named(name), Told()
-    folder = target.endswith("/") or (not is_url(target) and Path(target).is_dir())
+    location = Location.at(target)
+    folder = target.endswith("/") or (not location.is_remote and location.path.is_dir())
     zipped = target.lower().endswith(".zip") and not folder
     each = form.write_clip is not None and not source.is_run
     if each and not zipped and not folder and (os.path.isfile(target) or Path(target).suffix == form.suffix):
         raise InputError(f"{target} is a file, and {source.root} holds many clips; name a folder with -o, or a .zip.")
-    stem = Path(target).stem if zipped else source.root.rpartition("/")[2] if source.is_run else "dataset"
+    stem = Path(target).stem if zipped else source.root.name if source.is_run else "dataset"
     said = ""
     if name in TRACKS:
         made = submission(source, name, template, fill, told)
@@ -89,10 +90,10 @@ def export_beside(folder: Path, names: Sequence[str]) -> list[Path]:
 def export_data_set(place: str, names: Sequence[str]) -> tuple[str, list[str]]:
     """Write exports of a data set into `exports/` in its folder; returns what is to be said, and the files and folders."""
     source = source_at(place)
-    root, said, targets = f"{source.root}/{EXPORTS}", [], []
-    if not is_url(root):
-        Path(root).mkdir(exist_ok=True)
-        clear_aside(Path(root))
+    root, said, targets = source.root / EXPORTS, [], []
+    if not root.is_remote:
+        root.path.mkdir(exist_ok=True)
+        clear_aside(root.path)
     for name in names:
         form = format_named(name)
         target = f"{root}/{name}/" if form.write_clip else f"{root}/dataset{form.suffix}"
@@ -103,15 +104,14 @@ def export_data_set(place: str, names: Sequence[str]) -> tuple[str, list[str]]:
 
 def deliver(write: Callable[[Path], None], target: str, make: bool = False) -> None:
     """Have a file written aside and put it where it belongs, whole or not at all. `make`: also its folder."""
-    if is_url(target) and not target.startswith(("file://", "local://")):
-        system, place = Source(target).system
+    location = Location.at(target)
+    if location.is_remote:
         with tempfile.TemporaryDirectory(prefix="dyad-export-", ignore_cleanup_errors=True) as folder:
-            aside = Path(folder) / target.rpartition("/")[2]
+            aside = Path(folder) / location.name
             write(aside)
-            system.makedirs(place.rpartition("/")[0], exist_ok=True)
-            system.put_file(str(aside), place)
+            location.upload(aside)
         return
-    path = Path(plain_root(target))
+    path = location.path
     if make:
         path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir() or not path.parent.is_dir():

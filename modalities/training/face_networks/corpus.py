@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from data.emotions import EMOTION_WORDS
 from data.errors import InputError
+from data.location import Location
 from data.manifest.manifest import read_manifest
-from data.manifest.paths import opened
 from modalities.face_networks.prepare import FRAME_RATE, places_in_time, resized
 from modalities.face_networks.registry import NetworkInput
 from modalities.training.faces.stills import split_groups
@@ -139,13 +139,10 @@ def _some_of(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
 
 
 def _samples(table: pd.DataFrame, root: str) -> tuple[FaceSample, ...]:
-    paths, contexts = ([_whole(path, root) for path in table[name]] for name in ("path", "context"))
+    folder = Location(root)
+    paths, contexts = ([path and str(folder / path) for path in table[name]] for name in ("path", "context"))
     columns = (paths, table["class"].tolist(), table["caption"].tolist(), contexts)
     return tuple(FaceSample(*values) for values in zip(*columns, strict=True))
-
-
-def _whole(path: str, root: str) -> str:
-    return path if not path or Path(path).is_absolute() else opened(root) + path
 
 
 # ---- frames --------------------------------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from data.errors import InputError, WeightsError
 from data.files import digest, file_digest
+from data.location import Location
 from data.manifest.manifest import read_manifest
-from data.manifest.paths import opened
 from data.precision import Precision
 from modalities.face_networks.papers.s4d_pretraining import (
     IMAGE_MASK,
@@ -130,7 +130,7 @@ def read_samples(
             known = ", ".join(map(str, folds))
             raise InputError(f"{manifest} has the folds {known}; name the one that is tested later (--fold).")
         kept = table.loc[~table["split"].isin(["test", f"fold{fold}"]), "path"]
-        found |= dict.fromkeys(path if Path(path).is_absolute() else opened(read.root) + path for path in kept)
+        found |= dict.fromkeys(str(Location(read.root) / path) for path in kept)
     drawn = np.sort(np.random.default_rng(seed).permutation(len(found))[:limit])
     paths = [list(found)[place] for place in drawn]
     stills = [path for path in paths if path.lower().endswith(PICTURES)]
