@@ -23,9 +23,9 @@ from benchmarks.machine import header
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, basic_emotion
 from data.errors import DyadError
 from data.metrics import calibration_error, scores_of
-from flows.cli.fuse import cross_fitted, fitting_rows
 from fusion.compose import METHODS, similarities, winners
 from fusion.composer import default_composer, none_probability, states_of
+from fusion.tables.files import cross_fitted, fitting_rows
 from fusion.tables.fit import apply_fusion, fit_fusion, parts_of
 from fusion.tables.long_table import LongTable, read_long_table
 from modalities.loading.checkpoint import WEIGHTS_FOLDER

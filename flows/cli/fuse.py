@@ -1,167 +1,10 @@
 """`dyad fuse`: fit, apply and compare ways to fuse anybody's probabilities, from long CSV tables."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-
-from data.errors import InputError
-from data.files import file_digest
-from data.metrics import calibration_error, scores_of
-from fusion.arrays import Flags, Floats, Integers
-from fusion.tables.fit import Fitted, apply_fusion, best_of, check_enough, fit_fusion, parts_of
-from fusion.tables.fitted import FoldedFusion, read_fitted, write_fitted
-from fusion.tables.long_table import LongTable, read_long_table, write_fused_table
-from fusion.tables.pooling import POOLINGS
-
-TRAINING = "train"
-OUTER_PARTS = 5
-SEED = 7
-
-
-def fit_table(table: Path, output: Path, method: str = "auto", split: str | None = None) -> str:
-    """Fit the fusion of a table and write `weights.json`; returns what was done, in words.
-
-    Rows: those of `split`; without one, the held-out rows of the folds where two folds or more have such (each fold then
-    gets weights of its own, fitted without it); else those of the split 'train' where there are some; else all.
-    """
-    rows, why, by_fold = fitting_rows(read_long_table(table), split)
-    methods = tuple(POOLINGS) if method == "auto" else (method.replace("-", "_"),)
-    whole = best_of(fit_fusion(rows, methods, SEED))
-    folds = sorted(set(rows.folds)) if by_fold else []
-    fits = {fold: best_of(fit_fusion(rows.rows(rows.folds != fold), methods, SEED)) for fold in folds}
-    about = {
-        "table": table.name, "sha256": file_digest(table), "date": date.today().isoformat(), "rows": why,
-        "answers": len(rows.clips), "clips": len(set(rows.clips)), "groups": len(set(rows.groups)), "seed": SEED,
-    }  # fmt: skip
-    write_fitted(output, FoldedFusion(whole, fits, about))
-    return _fit_in_words(whole, fits, why, len(rows.clips), output)
-
-
-def apply_table(weights: Path, table: Path, output: Path) -> str:
-    """Fuse a table by fitted weights and write one row a clip; returns what was done, with the scores of labelled rows."""
-    fusion, given = read_fitted(weights), read_long_table(table)
-    given = given.aligned(fusion.whole.models, fusion.whole.classes)
-    fused = fusion.apply(given)
-    write_fused_table(output, given, fused)
-    answered = ~np.isnan(fused[:, 0])
-    lines = [f"{len(fused)} clips fused, {int((~answered).sum())} without an answer; written to {output}"]
-    for name in sorted(set(given.splits)):
-        rows = answered & (given.labels >= 0) & (given.splits == name)
-        if rows.any():
-            figures = figures_of(fused[rows], given.labels[rows])
-            where = f"split {name}" if name else "labelled clips"
-            reached = f"accuracy {100 * figures['accuracy']:.1f} %, UAR {100 * figures['uar']:.1f} %"
-            lines.append(f"{where}: n {int(rows.sum())}, {reached}")
-    return "\n".join(lines)
-
-
-def compare_table(table: Path, split: str | None = None, methods: Sequence[str] = tuple(POOLINGS)) -> str:
-    """Every way to fuse, and each model alone, on rows that its fit did not see; a Markdown table and how it was made."""
-    rows, why, by_fold = fitting_rows(read_long_table(table), split)
-    answers, parts = cross_fitted(rows, by_fold, methods)
-    lines = [f"Each part of the rows answered by fits on the others: {len(rows.clips)} answers in {parts} parts; {why}.", ""]
-    lines += ["| way | n | accuracy % | UAR % | log loss | ECE % |", "|---|---|---|---|---|---|"]
-    for name, fused in answers.items():
-        known = ~np.isnan(fused[:, 0])
-        figures = figures_of(fused[known], rows.labels[known])
-        cells = [f"{100 * figures['accuracy']:.1f}", f"{100 * figures['uar']:.1f}", f"{figures['log_loss']:.3f}"]
-        lines.append(f"| {name} | {int(known.sum())} | {' | '.join(cells)} | {100 * figures['calibration_error']:.1f} |")
-    return "\n".join(lines)
-
-
-def fitting_rows(table: LongTable, split: str | None) -> tuple[LongTable, str, bool]:
-    """The rows that `choose_rows` chooses; where folds are kept apart and no groups are named, validation divides by fold.
-
-    The speakers of a fold are then in one part, whatever the clips are called.
-    """
-    chosen, why, by_fold = choose_rows(table, split)
-    rows = table.rows(chosen)
-    ungrouped = bool((rows.groups == rows.clips).all())
-    return (replace(rows, groups=rows.folds) if by_fold and ungrouped and len(set(rows.folds)) > 2 else rows), why, by_fold
-
-
-def choose_rows(table: LongTable, split: str | None) -> tuple[Flags, str, bool]:
-    """Which rows to fit on [N], why, and whether each fold gets a fit without it. InputError when there are none.
-
-    A cross-validated table has each model's answers to what it was trained on (in-sample, far too sure) and to what it was
-    not; only the latter show what fused answers to new clips will be like.
-    """
-    labelled = (table.labels >= 0) & table.present.any(1)
-    training, held = table.splits == TRAINING, (table.splits != TRAINING) & (table.splits != "")
-    folds = set(table.folds[labelled & held])
-    if split is not None:
-        chosen, why, by_fold = labelled & (table.splits == split), f"rows of split '{split}'", False
-    elif len(folds - {""}) > 1 and (labelled & training).any():
-        chosen, why, by_fold = labelled & held, "held-out rows of every fold; each fold by a fit without it", True
-    elif (labelled & training).any():
-        chosen, by_fold = labelled & training, False
-        why = f"rows of split '{TRAINING}' (if the models were trained on them, too sure)"
-    else:
-        chosen, why, by_fold = labelled, "all labelled rows", len(set(table.folds[labelled]) - {""}) > 1
-    if not chosen.any():
-        wanted, known = f" of split '{split}'" if split else "", ", ".join(sorted(set(table.splits))) or "none"
-        raise InputError(f"The table has no labelled answers{wanted} (splits: {known}); fill the column 'label'.")
-    return chosen, why, by_fold
-
-
-def cross_fitted(
-    rows: LongTable, by_fold: bool, methods: Sequence[str] = tuple(POOLINGS)
-) -> tuple[dict[str, Floats], int]:
-    """Held-out answers [N, C] by each model alone, mean and product as given, every way to fuse, and the automatic choice."""
-    check_enough(rows)
-    part = np.unique(rows.folds, return_inverse=True)[1] if by_fold else parts_of(rows.groups, OUTER_PARTS, SEED)
-    answers = as_given(rows) | {name: np.full(rows.probabilities[:, 0].shape, np.nan) for name in (*methods, "chosen by fit")}
-    for number in np.unique(part):
-        outside = np.flatnonzero(part == number)
-        fits = fit_fusion(rows.rows(part != number), methods, SEED)
-        tested = rows.rows(outside)
-        for name, fitted in (fits | {"chosen by fit": best_of(fits)}).items():
-            answers[name][outside] = apply_fusion(fitted, tested)
-    return answers, len(np.unique(part))
-
-
-def as_given(rows: LongTable) -> dict[str, Floats]:
-    """Each model alone, and mean and product of the probabilities without calibration."""
-    answers = {name: rows.probabilities[:, place] for place, name in enumerate(rows.models)}
-    counted = np.where(rows.present[..., None], rows.probabilities, 0.0)
-    logs = np.where(rows.present[..., None], np.log(np.maximum(rows.probabilities, 1e-7)), 0.0).sum(1)
-    product = np.exp(logs - logs.max(1, keepdims=True))
-    return answers | {
-        "mean, uncalibrated": counted.sum(1) / counted.sum((1, 2))[:, None],
-        "product, uncalibrated": product / product.sum(1, keepdims=True),
-    }
-
-
-def figures_of(fused: Floats, labels: Integers) -> dict[str, float]:
-    """accuracy, uar, macro_f1, log_loss and calibration_error of distributions [N, C]."""
-    scores = scores_of(labels, fused.argmax(1))
-    loss = -np.log(np.maximum(fused[np.arange(len(labels)), labels], 1e-12)).mean()
-    return {
-        "accuracy": scores["war"], "uar": scores["uar"], "macro_f1": scores["macro_f1"],
-        "log_loss": float(loss), "calibration_error": calibration_error(fused, labels),
-    }  # fmt: skip
-
-
-def _fit_in_words(whole: Fitted, folds: Mapping[str, Fitted], why: str, count: int, output: Path) -> str:
-    lines = [f"Fitted on {count} answers ({why}); written to {output}."]
-    lines += [f"{name:20} log loss {figures['log_loss']:.3f}, accuracy {100 * figures['accuracy']:5.1f} %  (inner validation)"
-              for name, figures in whole.validation.items()]  # fmt: skip
-    lines.append(f"Chosen: {whole.method}" + _of_folds(folds))
-    lines += [f"{model}: temperature {given.temperature:.2f}, floor {given.floor:g}, calibration error "
-              f"{100 * given.error_before:.1f} -> {100 * given.error_after:.1f} %"
-              for model, given in zip(whole.models, whole.calibrations, strict=True)]  # fmt: skip
-    return "\n".join(lines)
-
-
-def _of_folds(folds: Mapping[str, Fitted]) -> str:
-    return "".join(f"; fold {fold}: {fitted.method}" for fold, fitted in folds.items())
-
 
 fuse_app = typer.Typer(
     help="Fuse anybody's probabilities: CSV with clip, model, label, split, fold, and a column a class.\n\n"
@@ -183,6 +26,7 @@ def fuse_fit(
 
     Example: dyad fuse fit mine.csv -o weights.json
     """
+    from fusion.tables.files import fit_table
 
     sys.stderr.write(fit_table(table, output, method, split) + "\n")
 
@@ -197,6 +41,7 @@ def fuse_apply(
 
     Example: dyad fuse apply weights.json mine.csv -o fused.csv
     """
+    from fusion.tables.files import apply_table
 
     sys.stderr.write(apply_table(weights, table, output) + "\n")
 
@@ -207,5 +52,6 @@ def fuse_compare(table: Long, split: Split = None) -> None:
 
     Example: dyad fuse compare mine.csv
     """
+    from fusion.tables.files import compare_table
 
     print(compare_table(table, split))

@@ -18,8 +18,8 @@ from data.run_folder import RunFolder
 from data.scores import MODALITIES, Scores
 from data.tables import read_notes, read_scores, read_table, write_table
 from data.windows import make_windows
-from flows.cli.fuse import apply_table, fit_table
 from fusion.tables.apply import pool_fitted
+from fusion.tables.files import apply_table, fit_table
 from fusion.tables.fitted import read_fitted
 from fusion.tables.long_table import read_long_table
 from modalities.quality import face_quality, picture_quality, speech_quality, window_quality, words_quality

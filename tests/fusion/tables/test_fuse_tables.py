@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from data.errors import InputError
 from flows.cli.app import main
-from flows.cli.fuse import apply_table, choose_rows, compare_table, fit_table
+from fusion.tables.files import apply_table, choose_rows, compare_table, fit_table
 from fusion.tables.fit import Calibration, Fitted, apply_fusion, apply_temperature, best_of, calibrate, fit_fusion, parts_of
 from fusion.tables.fitted import read_fitted
 from fusion.tables.long_table import LongTable, read_long_table

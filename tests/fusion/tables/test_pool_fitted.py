@@ -11,9 +11,9 @@ from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.run_folder import RunFolder
 from data.scores import MODALITIES, Scores
-from flows.cli.fuse import fit_table
 from fusion.fuse import compose_compounds
 from fusion.tables.apply import pool_fitted
+from fusion.tables.files import fit_table
 from fusion.tables.fit import apply_fusion
 from fusion.tables.fitted import FoldedFusion, is_fitted, read_fitted
 from fusion.tables.long_table import LongTable
