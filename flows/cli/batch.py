@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from flows.cli.export import Exports, exports_named, write_exports
-from flows.cli.options import Dynamic, Static, face_overrides
+from flows.cli.export import ExportsOption, exports_named, write_exports
+from flows.cli.options import DynamicOption, StaticOption, face_overrides
 
 if TYPE_CHECKING:
     from flows.batch.counts import Counts
@@ -31,8 +31,8 @@ def batch(
     output: Annotated[str, typer.Option("-o", "--output", help="Folder or address (s3://...) for all results.")] = "runs",
     profile: Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")] = "embedded",
     device: Annotated[str | None, typer.Option(help="Where networks run: auto, cpu, cuda:0 or mps.")] = None,
-    static_face: Static = None,
-    dynamic_face: Dynamic = None,
+    static_face: StaticOption = None,
+    dynamic_face: DynamicOption = None,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Clips under way at once, sharing the models; with --dask local processes.")
     ] = None,
@@ -44,7 +44,7 @@ def batch(
     patience: Annotated[
         float, typer.Option(min=0.1, help="A clip is given up after ten minutes and so many seconds for each that it lasts.")
     ] = 120.0,
-    exports: Exports = None,
+    exports: ExportsOption = None,
 ) -> None:
     """Recognise a data set; what is done already is left out.
 

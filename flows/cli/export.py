@@ -15,7 +15,7 @@ def _several(incomplete: str) -> list[str]:
     return [f"{before}{comma}{name}" for name in FORMATS if name not in before.split(",")]
 
 
-Exports = Annotated[
+ExportsOption = Annotated[
     str | None,
     typer.Option("--export", autocompletion=_several, metavar="FORMATS", help="Also write formats of 'dyad export': eaf,csv."),
 ]

@@ -11,16 +11,18 @@ fuse_app = typer.Typer(
     "Example: dyad fuse fit mine.csv -o weights.json",
     no_args_is_help=True,
 )
-Long = Annotated[Path, typer.Argument(help="CSV: clip, model, label, split, fold, group (the last four optional), classes.")]
-Split = Annotated[str | None, typer.Option(help="Fit on the rows of this split only.")]
+LongOption = Annotated[
+    Path, typer.Argument(help="CSV: clip, model, label, split, fold, group (the last four optional), classes.")
+]
+SplitOption = Annotated[str | None, typer.Option(help="Fit on the rows of this split only.")]
 
 
 @fuse_app.command("fit")
 def fuse_fit(
-    table: Long,
+    table: LongOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="The JSON file to write.")] = Path("weights.json"),
     method: Annotated[str, typer.Option(help="auto, or one of those that 'dyad fuse compare' shows.")] = "auto",
-    split: Split = None,
+    split: SplitOption = None,
 ) -> None:
     """Calibrate the models of a table and fit their fusion.
 
@@ -34,7 +36,7 @@ def fuse_fit(
 @fuse_app.command("apply")
 def fuse_apply(
     weights: Annotated[Path, typer.Argument(help="What 'dyad fuse fit' wrote.")],
-    table: Long,
+    table: LongOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="The CSV to write: one row a clip.")],
 ) -> None:
     """Fuse a table by fitted weights; where it has labels, say how often the answer is right.
@@ -47,7 +49,7 @@ def fuse_apply(
 
 
 @fuse_app.command("compare")
-def fuse_compare(table: Long, split: Split = None) -> None:
+def fuse_compare(table: LongOption, split: SplitOption = None) -> None:
     """Compare all ways to fuse on rows that their fits did not see.
 
     Example: dyad fuse compare mine.csv

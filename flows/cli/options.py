@@ -5,10 +5,10 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-Static = Annotated[
+StaticOption = Annotated[
     str | None, typer.Option("--static-face", help="NAME=CHECKPOINT of a network ('dyad models networks'), or a backend.")
 ]
-Dynamic = Annotated[
+DynamicOption = Annotated[
     str | None, typer.Option("--dynamic-face", help="NAME=CHECKPOINT of a network ('dyad models networks'), or a backend.")
 ]
 
@@ -35,15 +35,17 @@ def _meaning(kind: Any, text: str) -> dict[str, Any]:
     return {"backend": "network", "network": row.name, **dict(fields)}
 
 
-Output = Annotated[Path, typer.Option("-o", "--output", help="Folder that gets a run folder for each clip.")]
-Profile = Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")]
-Detector = Annotated[str | None, typer.Option(help="Face detector: auto, mediapipe or opencv.")]
-Compounds = Annotated[str | None, typer.Option(help="The pairs to tell apart: a file in configs/compounds, or a YAML file.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document a clip on stdout and nothing else there.")]
-Explain = Annotated[bool, typer.Option(help="Say in words what made each window's answer.")]
-Strict = Annotated[bool, typer.Option(help="Fail when a modality fails or lacks its model.")]
-Device = Annotated[str | None, typer.Option(help="Where networks run: auto (the best there is), cpu, cuda:0 or mps.")]
-Workers = Annotated[
+OutputOption = Annotated[Path, typer.Option("-o", "--output", help="Folder that gets a run folder for each clip.")]
+ProfileOption = Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")]
+DetectorOption = Annotated[str | None, typer.Option(help="Face detector: auto, mediapipe or opencv.")]
+CompoundsOption = Annotated[
+    str | None, typer.Option(help="The pairs to tell apart: a file in configs/compounds, or a YAML file.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document a clip on stdout and nothing else there.")]
+ExplainOption = Annotated[bool, typer.Option(help="Say in words what made each window's answer.")]
+StrictOption = Annotated[bool, typer.Option(help="Fail when a modality fails or lacks its model.")]
+DeviceOption = Annotated[str | None, typer.Option(help="Where networks run: auto (the best there is), cpu, cuda:0 or mps.")]
+WorkersOption = Annotated[
     int | None, typer.Option(min=1, max=64, help="Clips under way at once, sharing the models; 1 on a CPU, else 2.")
 ]
-Fresh = Annotated[bool, typer.Option(help="Do everything again, also what is already done.")]
+FreshOption = Annotated[bool, typer.Option(help="Do everything again, also what is already done.")]

@@ -1,17 +1,14 @@
-"""`dyad report`: the page about a clip or a data set, made from its folder."""
+"""`dyad report` and `dyad render`: the page about a clip or a data set, and the video of a clip, made from its folder."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
-
-if TYPE_CHECKING:
-    from data.run_folder import RunFolder
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from data.errors import InputError
 from data.run_folder import RunFolder
 from flows.clip.report import write_report
 
@@ -40,7 +37,6 @@ def report(
 def _written(place: str) -> tuple[Path, str]:
     """Write the page; the file, and where people find it."""
     from data.location import is_address
-    from data.run_folder import RunFolder
     from flows.batch.summary import is_dataset, remake_page
 
     if is_address(place):
@@ -75,9 +71,9 @@ def render_run(
 
     clip, drawn = _clip(folder, video), _annotations(folder, tracks)
     if output.is_dir() or not output.absolute().parent.is_dir():
-        raise _wrong(f"{output} cannot be written: it is a folder, or its folder is not there; name a file with -o.")
+        raise InputError(f"{output} cannot be written: it is a folder, or its folder is not there; name a file with -o.")
     if output.exists() and output.samefile(clip.path):
-        raise _wrong(f"{output} is the clip itself; choose another name with -o.")
+        raise InputError(f"{output} is the clip itself; choose another name with -o.")
     if lacking := undrawable(drawn.cues["text"].tolist()):
         sys.stderr.write(f"No font on this machine has these letters of the subtitles: {lacking[:40]} (install one, e.g. Noto)\n")
     with _progress(clip, shown) as report:
@@ -95,9 +91,9 @@ def _clip(folder: RunFolder, video: Path | None) -> "Clip":
     path = video or Path(facts["path"])
     if not path.is_file():
         wanted = "check the name" if video else "put it back, or name where it is with --video"
-        raise _wrong(f"The media file {path} is not there; {wanted}.")
+        raise InputError(f"The media file {path} is not there; {wanted}.")
     if facts.get("start") is None and file_digest(path) != facts["content_hash"]:
-        raise _wrong(f"{path} is not the file that this run is about (its content differs); run 'dyad run' on it again.")
+        raise InputError(f"{path} is not the file that this run is about (its content differs); run 'dyad run' on it again.")
     return Clip(**{**known, "path": path})
 
 
@@ -111,7 +107,7 @@ def _annotations(folder: RunFolder, tracks: str) -> "Annotations":
     from reports.render.annotations import Annotations, chosen_faces
 
     if not folder.frames.is_file():
-        raise _wrong(f"{folder.root} has no frames.parquet; run 'dyad run' on the clip again.")
+        raise InputError(f"{folder.root} has no frames.parquet; run 'dyad run' on the clip again.")
     found = read_table(folder.faces) if folder.faces.is_file() else pd.DataFrame({"track_id": [], "main": [], "time_s": []})
     words = read_transcript(folder.transcript) if folder.transcript.is_file() else pd.DataFrame(columns=["start", "end", "text"])
     compounds = [Compound(**entry) for entry in read_result(folder)["compounds"]]
@@ -131,9 +127,3 @@ def _progress(clip: "Clip", shown: bool) -> Iterator[Callable[[float], None] | N
     with Progress(console=console, transient=True) as bars:
         task = bars.add_task(clip.path.name, total=clip.duration)
         yield lambda seconds: bars.update(task, completed=seconds)
-
-
-def _wrong(sentence: str) -> Any:
-    from data.errors import InputError
-
-    return InputError(sentence)

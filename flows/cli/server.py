@@ -7,27 +7,18 @@ from typing import Annotated
 
 import typer
 
-Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the server and its UI; 4200 unless given.")]
-Watch = Annotated[
+PortOption = Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the server and its UI; 4200 unless given.")]
+WatchOption = Annotated[
     list[Path] | None, typer.Option("--watch", help="A folder; a file that lands in it is recognised. Repeatable.")
 ]
-Base = Annotated[Path, typer.Option(help="Where relative paths in the UI's forms begin.", show_default="this folder")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module to the command line."""
-    for name, command in (
-        ("up", up), ("down", down), ("status", status), ("deploy", deploy), ("worker", worker), ("watch", watch),
-        ("retention", retention),
-    ):  # fmt: skip
-        app.command(name)(command)
+BaseOption = Annotated[Path, typer.Option(help="Where relative paths in the UI's forms begin.", show_default="this folder")]
 
 
 def up(
-    port: Port = None,
+    port: PortOption = None,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Workers: runs from the UI or a schedule at once.")] = 1,
-    watch: Watch = None,
-    folder: Base = Path(),
+    watch: WatchOption = None,
+    folder: BaseOption = Path(),
     host: Annotated[str, typer.Option(help="Where the server takes connections; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
 ) -> None:
     """Start a Prefect server with its UI and workers in the background of this machine; what runs already is left alone.
@@ -70,7 +61,7 @@ def deploy(
     output: Annotated[str | None, typer.Option("-o", "--output", help="Where the run folders go.")] = None,
     cron: Annotated[str | None, typer.Option(help="When recognise-dataset runs; '0 2 * * *' unless given.")] = None,
     timezone: Annotated[str | None, typer.Option(help="Of --cron, e.g. Europe/Berlin; UTC unless given.")] = None,
-    folder: Base = Path(),
+    folder: BaseOption = Path(),
 ) -> None:
     """Create the deployments on the server in use, or bring them up to date; what is not given stays as it is there.
 

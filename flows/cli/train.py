@@ -1,4 +1,4 @@
-"""`dyad train static-face` and `dynamic-face`: Dyad's own small networks, or those of the literature on a corpus of one's own."""
+"""`dyad train`: Dyad's own small networks, heads for large encoders, and the networks of the literature on one's own corpus."""
 
 import sys
 from pathlib import Path
@@ -6,42 +6,134 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.options import Device
+from flows.cli.options import DeviceOption
 
-Data = Annotated[Path | None, typer.Option(help="The folder with the data sets: train Dyad's own small network.")]
-Network = Annotated[str | None, typer.Option(help="A network that 'dyad models networks' lists, to be trained on --corpus.")]
-Corpus = Annotated[Path | None, typer.Option(help="Manifest of face crops (pictures, .npy of crops, clips, folders of frames).")]
-Changes = Annotated[
+train_app = typer.Typer(
+    help="Train the networks that Dyad ships.\n\nExample: dyad train voice --data datasets", no_args_is_help=True
+)
+DataOption = Annotated[Path | None, typer.Option(help="The folder with the data sets: train Dyad's own small network.")]
+NetworkOption = Annotated[
+    str | None, typer.Option(help="A network that 'dyad models networks' lists, to be trained on --corpus.")
+]
+CorpusOption = Annotated[
+    Path | None, typer.Option(help="Manifest of face crops (pictures, .npy of crops, clips, folders of frames).")
+]
+ChangesOption = Annotated[
     Path | None, typer.Option(help="YAML with settings: and input: of the network that are not those of networks.yaml.")
 ]
-Root = Annotated[Path | None, typer.Option(help="Folder that the manifest's paths start from; else the manifest's.")]
-Weights = Annotated[Path, typer.Option("-o", "--output", help="Folder for the weights, the card and the curves.")]
-Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the data; the recipe's own number when not given.")]
-Limit = Annotated[int | None, typer.Option(help="Use so many examples only: a trial.")]
-Fold = Annotated[str, typer.Option(help="Official folds to test, such as 1 or 1,2,3,4,5: one training each.")]
-Labels = Annotated[str, typer.Option(help="Labels by a name in networks.yaml, such as dfew or affectnet-8; else the network's.")]
-Clip = Annotated[Path | None, typer.Option(help="Weights of a CLIP under OpenAI's names, for the networks over CLIP.")]
-Start = Annotated[
+RootOption = Annotated[Path | None, typer.Option(help="Folder that the manifest's paths start from; else the manifest's.")]
+WeightsOption = Annotated[Path, typer.Option("-o", "--output", help="Folder for the weights, the card and the curves.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of every random draw.")]
+EpochsOption = Annotated[int | None, typer.Option(help="Passes over the data; the recipe's own number when not given.")]
+LimitOption = Annotated[int | None, typer.Option(help="Use so many examples only: a trial.")]
+FoldOption = Annotated[str, typer.Option(help="Official folds to test, such as 1 or 1,2,3,4,5: one training each.")]
+LabelsOption = Annotated[
+    str, typer.Option(help="Labels by a name in networks.yaml, such as dfew or affectnet-8; else the network's.")
+]
+ClipOption = Annotated[Path | None, typer.Option(help="Weights of a CLIP under OpenAI's names, for the networks over CLIP.")]
+StartOption = Annotated[
     Path | None,
     typer.Option(help="Weights to start from: a checkpoint (what fits is loaded); for Dyad's own, its archive or 'random'."),
 ]
-Prompts = Annotated[Path | None, typer.Option(help="YAML with the texts of the labels; else Dyad's own in configs/prompts.")]
-Recipe = Annotated[Path | None, typer.Option(help="YAML with changes of modalities/training/face_networks/recipes.yaml.")]
-Stills = Annotated[Path | None, typer.Option(help="Manifest of pictures to train on along with the clips (s4d and others).")]
-Streams = Annotated[bool, typer.Option(help="Draw landmarks and parsing masks for networks that read them.")]
-Lora = Annotated[int, typer.Option(min=0, help="Rank of low-rank adapters in CLIP's image tower instead of all its weights.")]
-Precision = Annotated[str, typer.Option(help="auto (mixed where the device is made for it), float32, bfloat16 or float16.")]
-SaveEvery = Annotated[int, typer.Option(min=1, help="Steps after which a killed training loses nothing.")]
+PromptsOption = Annotated[
+    Path | None, typer.Option(help="YAML with the texts of the labels; else Dyad's own in configs/prompts.")
+]
+RecipeOption = Annotated[Path | None, typer.Option(help="YAML with changes of modalities/training/face_networks/recipes.yaml.")]
+StillsOption = Annotated[
+    Path | None, typer.Option(help="Manifest of pictures to train on along with the clips (s4d and others).")
+]
+StreamsOption = Annotated[bool, typer.Option(help="Draw landmarks and parsing masks for networks that read them.")]
+LoraOption = Annotated[
+    int, typer.Option(min=0, help="Rank of low-rank adapters in CLIP's image tower instead of all its weights.")
+]
+PrecisionOption = Annotated[str, typer.Option(help="auto (mixed where the device is made for it), float32, bfloat16 or float16.")]
+SaveEveryOption = Annotated[int, typer.Option(min=1, help="Steps after which a killed training loses nothing.")]
+DataSetsOption = Annotated[Path, typer.Option(help="The folder with the data sets.")]
+CorporaOption = Annotated[list[Path], typer.Option("--corpus", help="Manifest of pictures or clips of faces; repeatable.")]
+RootsOption = Annotated[
+    list[Path] | None, typer.Option("--root", help="Folder that a corpus's paths start from, in the order of --corpus.")
+]
+PassesOption = Annotated[int, typer.Option(min=1, help="Passes over the data.")]
+BatchOption = Annotated[int, typer.Option(min=1, help="Pictures or clips in a step.")]
+LeftOutOption = Annotated[int | None, typer.Option(help="The official fold that is tested later: its faces are left out.")]
+TrunkOption = Annotated[Path | None, typer.Option(help="Weights of a ViT to start from (what fits is loaded).")]
+RateOption = Annotated[float, typer.Option(min=0, help="Rate of learning; 0: 0.0016 for a batch of 512, and in proportion.")]
 
 
+@train_app.command()
+def voice(
+    data: DataSetsOption,
+    output: WeightsOption = Path("weights"),
+    seed: SeedOption = 7,
+    epochs: EpochsOption = None,
+    limit: LimitOption = None,
+) -> None:
+    """Train the network for voices on RAVDESS, after 'dyad models download speaker-encoder'.
+
+    Example: dyad train voice --data ../shared/datasets -o weights
+    """
+    _train_own("voice", data, output, seed, epochs, limit)
+
+
+@train_app.command()
+def text(
+    data: DataSetsOption,
+    output: WeightsOption = Path("weights"),
+    seed: SeedOption = 7,
+    epochs: EpochsOption = None,
+    limit: LimitOption = None,
+) -> None:
+    """Train the network for words on GoEmotions and MELD.
+
+    Example: dyad train text --data ../shared/datasets -o weights
+    """
+    _train_own("text", data, output, seed, epochs, limit)
+
+
+@train_app.command("scene-text")
+def scene_text(
+    data: DataSetsOption,
+    output: WeightsOption = Path("weights"),
+    seed: SeedOption = 7,
+    epochs: EpochsOption = None,
+    limit: LimitOption = None,
+) -> None:
+    """Train the network for scene descriptions on AFEW's.
+
+    Example: dyad train scene-text --data ../shared/datasets -o weights
+    """
+    _train_own("scene_context", data, output, seed, epochs, limit)
+
+
+def _train_own(network: str, data: Path, output: Path, seed: int, epochs: int | None, limit: int | None) -> None:
+    from flows.training import train_on_terminal
+
+    sys.exit(train_on_terminal(network, data, output, seed, epochs, limit))
+
+
+@train_app.command("static-face")
 def train_static_face(
-    data: Data = None, output: Weights = Path("weights"), seed: Seed = 7, epochs: Epochs = None, limit: Limit = None,
-    device: Device = None, network: Network = None, corpus: Corpus = None, fold: Fold = "", labels: Labels = "",
-    clip: Clip = None, start: Start = None, prompts: Prompts = None, recipe: Recipe = None, streams: Streams = False,
-    lora: Lora = 0, precision: Precision = "auto", save_every: SaveEvery = 200, root: Root = None,
-    settings: Changes = None,
-) -> None:  # fmt: skip
+    data: DataOption = None,
+    output: WeightsOption = Path("weights"),
+    seed: SeedOption = 7,
+    epochs: EpochsOption = None,
+    limit: LimitOption = None,
+    device: DeviceOption = None,
+    network: NetworkOption = None,
+    corpus: CorpusOption = None,
+    fold: FoldOption = "",
+    labels: LabelsOption = "",
+    clip: ClipOption = None,
+    start: StartOption = None,
+    prompts: PromptsOption = None,
+    recipe: RecipeOption = None,
+    streams: StreamsOption = False,
+    lora: LoraOption = 0,
+    precision: PrecisionOption = "auto",
+    save_every: SaveEveryOption = 200,
+    root: RootOption = None,
+    settings: ChangesOption = None,
+) -> None:
     """Train the network for single faces on FER+ votes, or a network of the literature on a corpus.
 
     Dyad's own starts from weights that 'dyad models download mobilenet-vggface2' fetches (29 MB).
@@ -53,13 +145,30 @@ def train_static_face(
     sys.exit(_train("static", data, output, seed, epochs, limit, device, network, corpus, fold, given))
 
 
+@train_app.command("dynamic-face")
 def train_dynamic_face(
-    data: Data = None, output: Weights = Path("weights"), seed: Seed = 7, epochs: Epochs = None, limit: Limit = None,
-    device: Device = None, network: Network = None, corpus: Corpus = None, fold: Fold = "", labels: Labels = "",
-    clip: Clip = None, start: Start = None, prompts: Prompts = None, recipe: Recipe = None, streams: Streams = False,
-    lora: Lora = 0, precision: Precision = "auto", save_every: SaveEvery = 200, root: Root = None,
-    settings: Changes = None, with_stills: Stills = None,
-) -> None:  # fmt: skip
+    data: DataOption = None,
+    output: WeightsOption = Path("weights"),
+    seed: SeedOption = 7,
+    epochs: EpochsOption = None,
+    limit: LimitOption = None,
+    device: DeviceOption = None,
+    network: NetworkOption = None,
+    corpus: CorpusOption = None,
+    fold: FoldOption = "",
+    labels: LabelsOption = "",
+    clip: ClipOption = None,
+    start: StartOption = None,
+    prompts: PromptsOption = None,
+    recipe: RecipeOption = None,
+    streams: StreamsOption = False,
+    lora: LoraOption = 0,
+    precision: PrecisionOption = "auto",
+    save_every: SaveEveryOption = 200,
+    root: RootOption = None,
+    settings: ChangesOption = None,
+    with_stills: StillsOption = None,
+) -> None:
     """Train the network for faces over time on sequences made from stills, or a network of the literature on a corpus.
 
     Example: dyad train dynamic-face --data ../shared/datasets -o weights
@@ -72,9 +181,16 @@ def train_dynamic_face(
 
 
 def _given(
-    labels: str, clip: Path | None, start: Path | None, prompts: Path | None, recipe: Path | None, streams: bool, lora: int,
-    precision: str, save_every: int,
-) -> dict[str, Any]:  # fmt: skip
+    labels: str,
+    clip: Path | None,
+    start: Path | None,
+    prompts: Path | None,
+    recipe: Path | None,
+    streams: bool,
+    lora: int,
+    precision: str,
+    save_every: int,
+) -> dict[str, Any]:
     """The fields of FaceOptions that the command line sets."""
     from modalities.face_networks.class_texts import read_prompts
 
@@ -131,9 +247,18 @@ def _mapping(file: Path, what: str) -> dict[str, Any]:
 
 
 def _train(
-    kind: Any, data: Path | None, output: Path, seed: int, epochs: int | None, limit: int | None, device: str | None,
-    network: str | None, corpus: Path | None, fold: str, given: dict[str, Any],
-) -> int:  # fmt: skip
+    kind: Any,
+    data: Path | None,
+    output: Path,
+    seed: int,
+    epochs: int | None,
+    limit: int | None,
+    device: str | None,
+    network: str | None,
+    corpus: Path | None,
+    fold: str,
+    given: dict[str, Any],
+) -> int:
     from data.errors import InputError
     from flows.runtime.loaded_models import device_named
 
@@ -152,33 +277,15 @@ def _train(
     return face_training.train_on_terminal(network, kind, corpus, output, fold, seed, epochs, limit, given)
 
 
-train_app = typer.Typer(
-    help="Train the networks that Dyad ships.\n\nExample: dyad train voice --data datasets", no_args_is_help=True
-)
-DataSets = Annotated[Path, typer.Option(help="The folder with the data sets.")]
-
-
-def _train_command(name: str, network: str, what: str) -> Any:
-    def command(
-        data: DataSets, output: Weights = Path("weights"), seed: Seed = 7, epochs: Epochs = None, limit: Limit = None
-    ) -> None:
-        from flows.training import train_on_terminal
-
-        sys.exit(train_on_terminal(network, data, output, seed, epochs, limit))
-
-    command.__doc__ = f"Train {what}.\n\nExample: dyad train {name} --data ../shared/datasets -o weights"
-    return train_app.command(name)(command)
-
-
 @train_app.command("voice-head")
 def train_voice_head(
-    data: DataSets,
+    data: DataSetsOption,
     encoder: Annotated[str, typer.Option(help="WavLM, HuBERT, wav2vec2 or Whisper: a name of 'dyad models list', or a folder.")],
-    output: Weights = Path("weights"),
-    seed: Seed = 7,
-    epochs: Epochs = None,
-    limit: Limit = None,
-    device: Device = "auto",
+    output: WeightsOption = Path("weights"),
+    seed: SeedOption = 7,
+    epochs: EpochsOption = None,
+    limit: LimitOption = None,
+    device: DeviceOption = "auto",
 ) -> None:
     """Train a head for voices on a large speech encoder that stays as it is, on RAVDESS.
 
@@ -192,22 +299,23 @@ def train_voice_head(
     sys.exit(train_on_terminal("speech_head", data, output, seed, epochs, limit, **place))
 
 
-Corpora = Annotated[list[Path], typer.Option("--corpus", help="Manifest of pictures or clips of faces; repeatable.")]
-Roots = Annotated[
-    list[Path] | None, typer.Option("--root", help="Folder that a corpus's paths start from, in the order of --corpus.")
-]
-Passes = Annotated[int, typer.Option(min=1, help="Passes over the data.")]
-Batch = Annotated[int, typer.Option(min=1, help="Pictures or clips in a step.")]
-LeftOut = Annotated[int | None, typer.Option(help="The official fold that is tested later: its faces are left out.")]
-Trunk = Annotated[Path | None, typer.Option(help="Weights of a ViT to start from (what fits is loaded).")]
-Rate = Annotated[float, typer.Option(min=0, help="Rate of learning; 0: 0.0016 for a batch of 512, and in proportion.")]
-
-
+@train_app.command("s4d-pretraining")
 def train_s4d_pretraining(
-    corpus: Corpora, root: Roots = None, output: Weights = Path("weights"), seed: Seed = 7, epochs: Passes = 100,
-    limit: Limit = None, batch: Batch = 32, rate: Rate = 0.0, fold: LeftOut = None, start: Trunk = None, settings: Changes = None,
-    device: Device = "auto", precision: Precision = "auto", save_every: SaveEvery = 200,
-) -> None:  # fmt: skip
+    corpus: CorporaOption,
+    root: RootsOption = None,
+    output: WeightsOption = Path("weights"),
+    seed: SeedOption = 7,
+    epochs: PassesOption = 100,
+    limit: LimitOption = None,
+    batch: BatchOption = 32,
+    rate: RateOption = 0.0,
+    fold: LeftOutOption = None,
+    start: TrunkOption = None,
+    settings: ChangesOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    save_every: SaveEveryOption = 200,
+) -> None:
     """Pre-train S4D's trunk on faces without labels: what is hidden is drawn from what is seen.
 
     Example: dyad train s4d-pretraining --corpus affectnet.csv --corpus voxceleb2.csv -o weights

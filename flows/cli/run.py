@@ -1,0 +1,134 @@
+"""The commands that recognise: `dyad run`, `dyad demo` and `dyad score`."""
+
+import sys
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.export import ExportsOption, exports_named, write_exports
+from flows.cli.options import (
+    CompoundsOption,
+    DetectorOption,
+    DeviceOption,
+    DynamicOption,
+    ExplainOption,
+    FreshOption,
+    JsonOption,
+    OutputOption,
+    ProfileOption,
+    StaticOption,
+    StrictOption,
+    WorkersOption,
+    face_overrides,
+)
+
+
+class WhichFace(StrEnum):
+    """Whose face the answer is about."""
+
+    main = "main"
+    all = "all"
+
+
+FaceOption = Annotated[WhichFace | None, typer.Option(help="Answer about the main face, or about all faces.")]
+
+
+def run(
+    files: Annotated[list[Path], typer.Argument(help="Media files, or folders of them.", show_default=False)],
+    output: OutputOption = Path("runs"),
+    profile: ProfileOption = "embedded",
+    transcript: Annotated[Path | None, typer.Option(help="The words: .srt, .vtt, .txt or .csv.")] = None,
+    descriptions: Annotated[Path | None, typer.Option(help="Scene descriptions: CSV with window or start,end, and text.")] = None,
+    scores: Annotated[list[str] | None, typer.Option(help="Ready probabilities: MODALITY=FILE; repeatable.")] = None,
+    face: FaceOption = None,
+    detector: DetectorOption = None,
+    static_face: StaticOption = None,
+    dynamic_face: DynamicOption = None,
+    device: DeviceOption = None,
+    compounds: CompoundsOption = None,
+    workers: WorkersOption = None,
+    explain: ExplainOption = False,
+    json: JsonOption = False,
+    strict: StrictOption = False,
+    fresh: FreshOption = False,
+    exports: ExportsOption = None,
+) -> None:
+    """Recognise the compound expressions of videos.
+
+    Example: dyad run clip.mp4 -o runs --transcript clip.srt
+    """
+    from configs.settings import load_settings
+    from flows.cli.terminal import run_clips
+    from flows.job import Brought
+
+    brought = Brought(transcript, descriptions, _scores_option(scores or [])).check()
+    faces = {"which": face.value if face else None, "detector": detector}
+    whole = {"device": device, "compounds": compounds}
+    settings = load_settings(
+        profile,
+        {"faces": {name: value for name, value in faces.items() if value is not None}}
+        | {name: value for name, value in whole.items() if value is not None}
+        | face_overrides(static_face, dynamic_face),
+    )
+    names = exports_named(exports)
+    how = {"as_json": json, "explain": explain, "strict": strict, "fresh": fresh}
+    then = partial(write_exports, names=names, run=True)
+    sys.exit(run_clips(files, output, settings, brought, workers=workers, then=then, **how))
+
+
+def demo(
+    output: OutputOption = Path("runs"), explain: ExplainOption = False, json: JsonOption = False, fresh: FreshOption = False
+) -> None:
+    """Recognise the sample clip that comes with Dyad.
+
+    Example: dyad demo
+    """
+    from configs.settings import load_settings
+    from data.sample import sample_clip
+    from flows.cli.terminal import run_clips
+    from flows.job import Brought
+
+    clip = sample_clip()
+    brought = Brought(descriptions=clip.with_name("sample_descriptions.csv"))
+    sys.exit(run_clips([clip], output, load_settings(), brought, as_json=json, explain=explain, fresh=fresh))
+
+
+def score(
+    modality: Annotated[str, typer.Argument(help="text, scene-context, voice, static-face or dynamic-face.")],
+    table: Annotated[Path, typer.Argument(help="CSV, folder of files, or .npz with `images`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The CSV to write.")],
+    profile: ProfileOption = "embedded",
+    static_face: StaticOption = None,
+    dynamic_face: DynamicOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Run one modality on many inputs at once; one row an input, in order. With a column `label` it says how many are right.
+
+    Example: dyad score text comments.csv -o emotions.csv
+    """
+    from configs.settings import load_settings
+    from flows.backends.score_table import labels_of, reached, score_table
+
+    asked = load_settings(profile, ({"device": device} if device else {}) | face_overrides(static_face, dynamic_face))
+    answers = score_table(modality.replace("-", "_"), table, output, asked)
+    for name, reason in answers.reasons.items():
+        sys.stderr.write(f"{reason}\n" if name in reason else f"{name}: {reason}\n")
+    absent = sum(row[0] != row[0] for row in answers.basic)
+    sys.stderr.write(f"{len(answers.names)} inputs scored, {absent} without an answer; written to {output}\n")
+    if (known := labels_of(table)) is not None:
+        sys.stderr.write(f"{reached(answers, known)}\n")
+
+
+def _scores_option(given: list[str]) -> dict[str, Path]:
+    from data.errors import InputError
+
+    pairs: dict[str, Path] = {}
+    for item in given:
+        modality, equals, path = item.partition("=")
+        if not equals or not path:
+            raise InputError(f"--scores {item}: write MODALITY=FILE, e.g. --scores voice=voice.csv.")
+        pairs[modality.replace("-", "_")] = Path(path)
+    return pairs
