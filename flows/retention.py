@@ -17,7 +17,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from pydantic import Field
 
-FLOWS = ("recognise-video", "recognise-dataset", "train", "retention")
+from flows.server.deployments import DeploymentOptions, deployments
+
+FLOWS = tuple(deployment.name for deployment in deployments(DeploymentOptions(Path())))
 """The flows whose history is Dyad's to prune; those of others on the same server are left alone."""
 DAY = 86400.0
 PAGE = 50

@@ -67,12 +67,12 @@ def deploy(
 
     Example: dyad deploy --manifest clips.csv -o runs --cron '0 2 * * *'
     """
-    from flows.server.deployments import Wanted
+    from flows.server.deployments import DeploymentOptions
     from flows.server.deployments import deploy as make
 
     _need_server()
-    wanted = Wanted(folder.resolve(), _absolute(manifest), _absolute(output), cron, timezone)
-    _say(f"Deployments: {', '.join(make(wanted))}.")
+    options = DeploymentOptions(folder.resolve(), _absolute(manifest), _absolute(output), cron, timezone)
+    _say(f"Deployments: {', '.join(make(options))}.")
 
 
 def worker(

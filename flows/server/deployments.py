@@ -1,30 +1,21 @@
 """Deployments: what the server offers to start, by hand, by the clock, or by an event; `dyad deploy` and `dyad up` make them."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from data.errors import InputError
 from flows.server.client import LANDED, POOL
 
-
-@dataclass(frozen=True)
-class Offer:
-    """One deployment: its flow as a module path, when it runs by itself, and what its parameters are unless given."""
-
-    name: str
-    entrypoint: str
-    cron: str = ""
-    active: bool = True
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    event: str = ""
-    alone: bool = False
+if TYPE_CHECKING:
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DeploymentOptions:
     """What the user asks of the deployments; None keeps what the server has."""
 
     folder: Path
@@ -34,36 +25,68 @@ class Wanted:
     timezone: str | None = None
 
 
-def offers(wanted: Wanted) -> tuple[Offer, ...]:
-    """The deployments, with absolute paths for this folder."""
-    output = str(wanted.output or wanted.folder / "runs")
-    nightly = {"output": output} | ({"manifest": str(wanted.manifest)} if wanted.manifest else {})
+@dataclass(frozen=True)
+class Deployment:
+    """A flow that the server offers to start.
+
+    name: its name, which is also that of its flow; entrypoint: the flow as a module path.
+    parameters: what they are at first; given: those that the user names now, which go before what the server has.
+    cron, active: when it runs by itself, and whether it does from the start; reschedule: the user asks for another time now.
+    event: the event that starts it on a file; alone: one run at a time, since two would do the same work.
+    """
+
+    name: str
+    entrypoint: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    given: Mapping[str, object] = field(default_factory=dict)
+    cron: str = ""
+    active: bool = True
+    reschedule: bool = False
+    event: str = ""
+    alone: bool = False
+
+
+def deployments(options: DeploymentOptions) -> tuple[Deployment, ...]:
+    """All deployments, with absolute paths for the folder of the options: a new one is an entry here."""
+    runs, weights = str(options.folder / "runs"), str(options.folder / "weights")
+    output = {"output": str(options.output)} if options.output else {}
+    manifest = {"manifest": str(options.manifest)} if options.manifest else {}
     return (
-        Offer("recognise-video", "flows.video.recognise_video", parameters={"output": output}, event=LANDED),
-        Offer(
-            "recognise-dataset", "flows.dataset.recognise_dataset", wanted.cron or "0 2 * * *", wanted.manifest is not None,
-            nightly, alone=True,
+        Deployment("recognise-video", "flows.video.recognise_video", {"output": runs}, output, event=LANDED),
+        Deployment(
+            "recognise-dataset",
+            "flows.dataset.recognise_dataset",
+            {"output": runs},
+            output | manifest,
+            cron=options.cron or "0 2 * * *",
+            active=options.manifest is not None,
+            reschedule=bool(options.cron or options.manifest or options.timezone),
+            alone=True,
         ),
-        Offer("train", "flows.training.train", parameters={"output": str(wanted.folder / "weights")}),
-        Offer("retention", "flows.retention.retention", "30 4 * * *", True, {"outputs": [output]}, alone=True),
-    )  # fmt: skip
+        Deployment("train", "flows.training.train", {"output": weights}),
+        Deployment(
+            "retention",
+            "flows.retention.retention",
+            {"outputs": [runs]},
+            {"outputs": [output["output"]]} if output else {},
+            cron="30 4 * * *",
+            alone=True,
+        ),
+    )
 
 
-def deploy(wanted: Wanted, url: str = "") -> list[str]:
+def deploy(options: DeploymentOptions, url: str = "") -> list[str]:
     """Create the deployments and their work pool, or bring them up to date; returns the deployments' names.
 
-    Parameters and schedules that the server has and `wanted` does not name stay as they are. The server is the one
+    Parameters and schedules that the server has and `options` does not name stay as they are. The server is the one
     at `url`, else the one that Prefect is set to.
     """
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     with temporary_settings({PREFECT_API_URL: url} if url else {}):
         _make_pool()
-        return [_deploy(offer, wanted) for offer in offers(wanted) if _is_here(offer)]
-
-
-def _is_here(offer: Offer) -> bool:
-    return importlib.util.find_spec(offer.entrypoint.rpartition(".")[0]) is not None
+        here = [one for one in deployments(options) if importlib.util.find_spec(one.entrypoint.rpartition(".")[0])]
+        return [_deploy(one, options) for one in here]
 
 
 def _make_pool() -> None:
@@ -82,72 +105,49 @@ def _make_pool() -> None:
             return  # it stays as it is: its limits are the user's
 
 
-def _deploy(offer: Offer, wanted: Wanted) -> str:
+def _deploy(deployment: Deployment, options: DeploymentOptions) -> str:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.events import DeploymentEventTrigger
+    from prefect.exceptions import ObjectNotFound
     from prefect.types.entrypoint import EntrypointType
 
-    module, _, name = offer.entrypoint.rpartition(".")
+    module, _, name = deployment.entrypoint.rpartition(".")
     flow = getattr(importlib.import_module(module), name)
-    before = _existing(f"{flow.name}/{offer.name}")
-    kept = before.parameters if before else {}
-    given = _given(offer, wanted, bool(before))
-    deployment = flow.to_deployment(
-        name=offer.name,
-        parameters={**offer.parameters, **kept, **given},
-        schedules=_schedules(offer, wanted, bool(before)),
-        triggers=_triggers(offer),
-        concurrency_limit=_limit(offer),
-        work_pool_name=POOL,
-        job_variables={"working_dir": str(wanted.folder)},
-        entrypoint_type=EntrypointType.MODULE_PATH,
-    )
-    deployment.apply()
-    return offer.name
-
-
-def _existing(name: str) -> Any:
-    from prefect.client.orchestration import get_client
-    from prefect.exceptions import ObjectNotFound
-
     with get_client(sync_client=True) as client:
         try:
-            return client.read_deployment_by_name(name)
+            there = client.read_deployment_by_name(f"{flow.name}/{deployment.name}").parameters
         except ObjectNotFound:
-            return None
+            there = None
+    # What would do the same work as the run before it is cancelled, not queued.
+    alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    triggers = []
+    if deployment.event:
+        video = {"video": {"__prefect_kind": "jinja", "template": "{{ event.payload.path }}"}}
+        title = f"{deployment.name} when a file lands"
+        triggers = [DeploymentEventTrigger(name=title, expect={deployment.event}, parameters=video)]
+    flow.to_deployment(
+        name=deployment.name,
+        parameters={**deployment.parameters, **(there or {}), **deployment.given},
+        schedules=_schedules(deployment, options.timezone or "UTC", is_new=there is None),
+        triggers=triggers,
+        concurrency_limit=alone if deployment.alone else None,
+        work_pool_name=POOL,
+        job_variables={"working_dir": str(options.folder)},
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    ).apply()
+    return deployment.name
 
 
-def _given(offer: Offer, wanted: Wanted, exists: bool) -> dict[str, Any]:
-    """The parameters that the user names now, which come before those that the server has."""
-    named = {"output": wanted.output, "outputs": wanted.output, "manifest": wanted.manifest}
-    return {name: value for name, value in offer.parameters.items() if named.get(name) is not None}
-
-
-def _schedules(offer: Offer, wanted: Wanted, exists: bool) -> Sequence[Any] | None:
-    """The schedule of an offer that has one; None leaves what the server has."""
+def _schedules(deployment: Deployment, timezone: str, is_new: bool) -> "list[DeploymentScheduleCreate] | None":
+    """The schedule of a deployment that has one; None leaves what the server has."""
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.schedules import CronSchedule
 
-    asked = offer.name == "recognise-dataset" and (wanted.cron or wanted.manifest or wanted.timezone)
-    if not offer.cron or exists and not asked:
+    if not deployment.cron or not (is_new or deployment.reschedule):
         return None
     try:
-        cron = CronSchedule(cron=offer.cron, timezone=wanted.timezone or "UTC")
+        cron = CronSchedule(cron=deployment.cron, timezone=timezone)
     except ValueError as error:
-        raise InputError(f"--cron '{offer.cron}' with --timezone '{wanted.timezone or 'UTC'}' is no schedule: {error}") from error
-    return [DeploymentScheduleCreate(schedule=cron, active=offer.active, slug="by-the-clock")]
-
-
-def _triggers(offer: Offer) -> list[Any]:
-    """An automation that starts the deployment on the event's file."""
-    from prefect.events import DeploymentEventTrigger
-
-    if not offer.event:
-        return []
-    video = {"video": {"__prefect_kind": "jinja", "template": "{{ event.payload.path }}"}}
-    return [DeploymentEventTrigger(name=f"{offer.name} when a file lands", expect={offer.event}, parameters=video)]
-
-
-def _limit(offer: Offer) -> Any:
-    """One run at a time where two would do the same work: the next is cancelled, not queued."""
-    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-
-    return ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW) if offer.alone else None
+        raise InputError(f"--cron '{deployment.cron}' with --timezone '{timezone}' is no schedule: {error}") from error
+    return [DeploymentScheduleCreate(schedule=cron, active=deployment.active, slug="by-the-clock")]

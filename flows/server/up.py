@@ -110,9 +110,9 @@ def database_address(given: str) -> str:
 
 def _prepare_deployments(url: str, folder: Path, say: Say) -> None:
     from flows.server import lost_runs as lost
-    from flows.server.deployments import Wanted, deploy
+    from flows.server.deployments import DeploymentOptions, deploy
 
-    names = deploy(Wanted(folder=folder), url)
+    names = deploy(DeploymentOptions(folder), url)
     say(f"Deployments: {', '.join(names)}.")
     if again := lost.take_up_again(url):
         say(f"Runs whose process was lost, scheduled again: {', '.join(again)}.")

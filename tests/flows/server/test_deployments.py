@@ -15,7 +15,7 @@ import yaml
 
 from data.errors import InputError
 from flows.server.client import LANDED
-from flows.server.deployments import Wanted, deploy, offers
+from flows.server.deployments import DeploymentOptions, deploy, deployments
 from flows.server.watch_folder import Watched, watch
 from tests.conftest import ROOT, OwnServer
 from tests.media_makers import make_sound
@@ -38,7 +38,7 @@ def started(server: OwnServer, name: str, **parameters: Any) -> str:
 
 
 def test_deployments_are_modules_with_absolute_paths(own_server: OwnServer) -> None:
-    for offer in offers(Wanted(own_server.folder)):
+    for offer in deployments(DeploymentOptions(own_server.folder)):
         made = deployment(own_server, offer.name)
         assert made["entrypoint"] == offer.entrypoint
         assert made["work_pool_name"] == "dyad"
@@ -56,7 +56,7 @@ def test_the_settings_are_a_typed_form(own_server: OwnServer) -> None:
 
 def test_prefect_yaml_offers_the_same() -> None:
     told = {one["name"]: one for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
-    offered = {offer.name: offer for offer in offers(Wanted(Path("/base")))}
+    offered = {offer.name: offer for offer in deployments(DeploymentOptions(Path("/base")))}
     assert told.keys() == offered.keys()
     for name, offer in offered.items():
         assert told[name]["entrypoint"] == offer.entrypoint
@@ -255,6 +255,6 @@ def test_what_cannot_be_handed_over_is_tried_again(folder: Path, caplog: pytest.
 
 
 def test_deployments_without_prefect_settings_need_no_state(prefect_session: None, tmp_path: Path) -> None:
-    assert set(deploy(Wanted(tmp_path, output=tmp_path / "out"))) >= {"recognise-video", "train", "retention"}
+    assert set(deploy(DeploymentOptions(tmp_path, output=tmp_path / "out"))) >= {"recognise-video", "train", "retention"}
     with pytest.raises(InputError, match="is no schedule"):
-        deploy(Wanted(tmp_path, manifest="m.csv", cron="60 99 * * *"))
+        deploy(DeploymentOptions(tmp_path, manifest="m.csv", cron="60 99 * * *"))
