@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from prefect import flow
 from prefect.context import FlowRunContext
@@ -16,7 +15,7 @@ from flows.batch.crash_notes import UnderWay
 from flows.batch.journal import Journal
 from flows.batch.lease import alone
 from flows.batch.one_clip import Patience
-from flows.batch.run import RECOGNITION, Clips, Run, _ended, _work_off
+from flows.batch.run import RECOGNITION, Clips, Run, finish, work_off
 from flows.batch.storage import clear_left_behind, output_at
 from flows.batch.summary import JOURNAL
 from flows.runtime.loaded_models import device_named
@@ -41,8 +40,8 @@ def recognise_dataset(
     seconds_per_second: float = 120.0,
     root: str | None = None,
     workload: str = RECOGNITION,
-) -> Any:
-    """Recognise all clips of a data set; gives the counts and figures of summary.json.
+) -> dict[str, int]:
+    """Recognise all clips of a data set; gives the counts of summary.json.
 
     Args:
         manifest: A CSV or parquet file with a column `path`, a folder of media files, or the fsspec address of either.
@@ -66,8 +65,8 @@ def recognise_dataset(
         clips = read_clips(manifest, limit, settings, root)
         with Journal(plan.output.folder / JOURNAL) as journal:
             run = Run(plan, clips, journal, retry_failed, workload, lost, UnderWay(plan.output.folder))
-            _work_off(run, _most(workers, settings))
-            return _ended(run)
+            work_off(run, _most(workers, settings))
+            return finish(run)
 
 
 def _flow_run_name() -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -41,6 +42,7 @@ from flows.server.artifacts import publish_progress, publish_summary
 logger = logging.getLogger(__name__)
 Workload = Callable[[Plan, Sequence[ManifestRow]], Iterator[tuple[str, Outcome]]]
 """What is done with the clips of one file: gives each clip's id and how it ended."""
+Outcomes = list[tuple[str, Outcome]]
 RECOGNITION = "flows.batch.clips:run_file"
 MOST_GIVEN_UP = 8
 """So many clips that took too long end the run: their threads still hold memory, and the device or the storage hangs."""
@@ -53,7 +55,7 @@ UPDATES, STATUS = 2.0, 5.0
 class ClipFailed(DyadError):
     """Clips of one file that failed, as a task's error; `outcomes` are those of all its clips."""
 
-    def __init__(self, message: str, outcomes: list[tuple[str, Outcome]]) -> None:
+    def __init__(self, message: str, outcomes: Outcomes) -> None:
         super().__init__(message, outcomes)
         self.outcomes = outcomes
 
@@ -62,7 +64,7 @@ class ClipFailed(DyadError):
 
 
 @task(name="recognise-clip", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
-def recognise_clip(name: str, plan: Plan, rows: tuple[ManifestRow, ...], workload: str) -> list[tuple[str, Outcome]]:
+def recognise_clip(name: str, plan: Plan, rows: tuple[ManifestRow, ...], workload: str) -> Outcomes:
     """Recognise the clips of one file (one clip, or its segments); the task fails when one of them fails."""
     work: Workload = pkgutil.resolve_name(workload)
     outcomes = list(work(replace(plan, output=plan.output.here()), rows))
@@ -88,7 +90,7 @@ class Clips(ThreadPoolTaskRunner):  # type: ignore[type-arg]
         """How many clips there is room for at once; None: as many as is asked for."""
         return None
 
-    def _forget(self, ended: PrefectFuture[Any]) -> None:
+    def _forget(self, ended: PrefectFuture[Outcomes]) -> None:
         self._cancel_events.pop(ended.task_run_id, None)
 
 
@@ -101,7 +103,7 @@ class Run:
     journal: Journal
     retry_failed: bool
     workload: str
-    lost: Any
+    lost: Event
     under_way: UnderWay
     counts: Counts = field(default_factory=Counts)
     given_up: int = 0
@@ -117,9 +119,9 @@ class Run:
         self.next_status = time.monotonic() + STATUS
 
 
-def _work_off(run: Run, most: Callable[[], int]) -> None:
+def work_off(run: Run, most: Callable[[], int]) -> None:
     """Run what must run, at most so many files at once: the next one is given when one has ended."""
-    ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
+    ended: SimpleQueue[PrefectFuture[Outcomes]] = SimpleQueue()
     flying: dict[UUID, dict[str, str]] = {}
 
     def none() -> int:
@@ -147,13 +149,13 @@ def _work_off(run: Run, most: Callable[[], int]) -> None:
     _collect(run, ended, flying, none)
 
 
-def _submitted(run: Run, rows: tuple[ManifestRow, ...]) -> PrefectFuture[Any]:
+def _submitted(run: Run, rows: tuple[ManifestRow, ...]) -> PrefectFuture[Outcomes]:
     """The task for clips of one file, on its way."""
     name = rows[0].clip_id if len(rows) == 1 else f"{Path(rows[0].path).name} ({len(rows)} segments)"
     plan = replace(run.plan, show=run.shown < SHOWN)
     run.shown += len(rows)
-    arguments: tuple[Any, ...] = (name, quote(plan), quote(rows), run.workload)
-    return recognise_clip.submit(*arguments)
+    # Quoted, so that Prefect does not look through every row of them for futures.
+    return recognise_clip.submit(name, quote(plan), quote(rows), run.workload, return_state=False)
 
 
 def _to_run(run: Run, row: ManifestRow) -> str:
@@ -175,7 +177,7 @@ def _is_gone(run: Run, before: Entry) -> bool:
 
 
 def _collect(
-    run: Run, ended: "SimpleQueue[PrefectFuture[Any]]", flying: dict[UUID, dict[str, str]], most: Callable[[], int]
+    run: Run, ended: "SimpleQueue[PrefectFuture[Outcomes]]", flying: dict[UUID, dict[str, str]], most: Callable[[], int]
 ) -> None:
     """Take in what has ended until fewer than `most` are under way; tell how far the run is meanwhile."""
     while True:
@@ -190,7 +192,7 @@ def _collect(
             return
 
 
-def _take(run: Run, prints: dict[str, str], state: State[Any]) -> None:
+def _take(run: Run, prints: dict[str, str], state: State[Outcomes]) -> None:
     """Take in how the clips of a file ended."""
     _note(run, prints, _outcomes(run, state, prints))
     context = FlowRunContext.get()
@@ -213,11 +215,10 @@ def _note(run: Run, prints: dict[str, str], outcomes: Iterable[tuple[str, Outcom
     run.under_way.end(next(iter(prints)))
 
 
-def _outcomes(run: Run, state: State[Any], prints: dict[str, str]) -> list[tuple[str, Outcome]]:
+def _outcomes(run: Run, state: State[Outcomes], prints: dict[str, str]) -> Outcomes:
     """What a task tells of its clips; where it broke off, that of all of them, and none where it was asked to stop."""
     if state.is_completed():
-        found: list[tuple[str, Outcome]] = state.result()
-        return found
+        return state.result()
     error = state.result(raise_on_failure=False)
     if isinstance(error, ClipFailed):
         return error.outcomes
@@ -259,17 +260,18 @@ def _tell(run: Run, at_once: bool = False) -> None:
         run.next_status = time.monotonic() + max(STATUS, 50 * took)  # never more than 2 % of the time
 
 
-def _ended(run: Run) -> Any:
-    """Write what the data set gives as a whole; the run's answer, or its state when it was asked to stop."""
+def finish(run: Run) -> dict[str, int]:
+    """Write what the data set gives as a whole; gives the counts. For a run that was asked to stop, Prefect's state of it."""
     run.journal.sync()
     run.plan.output.put(JOURNAL)
     run.counts.over = True
     batch_progress.tell(run.counts)
     if stop.requested.is_set():
         write_status(run.plan.output, run.clips, run.journal)
-        return Cancelled(message=sentence(Interrupted()))
+        return Cancelled(message=sentence(Interrupted()))  # type: ignore[return-value]
     clear_left_behind(run.plan.output.folder)  # of a cluster's processes that died
     summary = write_results(run.plan, run.clips, run.journal, run.counts)
     publish_progress(run.artifact, run.clips.source, run.counts.share, run.counts.sentence())
     publish_summary(summary)
-    return summary["clips"]
+    counts: dict[str, int] = summary["clips"]
+    return counts

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from data.files import atomic_path
 from data.manifest.manifest import ManifestRow
 from flows.batch.journal import Entry
 from flows.batch.storage import OutputFolder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 DATASET = "dataset.parquet"
 OWN = ("clip_id", "split", "label", "speaker")
@@ -29,9 +33,9 @@ class DatasetTable:
 
     def __init__(self, output: OutputFolder) -> None:
         self._output, self._rows = output, 0
-        self._writer: Any = None
-        self._schema: Any = None
-        self._parts: list[Any] = []
+        self._writer: pq.ParquetWriter | None = None
+        self._schema: pa.Schema | None = None
+        self._parts: list[pa.Table] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -50,7 +54,7 @@ class DatasetTable:
         if self._rows >= ROWS:
             self._write()
 
-    def _read(self, clip_id: str) -> Any:
+    def _read(self, clip_id: str) -> "pa.Table | None":
         import pyarrow.parquet as pq
 
         try:
@@ -59,7 +63,7 @@ class DatasetTable:
         except FileNotFoundError:
             return None
 
-    def _fitted(self, table: Any) -> Any:
+    def _fitted(self, table: "pa.Table") -> "pa.Table":
         """A table in the form of the first one; clips of other settings may have other columns."""
         import pyarrow as pa
 
@@ -101,7 +105,7 @@ class FormerTable:
         import pyarrow.parquet as pq
 
         self._file = pq.ParquetFile(path)
-        self._piece: tuple[int, Any] = (-1, None)
+        self._piece: tuple[int, pa.Table] | None = None
         keys, places, ended = array("Q"), array("q"), array("d")
         for group in range(self._file.num_row_groups if "ended" in self._file.schema_arrow.names else 0):
             read = self._file.read_row_group(group, columns=["clip_id", "ended"])
@@ -115,22 +119,22 @@ class FormerTable:
         self._keys, self._ended = np.array(keys, np.uint64)[order], np.array(ended)[order]
         self._places = np.array(places, np.int64).reshape(-1, 3)[order]
 
-    def windows(self, entry: Entry) -> Any:
+    def windows(self, entry: Entry) -> "pa.Table | None":
         """The rows of a clip as it ended then; None for one that is not there, or has ended again since."""
         key = np.uint64(_key(entry.clip_id))
         at = int(np.searchsorted(self._keys, key))
         if at == len(self._keys) or self._keys[at] != key or self._ended[at] != entry.ended:
             return None
         group, begin, rows = (int(value) for value in self._places[at])
-        if self._piece[0] != group:
+        if self._piece is None or self._piece[0] != group:
             self._piece = (group, self._file.read_row_group(group))
         return self._piece[1].slice(begin, rows).drop_columns([*OWN, *TIMES])
 
 
-def _with_own(row: ManifestRow, entry: Entry, windows: Any) -> Any:
+def _with_own(row: ManifestRow, entry: Entry, windows: "pa.Table") -> "pa.Table":
     import pyarrow as pa
 
-    def repeated(value: Any, kind: Any) -> Any:
+    def repeated(value: object, kind: pa.DataType) -> pa.Array:
         return pa.array([value] * len(windows), kind)
 
     columns = {name: repeated(getattr(row, name), pa.string()) for name in OWN}

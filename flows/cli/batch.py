@@ -7,9 +7,9 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypedDict, cast
 
 import typer
 
@@ -17,11 +17,27 @@ from flows.cli.export import ExportsOption, exports_named, write_exports
 from flows.cli.options import DynamicOption, StaticOption, face_overrides
 
 if TYPE_CHECKING:
-    from flows.batch.counts import Counts
+    from prefect import Flow, State
+    from rich.console import Console
 
+    from configs.settings import Settings
+    from flows.batch.counts import Counts
 
 QUIET = 10.0
 """Seconds from one line of progress to the next where there is no terminal."""
+
+
+class BatchOptions(TypedDict, total=False):
+    """What `flows.dataset.recognise_dataset` may be given beside manifest, output and settings."""
+
+    workers: int | None
+    retry_failed: bool
+    limit: int | None
+    strict: bool
+    least_seconds: float
+    seconds_per_second: float
+    root: str | None
+    workload: str
 
 
 def batch(
@@ -55,14 +71,18 @@ def batch(
     names = exports_named(exports)
     of_faces = face_overrides(static_face, dynamic_face)
     settings = load_settings(profile, ({"device": device} if device else {}) | of_faces)
-    options = {"workers": workers, "retry_failed": retry_failed, "limit": limit, "strict": strict, "seconds_per_second": patience}
-    code = run_batch(manifest, output, settings, options | {"root": root}, dask)
+    options = BatchOptions(
+        workers=workers, retry_failed=retry_failed, limit=limit, strict=strict, seconds_per_second=patience, root=root
+    )
+    code = run_batch(manifest, output, settings, options, dask)
     if code in (0, 1) and not write_exports(output, names, run=False):
         code = 1
     sys.exit(code)
 
 
-def run_batch(manifest: str, output: str, settings: Any, options: dict[str, Any], dask: str | None = None) -> int:
+def run_batch(
+    manifest: str, output: str, settings: "Settings", options: BatchOptions, dask: str | None = None
+) -> int:
     """Run the flow and show how far it is; returns 0 when all clips are done, 1 when some failed, 130 when interrupted.
 
     `dask`: the address of a Dask scheduler, or 'local' for `workers` processes on this machine; else threads of this process.
@@ -80,17 +100,22 @@ def run_batch(manifest: str, output: str, settings: Any, options: dict[str, Any]
 
         with _shown(console) as told, _asks_once():
             try:
-                state: Any = flow(manifest, output, settings, **options, return_state=True)
+                # Prefect's overloads do not tell apart what a flow of any parameters gives with `return_state`.
+                state = cast("State[dict[str, int]]", flow(manifest, output, settings, **options, return_state=True))
             except TransportError:
                 _end_without_server(console, told[-1].sentence() if told else "No clip has ended.")
     if stop.requested.is_set():
         return 130
     clips = state.result()
-    return _said(console, clips, output)
+    words = ", ".join(f"{clips[name]} {name}" for name in ("done", "degraded", "failed", "rejected") if clips[name])
+    before = f" ({clips['skipped']} of them before)" if clips["skipped"] else ""
+    said = f"{clips['total']} clips: {words}{before}. See {output}/report.html, status.csv and summary.json."
+    console.print(said, markup=False, soft_wrap=True)
+    return 1 if clips["failed"] or clips["rejected"] else 0
 
 
 @contextlib.contextmanager
-def _flow(dask: str | None, options: dict[str, Any]) -> Iterator[Any]:
+def _flow(dask: str | None, options: BatchOptions) -> "Iterator[Flow[..., dict[str, int]]]":
     """The flow with a server to run against: in threads of this process, or on a Dask cluster that answers."""
     from flows.server import prefect_setup
 
@@ -134,7 +159,7 @@ def _asks_once() -> Iterator[None]:
             yield
 
 
-def _end_without_server(console: Any, so_far: str) -> NoReturn:
+def _end_without_server(console: "Console", so_far: str) -> NoReturn:
     """Say that the server has gone and end at once; the usual end would try for seconds to send it each event of each clip."""
     from flows.runtime import stop
 
@@ -149,29 +174,21 @@ def _end_without_server(console: Any, so_far: str) -> NoReturn:
 def _quiet() -> Iterator[None]:
     """Keep Prefect's threads from printing on the terminal that they cannot send what they have: a sentence tells it once."""
     threads, before = logging.getLogger("prefect._internal.concurrency"), logging.raiseExceptions
-    threads.addFilter(_nothing)  # a level would not stay: each flow configures Prefect's loggers again
+    threads.addFilter(_drop)  # a level would not stay: each flow configures Prefect's loggers again
     logging.raiseExceptions = False
     try:
         yield
     finally:
-        threads.removeFilter(_nothing)
+        threads.removeFilter(_drop)
         logging.raiseExceptions = before
 
 
-def _nothing(_record: logging.LogRecord) -> bool:
+def _drop(_record: logging.LogRecord) -> bool:
     return False
 
 
-def _said(console: Any, clips: dict[str, int], output: str) -> int:
-    words = ", ".join(f"{clips[name]} {name}" for name in ("done", "degraded", "failed", "rejected") if clips[name])
-    before = f" ({clips['skipped']} of them before)" if clips["skipped"] else ""
-    said = f"{clips['total']} clips: {words}{before}. See {output}/report.html, status.csv and summary.json."
-    console.print(said, markup=False, soft_wrap=True)
-    return 1 if clips["failed"] or clips["rejected"] else 0
-
-
 @contextlib.contextmanager
-def _stops_on_request(console: Any) -> Iterator[None]:
+def _stops_on_request(console: "Console") -> Iterator[None]:
     """The first Ctrl-C (or SIGTERM) ends the run after what each clip is doing now; the second one ends it at once."""
     from flows.runtime import stop
     from flows.runtime.errors import Interrupted, sentence
@@ -181,7 +198,7 @@ def _stops_on_request(console: Any) -> Iterator[None]:
         signal.signal(number, before[number])
         console.print(sentence(Interrupted()), markup=False)
 
-    before: dict[int, Any] = {}
+    before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
     for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         before[number] = signal.getsignal(number)
         signal.signal(number, ask)
@@ -193,7 +210,7 @@ def _stops_on_request(console: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _shown(console: Any) -> "Iterator[deque[Counts]]":
+def _shown(console: "Console") -> "Iterator[deque[Counts]]":
     """A bar on a terminal, a line every ten seconds elsewhere; gives what was told last."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -1,4 +1,4 @@
-"""Deployments: what the server offers to start, by hand, by the clock, or by an event; `dyad deploy` and `dyad up` make them."""
+"""What talks to the server: questions to its API, the workers that report to it, the environment of background processes."""
 
 import os
 import re
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 
 from data.errors import DyadError
 from flows.runtime.state_folder import state_folder
@@ -63,7 +62,7 @@ def _own_names(heard: Iterable[str]) -> set[str]:
     return {matched[1] for name in heard if (matched := pattern.fullmatch(name))}
 
 
-def ask(url: str, path: str, question: Mapping[str, Any] | None = None, method: str = "") -> Any:
+def ask(url: str, path: str, question: Mapping[str, object] | None = None, method: str = "") -> Any:
     """The server's answer to `method`, else GET (without a question) or POST; DyadError when it does not answer or refuses.
 
     A server whose SQLite is locked answers 503 and has done nothing; it is asked again.
@@ -78,11 +77,3 @@ def ask(url: str, path: str, question: Mapping[str, Any] | None = None, method: 
         return answer.json() if answer.content else None
     except httpx.HTTPError as error:
         raise DyadError(f"The Prefect server at {url} does not answer as it should ({error}).") from error
-
-
-def memory(process: psutil.Process) -> float:
-    """Megabytes that a process and those it started hold."""
-    total = 0
-    for one in (process, *process.children(recursive=True)):
-        total += one.memory_info().rss
-    return total / 1e6

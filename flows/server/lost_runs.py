@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TypedDict
 
 import psutil
 
@@ -12,7 +12,23 @@ TRIES = 3
 """A run that lost its process is scheduled again so often; one that kills its process each time must end some day."""
 
 
-def lost_runs(url: str) -> Iterator[Mapping[str, Any]]:
+class FlowRun(TypedDict):
+    """A run as the server's API tells it, as far as Dyad reads it."""
+
+    id: str
+    name: str
+    labels: dict[str, object]
+    infrastructure_pid: str | None
+    deployment_id: str | None
+    run_count: int
+    state_type: str
+    state_name: str
+    state: dict[str, object] | None
+    estimated_run_time: float
+    end_time: str
+
+
+def lost_runs(url: str) -> Iterator[FlowRun]:
     """Runs under way that a worker of this machine took, and whose process is no more."""
     reports = reporting(url)
     for run in under_way(url):
@@ -32,10 +48,10 @@ def _is_alive(pid: str, run: str) -> bool:
     return False
 
 
-def under_way(url: str) -> list[dict[str, Any]]:
+def under_way(url: str) -> list[FlowRun]:
     """The runs that the server takes for running, pending or being cancelled."""
     states = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
-    found: list[dict[str, Any]] = ask(url, "flow_runs/filter", {"flow_runs": states, "limit": 200, "sort": "START_TIME_DESC"})
+    found: list[FlowRun] = ask(url, "flow_runs/filter", {"flow_runs": states, "limit": 200, "sort": "START_TIME_DESC"})
     return found
 
 
@@ -59,6 +75,6 @@ def settle(url: str, message: str) -> int:
     return len(runs)
 
 
-def set_state(url: str, run: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+def set_state(url: str, run: FlowRun, state: Mapping[str, str]) -> None:
     """Set a run's state whatever it was."""
     ask(url, f"flow_runs/{run['id']}/set_state", {"state": state, "force": True})

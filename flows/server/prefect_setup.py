@@ -6,7 +6,6 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from flows.runtime.state_folder import state_folder
 
@@ -54,7 +53,8 @@ def own_server() -> str:
     server = processes.noted("server")
     if server is None or not server.process:
         return ""
-    with contextlib.suppress(OSError), socket.create_connection((server.facts["host"], server.facts["port"]), timeout=0.1):
+    address = (str(server.facts["host"]), int(server.facts["port"]))
+    with contextlib.suppress(OSError), socket.create_connection(address, timeout=0.1):
         return str(server.facts["url"])
     return ""
 
@@ -65,7 +65,7 @@ def _profile_names_a_server() -> bool:
 
     home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
     try:
-        told: dict[str, Any] = tomllib.loads((home / "profiles.toml").read_text(encoding="utf-8"))
+        told = tomllib.loads((home / "profiles.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     profile = told.get("profiles", {}).get(os.environ.get("PREFECT_PROFILE", told.get("active")), {})

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import psutil
 
@@ -34,7 +34,7 @@ class Background:
     name: str
     pid: int
     mark: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, str | int] = field(default_factory=dict)
 
     @property
     def process(self) -> psutil.Process | None:
@@ -51,7 +51,7 @@ def log_of(name: str) -> Path:
     return state_folder() / "logs" / f"{name}.log"
 
 
-def start(name: str, command: Sequence[str], environment: Mapping[str, str], **facts: Any) -> Background:
+def start(name: str, command: Sequence[str], environment: Mapping[str, str], **facts: str | int) -> Background:
     """Start `python -m command...` in a session of its own and note it under `name`."""
     mark = f"{state_folder()}#{uuid.uuid4().hex}"
     with _log_stream(name) as log:
@@ -78,7 +78,7 @@ def _await_mark(started: Background) -> None:
 
 
 @contextlib.contextmanager
-def _log_stream(name: str) -> Iterator[Any]:
+def _log_stream(name: str) -> Iterator[BinaryIO]:
     path = log_of(name)
     made(path.parent)
     if path.exists() and path.stat().st_size > LARGEST_LOG:

@@ -6,8 +6,8 @@ from typing import Any
 from data.errors import DyadError
 from flows.runtime.state_folder import state_folder
 from flows.server import processes
-from flows.server.client import POOL, ask, memory, reporting
-from flows.server.lost_runs import under_way
+from flows.server.client import POOL, ask, reporting
+from flows.server.lost_runs import FlowRun, under_way
 
 Row = tuple[str, str, str]
 
@@ -32,7 +32,8 @@ def show_status(url: str, say: Callable[[str], None]) -> int:
 
 def _rows(url: str) -> Iterator[Row]:
     yield "server", url.removesuffix("/api"), f"Prefect {ask(url, 'admin/version')}"
-    yield "state folder", str(state_folder()), _size()
+    size = sum(file.stat().st_size for file in state_folder().rglob("*") if file.is_file())
+    yield "state folder", str(state_folder()), f"{size / 1e6:.0f} MB"
     yield from _workers(url)
     yield from _watchers()
     for deployment in ask(url, "deployments/filter", {"sort": "NAME_ASC"}):
@@ -45,9 +46,9 @@ def _workers(url: str) -> Iterator[Row]:
     for name in sorted(there):
         yield "worker", name, "reports"
     for worker in processes.all_running("worker"):
-        process = worker.process
-        if process:
-            yield "process", worker.name, f"pid {process.pid}, {memory(process):.0f} MB"
+        if process := worker.process:
+            held = sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))
+            yield "process", worker.name, f"pid {process.pid}, {held / 1e6:.0f} MB"
     if not there:
         yield "worker", f"pool {POOL}", "none reports: runs wait; start one with 'dyad up' or 'dyad worker'"
 
@@ -71,11 +72,7 @@ def _runs(url: str) -> Iterator[Row]:
     for run in under_way(url):
         yield "under way", str(run["name"]), f"{run['state_name']} for {float(run['estimated_run_time']):.0f} s"
     failed = {"state": {"type": {"any_": ["FAILED", "CRASHED"]}}}
-    for run in ask(url, "flow_runs/filter", {"flow_runs": failed, "limit": 5, "sort": "END_TIME_DESC"}):
+    ended: list[FlowRun] = ask(url, "flow_runs/filter", {"flow_runs": failed, "limit": 5, "sort": "END_TIME_DESC"})
+    for run in ended:
         message = str((run["state"] or {}).get("message") or "").splitlines()
         yield "failed", str(run["name"]), f"{str(run['end_time'])[:16]} {message[0][:160] if message else run['state_name']}"
-
-
-def _size() -> str:
-    total = sum(file.stat().st_size for file in state_folder().rglob("*") if file.is_file())
-    return f"{total / 1e6:.0f} MB"

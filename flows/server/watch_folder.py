@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from data.files import write_text
 from data.manifest.manifest import MEDIA
@@ -23,7 +22,7 @@ HandOver = Callable[[Path, Look], None]
 
 
 @dataclass
-class Watched:
+class WatchedFolder:
     """A folder and what of it was handed over already, remembered in a note so that a restart repeats nothing."""
 
     folder: Path
@@ -32,7 +31,7 @@ class Watched:
     seen: dict[str, tuple[Look, float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, folder: Path) -> "Watched":
+    def of(cls, folder: Path) -> "WatchedFolder":
         """The folder with what its note says; a damaged note is as none."""
         folder = folder.resolve()
         note = state_folder() / "watched" / f"{_short(folder)}.json"
@@ -66,7 +65,7 @@ def watch(
     A file counts as landed when its size and time have not changed for `settle` seconds. What cannot be handed over now
     (the server is down, the folder is not mounted) is tried again at the next look.
     """
-    watched, ended, trouble = Watched.of(folder), ended or threading.Event(), ""
+    watched, ended, trouble = WatchedFolder.of(folder), ended or threading.Event(), ""
     while not ended.wait(every):
         try:
             for path, look in watched.landed(settle):
@@ -93,17 +92,12 @@ def by_run(path: Path, look: Look) -> None:
 def by_event(path: Path, look: Look) -> None:
     """Tell the server `dyad.file.landed`; what follows is up to its automations."""
     from prefect.client.orchestration import get_client
-    from prefect.events import Event
+    from prefect.events import Event, Resource
 
-    event = Event(event=LANDED, resource=_resource(path), payload={"path": str(path), "bytes": look[0]})
+    resource = Resource({"prefect.resource.id": f"dyad.file.{_short(path)}", "prefect.resource.name": path.name})
+    event = Event(event=LANDED, resource=resource, payload={"path": str(path), "bytes": look[0]})
     with get_client(sync_client=True) as client:
         client.request("POST", "/events", json=[event.model_dump(mode="json")])
-
-
-def _resource(path: Path) -> Any:
-    from prefect.events import Resource
-
-    return Resource({"prefect.resource.id": f"dyad.file.{_short(path)}", "prefect.resource.name": path.name})
 
 
 def watcher_name(folder: Path) -> str:

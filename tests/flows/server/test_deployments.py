@@ -16,7 +16,7 @@ import yaml
 from data.errors import InputError
 from flows.server.client import LANDED
 from flows.server.deployments import DeploymentOptions, deploy, deployments
-from flows.server.watch_folder import Watched, watch
+from flows.server.watch_folder import WatchedFolder, watch
 from tests.conftest import ROOT, OwnServer
 from tests.media_makers import make_sound
 
@@ -198,7 +198,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made
 
 
-def landed(watched: Watched, settle: float = 0.0) -> list[str]:
+def landed(watched: WatchedFolder, settle: float = 0.0) -> list[str]:
     """The names that are handed over at this look."""
     names = []
     for path, look in watched.landed(settle):
@@ -208,7 +208,7 @@ def landed(watched: Watched, settle: float = 0.0) -> list[str]:
 
 
 def test_a_file_that_still_grows_has_not_landed(folder: Path) -> None:
-    watched = Watched.of(folder)
+    watched = WatchedFolder.of(folder)
     clip = folder / "clip.mp4"
     clip.write_bytes(b"a")
     assert landed(watched, 0.2) == []
@@ -225,15 +225,15 @@ def test_only_media_files_count_and_empty_ones_do_not(folder: Path) -> None:
         (folder / name).write_bytes(b"x")
     (folder / "empty.mp4").touch()
     (folder / "folder.mp4").mkdir()
-    assert landed(Watched.of(folder)) == ["b.WAV", "clip.mp4"]
+    assert landed(WatchedFolder.of(folder)) == ["b.WAV", "clip.mp4"]
 
 
 def test_a_restart_repeats_nothing_and_a_changed_file_counts_anew(folder: Path) -> None:
     (folder / "clip.mp4").write_bytes(b"x")
-    assert landed(Watched.of(folder)) == ["clip.mp4"]
-    assert landed(Watched.of(folder)) == []
+    assert landed(WatchedFolder.of(folder)) == ["clip.mp4"]
+    assert landed(WatchedFolder.of(folder)) == []
     (folder / "clip.mp4").write_bytes(b"another clip")
-    assert landed(Watched.of(folder)) == ["clip.mp4"]
+    assert landed(WatchedFolder.of(folder)) == ["clip.mp4"]
 
 
 def test_what_cannot_be_handed_over_is_tried_again(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -251,7 +251,7 @@ def test_what_cannot_be_handed_over_is_tried_again(folder: Path, caplog: pytest.
     watch(folder, hand_over, every=0.01, settle=0.0, ended=ended)
     assert tried == ["clip.mp4"] * 3
     assert caplog.text.count("the server does not answer") == 1, "said once, not at every look"
-    assert landed(Watched.of(folder)) == []
+    assert landed(WatchedFolder.of(folder)) == []
 
 
 def test_deployments_without_prefect_settings_need_no_state(prefect_session: None, tmp_path: Path) -> None:
