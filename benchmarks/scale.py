@@ -25,14 +25,14 @@ import psutil
 
 from benchmarks.common import print_table
 from benchmarks.machine import header
-from flows.batch.clips import Plan
+from flows.batch.clips import BatchPlan
 from flows.batch.one_clip import Outcome
 
 WORK = "DYAD_BENCHMARK_WORK"
 GOALS = {"slope": 1.1, "milliseconds": 60.0, "growth": 50.0, "skipped": 5.0}
 
 
-def stub(plan: Plan, rows: Sequence[Any]) -> Iterator[tuple[str, Outcome]]:
+def stub(plan: BatchPlan, rows: Sequence[Any]) -> Iterator[tuple[str, Outcome]]:
     """The workload: sleep, write a file a clip."""
     for row in rows:
         time.sleep(float(os.environ[WORK]))

@@ -10,12 +10,12 @@ from prefect.context import FlowRunContext
 from configs.settings import Settings
 from data.location import is_address
 from data.manifest.manifest import Manifest, manifest_of_folder, read_manifest
-from flows.batch.clips import Plan
+from flows.batch.clips import BatchPlan
 from flows.batch.crash_notes import UnderWay
 from flows.batch.journal import Journal
 from flows.batch.lease import alone
 from flows.batch.one_clip import Patience
-from flows.batch.run import RECOGNITION, Clips, Run, finish, work_off
+from flows.batch.run import RECOGNITION, BatchRun, ClipThreads, finish, work_off
 from flows.batch.storage import clear_left_behind, output_at
 from flows.batch.summary import JOURNAL
 from flows.runtime.loaded_models import device_named
@@ -25,7 +25,7 @@ from flows.server.prefect_setup import outlive_worker
 @flow(
     name="recognise-dataset",
     flow_run_name=lambda: _flow_run_name(),
-    task_runner=Clips(max_workers=256),  # type: ignore[arg-type]
+    task_runner=ClipThreads(max_workers=256),  # type: ignore[arg-type]
     persist_result=False,
 )
 def recognise_dataset(
@@ -58,13 +58,13 @@ def recognise_dataset(
     """
     outlive_worker()
     settings = settings or Settings()
-    plan = Plan(output_at(output), settings, strict, Patience(least_seconds, seconds_per_second))
+    plan = BatchPlan(output_at(output), settings, strict, Patience(least_seconds, seconds_per_second))
     with alone(plan.output) as lost:
         clear_left_behind(plan.output.folder)
         plan.output.get(JOURNAL)
         clips = read_clips(manifest, limit, settings, root)
         with Journal(plan.output.folder / JOURNAL) as journal:
-            run = Run(plan, clips, journal, retry_failed, workload, lost, UnderWay(plan.output.folder))
+            run = BatchRun(plan, clips, journal, retry_failed, workload, lost, UnderWay(plan.output.folder))
             work_off(run, _most(workers, settings))
             return finish(run)
 

@@ -44,7 +44,7 @@ GIVEN = "given"
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """What is the same for all clips of a run; small, so that it may travel to other processes. `show`: results as artifacts."""
 
     output: OutputFolder
@@ -92,7 +92,7 @@ def _transcripts(folder: str, _changed: int) -> dict[str, tuple[str, ...]]:
     return {begin: tuple(names) for begin, names in found.items()}
 
 
-def run_file(plan: Plan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str, Outcome]]:
+def run_file(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str, Outcome]]:
     """Run the clips of one file, one after the other; the file is fetched once and, for segments, decoded once."""
     folder = plan.output.folder
     with contextlib.ExitStack() as stack:
@@ -118,7 +118,7 @@ def _failed(error: Exception, row: ManifestRow) -> Outcome:
     return Outcome("failed", reason if name in reason else f"{row.path}: {reason}")
 
 
-def _run_row(plan: Plan, row: ManifestRow, file: Clip, whole: Callable[[], Decoded]) -> Outcome:
+def _run_row(plan: BatchPlan, row: ManifestRow, file: Clip, whole: Callable[[], Decoded]) -> Outcome:
     segment = Segment(row.start, row.end)
     run_folder = RunFolder(plan.output.folder / row.clip_id)
     try:

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from data.files import atomic_path, write_text
 from data.manifest.manifest import Manifest, ManifestRow
-from flows.batch.clips import Plan
+from flows.batch.clips import BatchPlan
 from flows.batch.counts import Counts
 from flows.batch.journal import Entry, Journal
 from flows.batch.storage import OutputFolder
@@ -56,7 +56,7 @@ class _Status:
         ])  # fmt: skip
 
 
-def write_results(plan: Plan, clips: Manifest, journal: Journal, counts: Counts) -> SummaryDocument:
+def write_results(plan: BatchPlan, clips: Manifest, journal: Journal, counts: Counts) -> SummaryDocument:
     """Write all files about the data set; returns the content of summary.json."""
     folder = plan.output.folder
     gathered = Gathered(plan.output, [compound.name for compound in plan.settings.compound_table()])
@@ -79,7 +79,7 @@ def write_results(plan: Plan, clips: Manifest, journal: Journal, counts: Counts)
     return summary
 
 
-def _summary(plan: Plan, clips: Manifest, counts: Counts, totals: Totals) -> SummaryDocument:
+def _summary(plan: BatchPlan, clips: Manifest, counts: Counts, totals: Totals) -> SummaryDocument:
     states = ("total", "done", "degraded", "failed", "rejected", "skipped")
     return {
         "dyad": version(),

@@ -26,7 +26,7 @@ from data.location import StorageError
 from data.manifest.manifest import Manifest, ManifestRow
 from data.run_folder import RunFolder
 from flows.batch import counts as batch_progress
-from flows.batch.clips import Plan, fingerprint, plan_digest
+from flows.batch.clips import BatchPlan, fingerprint, plan_digest
 from flows.batch.counts import Counts
 from flows.batch.crash_notes import BLAMED, MOST_DEATHS, UnderWay
 from flows.batch.journal import Entry, Journal
@@ -40,7 +40,7 @@ from flows.runtime.errors import Interrupted, sentence
 from flows.server.artifacts import publish_progress, publish_summary
 
 logger = logging.getLogger(__name__)
-Workload = Callable[[Plan, Sequence[ManifestRow]], Iterator[tuple[str, Outcome]]]
+Workload = Callable[[BatchPlan, Sequence[ManifestRow]], Iterator[tuple[str, Outcome]]]
 """What is done with the clips of one file: gives each clip's id and how it ended."""
 Outcomes = list[tuple[str, Outcome]]
 RECOGNITION = "flows.batch.clips:run_file"
@@ -64,7 +64,7 @@ class ClipFailed(DyadError):
 
 
 @task(name="recognise-clip", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
-def recognise_clip(name: str, plan: Plan, rows: tuple[ManifestRow, ...], workload: str) -> Outcomes:
+def recognise_clip(name: str, plan: BatchPlan, rows: tuple[ManifestRow, ...], workload: str) -> Outcomes:
     """Recognise the clips of one file (one clip, or its segments); the task fails when one of them fails."""
     work: Workload = pkgutil.resolve_name(workload)
     outcomes = list(work(replace(plan, output=plan.output.here()), rows))
@@ -74,7 +74,7 @@ def recognise_clip(name: str, plan: Plan, rows: tuple[ManifestRow, ...], workloa
     return outcomes
 
 
-class Clips(ThreadPoolTaskRunner):  # type: ignore[type-arg]
+class ClipThreads(ThreadPoolTaskRunner):  # type: ignore[type-arg]
     """Threads that start as they are needed; keeps nothing of a task that has ended, so that memory stays flat over a million.
 
     Another runner may take its place (`with_options(task_runner=...)`) when it has a method `room`, too.
@@ -95,10 +95,10 @@ class Clips(ThreadPoolTaskRunner):  # type: ignore[type-arg]
 
 
 @dataclass
-class Run:
+class BatchRun:
     """A run under way: what it was asked for, and the little it remembers of the clips."""
 
-    plan: Plan
+    plan: BatchPlan
     clips: Manifest
     journal: Journal
     retry_failed: bool
@@ -119,7 +119,7 @@ class Run:
         self.next_status = time.monotonic() + STATUS
 
 
-def work_off(run: Run, most: Callable[[], int]) -> None:
+def work_off(run: BatchRun, most: Callable[[], int]) -> None:
     """Run what must run, at most so many files at once: the next one is given when one has ended."""
     ended: SimpleQueue[PrefectFuture[Outcomes]] = SimpleQueue()
     flying: dict[UUID, dict[str, str]] = {}
@@ -149,7 +149,7 @@ def work_off(run: Run, most: Callable[[], int]) -> None:
     _collect(run, ended, flying, none)
 
 
-def _submitted(run: Run, rows: tuple[ManifestRow, ...]) -> PrefectFuture[Outcomes]:
+def _submitted(run: BatchRun, rows: tuple[ManifestRow, ...]) -> PrefectFuture[Outcomes]:
     """The task for clips of one file, on its way."""
     name = rows[0].clip_id if len(rows) == 1 else f"{Path(rows[0].path).name} ({len(rows)} segments)"
     plan = replace(run.plan, show=run.shown < SHOWN)
@@ -158,7 +158,7 @@ def _submitted(run: Run, rows: tuple[ManifestRow, ...]) -> PrefectFuture[Outcome
     return recognise_clip.submit(name, quote(plan), quote(rows), run.workload, return_state=False)
 
 
-def _to_run(run: Run, row: ManifestRow) -> str:
+def _to_run(run: BatchRun, row: ManifestRow) -> str:
     """The fingerprint of a clip that must run; empty, and the clip counted, when it is done already."""
     found, before = fingerprint(row, run.digest), run.journal.latest(row.clip_id)
     if before is None or before.fingerprint != found or _is_gone(run, before):
@@ -169,7 +169,7 @@ def _to_run(run: Run, row: ManifestRow) -> str:
     return ""
 
 
-def _is_gone(run: Run, before: Entry) -> bool:
+def _is_gone(run: BatchRun, before: Entry) -> bool:
     """Whether the answer of a clip that was recognised has been removed since (at an address nobody looks)."""
     if run.plan.output.address or run.workload != RECOGNITION or before.state == "failed":
         return False
@@ -177,7 +177,7 @@ def _is_gone(run: Run, before: Entry) -> bool:
 
 
 def _collect(
-    run: Run, ended: "SimpleQueue[PrefectFuture[Outcomes]]", flying: dict[UUID, dict[str, str]], most: Callable[[], int]
+    run: BatchRun, ended: "SimpleQueue[PrefectFuture[Outcomes]]", flying: dict[UUID, dict[str, str]], most: Callable[[], int]
 ) -> None:
     """Take in what has ended until fewer than `most` are under way; tell how far the run is meanwhile."""
     while True:
@@ -192,7 +192,7 @@ def _collect(
             return
 
 
-def _take(run: Run, prints: dict[str, str], state: State[Outcomes]) -> None:
+def _take(run: BatchRun, prints: dict[str, str], state: State[Outcomes]) -> None:
     """Take in how the clips of a file ended."""
     _note(run, prints, _outcomes(run, state, prints))
     context = FlowRunContext.get()
@@ -203,7 +203,7 @@ def _take(run: Run, prints: dict[str, str], state: State[Outcomes]) -> None:
     _check(run)
 
 
-def _note(run: Run, prints: dict[str, str], outcomes: Iterable[tuple[str, Outcome]]) -> None:
+def _note(run: BatchRun, prints: dict[str, str], outcomes: Iterable[tuple[str, Outcome]]) -> None:
     """Write down how clips of a file ended."""
     for clip_id, outcome in outcomes:
         entry = Entry(
@@ -215,7 +215,7 @@ def _note(run: Run, prints: dict[str, str], outcomes: Iterable[tuple[str, Outcom
     run.under_way.end(next(iter(prints)))
 
 
-def _outcomes(run: Run, state: State[Outcomes], prints: dict[str, str]) -> Outcomes:
+def _outcomes(run: BatchRun, state: State[Outcomes], prints: dict[str, str]) -> Outcomes:
     """What a task tells of its clips; where it broke off, that of all of them, and none where it was asked to stop."""
     if state.is_completed():
         return state.result()
@@ -230,7 +230,7 @@ def _outcomes(run: Run, state: State[Outcomes], prints: dict[str, str]) -> Outco
     return [(clip_id, Outcome("failed", reason)) for clip_id in prints]
 
 
-def _check(run: Run) -> None:
+def _check(run: BatchRun) -> None:
     """End the run where going on makes no sense."""
     if run.given_up >= MOST_GIVEN_UP:
         raise DyadError(
@@ -242,7 +242,7 @@ def _check(run: Run) -> None:
         raise DyadError(f"Another run has taken over {run.plan.output.address}; this one ends.")
 
 
-def _tell(run: Run, at_once: bool = False) -> None:
+def _tell(run: BatchRun, at_once: bool = False) -> None:
     """Tell the listeners, the progress artifact and status.csv how far the run is, each as often as it may be."""
     batch_progress.tell(run.counts)
     now = time.monotonic()
@@ -260,7 +260,7 @@ def _tell(run: Run, at_once: bool = False) -> None:
         run.next_status = time.monotonic() + max(STATUS, 50 * took)  # never more than 2 % of the time
 
 
-def finish(run: Run) -> dict[str, int]:
+def finish(run: BatchRun) -> dict[str, int]:
     """Write what the data set gives as a whole; gives the counts. For a run that was asked to stop, Prefect's state of it."""
     run.journal.sync()
     run.plan.output.put(JOURNAL)

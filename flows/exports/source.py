@@ -23,7 +23,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportSource:
     """What is exported: a run folder or the folder of a data set, at a path or an address."""
 
     root: Location
@@ -79,7 +79,7 @@ class Source:
 
 
 @dataclass
-class Told:
+class ExportTally:
     """What is said at the end of an export: how many clips it is about, and those without an answer (the first few)."""
 
     clips: int = 0
@@ -103,18 +103,18 @@ class Told:
         return f"{self.unanswered} of {self.clips} clips have no answer: {', '.join(self.examples)}{more}\n"
 
 
-def source_at(place: str | Path) -> Source:
+def source_at(place: str | Path) -> ExportSource:
     """What a path or address names; also the result.json in a run folder. InputError where there is no such folder."""
     root = Location.at(place)
-    source = Source(root.parent if root.name == "result.json" else root)
+    source = ExportSource(root.parent if root.name == "result.json" else root)
     _ = source.is_run
     return source
 
 
-def items(source: Source, form: Format, told: Told | None = None) -> Iterator[Item]:
+def items(source: ExportSource, form: Format, told: ExportTally | None = None) -> Iterator[Item]:
     """The clips of a source one by one, in the order of status.csv; a run folder that is damaged is an InputError, in a data
     set a clip without an answer."""
-    told = told or Told()
+    told = told or ExportTally()
     if source.is_run:
         yield told.note(_read(source, "", form))
         return
@@ -122,7 +122,7 @@ def items(source: Source, form: Format, told: Told | None = None) -> Iterator[It
         yield told.note(_item(source, row, form))
 
 
-def _read(source: Source, name: str, form: Format) -> ClipAnswer:
+def _read(source: ExportSource, name: str, form: Format) -> ClipAnswer:
     """A clip; InputError that names the place itself, not that of a copy."""
     with source.run(name, form) as folder:
         try:
@@ -131,7 +131,7 @@ def _read(source: Source, name: str, form: Format) -> ClipAnswer:
             raise InputError(str(error).replace(str(folder.root), f"{source.root}/{name}".rstrip("/"))) from error
 
 
-def _item(source: Source, row: Mapping[str, str], form: Format) -> Item:
+def _item(source: ExportSource, row: Mapping[str, str], form: Format) -> Item:
     clip_id, state, reason = row["clip_id"], row["state"], row.get("reason", "")
     if state in ANSWERED:
         try:

@@ -12,21 +12,21 @@ from data.errors import InputError
 from data.files import atomic_path, clear_aside
 from data.location import Location
 from data.run_folder import RunFolder
-from flows.exports.source import EXPORTS, Source, Told, items, source_at
+from flows.exports.source import EXPORTS, ExportSource, ExportTally, items, source_at
 from reports.exports.abaw import TRACKS, Submission, abaw, video_text
 from reports.exports.clip import ClipAnswer, Item
 from reports.exports.formats import Format, format_named, text_pieces, write_format, write_pieces
 
-Files = Iterator[tuple[str, Callable[[Path], None]]]
+ExportFiles = Iterator[tuple[str, Callable[[Path], None]]]
 """Names, and what writes each file."""
 
 
-def export_to(source: Source, name: str, target: str, *, template: str | None = None, fill: str | None = None) -> str:
+def export_to(source: ExportSource, name: str, target: str, *, template: str | None = None, fill: str | None = None) -> str:
     """Write an export to a file, a folder (a file a clip) or a .zip, at a path or an address; returns what is to be said.
 
     A folder is a target that ends with '/' or is one; formats of a file a clip need it (or a .zip) for a data set.
     """
-    form, told = format_named(name), Told()
+    form, told = format_named(name), ExportTally()
     location = Location.at(target)
     folder = target.endswith("/") or (not location.is_remote and location.path.is_dir())
     zipped = target.lower().endswith(".zip") and not folder
@@ -49,11 +49,11 @@ def export_to(source: Source, name: str, target: str, *, template: str | None = 
     return said + told.sentence()
 
 
-def _write_all(source: Source, form: Format, told: Told, path: Path) -> None:
+def _write_all(source: ExportSource, form: Format, told: ExportTally, path: Path) -> None:
     write_format(path, form, items(source, form, told), source.summary())
 
 
-def submission(source: Source, name: str, template: str | None, fill: str | None, told: Told) -> Submission:
+def submission(source: ExportSource, name: str, template: str | None, fill: str | None, told: ExportTally) -> Submission:
     """The text of a challenge's track."""
     return abaw(items(source, format_named(name), told), template, fill, TRACKS[name])
 
@@ -63,9 +63,9 @@ def ways(made: Submission) -> str:
     return f"{made.own} frames with their own class, {made.carried} with that of the nearest frame, {made.filled} filled\n"
 
 
-def export_text(source: Source, name: str, template: str | None = None, fill: str | None = None) -> str:
+def export_text(source: ExportSource, name: str, template: str | None = None, fill: str | None = None) -> str:
     """Write an export to stdout; returns what is to be said on stderr."""
-    form, told = format_named(name), Told()
+    form, told = format_named(name), ExportTally()
     if form.write_clip is not None and not source.is_run:
         raise InputError("This format is a file a clip; name a folder for them with -o, or a .zip.")
     if name in TRACKS:
@@ -120,13 +120,13 @@ def deliver(write: Callable[[Path], None], target: str, make: bool = False) -> N
         write(aside)
 
 
-def _clip_files(form: Format, clips: Iterable[Item]) -> Files:
+def _clip_files(form: Format, clips: Iterable[Item]) -> ExportFiles:
     for clip in clips:
         if isinstance(clip, ClipAnswer):
             yield f"{clip.clip_id}{form.suffix}", _writer(text_pieces(form, [clip]))
 
 
-def _track_files(name: str, made: Submission, split: bool, stem: str) -> Files:
+def _track_files(name: str, made: Submission, split: bool, stem: str) -> ExportFiles:
     """The challenge's one file, or a file a video."""
     if not split:
         yield f"{stem}.txt", _writer([made.text])
@@ -138,7 +138,7 @@ def _writer(pieces: Iterable[str]) -> Callable[[Path], None]:
     return lambda path: write_pieces(path, pieces)
 
 
-def _write_zip(path: Path, files: Files) -> None:
+def _write_zip(path: Path, files: ExportFiles) -> None:
     """Files as a zip; with one date for all, so that the same answers make the same zip."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, tempfile.TemporaryDirectory() as folder:
         for name, write in files:

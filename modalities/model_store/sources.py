@@ -28,7 +28,7 @@ class RemoteFile:
     size: int = 0
 
 
-class Source(Protocol):
+class ModelSource(Protocol):
     """A model's files, the weights last, the commit that they are of, and a way to have one of them."""
 
     files: tuple[RemoteFile, ...]
@@ -39,7 +39,7 @@ class Source(Protocol):
         ...
 
 
-def source_of(model: PinnedModel, mirror: Path | None) -> Source:
+def source_of(model: PinnedModel, mirror: Path | None) -> ModelSource:
     """Where a model is fetched from now; WeightsError where the source lacks a file or cannot be asked."""
     if mirror is not None:
         return Mirror(model, mirror)

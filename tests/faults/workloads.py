@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data.manifest.manifest import ManifestRow
-from flows.batch.clips import Plan, run_file
+from flows.batch.clips import BatchPlan, run_file
 from flows.batch.one_clip import Outcome, Patience
 from flows.cli import app as cli
 from flows.cli import batch as batch_commands
@@ -21,7 +21,7 @@ from flows.runtime.batch_queue import Lane
 Outcomes = Iterator[tuple[str, Outcome]]
 
 
-def slow(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
+def slow(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Outcomes:
     """A tenth of a second a clip, which leaves its name in a file of its own, once more each time it is done."""
     for row in rows:
         time.sleep(0.1)
@@ -30,7 +30,7 @@ def slow(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
         yield row.clip_id, Outcome("done")
 
 
-def timed(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
+def timed(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Outcomes:
     """A twentieth of a second a clip, with when it began and ended instead of the seconds of its stages."""
     for row in rows:
         began = time.monotonic()
@@ -38,13 +38,13 @@ def timed(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
         yield row.clip_id, Outcome("done", seconds={"begin": began, "end": time.monotonic()})
 
 
-def quick(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
+def quick(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Outcomes:
     """Two milliseconds a clip."""
     time.sleep(0.002)
     yield from ((row.clip_id, Outcome("done")) for row in rows)
 
 
-def computing(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
+def computing(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Outcomes:
     """Computes for a fifth of a second on a device that all processes of the machine share; notes from when to when."""
     for row in rows:
         list(Lane("gpu-of-the-test").batches(_compute, plan.output.folder / "turns.txt", [row.clip_id], 1))
@@ -59,7 +59,7 @@ def _compute(turns: Path, items: list[str]) -> list[str]:
     return items
 
 
-def deadly(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
+def deadly(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Outcomes:
     """Kills its process at clip2, as the system does when the memory is used up."""
     for row in rows:
         time.sleep(0.1)
@@ -68,7 +68,7 @@ def deadly(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
         yield row.clip_id, Outcome("done")
 
 
-def raising(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
+def raising(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Outcomes:
     """Breaks off at clip1 with an error that nobody expects, and at clip2 with the memory used up."""
     for row in rows:
         if row.clip_id == "clip1":
@@ -78,7 +78,7 @@ def raising(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
         yield row.clip_id, Outcome("done")
 
 
-def faulty(plan: Plan, rows: Sequence[ManifestRow]) -> Outcomes:
+def faulty(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Outcomes:
     """Recognition; a stage of 'hangs' never ends and never looks whether it should, others raise what is in the clip's name."""
     if not isinstance(STAGES["voice"].run, Faulty):
         for name in ("decode", "voice"):

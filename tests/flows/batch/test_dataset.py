@@ -22,7 +22,7 @@ from data.errors import DyadError
 from data.manifest.manifest import ManifestRow, read_manifest
 from data.metrics import scores_of, scores_of_counts
 from data.run_folder import RunFolder
-from flows.batch.clips import Plan, fingerprint, plan_digest
+from flows.batch.clips import BatchPlan, fingerprint, plan_digest
 from flows.batch.counts import Counts, duration, watching
 from flows.batch.journal import Entry, Journal
 from flows.batch.lease import alone
@@ -153,7 +153,7 @@ def test_two_thousand_clips_that_are_done_are_skipped(prefect_session: None, tmp
     assert (found["done"], found["skipped"]) == (2000, 2000)
 
 
-def when_mended(plan: Plan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str, Outcome]]:
+def when_mended(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str, Outcome]]:
     """A workload that fails for clips 'x...' as long as there is no file 'mended', and counts how often it is asked."""
     for row in rows:
         log = plan.output.folder / "asked.txt"
@@ -274,7 +274,7 @@ def test_a_bucket_in_and_a_bucket_out(
     assert recognise_dataset("s3://incoming", "s3://answers/folder", limit=1)["failed"] == 1, "bad.mp4 is the first by name"
 
 
-def putting(plan: Plan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str, Outcome]]:
+def putting(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str, Outcome]]:
     """A workload that puts a file a clip to the output's address."""
     for row in rows:
         (plan.output.folder / row.clip_id).mkdir(exist_ok=True)
