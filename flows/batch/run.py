@@ -273,5 +273,4 @@ def finish(run: BatchRun) -> dict[str, int]:
     summary = write_results(run.plan, run.clips, run.journal, run.counts)
     publish_progress(run.artifact, run.clips.source, run.counts.share, run.counts.sentence())
     publish_summary(summary)
-    counts: dict[str, int] = summary["clips"]
-    return counts
+    return dict(summary["clips"])
