@@ -211,6 +211,7 @@ def run_shell(line: str, dyad: Dyad) -> str:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [ROOT / "README.md", *HOW_TO], ids=lambda page: page.stem)
 def test_how_to_pages_work_from_top_to_bottom(page: Path, desk: Path, dyad: Dyad) -> None:
     ran, variables = 0, dict[str, object]()
@@ -290,6 +291,7 @@ def kinds(cell: Any) -> list[object]:
     return [kind for kind, _ in groupby(shown)]
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs_again(prefect_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To make it anew: `PYTHONPATH=. .venv/bin/jupyter execute --inplace docs/tutorial.ipynb`."""
     from prefect.settings import get_current_settings

@@ -37,6 +37,7 @@ def test_a_package_of_another_project_in_the_place_of_ours_is_named(code: str, t
     assert "docs/installation.md" in last
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(tmp_path: Path) -> None:
     folders = [ROOT / name for name in (*PACKAGES, "benchmarks", "tests")]
     for folder in folders:
