@@ -1,10 +1,9 @@
 """Training as a Prefect flow: the plain functions of `modalities.training`, with progress on the terminal and in the UI."""
 
-import importlib
+import pkgutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
@@ -16,7 +15,15 @@ from flows.server.artifacts import artifact_key
 from modalities.loading.checkpoint import Card
 from modalities.training.common import Progress, Report
 
-NETWORKS = ("static_face", "dynamic_face", "voice", "text", "scene_context", "speech_head")
+TRAINERS = {
+    "static_face": "modalities.training.faces.static_face:train",
+    "dynamic_face": "modalities.training.faces.dynamic_face:train",
+    "voice": "modalities.training.voice.train:train",
+    "text": "modalities.training.text.train:train",
+    "scene_context": "modalities.training.scene_context:train",
+    "speech_head": "modalities.training.voice.speech_head:train",
+}
+"""Network -> what trains it; imported only when it is asked for, since each needs torch and its own corpora's readers."""
 
 
 def reporting(name: str, step: str = "step") -> Report:
@@ -35,12 +42,11 @@ def reporting(name: str, step: str = "step") -> Report:
 
 @task(name="fit", task_run_name="fit · {network}", cache_policy=NO_CACHE, persist_result=False)
 def fit(
-    network: str, data: Path, output: Path, seed: int, epochs: int | None, limit: int | None, others: dict[str, Any]
+    network: str, data: Path, output: Path, seed: int, epochs: int | None, limit: int | None, others: dict[str, object]
 ) -> Card:
     """Train one network; its progress is an artifact, its figures are log lines."""
-    trainer: Callable[..., Card] = importlib.import_module(f"modalities.training.{network}").train
-    options: dict[str, Any] = {"epochs": epochs, "limit": limit}
-    given = {name: value for name, value in options.items() if value is not None}
+    trainer: Callable[..., Card] = pkgutil.resolve_name(TRAINERS[network])
+    given = {name: value for name, value in (("epochs", epochs), ("limit", limit)) if value is not None}
     return trainer(data, output, seed=seed, report=reporting(network), **given, **others)
 
 
@@ -52,7 +58,7 @@ def train(
     seed: int = 7,
     epochs: int | None = None,
     limit: int | None = None,
-    others: dict[str, Any] | None = None,
+    others: dict[str, object] | None = None,
 ) -> Card:
     """Train one of Dyad's own networks and publish its model card.
 
@@ -65,8 +71,8 @@ def train(
         limit: Use so many examples only: a trial.
         others: What only this network's training takes, such as the encoder of a speech head.
     """
-    if network not in NETWORKS:
-        raise InputError(f"'{network}' cannot be trained; use one of {', '.join(NETWORKS)}.")
+    if network not in TRAINERS:
+        raise InputError(f"'{network}' cannot be trained; use one of {', '.join(TRAINERS)}.")
     if not data.is_dir():
         raise InputError(f"There is no data folder {data}; give it with --data.")
     output.mkdir(parents=True, exist_ok=True)
@@ -76,7 +82,7 @@ def train(
 
 
 def train_on_terminal(
-    network: str, data: Path, output: Path, seed: int, epochs: int | None, limit: int | None, **others: Any
+    network: str, data: Path, output: Path, seed: int, epochs: int | None, limit: int | None, **others: object
 ) -> int:
     """Train and print the held-out figures; returns the exit code."""
     with prefect_setup.without_heartbeats():
