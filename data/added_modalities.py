@@ -12,9 +12,10 @@ from data.errors import InputError
 
 FOLDER = Path(__file__).resolve().parents[1] / "modalities" / "added"
 VARIABLE = "DYAD_MODALITIES"
+BUILT_IN = ("static_face", "dynamic_face", "scene_labels", "scene_context", "voice", "text")
+"""The modalities that ship with Dyad, in the order of every table."""
 TAKEN = frozenset({
-    "static_face", "dynamic_face", "scene_labels", "scene_context", "voice", "text",
-    "decode", "faces", "transcript", "fuse", "compose", "publish", "frames", "windows", "result", "settings",
+    *BUILT_IN, "decode", "faces", "transcript", "fuse", "compose", "publish", "frames", "windows", "result", "settings",
 })  # fmt: skip
 """Names of our own modalities, stages and files of the run folder."""
 

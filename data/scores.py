@@ -7,14 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.added_modalities import added_modalities
+from data.added_modalities import BUILT_IN, added_modalities
 from data.emotions import BASIC_EMOTIONS
 from data.windows import Windows
 
-MODALITIES: tuple[str, ...] = (
-    "static_face", "dynamic_face", "scene_labels", "scene_context", "voice", "text", *added_modalities()
-)  # fmt: skip
-"""The six kinds of evidence and those that the user adds, in the order of every table."""
+MODALITIES: tuple[str, ...] = (*BUILT_IN, *added_modalities())
+"""The modalities that ship and those that the user adds, in the order of every table."""
 
 
 @dataclass(frozen=True)

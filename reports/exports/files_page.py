@@ -4,12 +4,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from data.scores import MODALITIES
+from data.added_modalities import BUILT_IN
 from reports.exports.file_schemas import COMPOUND, DATASET_FILES, MODALITY, RUN_FILES, Column, FileSchema
 from reports.result import SCHEMA
-
-OWN = 6
-"""Modalities that are Dyad's own: the page names those alone."""
 
 
 def fields_of(schema: Mapping[str, Any], name: str = "") -> Iterator[Column]:
@@ -48,7 +45,7 @@ def files_page() -> str:
         "This page is made from the code; `dyad schema` prints it. Times are seconds from the beginning of the clip, "
         "probabilities lie in 0..1, and what is unknown or absent is empty (null), never zero. Text is UTF-8. Files are written "
         f"aside and renamed, so that none is ever half-written. `{COMPOUND}` stands for a column for each compound of the run "
-        f"(seven unless the settings name others), `{MODALITY}` for {', '.join(MODALITIES[:OWN])}, and any that you add.",
+        f"(seven unless the settings name others), `{MODALITY}` for {', '.join(BUILT_IN)}, and any that you add.",
         "## A clip: `runs/<clip_id>/`", *_sections(RUN_FILES),
         "## `result.json`", "\n".join(_table(fields_of(result))),
         "## A data set: the output folder of `dyad batch`", *_sections(DATASET_FILES),
