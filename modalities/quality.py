@@ -3,7 +3,7 @@
 The gates of a conditional fusion see it (`dyad fuse fit` with the column `quality`, and a run that is fused by such a fit):
 
     faces   sqrt(side / (side + 64) * sharpness / (sharpness + 0.004)): side (pixels) the root of width x height of the face in
-            the picture as shown, sharpness as in faces.parquet; the mean over the faces that the answer rests on
+            the image as shown, sharpness as in faces.parquet; the mean over the faces that the answer rests on
     voice   seconds of speech / seconds of the window
     words   n / (n + 5), n the number of words said in the window
 
@@ -32,11 +32,11 @@ def face_quality(side: ArrayLike, sharpness: ArrayLike) -> Quality:
     return np.asarray(np.sqrt(sides / (sides + SIDE) * edges / (edges + SHARPNESS)), np.float32)
 
 
-def picture_quality(pictures: Sequence[Pixels] | Pixels) -> Quality:
-    """Of pictures that each show a face alone, uint8 [H, W] or [H, W, 3]: a picture's size counts as the face's."""
-    coloured = [picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2) for picture in pictures]
-    sides = [float(np.sqrt(picture.shape[0] * picture.shape[1])) for picture in coloured]
-    return face_quality(sides, [sharpness_of(picture) for picture in coloured])
+def image_quality(images: Sequence[Pixels] | Pixels) -> Quality:
+    """Of images that each show a face alone, uint8 [H, W] or [H, W, 3]: an image's size counts as the face's."""
+    coloured = [image if image.ndim == 3 else np.repeat(image[..., None], 3, 2) for image in images]
+    sides = [float(np.sqrt(image.shape[0] * image.shape[1])) for image in coloured]
+    return face_quality(sides, [sharpness_of(image) for image in coloured])
 
 
 def speech_quality(speech: ArrayLike, seconds: ArrayLike) -> Quality:

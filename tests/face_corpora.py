@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from modalities.face_networks.parts.clip_tower import Clip, ClipShape
+from modalities.face_networks.parts.clip_tower import ClipNetwork, ClipShape
 from tests.drawn_faces import draw_face
 
 SMALL = {
@@ -19,7 +19,7 @@ def write_tiny_clip(path: Path) -> Path:
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
-    clip = Clip(ClipShape()._replace(**SMALL))
+    clip = ClipNetwork(ClipShape()._replace(**SMALL))
     with torch.no_grad():  # as drawn at random it would hardly tell one text from another
         clip.token_embedding.weight.mul_(50)
         clip.transformer.resblocks[0].attn.out_proj.weight.mul_(100)

@@ -111,7 +111,7 @@ def vit_face(device: str, precision: Precision, tiny: bool) -> Subject:
     """A ViT-B/16 for faces of 224 pixels."""
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-    from modalities.static_face.image_classifier import ImageClassifier, describe_pictures
+    from modalities.static_face.image_classifier import ImageClassifier, describe_images
 
     small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48, "image_size": 32}
     config = ViTConfig(id2label=SEVEN, **small if tiny else {})
@@ -121,7 +121,7 @@ def vit_face(device: str, precision: Precision, tiny: bool) -> Subject:
     model = ImageClassifier(
         network, ViTImageProcessor(size=side), BASIC_EMOTIONS, np.eye(7, dtype=np.float32), 0, False, RANDOM, device, dtype
     )
-    return Subject(model, describe_pictures, noise(*CROP), first=32, most=64 if tiny else 2048)
+    return Subject(model, describe_images, noise(*CROP), first=32, most=64 if tiny else 2048)
 
 
 def static_face(device: str, precision: Precision, tiny: bool) -> Subject:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data.metrics import scores_of
 from modalities.face_networks.parts.base import FaceNetwork
-from modalities.face_networks.parts.clip_tower import Clip, ClipShape
+from modalities.face_networks.parts.clip_tower import ClipNetwork, ClipShape
 from modalities.face_networks.registry import Kind, network_table
 from modalities.training.face_networks.batches import Maker
 from modalities.training.face_networks.corpus import FaceSample, read_face_corpus, read_views
@@ -92,7 +92,7 @@ def write_clip(path: Path, shape: Mapping[str, Any], seed: int = 0) -> Path:
     from safetensors.torch import save_file
 
     torch.manual_seed(seed)
-    clip = Clip(ClipShape()._replace(**shape))
+    clip = ClipNetwork(ClipShape()._replace(**shape))
     with torch.no_grad():
         clip.token_embedding.weight.mul_(50)
         clip.get_parameter("transformer.resblocks.0.attn.out_proj.weight").mul_(100)

@@ -85,3 +85,9 @@ def iterate_crops(path: Path, rows: NDArray[np.int64], batch: int = 256) -> Iter
         crops = np.array(mapped[rows[start : start + batch]], copy=True)
         del mapped
         yield crops
+
+
+def each_crop(path: Path, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    """Yield the crops of `rows` one by one, [S, S, 3] each, read as `iterate_crops` reads them."""
+    for crops in iterate_crops(path, rows):
+        yield from crops

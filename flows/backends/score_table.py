@@ -200,19 +200,19 @@ def _listener(settings: Settings) -> Callable[[Sequence[Path]], "AudioScores"]:
 
 
 def _score_faces(table: Path, settings: Settings) -> Answers:
-    from modalities.quality import picture_quality
+    from modalities.quality import image_quality
 
     look = _looker(settings)
     if table.suffix.lower() == ".npz":
         images = _stored_images(table)
         names = [str(number) for number in range(len(images))]
-        return Answers(names, _in_chunks(images, lambda part: look(np.asarray(part), ())), quality=picture_quality(images))
+        return Answers(names, _in_chunks(images, lambda part: look(np.asarray(part), ())), quality=image_quality(images))
     files, measured = _with_what_is_known(table, _files(table, PICTURES)), list[NDArray[np.float32]]()
     scored = look if settings.static_face.backend == "network" else _by_shape(look)
 
     def score(part: Sequence[tuple[Path, Beside]]) -> Probabilities:
         pictures = [_picture(file) for file, _ in part]
-        measured.append(picture_quality(pictures))
+        measured.append(image_quality(pictures))
         return scored(pictures, [known for _, known in part])
 
     basic = _in_chunks(files, score, FILES_AT_ONCE)

@@ -120,7 +120,7 @@ def _cut_rows(rows: "pd.DataFrame", output: Path, options: "CutOptions", workers
 def _cut_row(row: Any, output: Path, options: "CutOptions", detect: Any) -> str:
     import numpy as np
 
-    from modalities.faces.cut_corpus import cut_clip, cut_picture
+    from modalities.faces.cut_corpus import cut_clip, cut_image
 
     target, source = output / row["path"], Path(row["source"])
     if target.is_file():
@@ -131,7 +131,7 @@ def _cut_row(row: Any, output: Path, options: "CutOptions", detect: Any) -> str:
     box = None
     if all(row.get(name) not in (None, "") for name in BOX):
         box = np.array([float(row[name]) for name in BOX])
-    return cut_picture(source, target, detect, options.size, box)
+    return cut_image(source, target, detect, options.size, box)
 
 
 def _teller(total: int) -> Callable[[], None]:

@@ -1,12 +1,11 @@
 """Dynamic face by CLIP and a temporal head: the way of RAS (arXiv 2507.02205).
 
-Every face crop goes through CLIP's picture tower once; of each window at most 20 frames, evenly spread, go through the head.
+Every face crop goes through CLIP's image tower once; of each window at most 20 frames, evenly spread, go through the head.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,13 +13,13 @@ from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS
 from data.errors import WeightsError
-from data.media.crops import iterate_crops
+from data.media.crops import each_crop
 from data.precision import Precision
 from data.scores import Scores, Source
 from data.windows import Windows, windows_of
-from modalities.dynamic_face.temporal_heads import HeadScores, TemporalHead, answer_sequences, load_head
+from modalities.dynamic_face.temporal_heads import TemporalHead, answer_sequences, load_head
 from modalities.encoders.clip import Clip, picture_features
-from modalities.faces.windows import chosen_faces, frame_means, no_faces
+from modalities.faces.windows import FaceScores, Which, chosen_faces, frame_means, no_faces
 from modalities.loading.batching import Batches, in_batches
 
 LENGTH = 20
@@ -37,7 +36,7 @@ class ClipDynamicFace:
 
 
 class FrameSequences(NamedTuple):
-    """Which frames the head sees: `windows` [S] the numbers of the windows with faces, `frames` their frames' positions."""
+    """Which frames the head sees: `windows` [S] the numbers of the windows with faces, `frames` the indices of their frames."""
 
     windows: NDArray[np.int64]
     frames: list[NDArray[np.int64]]
@@ -57,7 +56,7 @@ def load(clip: Clip, head_path: Path, device: str = "cpu", precision: Precision 
 
 
 def sample_frames(count: int, most: int = LENGTH) -> NDArray[np.int64]:
-    """Positions of at most `most` of `count` frames, evenly spread and rounded down (the rule of RAS)."""
+    """Indices of at most `most` of `count` frames, evenly spread and rounded down (the rule of RAS)."""
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most, dtype=np.int64)
 
 
@@ -72,7 +71,7 @@ def recognise(
     faces: pd.DataFrame,
     windows: Windows,
     *,
-    which: Literal["main", "all"] = "main",
+    which: Which = "main",
     batches: Batches = in_batches,
     batch: int = 64,
 ) -> Scores:
@@ -92,7 +91,7 @@ def recognise(
         return Scores.absent("dynamic_face", windows, "No face lies in any window.", source=model.source)
     kept = kept[np.isin(frames, numbers[np.unique(np.concatenate(chosen.frames))])].reset_index(drop=True)
     seen, features = _features(model, crops, kept, batches, batch)
-    sequences = (features[np.searchsorted(seen, numbers[places])] for places in chosen.frames)
+    sequences = (features[np.searchsorted(seen, numbers[indices])] for indices in chosen.frames)
     answers = list(batches(answer_sequences, model.head, sequences, batch))
     return _scores(model, windows, chosen.windows, answers, _evidence(kept, chosen, numbers))
 
@@ -100,7 +99,7 @@ def recognise(
 def _sequences(times: NDArray[np.float64], windows: Windows) -> FrameSequences:
     """The frames of each window at `times` (s, of the frames with a face, ascending) that the head sees."""
     inside = [np.flatnonzero(row) for row in windows_of(times, windows)]
-    present = np.array([number for number, places in enumerate(inside) if len(places)], np.int64)
+    present = np.array([number for number, indices in enumerate(inside) if len(indices)], np.int64)
     return FrameSequences(present, [inside[number][sample_frames(len(inside[number]))] for number in present])
 
 
@@ -108,17 +107,15 @@ def _features(
     model: ClipDynamicFace, crops: Path, kept: pd.DataFrame, batches: Batches, batch: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Frames [F] and the features [F, D] of their faces, each crop encoded once."""
-    pictures: Iterator[NDArray[np.uint8]] = (
-        crop for piece in iterate_crops(crops, kept["face"].to_numpy(np.int64)) for crop in piece
-    )
-    found = np.stack(list(batches(encode_crops, model.clip, pictures, batch)))
+    shown = each_crop(crops, kept["face"].to_numpy(np.int64))
+    found = np.stack(list(batches(encode_crops, model.clip, shown, batch)))
     frames = kept["frame"].to_numpy(np.int64)
     return np.unique(frames), frame_means(frames, found).astype(np.float32)
 
 
 def _evidence(kept: pd.DataFrame, chosen: FrameSequences, numbers: NDArray[np.int64]) -> pd.DataFrame:
     """A row a window and face that the head saw there: `window frame time_s track_id attention`."""
-    lengths = [len(places) for places in chosen.frames]
+    lengths = [len(indices) for indices in chosen.frames]
     seen = pd.DataFrame(
         {
             "window": np.repeat(chosen.windows, lengths),
@@ -133,7 +130,7 @@ def _evidence(kept: pd.DataFrame, chosen: FrameSequences, numbers: NDArray[np.in
 
 
 def _scores(
-    model: ClipDynamicFace, windows: Windows, numbers: NDArray[np.int64], answers: list[HeadScores], evidence: pd.DataFrame
+    model: ClipDynamicFace, windows: Windows, numbers: NDArray[np.int64], answers: list[FaceScores], evidence: pd.DataFrame
 ) -> Scores:
     """The head's answers in the rows of their windows."""
     probabilities = np.full((len(windows), len(BASIC_EMOTIONS)), np.nan, np.float32)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from data.emotions import BASIC_EMOTIONS
 from data.errors import WeightsError
 from data.scores import Scores, Source
 from data.windows import Windows, windows_of
-from modalities.faces.windows import chosen_faces, no_faces
+from modalities.faces.windows import Which, chosen_faces, no_faces
 from modalities.static_face.embedded import FaceAnswers, StaticFace, describe_crops, describe_images
 from modalities.static_face.embedded import load as load_static
 
@@ -84,7 +84,7 @@ def load(path: Path | None = None, static: StaticFace | None = None, device: str
 
 
 def thin(count: int, most: int = LENGTH) -> NDArray[np.int64]:
-    """Positions of at most `most` of `count` frames, evenly spread."""
+    """Indices of at most `most` of `count` frames, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
@@ -93,7 +93,7 @@ def gaps_of(times: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.diff(times, prepend=times[0] - FRAME_GAP).astype(np.float32)
 
 
-def _run(model: DynamicFace, answers: FaceAnswers, batch: list[FaceSequence]) -> SequenceAnswers:
+def _answer_batch(model: DynamicFace, answers: FaceAnswers, batch: list[FaceSequence]) -> SequenceAnswers:
     """One batch of sequences over the static answers of all faces."""
     import torch
 
@@ -118,13 +118,13 @@ def answer_sequences(
 ) -> SequenceAnswers:
     """Answers for sequences of rows in the static model's `answers` (none of them empty)."""
     starts = range(0, len(sequences), batch)
-    parts = [_run(model, answers, list(sequences[start : start + batch])) for start in starts]
+    parts = [_answer_batch(model, answers, list(sequences[start : start + batch])) for start in starts]
     attention = [weights for part in parts for weights in part.attention]
     if not parts:
         width = model.centroids.shape[1]
         return SequenceAnswers(np.zeros((0, 7), np.float32), np.zeros((0, width), np.float32), attention)
-    probabilities, features = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
-    return SequenceAnswers(probabilities, features, attention)
+    probabilities = np.concatenate([part.probabilities for part in parts])
+    return SequenceAnswers(probabilities, np.concatenate([part.features for part in parts]), attention)
 
 
 def score_sequences(
@@ -137,12 +137,12 @@ def score_sequences(
     `times` [T] of each sequence are in seconds; without them frames lie `FRAME_GAP` apart.
     """
     result = np.full((len(sequences), len(BASIC_EMOTIONS)), np.nan, np.float32)
-    for number, pictures in enumerate(sequences):
-        if len(pictures):
-            places = thin(len(pictures))
-            answers = describe_images(model.static, pictures[places])
-            when = np.arange(len(pictures)) * FRAME_GAP if times is None else times[number]
-            whole = FaceSequence(np.arange(len(places)), np.asarray(when[places], np.float64))
+    for number, images in enumerate(sequences):
+        if len(images):
+            seen = thin(len(images))
+            answers = describe_images(model.static, images[seen])
+            when = np.arange(len(images)) * FRAME_GAP if times is None else times[number]
+            whole = FaceSequence(np.arange(len(seen)), np.asarray(when[seen], np.float64))
             result[number] = answer_sequences(model, answers, [whole]).probabilities[0]
     return result
 
@@ -183,7 +183,7 @@ def _attention_table(
 
 
 def recognise(
-    model: DynamicFace, crops: Path, faces: pd.DataFrame, windows: Windows, *, which: Literal["main", "all"] = "main"
+    model: DynamicFace, crops: Path, faces: pd.DataFrame, windows: Windows, *, which: Which = "main"
 ) -> Scores:
     """Scores of a clip: per window one answer for the main track's faces in the order of time.
 

@@ -3,14 +3,14 @@
 A head's file is a bare state dict, as RAS (arXiv 2507.02205) saves it, or one under `model_state_dict`, `state_dict` or
 `model`; as safetensors, or as a .pt file that is read as weights only. The sizes follow from the tensors. What they do not
 tell can stand in the safetensors metadata, or in a JSON file of the same name beside the weights:
-`heads` (attention heads of a VideoFormer, 4), `positions` (true where places in time are encoded), `discretisation`
+`heads` (attention heads of a VideoFormer, 4), `positions` (true where positions in time are encoded), `discretisation`
 (`product`, as RAS trained, or `exponential`), `classes` (words in the order of the logits).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from data.errors import WeightsError
 from data.files import file_digest
 from data.precision import Precision
 from data.scores import Source
+from modalities.faces.windows import FaceScores
 from modalities.loading.devices import precision_of
 from modalities.loading.state_dicts import read_notes, read_state_dict
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from modalities.dynamic_face.video_mamba import TemporalShell
+    from modalities.dynamic_face.video_former import VideoFormerShape
+    from modalities.dynamic_face.video_mamba import TemporalShell, VideoMambaShape
 
 RAS_CLASSES = (*BASIC_EMOTIONS, "other")
 """The classes of RAS's heads in the order of their logits."""
@@ -36,7 +38,7 @@ RAS_CLASSES = (*BASIC_EMOTIONS, "other")
 @dataclass(frozen=True, eq=False)
 class TemporalHead:
     """A loaded head: network, `architecture` (VideoMamba or VideoFormer), lengths of its input and of its features,
-    the places of our seven emotions among its logits, and what made it."""
+    the indices of our seven emotions among its logits, and what made it."""
 
     network: "TemporalShell"
     architecture: str
@@ -46,13 +48,6 @@ class TemporalHead:
     source: Source
     device: str
     dtype: "torch.dtype"
-
-
-class HeadScores(NamedTuple):
-    """The answer for one sequence: probabilities [7] in the order of `BASIC_EMOTIONS`, features [width]."""
-
-    probabilities: NDArray[np.float32]
-    features: NDArray[np.float32]
 
 
 def load_head(path: Path, device: str = "cpu", precision: Precision = "auto") -> TemporalHead:
@@ -73,7 +68,7 @@ def load_head(path: Path, device: str = "cpu", precision: Precision = "auto") ->
     return TemporalHead(network, name, network.features, network.width, columns, source, device, dtype)
 
 
-def answer_sequences(head: TemporalHead, sequences: list[NDArray[np.float32]]) -> list[HeadScores]:
+def answer_sequences(head: TemporalHead, sequences: list[NDArray[np.float32]]) -> list[FaceScores]:
     """One answer a sequence of features [T, D], T of at least 1 and not the same for all: padding changes no answer.
 
     The head's softmax runs over our seven alone: probabilities without `other`, renormalised.
@@ -89,10 +84,10 @@ def answer_sequences(head: TemporalHead, sequences: list[NDArray[np.float32]]) -
         inputs = torch.from_numpy(padded).to(head.device, head.dtype)
         logits, features = head.network(inputs, torch.from_numpy(mask).to(head.device))
         seven = torch.softmax(logits[:, list(head.columns)].float(), 1).cpu().numpy()
-    return [HeadScores(*answer) for answer in zip(seven, features.float().cpu().numpy(), strict=True)]
+    return [FaceScores(*answer) for answer in zip(seven, features.float().cpu().numpy(), strict=True)]
 
 
-def _network_of(path: Path, tensors: dict[str, "Tensor"], notes: Mapping[str, Any]) -> "TemporalShell":
+def _network_of(path: Path, tensors: dict[str, "Tensor"], notes: Mapping[str, object]) -> "TemporalShell":
     """The network of a state dict with its weights, in float32."""
     from modalities.dynamic_face.video_former import VideoFormer
     from modalities.dynamic_face.video_mamba import VideoMamba
@@ -127,22 +122,22 @@ def _shell_sizes(tensors: Mapping[str, "Tensor"], layers: str) -> dict[str, int]
     return {"features": features, "width": width, "hidden": hidden, "classes": classes, "layers": count}
 
 
-def _mamba_shape(tensors: Mapping[str, "Tensor"], notes: Mapping[str, Any]) -> Any:
+def _mamba_shape(tensors: Mapping[str, "Tensor"], notes: Mapping[str, object]) -> "VideoMambaShape":
     from modalities.dynamic_face.video_mamba import VideoMambaShape
 
     discretisation = notes.get("discretisation", "product")
     if discretisation not in ("product", "exponential"):
         raise ValueError(f"'{discretisation}' is no discretisation, which is 'product' or 'exponential'")
     states, kernel = tensors["mamba.0.A"].shape[1], tensors["mamba.0.conv.weight"].shape[2]
-    own = {"states": states, "kernel": kernel, "rank": tensors["mamba.0.s_D.0.weight"].shape[0]}
-    return VideoMambaShape(**_shell_sizes(tensors, "mamba"), **own, discretisation=discretisation)
+    inner = {"states": states, "kernel": kernel, "rank": tensors["mamba.0.s_D.0.weight"].shape[0]}
+    return VideoMambaShape(**_shell_sizes(tensors, "mamba"), **inner, discretisation=discretisation)
 
 
-def _former_shape(tensors: Mapping[str, "Tensor"], notes: Mapping[str, Any]) -> Any:
+def _former_shape(tensors: Mapping[str, "Tensor"], notes: Mapping[str, object]) -> "VideoFormerShape":
     from modalities.dynamic_face.video_former import VideoFormerShape
 
     sizes = _shell_sizes(tensors, "transformer")
-    heads = int(notes.get("heads", 4))
+    heads = int(str(notes.get("heads", 4)))
     if heads < 1 or sizes["width"] % heads:
         raise ValueError(
             f"its width {sizes['width']} cannot be divided among {heads} attention heads; name 'heads' in a JSON beside"
@@ -151,9 +146,10 @@ def _former_shape(tensors: Mapping[str, "Tensor"], notes: Mapping[str, Any]) -> 
     return VideoFormerShape(**sizes, heads=heads, positions=positions)
 
 
-def _columns(path: Path, count: int, named: Sequence[str] | None) -> tuple[int, ...]:
-    """Where our seven emotions are among the logits."""
-    classes = RAS_CLASSES[:count] if named is None else [EMOTION_WORDS.get(str(word).strip().lower()) for word in named]
+def _columns(path: Path, count: int, named: object) -> tuple[int, ...]:
+    """The indices of our seven emotions among the logits."""
+    words = named if isinstance(named, list) else [] if named else RAS_CLASSES[:count]
+    classes = [EMOTION_WORDS.get(str(word).strip().lower()) for word in words] if named else list(words)
     if len(classes) != count or any(emotion not in classes for emotion in BASIC_EMOTIONS):
         raise WeightsError(
             f"The head {path} has {count} classes, of which it is not known which are {', '.join(BASIC_EMOTIONS)}; "

@@ -17,7 +17,7 @@ LONGEST = 5000
 
 
 class VideoFormerShape(NamedTuple):
-    """Sizes: input features, width d, attention heads, layers, classifier, classes; whether places in time are encoded."""
+    """Sizes: input features, width d, attention heads, layers, classifier, classes; whether positions in time are encoded."""
 
     features: int = 512
     width: int = 512
@@ -37,7 +37,7 @@ def positional_codes(width: int, length: int = LONGEST) -> Tensor:
 
 
 class PositionalEncoding(nn.Module):
-    """Adds the codes of the places in time."""
+    """Adds the codes of the positions in time."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()

@@ -13,12 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data.errors import InputError
-from data.media.crops import iterate_crops
+from data.media.crops import each_crop
 from data.scores import Scores
 from data.windows import Windows, windows_of
-from modalities.face_networks.prepare import FRAME_RATE, Picture, prepared
-from modalities.face_networks.recognise import FaceRecogniser, FaceScores, Which, scores_of_sequences
-from modalities.faces.windows import chosen_faces, no_faces
+from modalities.face_networks.prepare import FRAME_RATE, prepared
+from modalities.face_networks.recognise import FaceRecogniser, scores_of_sequences
+from modalities.faces.crops import Pixels
+from modalities.faces.windows import FaceScores, Which, chosen_faces, no_faces
 from modalities.label_maps import to_basic
 from modalities.loading.batching import Batches, in_batches
 
@@ -45,27 +46,27 @@ def buffers_of(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The frames that are answered [K] and what the network over time sees at each [K, 10, D].
 
-    features: [N, D] before the ReLU, rows without a face (`seen` [N] False) are not read. The first feature of a buffer stands
-    in all ten places.
+    features: [N, D] before the ReLU, rows without a face (`seen` [N] False) are not read. The first feature of a buffer
+    fills all ten of its steps.
     """
-    places: list[int] = []
-    windows: list[NDArray[np.float32]] = []
+    answered: list[int] = []
+    buffers: list[NDArray[np.float32]] = []
     buffer: list[NDArray[np.float32]] = []
-    for place in range(len(seen)):
-        if not seen[place]:
+    for frame in range(len(seen)):
+        if not seen[frame]:
             buffer = []
-        elif place % step == 0:
-            feature = np.maximum(features[place], 0)
+        elif frame % step == 0:
+            feature = np.maximum(features[frame], 0)
             buffer = [*buffer[1:], feature] if buffer else [feature] * BUFFER
-            places.append(place)
-            windows.append(np.stack(buffer))
+            answered.append(frame)
+            buffers.append(np.stack(buffer))
     width = features.shape[1]
-    return np.array(places, np.int64), np.stack(windows) if windows else np.zeros((0, BUFFER, width), np.float32)
+    return np.array(answered, np.int64), np.stack(buffers) if buffers else np.zeros((0, BUFFER, width), np.float32)
 
 
-def held(answers: NDArray[np.float64], places: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """Answers [K, D] at `places` [K] of `count` frames, kept until the next one: [count, D], zeros before the first."""
-    last = np.searchsorted(places, np.arange(count), side="right") - 1
+def held(answers: NDArray[np.float64], frames: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """Answers [K, D] at `frames` [K] of `count`, kept until the next one: [count, D], zeros before the first."""
+    last = np.searchsorted(frames, np.arange(count), side="right") - 1
     kept = np.concatenate([np.zeros((1, answers.shape[1])), answers])
     return np.asarray(kept[last + 1])
 
@@ -79,13 +80,13 @@ def frame_answers(
     static: probabilities [N, C] of single frames; answer: buffers [K, 10, D] -> the answers of the network over time. A frame
     without a face repeats the answers of the frame before it, and has zeros in both while nothing was answered over time.
     """
-    places, buffers = buffers_of(features, seen, step)
-    count, first = len(seen), int(places[0]) if len(places) else len(seen)
-    rows = np.full(count, count)
-    for place in range(count):
-        rows[place] = place if seen[place] else rows[place - 1] if place > first else count
-    found = answer(buffers) if len(places) else np.zeros((0, static.shape[1]))
-    return FrameAnswers(np.concatenate([static, np.zeros((1, static.shape[1]))])[rows], held(found, places, count))
+    answered, buffers = buffers_of(features, seen, step)
+    count, first = len(seen), int(answered[0]) if len(answered) else len(seen)
+    rows = np.full(count, count)  # the row after the last one is all zeros
+    for frame in range(count):
+        rows[frame] = frame if seen[frame] else rows[frame - 1] if frame > first else count
+    found = answer(buffers) if len(answered) else np.zeros((0, static.shape[1]))
+    return FrameAnswers(np.concatenate([static, np.zeros((1, static.shape[1]))])[rows], held(found, answered, count))
 
 
 # ---- a clip --------------------------------------------------------------------------------------------------------------
@@ -109,18 +110,18 @@ def recognise_frames(
     kept = chosen_faces(faces, which)
     if kept.empty:
         return no_faces("dynamic_face", faces, windows, model.source)
-    pictures = (crop for piece in iterate_crops(crops, kept["face"].to_numpy(np.int64)) for crop in piece)
-    features = np.stack(list(batches(_features, model, pictures, batch * BUFFER)))
-    parts = [_of_track(model, rows, features[rows.index], times) for _, rows in kept.groupby("track_id", sort=True)]
+    shown = each_crop(crops, kept["face"].to_numpy(np.int64))
+    features = np.stack(list(batches(_face_features, model, shown, batch * BUFFER)))
+    parts = [_answer_track(model, rows, features[rows.index], times) for _, rows in kept.groupby("track_id", sort=True)]
     frames, answers = pd.concat([part[0] for part in parts]), [one for part in parts for one in part[1]]
-    window, place = np.nonzero(windows_of(frames["time_s"].to_numpy(float), windows))
+    window, index = np.nonzero(windows_of(frames["time_s"].to_numpy(float), windows))
     if not len(window):
         return Scores.absent("dynamic_face", windows, "No frame of any window is answered.", source=model.source)
-    seen = frames.iloc[place].assign(sequence=np.arange(len(place)), window=window).reset_index(drop=True)
-    return scores_of_sequences(model, windows, seen, [answers[one] for one in place.tolist()])
+    seen = frames.iloc[index].assign(sequence=np.arange(len(index)), window=window).reset_index(drop=True)
+    return scores_of_sequences(model, windows, seen, [answers[one] for one in index.tolist()])
 
 
-def _features(model: FaceRecogniser, pictures: Sequence[Picture]) -> list[NDArray[np.float32]]:
+def _face_features(model: FaceRecogniser, images: Sequence[Pixels]) -> list[NDArray[np.float32]]:
     """Features [D] of faces before the ReLU."""
     import torch
 
@@ -128,11 +129,11 @@ def _features(model: FaceRecogniser, pictures: Sequence[Picture]) -> list[NDArra
 
     assert isinstance(model.network, AvcerDynamic)
     with torch.inference_mode():
-        found = model.network.trunk.features(prepared(pictures, model.reads, model.device).to(model.dtype))
+        found = model.network.trunk.features(prepared(images, model.reads, model.device).to(model.dtype))
     return list(found.float().cpu().numpy())
 
 
-def _of_track(
+def _answer_track(
     model: FaceRecogniser, rows: pd.DataFrame, features: NDArray[np.float32], times: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[FaceScores]]:
     """`frame time_s track_id` of the frames of a track that have an answer, and the answers."""
@@ -143,22 +144,22 @@ def _of_track(
 
     assert isinstance(model.network, AvcerDynamic)
     looked = times[times["frame"].between(rows["frame"].min(), rows["frame"].max())].reset_index(drop=True)
-    place = pd.Series(np.arange(len(rows)), index=rows["frame"]).reindex(looked["frame"]).to_numpy(float)
-    seen = np.isfinite(place)
+    row = pd.Series(np.arange(len(rows)), index=rows["frame"]).reindex(looked["frame"]).to_numpy(float)
+    seen = np.isfinite(row)
     whole = np.zeros((len(looked), features.shape[1]), np.float32)
-    whole[seen] = features[place[seen].astype(np.int64)]
-    places, buffers = buffers_of(whole, seen, step_of(_rate(times)))
+    whole[seen] = features[row[seen].astype(np.int64)]
+    buffered, buffers = buffers_of(whole, seen, step_of(_frame_rate(times)))
     with torch.inference_mode():
         found = model.network.head(torch.from_numpy(buffers).to(model.device, model.dtype))
     basic = to_basic(softmax(found.logits.double().cpu().numpy(), 1), model.matrix)
     states = found.features.float().cpu().numpy()
-    owner = held(np.arange(1.0, len(places) + 1)[:, None], places, len(looked))[:, 0].astype(np.int64) - 1
+    owner = held(np.arange(1.0, len(buffered) + 1)[:, None], buffered, len(looked))[:, 0].astype(np.int64) - 1
     answered = owner >= 0
     frames = looked.loc[answered, ["frame", "time_s"]].assign(track_id=rows["track_id"].iloc[0])
     return frames, [FaceScores(basic[one], states[one]) for one in owner[answered].tolist()]
 
 
-def _rate(times: pd.DataFrame) -> float:
+def _frame_rate(times: pd.DataFrame) -> float:
     """Frames looked at in a second."""
     apart = np.diff(times["time_s"].to_numpy(float))
     return 1.0 / float(np.median(apart)) if len(apart) and np.median(apart) > 0 else FRAME_RATE

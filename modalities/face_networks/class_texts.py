@@ -12,7 +12,7 @@ A prompt file (YAML) names texts, or a template and a word for each class:
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from data.errors import InputError
 
@@ -31,7 +31,7 @@ def plain_texts(labels: Sequence[str]) -> ClassTexts:
     return ClassTexts(*(tuple(f"{said} {label}" for label in labels) for said in ("a face showing", "a face not showing")))
 
 
-def class_texts(tree: Mapping[str, Any] | None, labels: Sequence[str], name: str = "the prompts") -> ClassTexts:
+def class_texts(tree: Mapping[str, object] | None, labels: Sequence[str], name: str = "the prompts") -> ClassTexts:
     """The texts of these labels from the content of a prompt file; `plain_texts` where none is given.
 
     InputError, which names the file, for unknown fields and labels without a text.
@@ -41,15 +41,15 @@ def class_texts(tree: Mapping[str, Any] | None, labels: Sequence[str], name: str
     if unknown := sorted(set(tree) - FIELDS):
         raise InputError(f"{name}: '{unknown[0]}' is no field of a file of class texts; known are: {', '.join(sorted(FIELDS))}.")
     if "texts" in tree:
-        negative = _chosen(tree["negative"], labels, f"{name}: 'negative'") if "negative" in tree else ()
-        return ClassTexts(_chosen(tree["texts"], labels, f"{name}: 'texts'"), negative)
-    words = _chosen(tree.get("words", {}), labels, f"{name}: 'words'")
+        negative = _texts_of(tree["negative"], labels, f"{name}: 'negative'") if "negative" in tree else ()
+        return ClassTexts(_texts_of(tree["texts"], labels, f"{name}: 'texts'"), negative)
+    words = _texts_of(tree.get("words", {}), labels, f"{name}: 'words'")
     negative_template = tree.get("negative_template")
-    negative = _filled(negative_template, words, name) if negative_template else ()
-    return ClassTexts(_filled(tree.get("template", ""), words, name), negative)
+    negative = _fill_template(negative_template, words, name) if negative_template else ()
+    return ClassTexts(_fill_template(tree.get("template", ""), words, name), negative)
 
 
-def read_prompts(path: Path) -> dict[str, Any]:
+def read_prompts(path: Path) -> dict[str, object]:
     """The content of a prompt file; InputError when it is no YAML with fields."""
     import yaml
 
@@ -62,7 +62,7 @@ def read_prompts(path: Path) -> dict[str, Any]:
     return tree
 
 
-def _chosen(entries: Any, labels: Sequence[str], where: str) -> tuple[str, ...]:
+def _texts_of(entries: object, labels: Sequence[str], where: str) -> tuple[str, ...]:
     if not isinstance(entries, Mapping):
         raise InputError(f"{where} must name a text for each label.")
     missing = [label for label in labels if not str(entries.get(label) or "").strip()]
@@ -71,7 +71,7 @@ def _chosen(entries: Any, labels: Sequence[str], where: str) -> tuple[str, ...]:
     return tuple(str(entries[label]).strip() for label in labels)
 
 
-def _filled(template: str, words: Sequence[str], name: str) -> tuple[str, ...]:
-    if template.count("{label}") != 1:
+def _fill_template(template: object, words: Sequence[str], name: str) -> tuple[str, ...]:
+    if not isinstance(template, str) or template.count("{label}") != 1:
         raise InputError(f"{name}: the template '{template}' must have exactly one gap {{label}}.")
     return tuple(template.replace("{label}", word) for word in words)

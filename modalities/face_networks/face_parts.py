@@ -1,4 +1,4 @@
-"""The middle level of FineCLIPER: landmarks and parsing masks of face crops, drawn as pictures.
+"""The middle level of FineCLIPER: landmarks and parsing masks of face crops, drawn as images.
 
 Landmarks are those of MediaPipe's face mesh, which the tracker finds faces with. Parsing masks come from any `Segmenter`; without
 a network for it `mesh_segmenter` fills the outlines of the mesh, which knows skin, brows, eyes, nose and lips, but not hair.
@@ -52,6 +52,7 @@ def mesh_landmarks(crops: Pixels) -> Points:
 
 
 def _points(mesh: Any, crop: Pixels) -> Points:
+    """What MediaPipe's graph `mesh` finds in one crop [478, 2]; NaN where it finds no face."""
     found = mesh.process(np.ascontiguousarray(crop)).multi_face_landmarks
     if not found:
         return np.full((POINTS, 2), np.nan, np.float32)
@@ -62,11 +63,11 @@ def draw_landmarks(points: Points, size: int) -> Pixels:
     """Points [T, P, 2] (fractions of the side) as white dots on black: uint8 [T, size, size, 3]; black where they are NaN."""
     import cv2
 
-    pictures = np.zeros((len(points), size, size, 3), np.uint8)
-    for picture, face in zip(pictures, points, strict=True):
+    drawn = np.zeros((len(points), size, size, 3), np.uint8)
+    for image, face in zip(drawn, points, strict=True):
         for x, y in face[np.isfinite(face).all(1)] * size:
-            cv2.circle(picture, (round(float(x)), round(float(y))), max(size // 112, 1), (255, 255, 255), -1)
-    return pictures
+            cv2.circle(image, (round(float(x)), round(float(y))), max(size // 112, 1), (255, 255, 255), -1)
+    return drawn
 
 
 def draw_parsing(classes: NDArray[np.uint8], size: int) -> Pixels:
@@ -101,7 +102,7 @@ def mesh_segmenter(crops: Pixels) -> NDArray[np.uint8]:
     return mesh_parsing(mesh_landmarks(crops), crops.shape[1])
 
 
-def part_pictures(crops: Pixels, size: int, segmenter: Segmenter | None = None) -> tuple[Pixels, Pixels]:
+def draw_parts(crops: Pixels, size: int, segmenter: Segmenter | None = None) -> tuple[Pixels, Pixels]:
     """The streams `landmarks` and `parsing` uint8 [T, size, size, 3] of crops [T, S, S, 3]; the mesh is run once for both."""
     points = mesh_landmarks(crops)
     classes = mesh_parsing(points, size) if segmenter is None else segmenter(crops)
@@ -109,7 +110,7 @@ def part_pictures(crops: Pixels, size: int, segmenter: Segmenter | None = None) 
 
 
 def _outlines() -> list[tuple[str, Sequence[int]]]:
-    """Part and places of its outline in the mesh, what covers others last."""
+    """Each part and the points of the mesh on its outline, in the order of drawing: what covers others last."""
     from mediapipe.python.solutions import face_mesh_connections as mesh
 
     outer, inner = sorted(closed_loops(mesh.FACEMESH_LIPS), key=lambda loop: 61 not in loop)
@@ -117,7 +118,7 @@ def _outlines() -> list[tuple[str, Sequence[int]]]:
         ("skin", mesh.FACEMESH_FACE_OVAL), ("brows", mesh.FACEMESH_LEFT_EYEBROW), ("brows", mesh.FACEMESH_RIGHT_EYEBROW),
         ("eyes", mesh.FACEMESH_LEFT_EYE), ("eyes", mesh.FACEMESH_RIGHT_EYE), ("nose", mesh.FACEMESH_NOSE),
     )  # fmt: skip
-    around = [(part, sorted({place for edge in edges for place in edge})) for part, edges in hulls]
+    around = [(part, sorted({point for edge in edges for point in edge})) for part, edges in hulls]
     return [*around, ("lips", outer), ("mouth", inner)]
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -11,6 +10,7 @@ from data.errors import WeightsError
 from modalities.face_networks.parts.base import FaceNetwork
 from modalities.face_networks.registry import Kind, NetworkInput, NetworkRow, build_network, network_table
 from modalities.loading.checkpoint import load_checkpoint, save_checkpoint
+from modalities.loading.state_dicts import JsonObject
 
 NAME = "face_network"
 
@@ -27,12 +27,12 @@ class TrainedFace:
     revision: str
 
 
-def class_settings(row: NetworkRow, labels: Sequence[str], kind: Kind) -> dict[str, Any]:
+def class_settings(row: NetworkRow, labels: Sequence[str], kind: Kind) -> dict[str, object]:
     """The settings of a network's `build` that make it answer these labels: their names, or their number for that branch."""
     if "labels" in row.settings:
         return {"labels": list(labels)}
-    own = "image_classes" if kind == "static" else "video_classes"
-    return {own if own in row.settings else "classes": len(labels)}
+    of_branch = "image_classes" if kind == "static" else "video_classes"
+    return {of_branch if of_branch in row.settings else "classes": len(labels)}
 
 
 def own_tensors(network: FaceNetwork) -> dict[str, Tensor]:
@@ -40,10 +40,10 @@ def own_tensors(network: FaceNetwork) -> dict[str, Tensor]:
     seen: set[tuple[int, tuple[int, ...]]] = set()
     kept: dict[str, Tensor] = {}
     for key, value in network.state_dict().items():
-        place = (value.data_ptr(), tuple(value.shape))
-        if place not in seen or not value.numel():
+        memory = (value.data_ptr(), tuple(value.shape))
+        if memory not in seen or not value.numel():
             kept[key] = value
-        seen.add(place)
+        seen.add(memory)
     return kept
 
 
@@ -66,7 +66,7 @@ def load_own(network: FaceNetwork, tensors: Mapping[str, Tensor], where: str) ->
 
 
 def save_trained(
-    path: Path, network: FaceNetwork, row: NetworkRow, kind: Kind, labels: Sequence[str], settings: Mapping[str, Any],
+    path: Path, network: FaceNetwork, row: NetworkRow, kind: Kind, labels: Sequence[str], settings: Mapping[str, object],
     reads: NetworkInput,
 ) -> None:  # fmt: skip
     """Write a network with all that `load_trained` needs; `settings` are those that its `build` was called with."""
@@ -85,6 +85,6 @@ def load_trained(path: Path) -> TrainedFace:
     network = build_network(row, about["settings"])
     assert isinstance(network, FaceNetwork)
     load_own(network, stored.network(), str(path))
-    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in about["input"].items()}
-    reads = NetworkInput(**given)
+    asked: JsonObject = {name: tuple(value) if isinstance(value, list) else value for name, value in about["input"].items()}
+    reads = NetworkInput(**asked)
     return TrainedFace(network.eval(), row, about["kind"], tuple(about["labels"]), reads, stored.revision)

@@ -1,9 +1,9 @@
-"""Static and dynamic face by any network of the table: pictures and clips in, probabilities of the basic emotions out."""
+"""Static and dynamic face by any network of the table: images and clips in, probabilities of the basic emotions out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError, WeightsError
-from data.media.crops import iterate_crops
+from data.media.crops import each_crop
 from data.precision import Precision
 from data.scores import Scores, Source
 from data.windows import Windows, windows_of
 from modalities.face_networks.loading import load_weights
-from modalities.face_networks.prepare import Picture, places_in_time, prepared, resized
+from modalities.face_networks.prepare import prepared, resized, view_frames
 from modalities.face_networks.registry import Kind, NetworkInput, NetworkRow
-from modalities.faces.windows import chosen_faces, no_faces, window_means
+from modalities.faces.crops import Pixels
+from modalities.faces.windows import FaceScores, Which, chosen_faces, no_faces, stack_answers, window_means
 from modalities.label_maps import basic_matrix, missing_note, to_basic
 from modalities.loading.batching import Batches, in_batches
 from modalities.loading.devices import precision_of
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     import torch
 
     from modalities.face_networks.parts.base import FaceNetwork
-
-Which = Literal["main", "all"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +50,6 @@ class FaceRecogniser:
     streams: bool = False
 
 
-class FaceScores(NamedTuple):
-    """The answer for one picture or clip: probabilities [7] in the order of `BASIC_EMOTIONS`, features [D]."""
-
-    basic: NDArray[np.float32]
-    features: NDArray[np.float32]
-
-
 def load(
     row: NetworkRow, kind: Kind, files: Sequence[Path], *, clip: Path | None = None, meanings: Path | None = None,
     streams: bool = False, device: str = "cpu", precision: Precision = "auto",
@@ -75,47 +67,49 @@ def load(
     about = [f"{loaded.reads.said()}, {loaded.reads.resize}", parts, str(dtype).removeprefix("torch."), missing_note(matrix)]
     source = Source("network", row.name, loaded.revision, ", ".join(filter(None, about)))
     model = FaceRecogniser(network, row, loaded.reads, kind, loaded.labels, matrix, source, device, dtype, drawn)
-    _check(model)
+    _check_labels(model)
     return model
 
 
-def describe_pictures(model: FaceRecogniser, pictures: Sequence[Picture]) -> list[FaceScores]:
-    """One answer for each RGB picture uint8 [H, W, 3]."""
-    return describe_clips(model, [[picture] for picture in pictures])
+def describe_images(model: FaceRecogniser, images: Sequence[Pixels]) -> list[FaceScores]:
+    """One answer for each RGB image uint8 [H, W, 3]."""
+    return describe_clips(model, [[image] for image in images])
 
 
-class Told(NamedTuple):
-    """A clip, pictures uint8 [H, W, 3], what is said of it ('' for nothing), and a feature [D] of what surrounds it."""
+class FaceClip(NamedTuple):
+    """A clip, RGB images uint8 [H, W, 3], a caption of it ('' for none), and a feature [D] of what surrounds it."""
 
-    pictures: Sequence[Picture]
+    images: Sequence[Pixels]
     caption: str = ""
     context: NDArray[np.float32] | None = None
 
 
-def describe_clips(model: FaceRecogniser, clips: Sequence[Sequence[Picture]]) -> list[FaceScores]:
-    """One answer for each clip, a sequence of as many pictures uint8 [H, W, 3] for all."""
-    return describe_told(model, [Told(clip) for clip in clips])
+def describe_clips(model: FaceRecogniser, clips: Sequence[Sequence[Pixels]]) -> list[FaceScores]:
+    """One answer for each clip, a sequence of as many images uint8 [H, W, 3] for all."""
+    return describe_with_context(model, [FaceClip(clip) for clip in clips])
 
 
-def describe_told(model: FaceRecogniser, clips: Sequence[Told]) -> list[FaceScores]:
-    """The same for clips of which something may be known: networks with a caption stream, or with a context, are told it."""
+def describe_with_context(model: FaceRecogniser, clips: Sequence[FaceClip]) -> list[FaceScores]:
+    """The same for clips of which something may be known, for networks with a caption stream or with a context."""
     from scipy.special import softmax
 
-    given = [one.caption for one in clips], [one.context for one in clips]
-    logits, features = _answers(model, [one.pictures for one in clips], *given)
+    logits, features = _run(
+        model, [one.images for one in clips], [one.caption for one in clips], [one.context for one in clips]
+    )
     return [FaceScores(*answer) for answer in zip(to_basic(softmax(logits, 1), model.matrix), features, strict=True)]
 
 
 Contexts = Sequence[NDArray[np.float32] | None]
-"""A feature [D] of what surrounds each picture or clip, None where there is none."""
+"""A feature [D] of what surrounds each image or clip, None where there is none."""
 
 
 def score_images(
-    model: FaceRecogniser, images: Sequence[Picture] | Picture, batch: int = 32, contexts: Contexts | None = None
+    model: FaceRecogniser, images: Sequence[Pixels] | Pixels, batch: int = 32, contexts: Contexts | None = None
 ) -> NDArray[np.float32]:
-    """Probabilities [B, 7] of face pictures uint8 [H, W, 3] in any sizes, in their `contexts` where the network takes some."""
-    told = (Told([image], context=context) for image, context in zip(images, contexts or [None] * len(images), strict=True))
-    return _stacked([answer.basic for answer in in_batches(describe_told, model, told, batch)])
+    """Probabilities [B, 7] of face images uint8 [H, W, 3] in any sizes, in their `contexts` where the network takes some."""
+    known = zip(images, contexts or [None] * len(images), strict=True)
+    shown = (FaceClip([image], context=context) for image, context in known)
+    return _stacked([answer.probabilities for answer in in_batches(describe_with_context, model, shown, batch)])
 
 
 def score_views(
@@ -127,15 +121,15 @@ def score_views(
     What is known of the clips, `contexts` and `captions`, is for networks that take it.
     """
     known = zip(clips, captions or [""] * len(clips), contexts or [None] * len(clips), strict=True)
-    views = [Told(list(view), caption, context) for clip, caption, context in known for view in clip]
-    found = _stacked([answer.basic for answer in in_batches(describe_told, model, views, batch)])
+    views = [FaceClip(list(view), caption, context) for clip, caption, context in known for view in clip]
+    found = _stacked([answer.probabilities for answer in in_batches(describe_with_context, model, views, batch)])
     edges = np.cumsum([len(clip) for clip in clips])[:-1]
     return _stacked([part.mean(0) for part in np.split(found, edges)]) if clips else found
 
 
 def views_of(model: FaceRecogniser, times: NDArray[np.float64]) -> list[NDArray[np.int64]]:
     """Which of the frames at `times` (s) the network sees, for each of its views."""
-    return places_in_time(times, model.reads)
+    return view_frames(times, model.reads)
 
 
 def recognise_static(
@@ -146,8 +140,8 @@ def recognise_static(
     kept = chosen_faces(faces, which)
     if kept.empty:
         return no_faces("static_face", faces, windows, model.source)
-    answers = list(batches(describe_pictures, model, _crops(crops, kept["face"].to_numpy(np.int64)), batch))
-    basic, features = (np.stack([answer[place] for answer in answers]) for place in (0, 1))
+    shown = each_crop(crops, kept["face"].to_numpy(np.int64))
+    basic, features = stack_answers(list(batches(describe_images, model, shown, batch)))
     return window_means("static_face", kept, basic, features, windows, model.source)
 
 
@@ -173,8 +167,8 @@ def recognise_dynamic(
     rows = [group["face"].to_numpy(np.int64) for _, group in seen.groupby("sequence", sort=True)]
     owners = seen.groupby("sequence", sort=True)["window"].first()
     said = [""] * len(rows) if captions is None else [captions[window] for window in owners]
-    items = (Told(_pictures(crops, each), text) for each, text in zip(rows, said, strict=True))
-    scores = scores_of_sequences(model, windows, seen, list(batches(describe_told, model, items, batch)))
+    shown = (FaceClip(_read_crops(crops, each), text) for each, text in zip(rows, said, strict=True))
+    scores = scores_of_sequences(model, windows, seen, list(batches(describe_with_context, model, shown, batch)))
     return scores if captions is None else _with_captions(scores, captions)
 
 
@@ -187,22 +181,17 @@ def _sequences(model: FaceRecogniser, kept: pd.DataFrame, windows: Windows) -> p
     inside = windows_of(kept["time_s"].to_numpy(float), windows)
     for window, row in enumerate(inside):
         for _, person in kept[row].groupby("track_id", sort=True):
-            for places in views_of(model, person["time_s"].to_numpy(float)):
-                parts.append(person.iloc[places].assign(sequence=len(parts), window=window))
+            for frames in views_of(model, person["time_s"].to_numpy(float)):
+                parts.append(person.iloc[frames].assign(sequence=len(parts), window=window))
     columns = ["sequence", "window", "frame", "time_s", "track_id", "face"]
     return pd.concat(parts)[columns].reset_index(drop=True) if parts else pd.DataFrame(columns=columns)
 
 
-def _pictures(crops: Path, rows: NDArray[np.int64]) -> list[Picture]:
-    """The crops of one sequence, each read once."""
-    places, back = np.unique(rows, return_inverse=True)
-    found = list(_crops(crops, places))
-    return [found[place] for place in back]
-
-
-def _crops(path: Path, rows: NDArray[np.int64]) -> Iterator[Picture]:
-    for piece in iterate_crops(path, rows):
-        yield from piece
+def _read_crops(crops: Path, rows: NDArray[np.int64]) -> list[Pixels]:
+    """The crops of one sequence, each read once though a short sequence repeats its last frame."""
+    different, index = np.unique(rows, return_inverse=True)
+    found = list(each_crop(crops, different))
+    return [found[number] for number in index]
 
 
 def _with_captions(scores: Scores, captions: Sequence[str]) -> Scores:
@@ -221,7 +210,7 @@ def scores_of_sequences(model: FaceRecogniser, windows: Windows, seen: pd.DataFr
     seen: a row a face that was shown, `sequence window frame time_s track_id`, the sequences numbered as the answers are.
     """
     owner = seen.groupby("sequence")["window"].first().to_numpy(np.int64)
-    values = np.concatenate([np.stack([answer[place] for answer in answers]) for place in (0, 1)], 1)
+    values = np.concatenate(stack_answers(answers), 1)
     means = np.full((len(windows), values.shape[1]), np.nan, np.float32)
     for window in np.unique(owner):
         means[window] = values[owner == window].mean(0)
@@ -235,29 +224,29 @@ def scores_of_sequences(model: FaceRecogniser, windows: Windows, seen: pd.DataFr
 # ---- the network ---------------------------------------------------------------------------------------------------------
 
 
-def _answers(
-    model: FaceRecogniser, clips: Sequence[Sequence[Picture]], captions: Sequence[str] = (), contexts: Contexts = ()
+def _run(
+    model: FaceRecogniser, clips: Sequence[Sequence[Pixels]], captions: Sequence[str] = (), contexts: Contexts = ()
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Logits [B, C] and features [B, D] of clips of as many pictures each."""
+    """Logits [B, C] and features [B, D] of clips of as many images each."""
     import torch
 
     from modalities.face_networks.parts.base import FaceInputs
     from modalities.face_networks.parts.clip_tower import caption_tokens
 
-    flat = [picture for clip in clips for picture in clip]
-    shown = [flat, *(_parts_of(model, flat) if model.streams else ())]
-    ready = [prepared(pictures, model.reads, model.device).to(model.dtype) for pictures in shown]
+    flat = [image for clip in clips for image in clip]
+    shown = [flat, *(_draw_parts(model, flat) if model.streams else ())]
+    ready = [prepared(images, model.reads, model.device).to(model.dtype) for images in shown]
     inputs = FaceInputs(*(pixels.view(len(clips), -1, *pixels.shape[1:]) for pixels in ready))
     if any(captions):
         inputs = inputs._replace(caption=caption_tokens(captions).to(model.device))
     if any(one is not None for one in contexts):
-        inputs = inputs._replace(context=_contexts(model, contexts))
+        inputs = inputs._replace(context=_stack_contexts(model, contexts))
     with torch.inference_mode():
         answer = model.network.answer(inputs)
     return answer.logits.double().cpu().numpy(), answer.features.float().cpu().numpy()
 
 
-def _contexts(model: FaceRecogniser, contexts: Contexts) -> "torch.Tensor":
+def _stack_contexts(model: FaceRecogniser, contexts: Contexts) -> "torch.Tensor":
     """Contexts [B, D] for the network, NaN rows where there is none; InputError when it takes none, or of another length."""
     import torch
 
@@ -270,19 +259,19 @@ def _contexts(model: FaceRecogniser, contexts: Contexts) -> "torch.Tensor":
     return torch.from_numpy(np.stack(rows)).to(model.device, model.dtype)
 
 
-def _parts_of(model: FaceRecogniser, pictures: Sequence[Picture]) -> tuple[Sequence[Picture], Sequence[Picture]]:
-    """Landmarks and parsing masks of pictures, drawn at the network's size."""
-    from modalities.face_networks.face_parts import part_pictures
+def _draw_parts(model: FaceRecogniser, images: Sequence[Pixels]) -> tuple[Sequence[Pixels], Sequence[Pixels]]:
+    """Landmarks and parsing masks of images, drawn at the network's size."""
+    from modalities.face_networks.face_parts import draw_parts
 
-    squares = resized(pictures, model.reads).round().byte().permute(0, 2, 3, 1).numpy()
-    landmarks, parsing = part_pictures(squares, model.reads.size)
+    squares = resized(images, model.reads).round().byte().permute(0, 2, 3, 1).numpy()
+    landmarks, parsing = draw_parts(squares, model.reads.size)
     return list(landmarks), list(parsing)
 
 
-def _check(model: FaceRecogniser) -> None:
-    """Whether network and labels go together, shown by one grey clip."""
+def _check_labels(model: FaceRecogniser) -> None:
+    """WeightsError unless network and labels go together, as the answer to one grey clip shows."""
     grey = np.full((64, 64, 3), 128, np.uint8)
-    logits, _ = _answers(model, [[grey] * (model.reads.frames if model.kind == "dynamic" else 1)])
+    logits, _ = _run(model, [[grey] * (model.reads.frames if model.kind == "dynamic" else 1)])
     if logits.shape[1] != len(model.labels):
         raise WeightsError(
             f"The checkpoint of {model.row.name} has {logits.shape[1]} classes, but {len(model.labels)} labels are known for it "

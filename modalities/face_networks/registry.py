@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import yaml
 
 from data.errors import InputError
+from modalities.loading.state_dicts import JsonObject
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,15 +18,15 @@ if TYPE_CHECKING:
 TABLE = Path(__file__).with_name("networks.yaml")
 Kind = Literal["static", "dynamic"]
 Resize = Literal["linear", "cubic", "nearest"]
-"""Both first ones smooth what they shrink."""
+"""Linear and cubic average over what they shrink."""
 
 
 @dataclass(frozen=True)
 class NetworkInput:
     """How faces become a network's input: squares of `size` pixels, normalised by `mean` and `std` of RGB in 0..1.
 
-    A clip is seen as `frames` frames, `stride` frames of 25 a second apart (0: spread evenly over the clip), from at most `views`
-    places whose answers are averaged. Where the network reads features instead of pixels `features` is their length.
+    A clip is seen as `frames` frames, `stride` frames of 25 a second apart (0: spread evenly over the clip), as at most `views`
+    sequences whose answers are averaged. Where the network reads features instead of pixels `features` is their length.
     """
 
     size: int = 0
@@ -49,7 +50,7 @@ class NetworkInput:
 class NetworkRow:
     """One network of the table.
 
-    kind: what it answers (static: pictures, dynamic: clips, both, or voice); build: `module:function`, called with `settings`;
+    kind: what it answers (static: images, dynamic: clips, both, or voice); build: `module:function`, called with `settings`;
     labels: kind -> order of the logits by name, for checkpoints that do not name theirs; parameters: their number at full size;
     needs: what it reads or is built from besides pixels (clip, landmarks, parsing, caption, context); zero_shot: settings with
     which a CLIP alone answers, without a checkpoint; used: the setting that switches a network on which `network` does not;
@@ -66,9 +67,9 @@ class NetworkRow:
     checkpoint: Mapping[str, str]
     licence: str
     paper: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
-    zero_shot: Mapping[str, Any] | None = None
+    zero_shot: Mapping[str, object] | None = None
     used: str = ""
 
     def answers(self, kind: Kind) -> bool:
@@ -107,14 +108,14 @@ def network_table() -> NetworkTable:
     return NetworkTable(rows, {name: tuple(labels) for name, labels in tree["label_orders"].items()})
 
 
-def build_network(row: NetworkRow, settings: Mapping[str, Any] | None = None) -> "nn.Module":
-    """The network with the row's settings, or with those given in their place; its weights are random."""
+def build_network(row: NetworkRow, settings: Mapping[str, object] | None = None) -> "nn.Module":
+    """The network with the row's settings, or with those given instead; its weights are random."""
     module, _, function = row.build.partition(":")
     built: nn.Module = getattr(importlib.import_module(module), function)(**{**row.settings, **(settings or {})})
     return built
 
 
-def _row(name: str, fields: Mapping[str, Any], pixels: Mapping[str, Mapping[str, Any]]) -> NetworkRow:
+def _row(name: str, fields: JsonObject, pixels: Mapping[str, JsonObject]) -> NetworkRow:
     given = dict(fields.get("input", {}))
     normal = pixels[given.pop("pixels", "none")]
     lists = {key: tuple(value) for key, value in normal.items() if isinstance(value, list)}

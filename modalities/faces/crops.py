@@ -1,4 +1,4 @@
-"""Face crops: which square of a picture a crop shows, and how it is cut out."""
+"""Face crops: which square of an image a crop shows, and how it is cut out."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 Points = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
-# Where eyes and mouth lie in FER2013 / FER+ pictures, as fractions of the picture's side: medians over 1,440 training
-# pictures, enlarged and measured with MediaPipe's face mesh. The static network learns from those pictures, so that
+# Where eyes and mouth lie in FER2013 / FER+ images, as fractions of the image's side: medians over 1,440 training
+# images, enlarged and measured with MediaPipe's face mesh. The static network learns from those images, so that
 # crops show faces in the same place and at the same size.
 FER_EYES = (0.315, 0.685, 0.392)
-"""x of the eye at the picture's left and at its right, y of both."""
+"""x of the eye at the image's left and at its right, y of both."""
 FER_MOUTH = 0.772
 """y of the mouth's corners."""
 
@@ -25,7 +25,7 @@ CENTRE_BELOW_EYES = (0.5 - FER_EYES[2]) / (FER_MOUTH - FER_EYES[2])
 
 @dataclass(frozen=True)
 class Square:
-    """A square in a picture: its middle and side (pixels), and the angle (radians) of its upper edge."""
+    """A square in an image: its middle and side (pixels), and the angle (radians) of its upper edge."""
 
     x: float
     y: float
@@ -34,7 +34,7 @@ class Square:
 
 
 def square_of_landmarks(eyes: Points, mouth: Points | None, side: float) -> Square:
-    """The square of a face with known `eyes` [2, 2] (the one at the picture's left first) and `mouth` [2], in pixels.
+    """The square of a face with known `eyes` [2, 2] (the one at the image's left first) and `mouth` [2], in pixels.
 
     Its side follows from the larger of eye distance and eye-mouth distance, because turning the head shortens the one
     and nodding the other (as in the alignment of FFHQ, arXiv 1812.04948). Without a mouth `side` is taken.
@@ -53,7 +53,7 @@ def square_of_landmarks(eyes: Points, mouth: Points | None, side: float) -> Squa
 def cut(rgb: Pixels, square: Square, size: int) -> Pixels:
     """Cut `square` out of `rgb` [H, W, 3] and turn it upright: uint8 [size, size, 3].
 
-    Shrinks by area averaging first, so that large faces do not alias; beyond the picture its edge is repeated.
+    Shrinks by area averaging first, so that large faces do not alias; beyond the image its edge is repeated.
     """
     import cv2
 
@@ -73,7 +73,7 @@ def cut(rgb: Pixels, square: Square, size: int) -> Pixels:
 
 
 def _around(rgb: Pixels, square: Square) -> tuple[Pixels, int, int]:
-    """The part of the picture that the turned square can touch, and its left and top."""
+    """The part of the image that the turned square can touch, and its left and top."""
     reach = 0.75 * square.side + 2
     height, width = rgb.shape[:2]
     left, right = (int(np.clip(edge, 0, width)) for edge in (square.x - reach, square.x + reach + 1))

@@ -1,4 +1,4 @@
-"""Faces cut out of whole pictures and clips as in a run, for corpora that networks of the face are trained on."""
+"""Faces cut out of whole images and clips as in a run, for corpora that networks of the face are trained on."""
 
 import tempfile
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from data.errors import MediaError
 from data.files import atomic_path
-from data.media.crops import CropWriter, iterate_crops
+from data.media.crops import CropWriter, each_crop
 from data.media.decode import DecodeOptions, decode
 from data.media.frames import read_frames
 from data.media.probe import probe
@@ -33,28 +33,29 @@ class CutOptions:
     detector: str
 
 
-def cut_picture(path: Path, target: Path, detect: Detect, size: int, box: NDArray[np.float64] | None = None) -> str:
-    """Write the main face of a picture as a PNG of `size` x `size`; says in a sentence why there is none, else ''.
+def cut_image(path: Path, target: Path, detect: Detect, size: int, box: NDArray[np.float64] | None = None) -> str:
+    """Write the main face of an image as a PNG of `size` x `size`; says in a sentence why there is none, else ''.
 
     box: an annotated face [left, top, width, height]; the face found there is cut as in a run, or the box where none is found.
     Without one the face with the largest area x score counts.
     """
     import cv2
 
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR_RGB) if path.is_file() else None
-    if picture is None:
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR_RGB) if path.is_file() else None
+    if image is None:
         return "It is not there." if not path.is_file() else "It is no picture that can be read."
-    square = _square(detect(np.asarray(picture, np.uint8)), box)
+    square = _chosen_square(detect(np.asarray(image, np.uint8)), box)
     if square is None:
         return NO_FACE
-    face = cut(np.asarray(picture, np.uint8), square, size)
+    face = cut(np.asarray(image, np.uint8), square, size)
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as aside:
         aside.write_bytes(cv2.imencode(".png", cv2.cvtColor(face, cv2.COLOR_RGB2BGR))[1].tobytes())
     return ""
 
 
-def _square(found: list[Detection], box: NDArray[np.float64] | None) -> Square | None:
+def _chosen_square(found: list[Detection], box: NDArray[np.float64] | None) -> Square | None:
+    """The square of the face at the annotated box, of the box itself where none was found there, or of the main face."""
     if box is not None:
         shares = overlap(box, np.stack([one.box for one in found])) if found else np.zeros(0)
         if len(shares) and shares.max() >= SAME_FACE:
@@ -83,13 +84,8 @@ def cut_clip(path: Path, target: Path, options: CutOptions, start: float | None 
         main = found[found["main"]].sort_values("time_s", kind="stable")["face"].to_numpy(np.int64)
         if not len(main):
             return NO_FACE
-        _copy(work / "crops.npy", main, target, options.size)
-    return ""
-
-
-def _copy(crops: Path, rows: NDArray[np.int64], target: Path, size: int) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with CropWriter(target, size) as writer:
-        for piece in iterate_crops(crops, rows):
-            for crop in piece:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with CropWriter(target, options.size) as writer:
+            for crop in each_crop(work / "crops.npy", main):
                 writer.append(crop)
+    return ""

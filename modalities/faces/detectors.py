@@ -1,4 +1,4 @@
-"""Face detectors: each finds the faces of one picture, with eyes and mouth where it can."""
+"""Face detectors: each finds the faces of one image, with eyes and mouth where it can."""
 
 import contextlib
 import importlib
@@ -23,8 +23,8 @@ Box = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Detection:
-    """A face in a picture, in its pixels: box [4] (left, top, width, height), score 0..1, the square of its crop,
-    and `eyes` [2, 2], the one at the picture's left first, where they are known."""
+    """A face in an image, in its pixels: box [4] (left, top, width, height), score 0..1, the square of its crop,
+    and `eyes` [2, 2], the one at the image's left first, where they are known."""
 
     box: Box
     score: float
@@ -56,17 +56,17 @@ def distinct(found: list[Detection]) -> list[Detection]:
     """Keep, best score first, what is not the same face as a better one, then drop what lies within a larger face."""
     kept: list[Detection] = []
     for one in sorted(found, key=lambda item: -item.score):
-        if not any(_same(one.box, other.box) for other in kept):
+        if not any(_same_face(one.box, other.box) for other in kept):
             kept.append(one)
-    return [one for one in kept if not any(_within(one.box, other.box) for other in kept)]
+    return [one for one in kept if not any(_lies_within(one.box, other.box) for other in kept)]
 
 
-def _same(first: Box, second: Box) -> bool:
+def _same_face(first: Box, second: Box) -> bool:
     apart = np.abs(first[:2] + first[2:] / 2 - second[:2] - second[2:] / 2).max()
     return bool(overlap(first, second[None])[0] > 0.3 or apart < 0.35 * min(first[2], second[2]))
 
 
-def _within(small: Box, large: Box) -> bool:
+def _lies_within(small: Box, large: Box) -> bool:
     shared = np.minimum(small[:2] + small[2:], large[:2] + large[2:]) - np.maximum(small[:2], large[:2])
     return bool(large[2] > 1.5 * small[2] and shared.clip(0).prod() > 0.7 * small[2:].prod())
 
@@ -109,9 +109,9 @@ def quiet_stderr() -> Iterator[None]:
 
 
 RIGHT_EYE, LEFT_EYE, MOUTH = [33, 133], [263, 362], [61, 291]
-"""Points of the face mesh: corners of the eyes (the person's own right one lies at the picture's left) and of the mouth."""
+"""Points of the face mesh: corners of the eyes (the person's own right one lies at the image's left) and of the mouth."""
 NEAR, TILE = 1 / 8, 0.6
-"""When no face is this wide (of the picture's longer side), squares of that side are searched one by one."""
+"""When no face is this wide (of the image's longer side), squares of that side are searched one by one."""
 BLAZEFACE_SIDE = 384
 """Twice what the full-range model takes in: smaller copies lose small faces, larger ones only take time."""
 SURE_WITHOUT_MESH = 0.85
@@ -132,7 +132,7 @@ def open_mediapipe() -> Iterator[Detect]:
     """MediaPipe's two BlazeFace models propose faces, its face mesh confirms them and gives eyes and mouth.
 
     The short-range model sees large faces, the full-range one smaller ones; when none is larger than an eighth of the
-    picture it looks again at overlapping parts. The graphs are not thread-safe: open a detector for each thread.
+    image it looks again at overlapping parts. The graphs are not thread-safe: open a detector for each thread.
     """
     with contextlib.ExitStack() as stack:
         with quiet_stderr():
@@ -163,13 +163,14 @@ def open_mediapipe() -> Iterator[Detect]:
 
 
 def _propose(rgb: Pixels, short: Any, full: Any) -> list[Detection]:
-    small = _small(rgb)
+    """What both BlazeFace graphs see in the whole image, and the full-range one in its tiles where no face is near."""
+    small = _shrunk(rgb)
     found = [face for graph in (short, full) for face in _blazeface(small, graph, (0, 0), rgb.shape)]
     near = NEAR * max(rgb.shape[:2])
     if all(one.box[2] < near for one in found):
         for left, top, side in tiles(rgb.shape[1], rgb.shape[0]):
             part = rgb[top : top + side, left : left + side]
-            found += _blazeface(_small(part), full, (left, top), part.shape)
+            found += _blazeface(_shrunk(part), full, (left, top), part.shape)
     return distinct(found)
 
 
@@ -185,21 +186,21 @@ def tiles(width: int, height: int) -> list[tuple[int, int, int]]:
 
 
 def _blazeface(small: Pixels, graph: Any, corner: tuple[int, int], shape: tuple[int, ...]) -> list[Detection]:
-    """Faces that one BlazeFace graph sees in the copy of a part of a picture that lies at `corner` and has `shape` [H, W]."""
+    """Faces that one BlazeFace graph sees in the copy of a part of an image that lies at `corner` and has `shape` [H, W]."""
     size, origin = np.array([shape[1], shape[0]], float), np.array(corner, float)
     found = []
     for face in graph.process(small).detections or []:
-        place = face.location_data
-        box = place.relative_bounding_box
+        location = face.location_data
+        box = location.relative_bounding_box
         start = np.array([box.xmin, box.ymin]) * size + origin
-        points = np.array([(point.x, point.y) for point in place.relative_keypoints]) * size + origin
+        points = np.array([(point.x, point.y) for point in location.relative_keypoints]) * size + origin
         wide = np.array([box.width, box.height]) * size
         square = square_of_landmarks(points[:2], points[3], float(wide.mean()))
         found.append(Detection(np.concatenate([start, wide]), float(face.score[0]), square, points[:2]))
     return found
 
 
-def _small(rgb: Pixels) -> Pixels:
+def _shrunk(rgb: Pixels) -> Pixels:
     """A copy of at most `BLAZEFACE_SIDE` pixels, averaged: the graphs themselves only pick pixels when they shrink."""
     import cv2
 
@@ -246,8 +247,9 @@ take three quarters of the time), and the smallest face in them."""
 HAAR_WEIGHTS = (53.5, 57.5)
 """Weights of the cascade's last stage that stand for the scores 0 and 1: those of errors and of plain frontal faces."""
 HAAR_SQUARE, HAAR_BELOW = 1.04, 0.015
-"""Side of the crop and how much lower it lies, in sides of the box: 240 pictures of FER+ measured with this cascade."""
+"""Side of the crop and how much lower it lies, in sides of the box: 240 images of FER+ measured with this cascade."""
 SURE_WITHOUT_EYES = 0.5
+"""Score that a face without two eyes where eyes can be must reach."""
 
 
 def _haar_faces(rgb: Pixels, face: Any, eye: Any) -> list[Detection]:
@@ -261,7 +263,7 @@ def _haar_faces(rgb: Pixels, face: Any, eye: Any) -> list[Detection]:
 
 
 def _haar_search(grey: NDArray[np.uint8], side: int, face: Any, eye: Any) -> list[Detection]:
-    """Faces in a copy of the picture whose longer side has at most `side` pixels."""
+    """Faces in a copy of the image whose longer side has at most `side` pixels."""
     import cv2
 
     shrink = max(max(grey.shape) / side, 1.0)
@@ -278,6 +280,7 @@ def _haar_search(grey: NDArray[np.uint8], side: int, face: Any, eye: Any) -> lis
 
 
 def _haar_square(box: Box, eyes: Points | None) -> Square:
+    """The square of the crop: from the eyes where they are known, else from the box alone."""
     side = float(box[2])
     if eyes is not None:
         return square_of_landmarks(eyes, None, HAAR_SQUARE * side)

@@ -1,4 +1,4 @@
-"""Faces of a clip: found in every sampled picture, followed over time, and cut out as aligned crops."""
+"""Faces of a clip: found in every sampled frame, followed over time, and cut out as aligned crops."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ from modalities.faces.tracks import Sighting, Track, Tracker, colours, main_trac
 @dataclass(frozen=True)
 class FaceOptions:
     """How faces are found: detector ('auto', 'mediapipe' or 'opencv'), side of the crops (pixels), lowest score (0..1),
-    smallest width of a face (pixels of the sampled picture), longest gap in a track (s)."""
+    smallest width of a face (pixels of the sampled frame), longest gap in a track (s)."""
 
     detector: str
     crop_size: int
@@ -60,18 +60,18 @@ def find_faces(
     """Find, follow and cut out the faces of `frames`; writes `crops` (uint8 [M, S, S, 3] RGB) and returns their table.
 
     Row by row: `face` (row in `crops`), `frame`, `time_s`; `shot`, counted from 0 at each cut; `track_id`, one for each
-    person and shot; `main`; box `x, y, width, height` in source pixels, clipped to the picture; `score` 0..1; `sharpness`;
+    person and shot; `main`; box `x, y, width, height` in source pixels, clipped to the frame; `score` 0..1; `sharpness`;
     centres of the person's own right and left eye in source pixels (NaN where unknown). The main track of a shot is the
     one with the largest sum of area share x score; a clip without cuts has one. Memory does not grow with the clip but
     for the table. InputError when the wanted detector is not installed.
     """
     detector = choose_detector(options.detector)
-    tracker, waiting, rows, pictures = Tracker(options.gap), deque[_Waiting](), list[dict[str, float]](), 0
+    tracker, waiting, rows, sampled = Tracker(options.gap), deque[_Waiting](), list[dict[str, float]](), 0
     with CropWriter(crops, options.crop_size) as writer, detector.open() as detect:
         for frame in frames:
             waiting.extend(_faces_of(frame, detect, tracker, options))
             _settle(waiting, tracker, rows, writer)
-            pictures += 1
+            sampled += 1
             if on_frame:
                 on_frame(frame)
         tracker.open.clear()
@@ -79,12 +79,12 @@ def find_faces(
     main = main_tracks(tracker.tracks)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table["main"] = table["track_id"].isin(main)
-    reason = "" if rows else f"No face was found in the {pictures} sampled pictures (detector: {detector.name})."
+    reason = "" if rows else f"No face was found in the {sampled} sampled pictures (detector: {detector.name})."
     return FaceTable(table.astype(COLUMNS), detector.name, reason)
 
 
 def _faces_of(frame: Frame, detect: Detect, tracker: Tracker, options: FaceOptions) -> list[_Waiting]:
-    """Detect and follow the faces of one picture, the largest first."""
+    """Detect and follow the faces of one frame, the largest first."""
     scored = (one for one in detect(frame.rgb) if one.score >= options.minimum_score)
     found = sorted((one for one in scored if one.box[2] >= options.smallest), key=lambda one: -one.box[2])
     cuts = [cut(frame.rgb, one.square, options.crop_size) for one in found]
@@ -95,12 +95,13 @@ def _faces_of(frame: Frame, detect: Detect, tracker: Tracker, options: FaceOptio
 
 
 def _row(frame: Frame, one: Detection, crop: Pixels, track: Track) -> dict[str, float]:
+    """The row of a face in the table, but for `face` and `main`, which are known later."""
     height, width = frame.rgb.shape[:2]
     left, top = np.clip(one.box[:2], 0, (width, height))
     right, bottom = np.clip(one.box[:2] + one.box[2:], 0, (width, height))
-    place = np.array([left, top, right - left, bottom - top]) * frame.scale
+    box = np.array([left, top, right - left, bottom - top]) * frame.scale
     eyes: NDArray[np.float64] = np.full((2, 2), np.nan) if one.eyes is None else one.eyes * frame.scale
-    named = dict(zip(("x", "y", "width", "height"), place, strict=True))
+    named = dict(zip(("x", "y", "width", "height"), box, strict=True))
     named |= dict(zip(("right_eye_x", "right_eye_y", "left_eye_x", "left_eye_y"), eyes.ravel(), strict=True))
     found = {"frame": frame.frame, "time_s": frame.time_s, "score": one.score, "sharpness": sharpness_of(crop)}
     return found | named | {"track_id": track.number, "shot": track.shot}

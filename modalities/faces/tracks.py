@@ -1,4 +1,4 @@
-"""Tracks: which faces of successive pictures are the same person's, and which track a clip is about."""
+"""Tracks: which faces of successive frames are the same person's, and which track a clip is about."""
 
 from dataclasses import dataclass, field
 
@@ -9,8 +9,8 @@ from modalities.faces.crops import Pixels
 from modalities.faces.detectors import Box, overlap
 
 CUT = 0.86
-"""Two successive pictures whose colour histograms agree less (Bhattacharyya coefficient) belong to different shots: the
-eight cuts of the real clips at five pictures a second reach 0.78, the 680 other steps, pans included, stay above 0.92."""
+"""Two successive frames whose colour histograms agree less (Bhattacharyya coefficient) belong to different shots: the
+eight cuts of the real clips at five frames a second reach 0.78, the 680 other steps, pans included, stay above 0.92."""
 ALIKE, SAME = 0.45, 0.9
 """Colour agreement of two crops below which they are of two people; and above which one person is seen across a cut."""
 REACH, SPEED = 0.75, 2.0
@@ -20,7 +20,7 @@ SURE, OFTEN = 0.75, 3
 
 
 def colours(rgb: Pixels, bins: int) -> NDArray[np.float32]:
-    """Square roots of the colour histogram of a picture, [bins^3]; a dot product of two is their Bhattacharyya coefficient.
+    """Square roots of the colour histogram of an image, [bins^3]; a dot product of two is their Bhattacharyya coefficient.
 
     Takes the square root of the colours, so that dark scenes fill more than a few bins.
     """
@@ -35,7 +35,7 @@ def colours(rgb: Pixels, bins: int) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class Sighting:
-    """A face of one picture: its box [4] (left, top, width, height), score and the `colours` of its crop."""
+    """A face in one frame: its box [4] (left, top, width, height), score and the `colours` of its crop."""
 
     box: Box
     score: float
@@ -50,14 +50,14 @@ class Track:
     shot: int
     last: Sighting
     time_s: float
-    picture: int
+    frame: int
     count: int = 0
     best: float = 0.0
     weight: float = 0.0
 
-    def add(self, one: Sighting, time_s: float, picture: int, share: float) -> None:
-        """Take one more sighting; `share` is the part of the picture's area that it covers."""
-        self.last, self.time_s, self.picture = one, time_s, picture
+    def add(self, one: Sighting, time_s: float, frame: int, share: float) -> None:
+        """Take one more sighting; `share` is the part of the frame's area that it covers."""
+        self.last, self.time_s, self.frame = one, time_s, frame
         self.count += 1
         self.best = max(self.best, one.score)
         self.weight += share * one.score
@@ -83,48 +83,51 @@ def cost(track: Track, one: Sighting, time_s: float, cut: bool) -> float:
 
 @dataclass(eq=False)
 class Tracker:
-    """Follows faces from picture to picture, over gaps of up to `gap` seconds but not over cuts."""
+    """Follows faces from frame to frame, over gaps of up to `gap` seconds but not over cuts."""
 
     gap: float = 1.0
     tracks: list[Track] = field(default_factory=list)
     open: list[Track] = field(default_factory=list)
     shot: int = 0
-    picture: int = -1
+    frame: int = -1
     _look: NDArray[np.float32] | None = None
 
     def follow(self, rgb: Pixels, time_s: float, seen: list[Sighting]) -> list[Track]:
-        """The track of each face seen in the next picture; new people get new tracks, numbered in order of appearance.
+        """The track of each face seen in the next frame; new people get new tracks, numbered in order of appearance.
 
         Tracks and faces are matched by the Hungarian method on `cost`.
         """
         look = colours(rgb, 12)
         jump = self._look is not None and float(look @ self._look) < CUT
-        self._look, self.picture = look, self.picture + 1
+        self._look, self.frame = look, self.frame + 1
         self.open = [track for track in self.open if self._is_open(track, time_s)]
-        if jump and not self._match(seen, time_s, cut=True):  # a face that stays in its place says: a flash, a caption
+        if jump and not self._match(seen, time_s, cut=True):  # a face that stays where it was says: a flash, a caption
             self.open, self.shot = [], self.shot + 1
         matched = self._match(seen, time_s)
         area = float(rgb.shape[0] * rgb.shape[1])
-        for place, one in enumerate(seen):
-            track = matched.get(place) or self._start(one, time_s)
-            track.add(one, time_s, self.picture, float(one.box[2:].prod()) / area)
-            matched[place] = track
-        return [matched[place] for place in range(len(seen))]
+        followed: list[Track] = []
+        for index, one in enumerate(seen):
+            track = matched.get(index) or self._start(one, time_s)
+            track.add(one, time_s, self.frame, float(one.box[2:].prod()) / area)
+            followed.append(track)
+        return followed
 
     def _is_open(self, track: Track, time_s: float) -> bool:
-        return time_s - track.time_s <= self.gap + 1e-6 or track.picture == self.picture - 1
+        """Whether a track may go on: its last face is at most `gap` seconds old, or is of the frame before, however long ago."""
+        return time_s - track.time_s <= self.gap + 1e-6 or track.frame == self.frame - 1
 
     def _match(self, seen: list[Sighting], time_s: float, cut: bool = False) -> dict[int, Track]:
+        """The open track that each of the faces seen continues, by the index of the face; faces of new people are left out."""
         from scipy.optimize import linear_sum_assignment
 
         if not seen or not self.open:
             return {}
         costs = np.array([[cost(track, one, time_s, cut) for one in seen] for track in self.open])
         pairs = zip(*linear_sum_assignment(np.where(np.isfinite(costs), costs, 1e6)), strict=True)
-        return {int(place): self.open[number] for number, place in pairs if np.isfinite(costs[number, place])}
+        return {int(index): self.open[row] for row, index in pairs if np.isfinite(costs[row, index])}
 
     def _start(self, one: Sighting, time_s: float) -> Track:
-        track = Track(len(self.tracks), self.shot, one, time_s, self.picture)
+        track = Track(len(self.tracks), self.shot, one, time_s, self.frame)
         self.tracks.append(track)
         self.open.append(track)
         return track

@@ -1,6 +1,7 @@
-"""Static face: the expression of single face pictures, averaged over the frames of a window."""
+"""From answers for single faces to scores of windows: what the backends of both face modalities share."""
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,26 @@ from data.emotions import BASIC_EMOTIONS
 from data.scores import Scores, Source
 from data.windows import Windows, windows_of
 
-if TYPE_CHECKING:
+Which = Literal["main", "all"]
+"""The faces that count: those of a shot's main track, or all of them."""
 
-    pass
+
+class FaceScores(NamedTuple):
+    """The answer for one image or sequence of a face: features [D], where D may be 0, and probabilities [7].
+
+    These are in the order of `BASIC_EMOTIONS`.
+    """
+
+    probabilities: NDArray[np.float32]
+    features: NDArray[np.float32]
 
 
-def chosen_faces(faces: pd.DataFrame, which: Literal["main", "all"]) -> pd.DataFrame:
+def stack_answers(answers: Sequence[FaceScores]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The probabilities [B, 7] and features [B, D] of B answers, B at least 1."""
+    return np.stack([answer.probabilities for answer in answers]), np.stack([answer.features for answer in answers])
+
+
+def chosen_faces(faces: pd.DataFrame, which: Which) -> pd.DataFrame:
     """The rows of the main track, or all of them, in the order of time."""
     kept = faces if which == "all" else faces[faces["main"].astype(bool)]
     return kept.sort_values(["time_s", "face"], kind="stable").reset_index(drop=True)
@@ -23,9 +38,9 @@ def chosen_faces(faces: pd.DataFrame, which: Literal["main", "all"]) -> pd.DataF
 
 def frame_means(frames: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.float64]:
     """Means of `values` [M, D] over the rows of the same frame -> [F, D], frames ascending."""
-    _, place, count = np.unique(frames, return_inverse=True, return_counts=True)
+    _, index, count = np.unique(frames, return_inverse=True, return_counts=True)
     total = np.zeros((len(count), values.shape[1]))
-    np.add.at(total, place, values)
+    np.add.at(total, index, values)
     return total / count[:, None]
 
 

@@ -4,13 +4,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 from torch import Tensor
 
 from data.errors import WeightsError
 from data.files import atomic_path, file_digest, write_text
+from modalities.loading.state_dicts import JsonObject
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / "weights"
 
@@ -20,7 +20,7 @@ class Checkpoint:
     """Tensors by name, the settings that preprocessing and network need, and `revision`: 12 digits of the file's SHA-256."""
 
     tensors: dict[str, Tensor]
-    settings: dict[str, Any]
+    settings: JsonObject
     revision: str
 
     def network(self) -> dict[str, Tensor]:
@@ -29,7 +29,7 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: Path, network: Mapping[str, Tensor], constants: Mapping[str, Tensor], settings: Mapping[str, Any]
+    path: Path, network: Mapping[str, Tensor], constants: Mapping[str, Tensor], settings: Mapping[str, object]
 ) -> None:
     """Write a network's state dict, constants (e.g. `centroids` [7, D]) and JSON settings into one safetensors file."""
     from safetensors.torch import save_file

@@ -1,8 +1,7 @@
 """Networks built in a dtype without torch's default dtype, which is one for all threads, being changed for it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ MAKERS = frozenset(
 """Functions that make a tensor of the default dtype where they are told none."""
 
 
-class _Made(TorchFunctionMode):
+class _DefaultDtype(TorchFunctionMode):
     """What this thread makes without naming a dtype is of this one where it would be of the default."""
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -23,13 +22,17 @@ class _Made(TorchFunctionMode):
         self.dtype = dtype
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+        self,
+        func: Callable[..., object],
+        types: Iterable[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         named = kwargs or {}
         made = func(*args, **named)
-        of_default = isinstance(made, Tensor) and made.dtype == torch.get_default_dtype()
-        given = args and hasattr(args[0], "dtype")  # what has a dtype keeps it
-        return made.to(self.dtype) if func in MAKERS and of_default and named.get("dtype") is None and not given else made
+        if func not in MAKERS or named.get("dtype") is not None or (args and hasattr(args[0], "dtype")):
+            return made  # its dtype was asked for, or comes from what it was made of
+        return made.to(self.dtype) if isinstance(made, Tensor) and made.dtype == torch.get_default_dtype() else made
 
 
 @contextmanager
@@ -37,5 +40,5 @@ def own_dtype(dtype: torch.dtype, model_class_name: str | None = None) -> Iterat
     """As `transformers.modeling_utils.local_torch_dtype`, for the thread that builds a network and no other."""
     if not dtype.is_floating_point:
         raise ValueError(f"{model_class_name or 'A network'} cannot be built in {dtype}, which holds no fractions")
-    with _Made(dtype):
+    with _DefaultDtype(dtype):
         yield

@@ -31,7 +31,7 @@ def load_config(folder: Path) -> Any:
         raise WeightsError(
             f"{folder} holds no model (there is no config.json); name a folder as save_pretrained writes it."
         )
-    with telling(f"The config.json in {folder} is not one of a model that transformers knows"):
+    with loading_errors(f"The config.json in {folder} is not one of a model that transformers knows"):
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
@@ -43,7 +43,7 @@ def load_network(kind: str, folder: Path, dtype: torch.dtype, random: tuple[str,
     """
     import transformers
 
-    with telling(f"The weights in {folder} cannot be loaded"), quiet(), building():
+    with loading_errors(f"The weights in {folder} cannot be loaded"), quiet(), building():
         network, report = getattr(transformers, kind).from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, weights_only=True, output_loading_info=True, dtype=dtype,
             ignore_mismatched_sizes=True,
@@ -94,7 +94,7 @@ def building() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def telling(what: str) -> Iterator[None]:
+def loading_errors(what: str) -> Iterator[None]:
     """Turn what transformers raises at a damaged or foreign folder into one sentence."""
     from safetensors import SafetensorError
 

@@ -13,6 +13,9 @@ from data.errors import WeightsError
 if TYPE_CHECKING:
     from torch import Tensor
 
+JsonObject = dict[str, Any]
+"""Settings out of JSON or YAML: what a value is shows where it is used, in the constructor that takes it or refuses it."""
+
 NESTED = ("model_state_dict", "state_dict", "model", "module")
 """Where trainers put the weights in a checkpoint that holds more than them."""
 
@@ -30,7 +33,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"There are no weights at {path}; give an existing .safetensors or .pt file.")
     try:
         safe = path.suffix == ".safetensors"
-        stored: Any = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        stored: object = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, EOFError, LookupError, RuntimeError, ValueError, OSError) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise WeightsError(f"{path} is not a readable file of weights alone ({said}); copy or save it again.") from error
@@ -41,36 +44,38 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return {str(key).removeprefix("module."): value for key, value in entries if isinstance(value, torch.Tensor)}
 
 
-def read_notes(path: Path) -> dict[str, Any]:
+def read_notes(path: Path) -> dict[str, object]:
     """What stands beside the tensors: the metadata of a safetensors file, and a JSON file of the same name, which goes before.
 
     WeightsError when that JSON cannot be read.
     """
-    return _inside(path) | _beside(path)
+    return _read_metadata(path) | _read_json_beside(path)
 
 
-def _inside(path: Path) -> dict[str, Any]:
-    """The metadata of a safetensors file, which `read_state_dict` tells whether it is one."""
+def _read_metadata(path: Path) -> dict[str, object]:
+    """The metadata of a safetensors file, its texts as JSON where they are some; a file that is none has none.
+
+    Whether the file can be read at all is said by `read_state_dict`.
+    """
     from safetensors import SafetensorError, safe_open
 
     if path.suffix != ".safetensors":
         return {}
     try:
         with safe_open(path, framework="pt") as opened:
-            return {key: _parsed(value) for key, value in (opened.metadata() or {}).items()}
+            metadata: dict[str, str] = opened.metadata() or {}
     except (SafetensorError, OSError):
         return {}
+    notes: dict[str, object] = {}
+    for key, text in metadata.items():
+        try:
+            notes[key] = json.loads(text)
+        except ValueError:
+            notes[key] = text
+    return notes
 
 
-def _parsed(value: str) -> Any:
-    """A metadata text as JSON where it is some."""
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
-
-
-def _beside(path: Path) -> dict[str, Any]:
+def _read_json_beside(path: Path) -> dict[str, object]:
     """The JSON file of the same name, if there is one."""
     beside = path.with_suffix(".json")
     if not beside.is_file():

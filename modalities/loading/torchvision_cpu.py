@@ -10,19 +10,22 @@ import importlib.machinery
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_registrations: list[Any] = []  # torch drops an operator when its Library object is collected
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_registrations: list[object] = []  # torch drops an operator when its Library object is collected
 
 
-def _suppress_overlaps(boxes: Any, scores: Any, threshold: float) -> Any:
+def _suppress_overlaps(boxes: "Tensor", scores: "Tensor", threshold: float) -> "Tensor":
     """Non-maximum suppression: keep the best box, drop those that overlap it by more than `threshold`, repeat."""
     import torch
 
     x1, y1, x2, y2 = boxes.unbind(1)
     areas = (x2 - x1) * (y2 - y1)
     order = scores.sort(descending=True, stable=True).indices
-    kept: list[Any] = []
+    kept: list[Tensor] = []
     while order.numel():
         best, order = order[0], order[1:]
         kept.append(best)
@@ -50,12 +53,13 @@ def _declare_operators() -> bool:
 
 
 class _Loader(importlib.abc.Loader):
-    def __init__(self, inner: Any) -> None:
+    """Runs torchvision's own loader, with the operators declared before it; all else is the inner loader's."""
+
+    def __init__(self, inner: importlib.abc.Loader) -> None:
         self.inner = inner
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        created: ModuleType | None = self.inner.create_module(spec)
-        return created
+        return self.inner.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
         declared = _declare_operators()
@@ -66,11 +70,13 @@ class _Loader(importlib.abc.Loader):
             # torchvision.ops.nms asserts first that the C++ library was loaded
             boxes._assert_has_ops = lambda: None
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self.inner, name)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
+    """Finds torchvision as Python does, and hands its loader to `_Loader`."""
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 class WithInput(nn.Module):
     """A linear layer whose answer is followed by its input: [..., in] -> [..., out + in].
 
-    What comes after it is linear in most classifiers (nothing, or a mean over places), so the features that the layer reads
+    What comes after it is linear in most classifiers (nothing, or a mean over positions), so the features that the layer reads
     come out beside the logits: no hook that threads would share, no list of all hidden states in memory.
     """
 
@@ -20,8 +20,8 @@ class WithInput(nn.Module):
         return torch.cat([self.layer(x), x], -1)
 
 
-def put_in(network: nn.Module, name: str, layer: nn.Module) -> None:
-    """Put `layer` in the place of the module `name` of a network."""
+def replace_module(network: nn.Module, name: str, layer: nn.Module) -> None:
+    """Replace the module `name` of a network by `layer`."""
     parent, _, last = name.rpartition(".")
     setattr(network.get_submodule(parent), last, layer)
 

@@ -24,7 +24,7 @@ from data.scores import Source
 from data.windows import Windows
 from modalities.loading.batching import Batches, in_batches
 from modalities.loading.devices import precision_of
-from modalities.loading.pretrained import digest_of, load_config, load_network, name_of, quiet, short, telling
+from modalities.loading.pretrained import digest_of, load_config, load_network, loading_errors, name_of, quiet, short
 from modalities.scene_context.describe import Prompt, chat_of, described_table, names_asked, shown_by_window
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _processor(folder: Path) -> Any:
     for what, names in WANTED.items():
         if not any((folder / name).is_file() for name in names):
             raise WeightsError(f"{folder} lacks {what} ({names[0]}); {AGAIN}.")
-    with telling(f"The tokenizer and the picture processor in {folder} cannot be loaded"), quiet():
+    with loading_errors(f"The tokenizer and the picture processor in {folder} cannot be loaded"), quiet():
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not processor.chat_template:
         raise WeightsError(f"{folder} lacks a chat template (chat_template.jinja or chat_template.json); {AGAIN}.")

@@ -1,9 +1,8 @@
-"""Static face: the expression of single face pictures, averaged over the frames of a window."""
+"""Static face: the expression of single face images, averaged over the frames of a window."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,23 +13,23 @@ from data.errors import InputError, WeightsError
 from data.media.crops import iterate_crops
 from data.scores import Scores, Source
 from data.windows import Windows
+from modalities.faces.windows import Which, chosen_faces, no_faces, window_means
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from modalities.static_face.network import StaticFaceNetwork
-from modalities.faces.windows import chosen_faces, no_faces, window_means
 
 CLASSES = (*BASIC_EMOTIONS, "contempt")
 """What the network answers before contempt is left out."""
 BATCH = 32
-"""Pictures at once: their maps stay in a processor's cache."""
+"""Images at once: their maps stay in a processor's cache."""
 
 
 @dataclass(frozen=True)
 class StaticFace:
-    """The loaded model: the network, where it runs, picture side (pixels), temperature, and centroids [7, D]."""
+    """The loaded model: the network, where it runs, image side (pixels), temperature, and centroids [7, D]."""
 
     network: "StaticFaceNetwork"
     source: Source
@@ -41,7 +40,7 @@ class StaticFace:
 
 
 class FaceAnswers(NamedTuple):
-    """Answers for B pictures: probabilities [B, 8] in the order of `CLASSES`, features [B, D]."""
+    """Answers for B images: probabilities [B, 8] in the order of `CLASSES`, features [B, D]."""
 
     probabilities: NDArray[np.float32]
     features: NDArray[np.float32]
@@ -80,7 +79,7 @@ def load(path: Path | None = None, device: str = "cpu") -> StaticFace:
 
 
 def _grey(images: NDArray[np.uint8], size: int) -> "Tensor":
-    """Pictures [B, H, W] or [B, H, W, 3] RGB, 0..255 -> grey [B, 1, size, size], 0..1, area-averaged."""
+    """Images [B, H, W] or [B, H, W, 3] RGB, 0..255 -> grey [B, 1, size, size], 0..1, area-averaged."""
     import torch
 
     from modalities.static_face.network import resize
@@ -120,7 +119,7 @@ def _joined(parts: list[FaceAnswers], width: int) -> FaceAnswers:
 def describe_images(model: StaticFace, images: NDArray[np.uint8], batch: int = BATCH) -> FaceAnswers:
     """Eight-class probabilities [B, 8] and features [B, D] of faces uint8 [B, H, W] (grey) or [B, H, W, 3] (RGB).
 
-    InputError for another shape or type. Faces are expected framed as in FER2013: brows to chin fill the picture.
+    InputError for another shape or type. Faces are expected framed as in FER2013: brows to chin fill the image.
     """
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
         raise InputError(
@@ -137,12 +136,11 @@ def score_images(model: StaticFace, images: NDArray[np.uint8], batch: int = BATC
 
 def describe_crops(model: StaticFace, crops: Path, rows: NDArray[np.int64]) -> FaceAnswers:
     """Answers for `rows` of a run folder's crops, read in pieces so that memory stays flat."""
-    pieces: Iterator[NDArray[np.uint8]] = iterate_crops(crops, rows)
-    return _joined([describe_images(model, piece) for piece in pieces], model.centroids.shape[1])
+    return _joined([describe_images(model, piece) for piece in iterate_crops(crops, rows)], model.centroids.shape[1])
 
 
 def recognise(
-    model: StaticFace, crops: Path, faces: pd.DataFrame, windows: Windows, *, which: Literal["main", "all"] = "main"
+    model: StaticFace, crops: Path, faces: pd.DataFrame, windows: Windows, *, which: Which = "main"
 ) -> Scores:
     """Scores of a clip: per window the plain mean over its frames, and over the faces of a frame first.
 

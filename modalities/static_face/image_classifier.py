@@ -1,32 +1,32 @@
 """Static face by any image classifier of transformers (ViT, Swin, ConvNeXt, ResNet, BEiT ...) in a local folder."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from data.errors import InputError, WeightsError
-from data.media.crops import iterate_crops
+from data.media.crops import each_crop
 from data.precision import Precision
 from data.scores import Scores, Source
 from data.windows import Windows
-from modalities.faces.windows import chosen_faces, no_faces, window_means
+from modalities.faces.crops import Pixels
+from modalities.faces.windows import FaceScores, Which, chosen_faces, no_faces, stack_answers, window_means
 from modalities.label_maps import basic_matrix, label_names, missing_note, to_basic
 from modalities.loading.batching import Batches, in_batches
 from modalities.loading.devices import precision_of
-from modalities.loading.pretrained import digest_of, load_config, load_network, name_of, quiet, telling
+from modalities.loading.pretrained import digest_of, load_config, load_network, loading_errors, name_of, quiet
 from modalities.model_store.local import what_is_missing
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-Picture = NDArray[np.uint8]
 OTHER = "give an image classifier"
 
 
@@ -50,13 +50,6 @@ class ImageClassifier:
     dtype: "torch.dtype"
 
 
-class FaceScores(NamedTuple):
-    """The answer for one picture: probabilities [7] in the order of `BASIC_EMOTIONS`, and features [D] (D may be 0)."""
-
-    basic: NDArray[np.float32]
-    features: NDArray[np.float32]
-
-
 def load_image_classifier(
     folder: Path, *, labels: Path | None = None, device: str = "cpu", precision: Precision = "auto"
 ) -> ImageClassifier:
@@ -75,46 +68,46 @@ def load_image_classifier(
     source = Source("transformers", name_of(folder), digest_of(folder), ", ".join(filter(None, about)))
     several = config.problem_type == "multi_label_classification"
     model = ImageClassifier(network, processor, tuple(names), matrix, 0, several, source, device, dtype)
-    with telling(f"The image processor in {folder} does not prepare pictures as its network wants them"):
+    with loading_errors(f"The image processor in {folder} does not prepare pictures as its network wants them"):
         return _keep_features(model)
 
 
-def describe_pictures(model: ImageClassifier, pictures: Sequence[Picture]) -> list[FaceScores]:
-    """One answer for each RGB picture uint8 [H, W, 3], all in one go; InputError for another shape or type."""
+def describe_images(model: ImageClassifier, images: Sequence[Pixels]) -> list[FaceScores]:
+    """One answer for each RGB image uint8 [H, W, 3], all in one go; InputError for another shape or type."""
     from scipy.special import expit, softmax
 
-    answers = _logits(model, prepared(model, pictures))
+    answers = _logits(model, prepared(model, images))
     logits, features = answers[:, : len(model.labels)], answers[:, len(model.labels) :].astype(np.float32)
     # in float64 the emotions' probabilities stay above 0 however sure the network is of something else
     basic = to_basic(expit(logits) if model.several else softmax(logits, axis=1), model.matrix)
     return [FaceScores(*answer) for answer in zip(basic, features, strict=True)]
 
 
-def score_images(model: ImageClassifier, images: Sequence[Picture] | Picture, batch: int = 64) -> NDArray[np.float32]:
+def score_images(model: ImageClassifier, images: Sequence[Pixels] | Pixels, batch: int = 64) -> NDArray[np.float32]:
     """Probabilities [B, 7] of the basic emotions of faces uint8 [B, H, W, 3], or of a list of them in any sizes.
 
     A row is NaN where the network gives the seven no probability at all.
     """
-    answers = [answer.basic for answer in in_batches(describe_pictures, model, images, batch)]
+    answers = [answer.probabilities for answer in in_batches(describe_images, model, images, batch)]
     return np.stack(answers) if answers else np.zeros((0, model.matrix.shape[1]), np.float32)
 
 
-def prepared(model: ImageClassifier, pictures: Sequence[Picture]) -> "Tensor":
-    """Pictures as the network's own processor prepares them, [B, 3, h, w] on its device, pictures of one size together.
+def prepared(model: ImageClassifier, images: Sequence[Pixels]) -> "Tensor":
+    """Images as the network's own processor prepares them, [B, 3, h, w] on its device, images of one size together.
 
     The backend is the one that transformers chooses: torchvision's, which works on the network's device, else PIL's.
     """
     import torch
 
-    for picture in pictures:
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            raise InputError(f"A face picture must be uint8 [H, W, 3], not {picture.dtype} {list(picture.shape)}; convert it.")
+    for image in images:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise InputError(f"A face picture must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}; convert it.")
     on_device = model.processor.backend == "torchvision"
     options = {"device": model.device} if on_device else {}
-    if len({picture.shape for picture in pictures}) == 1:  # one copy to the device instead of one a picture
-        planes = list(torch.from_numpy(np.stack(pictures)).to(model.device if on_device else "cpu").permute(0, 3, 1, 2))
+    if len({image.shape for image in images}) == 1:  # one copy to the device instead of one an image
+        planes = list(torch.from_numpy(np.stack(images)).to(model.device if on_device else "cpu").permute(0, 3, 1, 2))
     else:
-        planes = [torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1) for picture in pictures]
+        planes = [torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1) for image in images]
     inputs = model.processor(images=planes, return_tensors="pt", input_data_format="channels_first", **options)
     pixels: Tensor = inputs["pixel_values"].to(model.device, model.dtype)
     return pixels
@@ -126,7 +119,7 @@ def recognise(
     faces: pd.DataFrame,
     windows: Windows,
     *,
-    which: Literal["main", "all"] = "main",
+    which: Which = "main",
     batches: Batches = in_batches,
     batch: int = 64,
 ) -> Scores:
@@ -138,19 +131,14 @@ def recognise(
     kept = chosen_faces(faces, which)
     if kept.empty:
         return no_faces("static_face", faces, windows, model.source)
-    answers = list(batches(describe_pictures, model, _crops(crops, kept["face"].to_numpy(np.int64)), batch))
-    basic, features = (np.stack([answer[place] for answer in answers]) for place in (0, 1))
+    shown = each_crop(crops, kept["face"].to_numpy(np.int64))
+    basic, features = stack_answers(list(batches(describe_images, model, shown, batch)))
     valid = ~np.isnan(basic).any(1)
     if not valid.any():
         reason = f"{model.source.model} gave none of the seven emotions any probability, for no face of the clip."
         return Scores.absent("static_face", windows, reason, "Run it in float32, or use another network.", model.source)
     kept = kept.iloc[np.flatnonzero(valid)].reset_index(drop=True)
     return window_means("static_face", kept, basic[valid], features[valid], windows, model.source)
-
-
-def _crops(path: Path, rows: NDArray[np.int64]) -> Iterator[Picture]:
-    for piece in iterate_crops(path, rows):
-        yield from piece
 
 
 # ---- loading -------------------------------------------------------------------------------------------------------------
@@ -174,33 +162,33 @@ def _config(folder: Path) -> Any:
 def _processor(folder: Path) -> Any:
     from transformers import AutoImageProcessor
 
-    with telling(f"The image processor in {folder} (preprocessor_config.json) cannot be loaded"), quiet():
+    with loading_errors(f"The image processor in {folder} (preprocessor_config.json) cannot be loaded"), quiet():
         return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _keep_features(model: ImageClassifier) -> ImageClassifier:
     """The model with its last layer handing on the features it reads, if it is one layer and nothing else changes.
 
-    One grey picture goes through it, which also shows whether network and processor go together.
+    One grey image goes through it, which also shows whether network and processor go together.
     """
-    from modalities.loading.with_input import WithInput, last_linear, put_in
+    from modalities.loading.with_input import WithInput, last_linear, replace_module
 
     grey = prepared(model, [np.full((64, 64, 3), 128, np.uint8)])
     before, found = _logits(model, grey), last_linear(model.network, len(model.labels))
     if found is None:
         return model
     name, layer = found
-    put_in(model.network, name, WithInput(layer))
+    replace_module(model.network, name, WithInput(layer))
     with contextlib.suppress(RuntimeError, ValueError):  # of what follows the layer and does not take longer answers
         after = _logits(model, grey)
         if after.shape[1] == before.shape[1] + layer.in_features and np.allclose(after[:, : before.shape[1]], before, 0.02, 0.02):
             return replace(model, width=layer.in_features)
-    put_in(model.network, name, layer)
+    replace_module(model.network, name, layer)
     return model
 
 
 def _logits(model: ImageClassifier, pixels: "Tensor") -> NDArray[np.float64]:
-    """What the network answers to prepared pictures: [B, L + D], the features after the logits."""
+    """What the network answers to prepared images: [B, L + D], the features after the logits."""
     import torch
 
     with torch.inference_mode():

@@ -1,10 +1,12 @@
 """The network of the static face: MobileNet on one grey face, with a narrow layer of features before the classifier."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the field's name for it)
+
+from modalities.loading.state_dicts import JsonObject
 
 
 class StaticFaceShape(NamedTuple):
@@ -21,20 +23,20 @@ class StaticFaceShape(NamedTuple):
     dropout: float = 0.3
 
     @classmethod
-    def of(cls, settings: dict[str, Any]) -> "StaticFaceShape":
+    def of(cls, settings: JsonObject) -> "StaticFaceShape":
         """The shape that a checkpoint's settings give; KeyError and TypeError when they give another network's."""
         return cls(**settings | {"widths": tuple(settings["widths"]), "strides": tuple(settings["strides"])})
 
 
 def resize(pixels: Tensor, size: int) -> Tensor:
-    """Pictures [B, C, H, W] -> [B, C, size, size], each new pixel from the whole area that it covers."""
+    """Images [B, C, H, W] -> [B, C, size, size], each new pixel from the whole area that it covers."""
     if pixels.shape[2:] == (size, size):
         return pixels
     return F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
 def standardise(pixels: Tensor) -> Tensor:
-    """Grey pixels [B, 1, H, W] in 0..1 -> mean 0 and deviation about 1 in each picture; flat pictures stay near 0."""
+    """Grey pixels [B, 1, H, W] in 0..1 -> mean 0 and deviation about 1 in each image; flat images stay near 0."""
     mean = pixels.mean((2, 3), keepdim=True)
     return (pixels - mean) / (pixels.std((2, 3), keepdim=True) + 0.02)
 
@@ -77,7 +79,7 @@ class ConvNorm(nn.Module):
             self.norm = nn.Identity()
 
     def turn(self) -> None:
-        """Turn the kernels by 180 degrees, for pictures that are turned too.
+        """Turn the kernels by 180 degrees, for images that are turned too.
 
         What has to be padded then comes first, as convolutions do themselves: no copy of the maps, a quarter less time.
         """
@@ -86,7 +88,7 @@ class ConvNorm(nn.Module):
 
 
 class StaticFaceNetwork(nn.Module):
-    """Grey faces [B, 1, S, S], standardised per picture (S a multiple of 16, 112 as trained) -> logits and features."""
+    """Grey faces [B, 1, S, S], standardised per image (S a multiple of 16, 112 as trained) -> logits and features."""
 
     def __init__(self, shape: StaticFaceShape | None = None) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from data.precision import Precision
 from data.scores import Source
 from modalities.label_maps import basic_matrix, label_names, missing_note
 from modalities.loading.devices import precision_of
-from modalities.loading.pretrained import building, digest_of, load_config, load_network, name_of, quiet, short, telling
+from modalities.loading.pretrained import building, digest_of, load_config, load_network, loading_errors, name_of, quiet, short
 from modalities.loading.state_dicts import read_state_dict
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _encoder(config: Any, base: Path) -> nn.Module:
     """An encoder of the config, its weights still to be filled in."""
     from transformers import AutoModel
 
-    with telling(f"No text encoder can be built from the config.json in {base}"), building():
+    with loading_errors(f"No text encoder can be built from the config.json in {base}"), building():
         encoder: nn.Module = AutoModel.from_config(config, trust_remote_code=False)
     return encoder
 
@@ -153,7 +153,7 @@ def _tokenizer(folder: Path) -> Any:
     """The folder's tokenizer; WeightsError where it has none: transformers makes up one without a vocabulary."""
     from transformers import AutoTokenizer
 
-    with telling(f"The tokenizer in {folder} cannot be loaded"), quiet():
+    with loading_errors(f"The tokenizer in {folder} cannot be loaded"), quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not tokenizer.is_fast or len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
         raise WeightsError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data.errors import WeightsError
-from modalities.loading.pretrained import load_network, quiet, telling
+from modalities.loading.pretrained import load_network, loading_errors, quiet
 from modalities.speech.detect import SAMPLE_RATE, Wave
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def load_extractor(folder: Path) -> Any:
     """The preprocessing that `folder`/preprocessor_config.json describes; WeightsError when there is none for 16 kHz."""
     from transformers import AutoFeatureExtractor
 
-    with telling(f"The preprocessing in {folder} (preprocessor_config.json) is missing or unreadable"), quiet():
+    with loading_errors(f"The preprocessing in {folder} (preprocessor_config.json) is missing or unreadable"), quiet():
         extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if (rate := getattr(extractor, "sampling_rate", None)) != SAMPLE_RATE:
         raise WeightsError(f"The model in {folder} hears sound at {rate} Hz, and Dyad gives {SAMPLE_RATE}; choose another model.")

@@ -22,7 +22,7 @@ from fusion.tables.apply import pool_fitted
 from fusion.tables.files import apply_table, fit_table
 from fusion.tables.fitted import read_fitted
 from fusion.tables.long_table import read_long_table
-from modalities.quality import face_quality, picture_quality, speech_quality, window_quality, words_quality
+from modalities.quality import face_quality, image_quality, speech_quality, window_quality, words_quality
 from reports.exports.clip import read_clip
 from reports.exports.formats import FORMATS, text_pieces
 from tests.flows.test_flow import ReadResult, again
@@ -171,7 +171,7 @@ def test_scored_tables_have_the_same_quality(dyad: Dyad, tmp_path: Path) -> None
     pictures = np.stack([colour_card(time_s, (90, 90)) for time_s in (0.0, 1.0)])
     np.savez(tmp_path / "faces.npz", images=pictures)
     assert dyad("score", "static-face", tmp_path / "faces.npz", "-o", tmp_path / "faces.csv")[0] == 0
-    np.testing.assert_allclose(pd.read_csv(tmp_path / "faces.csv")["quality"], picture_quality(pictures), atol=1e-5)
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "faces.csv")["quality"], image_quality(pictures), atol=1e-5)
 
 
 def test_absent_modalities_have_none() -> None:

@@ -20,7 +20,8 @@ from modalities.face_networks.parts.clip_face import (
     tower_depth,
     unit,
 )
-from modalities.face_networks.parts.clip_tower import SHAPES, Clip, ClipShape, ends_of, frozen, tokens_of
+from modalities.face_networks.parts.clip_tower import SHAPES, ClipNetwork, ClipShape, ends_of, frozen, tokens_of
+from modalities.loading.state_dicts import JsonObject
 
 PROMPT = "an ID photo of X X X X."
 """The text whose X are replaced by a descriptor."""
@@ -53,16 +54,16 @@ def margin_logits(logits: Tensor, labels: Tensor) -> Tensor:
 def fine_logits(logits: Tensor, labels: Tensor) -> Tensor:
     """[B, 1 + (C - 1) K]: the best descriptor of the true class, then all those of the others."""
     samples = torch.arange(len(labels), device=labels.device)[:, None]
-    places = torch.arange(logits.shape[1] - 1, device=labels.device)
-    # By place and not by a mask: for the size of what a mask picks, a GPU would be waited for.
-    others = logits[samples, places + (places >= labels[:, None])]
+    indices = torch.arange(logits.shape[1] - 1, device=labels.device)
+    # By index and not by a mask: for the size of what a mask picks, a GPU would be waited for.
+    others = logits[samples, indices + (indices >= labels[:, None])]
     return torch.cat([logits[samples, labels[:, None]].amax(2), others.flatten(1)], 1)
 
 
 def balance_weights(logits: Tensor, labels: Tensor, *, release: bool = False) -> Tensor:
-    """Weights [B] by how seldom a picture's descriptor is the best of its class in this batch: rare ones count more.
+    """Weights [B] by how seldom an image's descriptor is the best of its class in this batch: rare ones count more.
 
-    With n_j the pictures of class y whose best descriptor is j and N their sum, a picture of j has the weight
+    With n_j the images of class y whose best descriptor is j and N their sum, an image of j has the weight
     N softmax(1 / n)_j / n_j, the softmax over the descriptors that occur. `release` gives absent descriptors n = -1/99 as the
     release does, which also enters N.
     """
@@ -105,11 +106,11 @@ class Cliper(ClipFaceNetwork):
         super().__init__()
         self.classes, self.release_loss = classes, release_loss
         ids = tokens_of([prompt], shape.context)
-        place = int(tokens_of(["X"], shape.context)[0, 1])
-        self.gaps = torch.nonzero(ids[0] == place)[:, 0].tolist()
+        placeholder = int(tokens_of(["X"], shape.context)[0, 1])
+        self.gaps = torch.nonzero(ids[0] == placeholder)[:, 0].tolist()
         self.ids: Tensor
         self.register_buffer("ids", ids, persistent=False)
-        self.net = Clip(shape)
+        self.net = ClipNetwork(shape)
         self.text_generator = Descriptors(classes * descriptors, len(self.gaps), shape.text_width)
         self.stage(1)
 
@@ -151,13 +152,13 @@ class Cliper(ClipFaceNetwork):
 
     def depth_of(self, parameter: str) -> tuple[int, int]:
         """Layers of the image tower; the descriptors are the last."""
-        place, last = tower_depth(parameter, self.net.shape)
-        return (place if ".visual." in parameter else last), last
+        layer, last = tower_depth(parameter, self.net.shape)
+        return (layer if ".visual." in parameter else last), last
 
 
 def build(
     labels: Sequence[str] = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"),
-    architecture: str = "ViT-B-16", prompts: Mapping[str, Any] | None = None, shape: Mapping[str, Any] | None = None,
+    architecture: str = "ViT-B-16", prompts: JsonObject | None = None, shape: JsonObject | None = None,
     **others: Any,
 ) -> Cliper:  # fmt: skip
     """The network for these labels; `prompts` may bring the `descriptor` text, `shape` changes the sizes."""

@@ -22,7 +22,17 @@ from modalities.face_networks.parts.clip_face import (
     tower_depth,
     unit,
 )
-from modalities.face_networks.parts.clip_tower import SHAPES, Clip, ClipShape, ends_of, frozen, read_text, text_of, tokens_of
+from modalities.face_networks.parts.clip_tower import (
+    SHAPES,
+    ClipNetwork,
+    ClipShape,
+    ends_of,
+    frozen,
+    read_text,
+    text_of,
+    tokens_of,
+)
+from modalities.loading.state_dicts import JsonObject
 
 Position = Literal["end", "middle", "front"]
 Pooling = Literal["cls", "mean", "all"]
@@ -40,6 +50,8 @@ class TemporalShape(NamedTuple):
 
 
 class _PreNorm(nn.Module):
+    """What is inside reads its input normed."""
+
     def __init__(self, width: int, inner: nn.Module) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
@@ -51,6 +63,8 @@ class _PreNorm(nn.Module):
 
 
 class _Residual(nn.Module):
+    """The input added to what is inside makes of it."""
+
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.fn = inner
@@ -80,6 +94,8 @@ class _Attention(nn.Module):
 
 
 class _FeedForward(nn.Module):
+    """Two linear layers with the tanh form of GELU between, as released."""
+
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         inside = (nn.Linear(width, hidden), nn.GELU("tanh"), nn.Dropout(0.0), nn.Linear(hidden, width), nn.Dropout(0.0))
@@ -91,20 +107,18 @@ class _FeedForward(nn.Module):
 
 
 class _Layers(nn.Module):
+    """The layers in a row, each attention and feed-forward, every one with its norm and residual."""
+
     def __init__(self, shape: TemporalShape) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_layer(shape) for _ in range(shape.layers))
+        parts = ((_Attention(shape), _FeedForward(shape.width, shape.hidden)) for _ in range(shape.layers))
+        self.layers = nn.ModuleList(nn.ModuleList(_Residual(_PreNorm(shape.width, part)) for part in pair) for pair in parts)
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
             for part in layer.children():
                 x = part(x)
         return x
-
-
-def _layer(shape: TemporalShape) -> nn.ModuleList:
-    inner = (_Attention(shape), _FeedForward(shape.width, shape.hidden))
-    return nn.ModuleList(_Residual(_PreNorm(shape.width, one)) for one in inner)
 
 
 class TemporalTransformer(nn.Module):
@@ -133,7 +147,7 @@ class PromptLearner(nn.Module):
     """Texts with learnable tokens before, amid or behind the words: a set for every class, or one for all."""
 
     def __init__(
-        self, clip: Clip, texts: Sequence[str], tokens: int = 8, position: Position = "end", specific: bool = True
+        self, clip: ClipNetwork, texts: Sequence[str], tokens: int = 8, position: Position = "end", specific: bool = True
     ) -> None:
         super().__init__()
         width = clip.shape.text_width
@@ -150,12 +164,12 @@ class PromptLearner(nn.Module):
         """Learnable tokens of a prompt."""
         return int(self.ctx.shape[-2])
 
-    def set_texts(self, clip: Clip, texts: Sequence[str]) -> None:
+    def set_texts(self, clip: ClipNetwork, texts: Sequence[str]) -> None:
         """Take the words' embeddings from this CLIP."""
         placeholders = " ".join(["X"] * self.tokens)
         self.set_ids(clip, tokens_of([f"{placeholders} {text}" for text in texts], clip.shape.context))
 
-    def set_ids(self, clip: Clip, ids: Tensor) -> None:
+    def set_ids(self, clip: ClipNetwork, ids: Tensor) -> None:
         """The same from token ids [C, L], placeholders included."""
         device = clip.token_embedding.weight.device
         with torch.no_grad():
@@ -184,7 +198,7 @@ class PromptLearner(nn.Module):
 class TextEncoder(nn.Module):
     """CLIP's text tower over embedded prompts, its parts shared with the CLIP they come from."""
 
-    def __init__(self, clip: Clip) -> None:
+    def __init__(self, clip: ClipNetwork) -> None:
         super().__init__()
         self.transformer = clip.transformer
         self.positional_embedding = clip.positional_embedding
@@ -192,7 +206,7 @@ class TextEncoder(nn.Module):
         self.text_projection = clip.text_projection
 
     def forward(self, prompts: Tensor, ends: Tensor) -> Tensor:
-        """[C, L, text_width] with the places [C] of the end tokens -> [C, E], not of unit length."""
+        """[C, L, text_width] with the indices [C] of the end tokens -> [C, E], not of unit length."""
         return read_text(self, prompts, ends)
 
 
@@ -200,7 +214,7 @@ class DferClip(ClipFaceNetwork):
     """Frames [B, T, 3, S, S] -> cosines with the classes' prompts over a temperature of 0.01.
 
     The image tower, the temporal transformer and the learnable tokens are trained; the text tower and CLIP's temperature, which
-    is not used, stay. Frames are normalised as CLIP's pictures; the release leaves them at 0..1, as its checkpoints need.
+    is not used, stay. Frames are normalised as CLIP's images; the release leaves them at 0..1, as its checkpoints need.
     """
 
     def __init__(
@@ -208,7 +222,7 @@ class DferClip(ClipFaceNetwork):
         tokens: int = 8, position: Position = "end", specific: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
-        clip = Clip(shape)
+        clip = ClipNetwork(shape)
         self.prompt_learner = PromptLearner(clip, texts, tokens, position, specific)
         self.text_encoder = TextEncoder(clip)
         self.image_encoder = clip.visual
@@ -238,7 +252,7 @@ class DferClip(ClipFaceNetwork):
         return FaceAnswer(cosines(clips, self.text_embeddings()) / TEMPERATURE, clips)
 
     def take_clip(self, state: Mapping[str, Tensor]) -> None:
-        """CLIP's weights into all its places; the words of the prompts are embedded anew."""
+        """CLIP's weights under all their names; the words of the prompts are embedded anew."""
         copy_clip(self.clip_model_, state)
         self.prompt_learner.set_ids(self.clip_model_, self.prompt_learner.tokenized_prompts)
         self._texts = None
@@ -249,25 +263,23 @@ class DferClip(ClipFaceNetwork):
 
     def derived(self) -> frozenset[str]:
         """The second names of shared tensors."""
-        return frozenset(key for key in self.state_dict() if key.startswith("clip_model_.") and _shared(key))
+        only_here = ("token_embedding.weight", "logit_scale")
+        return frozenset(key for key in self.state_dict() if key.startswith("clip_model_.") and not key.endswith(only_here))
 
     def depth_of(self, parameter: str) -> tuple[int, int]:
         """Layers of the image tower; temporal transformer and prompts are the last."""
-        place, last = tower_depth(parameter, self.clip_model_.shape)
-        return (place if parameter.startswith("image_encoder.") else last), last
+        layer, last = tower_depth(parameter, self.clip_model_.shape)
+        return (layer if parameter.startswith("image_encoder.") else last), last
 
 
-def _find_ends(network: Any, _: Any) -> None:
+def _find_ends(network: nn.Module, _: object) -> None:
     """Where the prompts of a loaded checkpoint end: its texts may be longer or shorter than those the network was built with."""
+    assert isinstance(network, DferClip)
     learner = network.prompt_learner
     last = network.clip_model_.token_embedding.weight[network.clip_model_.shape.vocabulary - 1]
     apart = (learner.token_suffix - last).abs().amax(-1)
     if bool((apart.amin(1) < 1e-5).all()):
         learner.ends = (apart.argmin(1) + 1 + learner.tokens).tolist()
-
-
-def _shared(key: str) -> bool:
-    return not key.endswith(("token_embedding.weight", "logit_scale"))
 
 
 def texts_in(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -279,8 +291,8 @@ def texts_in(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
 
 def build(
     labels: Sequence[str] = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear"),
-    architecture: str = "ViT-B-32", prompts: Mapping[str, Any] | None = None, shape: Mapping[str, Any] | None = None,
-    temporal: Mapping[str, Any] | None = None, **others: Any,
+    architecture: str = "ViT-B-32", prompts: JsonObject | None = None, shape: JsonObject | None = None,
+    temporal: JsonObject | None = None, **others: Any,
 ) -> DferClip:  # fmt: skip
     """The network for these labels; `prompts` is the content of a prompt file, `shape` and `temporal` change the sizes."""
     sizes = SHAPES[architecture]._replace(**(shape or {}))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 
 from modalities.face_networks.parts.base import FaceAnswer, FaceInputs, FaceNetwork
+from modalities.loading.state_dicts import JsonObject
 
 EXPANSION = 4
 LAYERS = (3, 4, 6, 3)
@@ -23,7 +24,8 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, out, ceil(H / stride), ceil(W / stride)]."""
-        pads = [_same(size, k, s) for size, k, s in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True)]
+        sizes = zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True)
+        pads = [_same_padding(size, kernel, stride) for size, kernel, stride in sizes]
         return F.conv2d(F.pad(x, [side for pad in pads for side in pad]), self.weight, self.bias, self.stride)
 
 
@@ -33,10 +35,10 @@ class Bottleneck(nn.Module):
     def __init__(self, width: int, inner: int, stride: int, project: bool) -> None:
         super().__init__()
         out = EXPANSION * inner
-        self.conv1, self.batch_norm1 = nn.Conv2d(width, inner, 1, stride, bias=False), _norm(inner)
-        self.conv2, self.batch_norm2 = nn.Conv2d(inner, inner, 3, padding="same", bias=False), _norm(inner)
-        self.conv3, self.batch_norm3 = nn.Conv2d(inner, out, 1, bias=False), _norm(out)
-        self.i_downsample = nn.Sequential(nn.Conv2d(width, out, 1, stride, bias=False), _norm(out)) if project else None
+        self.conv1, self.batch_norm1 = nn.Conv2d(width, inner, 1, stride, bias=False), _batch_norm(inner)
+        self.conv2, self.batch_norm2 = nn.Conv2d(inner, inner, 3, padding="same", bias=False), _batch_norm(inner)
+        self.conv3, self.batch_norm3 = nn.Conv2d(inner, out, 1, bias=False), _batch_norm(out)
+        self.i_downsample = nn.Sequential(nn.Conv2d(width, out, 1, stride, bias=False), _batch_norm(out)) if project else None
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, width, H, W] -> [B, 4 inner, H / stride, W / stride]."""
@@ -48,34 +50,34 @@ class Bottleneck(nn.Module):
 
 
 class EmoAffectNet(FaceNetwork):
-    """Pictures whose channels are blue, green, red in 0..255 with their means taken out -> 7 classes."""
+    """Images whose channels are blue, green, red in 0..255 with their means taken out -> 7 classes."""
 
     def __init__(self, layers: Sequence[int] = LAYERS, width: int = 64, features: int = 512, classes: int = 7) -> None:
         super().__init__()
         self.conv_layer_s2_same = SameConv2d(3, width, 7, 2, bias=False)
-        self.batch_norm1 = _norm(width)
+        self.batch_norm1 = _batch_norm(width)
         before = width
         for number, count in enumerate(layers):
             inner = width * 2**number
             strides = [1 if number == 0 else 2] + [1] * (count - 1)
             widths = [before] + [EXPANSION * inner] * (count - 1)
-            blocks = [Bottleneck(w, inner, s, place == 0) for place, (w, s) in enumerate(zip(widths, strides, strict=True))]
+            blocks = [Bottleneck(w, inner, s, index == 0) for index, (w, s) in enumerate(zip(widths, strides, strict=True))]
             self.add_module(f"layer{number + 1}", nn.Sequential(*blocks))
             before = EXPANSION * inner
         self.fc1, self.fc2 = nn.Linear(before, features), nn.Linear(features, classes)
 
-    def features(self, pictures: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, 512], before the ReLU that the classifier puts on them."""
-        x = self.batch_norm1(self.conv_layer_s2_same(pictures)).relu()
+        x = self.batch_norm1(self.conv_layer_s2_same(images)).relu()
         x = F.max_pool2d(x, 3, 2)
         for number in range(1, 5):
             x = self.get_submodule(f"layer{number}")(x)
         found: Tensor = self.fc1(x.mean((2, 3)))
         return found
 
-    def forward(self, pictures: Tensor) -> FaceAnswer:
+    def forward(self, images: Tensor) -> FaceAnswer:
         """[B, 3, H, W] -> logits [B, 7] and the features they come from [B, 512], after the ReLU."""
-        features = self.features(pictures).relu()
+        features = self.features(images).relu()
         return FaceAnswer(self.fc2(features), features)
 
     def answer(self, inputs: FaceInputs) -> FaceAnswer:
@@ -138,18 +140,18 @@ def build(**settings: Any) -> EmoAffectNet:
 
 
 def build_dynamic(
-    trunk: Mapping[str, Any] | None = None, head: Mapping[str, Any] | None = None, classes: int = 7
+    trunk: JsonObject | None = None, head: JsonObject | None = None, classes: int = 7
 ) -> AvcerDynamic:
     """AVCER's dynamic model with a trunk and a head of these sizes, the head for as many classes."""
     return AvcerDynamic(EmoAffectNet(**(trunk or {})), AvcerLstm(**{"classes": classes, **(head or {})}))
 
 
-def _norm(width: int) -> nn.BatchNorm2d:
+def _batch_norm(width: int) -> nn.BatchNorm2d:
     # momentum 0.01: TensorFlow's 0.99 counts the old statistics, torch the new ones
     return nn.BatchNorm2d(width, eps=0.001, momentum=0.01)
 
 
-def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
+def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """Padding before and after."""
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2

@@ -18,7 +18,17 @@ from torch.nn import functional as F
 from modalities.face_networks.class_texts import ClassTexts, class_texts
 from modalities.face_networks.parts.base import FaceAnswer, FaceInputs
 from modalities.face_networks.parts.clip_face import TEMPERATURE, ClipFaceNetwork, copy_clip, cosines, in_pieces, unit
-from modalities.face_networks.parts.clip_tower import SHAPES, Block, Clip, ClipShape, ImageTower, ends_of, frozen, tokens_of
+from modalities.face_networks.parts.clip_tower import (
+    SHAPES,
+    ClipBlock,
+    ClipNetwork,
+    ClipShape,
+    ImageTower,
+    ends_of,
+    frozen,
+    tokens_of,
+)
+from modalities.loading.state_dicts import JsonObject
 
 STREAMS = ("frames", "parsing", "landmarks", "caption")
 Mode = Literal["tuned", "zero-shot"]
@@ -46,8 +56,8 @@ class BlockAdapters(nn.Module):
         super().__init__()
         self.time, self.space, self.joint = Adapter(width, inner), Adapter(width, inner, skip=True), Adapter(width, inner)
 
-    def forward(self, block: Block, x: Tensor, time: Tensor) -> Tensor:
-        """Tokens [B * T, N, width] through a frozen block that now sees time: first along T for each place, then along N.
+    def forward(self, block: ClipBlock, x: Tensor, time: Tensor) -> Tensor:
+        """Tokens [B * T, N, width] through a frozen block that now sees time: first along T for each position, then along N.
 
         `time` [T, width] says to that attention and to the adapters which frame is when.
         """
@@ -63,7 +73,7 @@ class BlockAdapters(nn.Module):
 
 
 class TowerAdapters(nn.Module):
-    """The adapters of a whole image tower, and a learned vector for each place in time.
+    """The adapters of a whole image tower, and a learned vector for each position in time.
 
     The vectors are drawn at random: as zeros, behind adapters that are zeros, they would hardly begin to learn. Only adapters
     and the attention along time before one read them, so that CLIP is what it was until the adapters are trained.
@@ -91,11 +101,11 @@ class TextAdapters(nn.Module):
         inner = int(shape.text_width * ratio)
         self.blocks = nn.ModuleList(Adapter(shape.text_width, inner) for _ in range(shape.text_layers))
 
-    def forward(self, clip: Clip, ids: Tensor) -> Tensor:
+    def forward(self, clip: ClipNetwork, ids: Tensor) -> Tensor:
         """Token ids [P, L] -> embeddings [P, E], not of unit length."""
         x = clip.token_embedding(ids) + clip.positional_embedding[: ids.shape[1]]
-        block: Any
         for block, adapter in zip(clip.transformer.resblocks, self.blocks, strict=True):
+            assert isinstance(block, ClipBlock)
             x = x + block.attn(block.ln_1(x), causal=True)
             inside = block.ln_2(x)
             x = x + block.mlp(inside) + 0.5 * adapter(inside)
@@ -121,7 +131,7 @@ def label_loss(evidence: Tensor, shares: Tensor) -> Tensor:
 class FineClip(ClipFaceNetwork):
     """Clips with what is known of them -> cosines with the positive texts over the temperature.
 
-    `pixels`, `parsing` and `landmarks` [B, T, 3, S, S] are normalised as CLIP's pictures; a row of `caption` [B, L] without
+    `pixels`, `parsing` and `landmarks` [B, T, 3, S, S] are normalised as CLIP's images; a row of `caption` [B, L] without
     tokens is absent. All but the adapters, the streams' weights and the vectors in time is frozen. In mode 'zero-shot' the
     network is CLIP itself: frames (and captions) against positive texts; masks and landmarks, which CLIP never saw, are left out.
     `ratio` is the width of the tower's adapters by that of the tower.
@@ -135,7 +145,7 @@ class FineClip(ClipFaceNetwork):
         self.mode, self.denial, self.classes = mode, denial, len(texts.positive)
         self.ids: Tensor
         self.register_buffer("ids", tokens_of([*texts.positive, *texts.negative], shape.context), persistent=False)
-        self.clip = Clip(shape)
+        self.clip = ClipNetwork(shape)
         frozen(self.clip)
         self.frame_adapters = TowerAdapters(shape, frames, ratio)
         self.part_adapters = TowerAdapters(shape, frames, ratio)
@@ -204,7 +214,7 @@ class FineClip(ClipFaceNetwork):
 
 def build(
     labels: Sequence[str] = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear"),
-    architecture: str = "ViT-B-16", prompts: Mapping[str, Any] | None = None, shape: Mapping[str, Any] | None = None,
+    architecture: str = "ViT-B-16", prompts: JsonObject | None = None, shape: JsonObject | None = None,
     **others: Any,
 ) -> FineClip:  # fmt: skip
     """The network for these labels; `prompts` is the content of a prompt file, `shape` changes the sizes."""

@@ -18,7 +18,7 @@ from modalities.face_networks.parts.mvit import DropPath, MViT, stages
 DEPTHS = {"xs": (1, 2, 5, 2), "s": (1, 2, 11, 2)}
 """Blocks of each stage; S is torchvision's `mvit_v2_s`."""
 OFFSET = 2.0
-"""Time steps that a learnt index may lie from its place at most."""
+"""Time steps that a learnt index may lie from the even or odd step it starts from at most."""
 COARSE = 7
 """Side of the maps, and number of channels, from which the likeness of frames is told."""
 LIFTING_WEIGHT = 1.6
@@ -96,8 +96,8 @@ class Lifting(nn.Module):
     def __init__(self, shape: LiftingShape) -> None:
         super().__init__()
         self.shape, width = shape, shape.width
-        places, self.pairs = shape.grid[1] * shape.grid[2], shape.grid[0] // 2
-        sizes = {"spatial_pos": (places, width), "temporal_pos": (shape.grid[0], width), "class_pos": (width,)}
+        positions, self.pairs = shape.grid[1] * shape.grid[2], shape.grid[0] // 2
+        sizes = {"spatial_pos": (positions, width), "temporal_pos": (shape.grid[0], width), "class_pos": (width,)}
         for name, size in sizes.items():  # in the release's checkpoints, and unused there
             self.register_parameter(name, nn.Parameter(torch.zeros(size), requires_grad=False))
         self.q_d, self.q_a = nn.Linear(width, width), nn.Linear(width, width)
@@ -113,7 +113,7 @@ class Lifting(nn.Module):
         self.drop = DropPath(shape.drop)
         if shape.classified not in HALVES:
             raise ValueError(f"classified is one of {', '.join(HALVES)}, not '{shape.classified}'")
-        self.project_compress = nn.Linear(HALVES[shape.classified] * self.pairs * places, 1, bias=False)
+        self.project_compress = nn.Linear(HALVES[shape.classified] * self.pairs * positions, 1, bias=False)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """[B, T H W, C] -> the code of the half that is classified [B, C], and the residual of the static half
@@ -150,7 +150,7 @@ class Lifting(nn.Module):
 
     def _updated(self, still: Tensor, moving: Tensor) -> Tensor:
         k, v = self.kv_d(moving).chunk(2, 2)
-        updated: Tensor = still + self.project_a(self._attention(self.q_a(still), k, v) + v)  # the values, where places match
+        updated: Tensor = still + self.project_a(self._attention(self.q_a(still), k, v) + v)  # the values, where positions match
         return updated
 
     def _without_predicted(self, moving: Tensor, still: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ class Lifting(nn.Module):
 
 
 class Stem(nn.Module):
-    """Pictures to maps of 8 time steps and a quarter of the size."""
+    """Clips to maps of 8 time steps and a quarter of the size."""
 
     def __init__(self, width: int, frames: int) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ class Stem(nn.Module):
 
 
 class IFDDShape(NamedTuple):
-    """Sizes: variant (`xs` or `s`), frames (8, 16 or 32), picture side, widths of the stages, classes."""
+    """Sizes: variant (`xs` or `s`), frames (8, 16 or 32), image side, widths of the stages, classes."""
 
     variant: str = "xs"
     frames: int = 16
@@ -213,13 +213,13 @@ class Pyramid(nn.Module):
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """[B, width, 8, h, w] -> what `Lifting` answers."""
         *_, (third, grid), (last, smaller) = self.backbone(maps)
-        joined = torch.cat([self.PANLayer(_frames(third, grid)), _frames(last, smaller)], 1)
+        joined = torch.cat([self.PANLayer(_frame_maps(third, grid)), _frame_maps(last, smaller)], 1)
         x = torch.unflatten(self.CatConv(joined), 0, (-1, grid[0])).permute(0, 1, 3, 4, 2).flatten(1, 3)
         code: tuple[Tensor, Tensor] = self.WaveLifts(x)
         return code
 
 
-class Head(nn.Module):
+class IFDDHead(nn.Module):
     """Dropout and a linear layer."""
 
     def __init__(self, width: int, classes: int, dropout: float) -> None:
@@ -240,7 +240,7 @@ class IFDD(FaceNetwork):
         self.shape = shape = shape or IFDDShape()
         self.embed = Stem(shape.widths[0], shape.frames)
         self.backbone = Pyramid(shape)
-        self.head = Head(shape.widths[3], shape.classes, shape.head_dropout)
+        self.head = IFDDHead(shape.widths[3], shape.classes, shape.head_dropout)
 
     def forward(self, clips: Tensor) -> IFDDAnswer:
         """Clips [B, 3, T, H, W] in 0..1."""
@@ -258,7 +258,7 @@ class IFDD(FaceNetwork):
         return {"classification": F.cross_entropy(found.logits, targets), "lifting": lifting}
 
     def adapted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """torchvision's `mvit_v2_s`: its stem and blocks in their places here, the two last blocks as the last of XS."""
+        """torchvision's `mvit_v2_s`: its stem and blocks under their names here, the two last blocks as the last of XS."""
         if "conv_proj.weight" not in tensors:
             return dict(tensors)
         moved = {"14": "8", "15": "9"} if self.shape.variant == "xs" else {}
@@ -305,8 +305,8 @@ def build(**settings: Any) -> IFDD:
     return IFDD(IFDDShape(lifting=lifting, **settings))
 
 
-def _frames(tokens: Tensor, grid: tuple[int, int, int]) -> Tensor:
-    """[B, 1 + places, width] -> [B t, width, h, w], without the class token."""
+def _frame_maps(tokens: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    """[B, 1 + positions, width] -> [B t, width, h, w], without the class token."""
     return torch.unflatten(tokens[:, 1:], 1, grid).permute(0, 1, 4, 2, 3).flatten(0, 1)
 
 

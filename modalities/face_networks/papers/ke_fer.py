@@ -18,6 +18,7 @@ from modalities.face_networks.class_texts import class_texts
 from modalities.face_networks.parts.base import FaceAnswer, FaceInputs
 from modalities.face_networks.parts.clip_face import ClipFaceNetwork, cosines, in_pieces, tower_depth, unit
 from modalities.face_networks.parts.clip_tower import SHAPES, ClipShape, ImageTower, clip_of_state, tokens_of
+from modalities.loading.state_dicts import JsonObject
 
 Encoder = Literal["resnet18", "swin-t", "clip"]
 WIDTHS = {"resnet18": 512, "swin-t": 768}
@@ -146,8 +147,8 @@ class KeFer(ClipFaceNetwork):
     def depth_of(self, parameter: str) -> tuple[int, int]:
         """Stages of the encoder; projection and transformation are the last layer."""
         if self.kind == "clip":
-            place, last = tower_depth(parameter, self.shape)
-            return (place if parameter.startswith("encoder.") else last), last
+            layer, last = tower_depth(parameter, self.shape)
+            return (layer if parameter.startswith("encoder.") else last), last
         last = STAGES[self.kind] + 1
         name = parameter.removeprefix("encoder.")
         if name == parameter or name.startswith("norm."):
@@ -168,8 +169,8 @@ def _encoder(kind: Encoder, shape: ClipShape) -> nn.Module:
 
 def build(
     labels: Sequence[str] = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"),
-    encoder: Encoder = "resnet18", architecture: str = "ViT-B-16", prompts: Mapping[str, Any] | None = None,
-    shape: Mapping[str, Any] | None = None, weights: Mapping[str, float] | None = None, **others: Any,
+    encoder: Encoder = "resnet18", architecture: str = "ViT-B-16", prompts: JsonObject | None = None,
+    shape: JsonObject | None = None, weights: Mapping[str, float] | None = None, **others: Any,
 ) -> KeFer:  # fmt: skip
     """The network for these labels; `prompts` is the content of a prompt file, which also has a text for 'neutral'."""
     positive = class_texts(prompts, [*labels, NEUTRAL]).positive

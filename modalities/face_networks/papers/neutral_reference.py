@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modalities.face_networks.parts.base import FaceAnswer, FaceInputs, FaceNetwork
-from modalities.face_networks.parts.vit import EPSILON, Block, TubeletEmbedding, draw_weights, patches_of, position_table
+from modalities.face_networks.parts.vit import EPSILON, TubeletEmbedding, VitBlock, draw_weights, patches_of, position_table
 
 WEIGHTS = {"orthogonality": 1.0, "reconstruction": 1.0, "neutral face": 1.0, "neutral residue": 0.1}
 """Of the losses beside the classification."""
@@ -21,7 +21,7 @@ NEUTRAL = "neutral"
 
 
 class NeutralReferenceShape(NamedTuple):
-    """Sizes: picture side and patch (pixels); width, blocks and heads of the encoder; of the generator; labels."""
+    """Sizes: image side and patch (pixels); width, blocks and heads of the encoder; of the generator; labels."""
 
     size: int = 224
     patch: int = 16
@@ -47,39 +47,39 @@ class NeutralReference(FaceNetwork):
     def __init__(self, shape: NeutralReferenceShape | None = None) -> None:
         super().__init__()
         self.shape = shape = shape or NeutralReferenceShape()
-        places = (shape.size // shape.patch) ** 2
+        patches = (shape.size // shape.patch) ** 2
         self.patch_embed = TubeletEmbedding(shape.patch, shape.width, 1)
-        self.blocks = nn.ModuleList(Block(shape.width, shape.heads) for _ in range(shape.depth))
-        self.expression, self.residue = (nn.Sequential(Block(shape.width, shape.heads), _norm(shape.width)) for _ in range(2))
+        self.blocks = nn.ModuleList(VitBlock(shape.width, shape.heads) for _ in range(shape.depth))
+        self.expression, self.residue = (nn.Sequential(VitBlock(shape.width, shape.heads), _norm(shape.width)) for _ in range(2))
         self.classifier = nn.Linear(shape.width, len(shape.labels))
         self.enter = nn.Linear(shape.width, shape.generator_width)
         inner = shape.generator_width
-        self.generator = nn.Sequential(*(Block(inner, shape.generator_heads) for _ in range(shape.generator_depth)))
+        self.generator = nn.Sequential(*(VitBlock(inner, shape.generator_heads) for _ in range(shape.generator_depth)))
         self.leave = nn.Sequential(_norm(inner), nn.Linear(inner, 3 * shape.patch**2))
-        self.places: Tensor
-        self.places_of_generator: Tensor
-        self.register_buffer("places", position_table(places, shape.width), persistent=False)
-        self.register_buffer("places_of_generator", position_table(places, shape.generator_width), persistent=False)
+        self.positions: Tensor
+        self.generator_positions: Tensor
+        self.register_buffer("positions", position_table(patches, shape.width), persistent=False)
+        self.register_buffer("generator_positions", position_table(patches, shape.generator_width), persistent=False)
         self.apply(draw_weights)
 
-    def separated(self, pictures: Tensor) -> Separated:
-        """Pictures [B, 3, H, W] -> their two parts."""
-        z = self.patch_embed(patches_of(pictures[:, :, None], self.shape.patch, 1)) + self.places
+    def separated(self, images: Tensor) -> Separated:
+        """Images [B, 3, H, W] -> their two parts."""
+        z = self.patch_embed(patches_of(images[:, :, None], self.shape.patch, 1)) + self.positions
         for block in self.blocks:
             z = block(z)
         return Separated(self.expression(z), self.residue(z))
 
     def drawn(self, tokens: Tensor) -> Tensor:
         """Tokens [B, N, width] -> the pixels of the patches [B, N, 3 p^2]; of a residue alone: the emotionless face."""
-        pixels: Tensor = self.leave(self.generator(self.enter(tokens) + self.places_of_generator))
+        pixels: Tensor = self.leave(self.generator(self.enter(tokens) + self.generator_positions))
         return pixels
 
-    def neutral_face(self, pictures: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] (normalised) -> the same faces without their expression, in the same form."""
-        patches = self.drawn(self.separated(pictures).residue)
+    def neutral_face(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] (normalised) -> the same faces without their expression, in the same form."""
+        patches = self.drawn(self.separated(images).residue)
         side, patch = self.shape.size // self.shape.patch, self.shape.patch
-        grid = patches.view(len(pictures), side, side, 3, patch, patch)
-        return grid.permute(0, 3, 1, 4, 2, 5).reshape(pictures.shape)
+        grid = patches.view(len(images), side, side, 3, patch, patch)
+        return grid.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
 
     def answer(self, inputs: FaceInputs) -> FaceAnswer:
         """See `FaceNetwork`; the codes of a clip's frames are averaged."""
@@ -89,9 +89,9 @@ class NeutralReference(FaceNetwork):
 
     def loss(self, inputs: FaceInputs, targets: Tensor) -> dict[str, Tensor]:
         """Classification, orthogonality of both parts, and what the generator draws, weighted by `WEIGHTS`."""
-        frames, pictures = inputs.pixels.shape[1], inputs.pixels.flatten(0, 1)
+        frames, images = inputs.pixels.shape[1], inputs.pixels.flatten(0, 1)
         shares = targets.repeat_interleave(frames, 0)
-        parts, wanted = self.separated(pictures), patches_of(pictures[:, :, None], self.shape.patch, 1).flatten(2)
+        parts, wanted = self.separated(images), patches_of(images[:, :, None], self.shape.patch, 1).flatten(2)
         expression, residue = parts.expression.mean(1), parts.residue.mean(1)
         neutral = self.shape.labels.index(NEUTRAL)
         alone = F.l1_loss(self.drawn(parts.residue), wanted, reduction="none").mean((1, 2))

@@ -1,6 +1,6 @@
-"""S4D: one plain ViT for face pictures and face clips, with adapter experts in its upper blocks (arXiv 2409.06154).
+"""S4D: one plain ViT for face images and face clips, with adapter experts in its upper blocks (arXiv 2409.06154).
 
-A picture is a clip of one frame shown twice; it takes the first places of the position table. Two linear heads, one a kind.
+An image is a clip of one frame shown twice; it takes the first rows of the position table. Two linear heads, one a kind.
 The names of the parameters are those of the release.
 """
 
@@ -13,14 +13,14 @@ from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 
 from modalities.face_networks.parts.base import FaceAnswer, FaceInputs, FaceNetwork
 from modalities.face_networks.parts.experts import AdapterExperts, ExpertShape
-from modalities.face_networks.parts.vit import EPSILON, Block, TubeletEmbedding, draw_weights, patches_of, position_table
+from modalities.face_networks.parts.vit import EPSILON, TubeletEmbedding, VitBlock, draw_weights, patches_of, position_table
 
 BALANCE_WEIGHT = 1e-3
 """Of the balance loss in training."""
 
 
 class S4DShape(NamedTuple):
-    """Sizes: picture side and patch (pixels), frames, width, blocks, heads; the blocks with experts; classes of both heads.
+    """Sizes: image side and patch (pixels), frames, width, blocks, heads; the blocks with experts; classes of both heads.
 
     `mean_pooling` off takes the first token, `layer_scale` above 0 scales each branch by a learnt vector that starts there, and
     `experts_with_layer_scale` off leaves the experts out of scaled blocks: variants that the release can build.
@@ -51,7 +51,7 @@ class S4DAnswer(NamedTuple):
     balance: Tensor
 
 
-class ExpertBlock(Block):
+class ExpertBlock(VitBlock):
     """A block that may hold experts beside its MLP: `z' = h + mlp(u) + MoAE(u)`, `u = norm h`; it may scale its branches."""
 
     def __init__(self, shape: S4DShape, with_experts: bool) -> None:
@@ -81,13 +81,13 @@ class S4D(FaceNetwork):
     def __init__(self, shape: S4DShape | None = None) -> None:
         super().__init__()
         self.shape = shape = shape or S4DShape()
-        places = (shape.frames // 2) * (shape.size // shape.patch) ** 2
+        tubelets = (shape.frames // 2) * (shape.size // shape.patch) ** 2
         self.patch_embed = TubeletEmbedding(shape.patch, shape.width)
         self.pos_embed: Tensor
         if shape.learnt_positions:
-            self.pos_embed = nn.Parameter(torch.zeros(1, places, shape.width))
+            self.pos_embed = nn.Parameter(torch.zeros(1, tubelets, shape.width))
         else:
-            self.register_buffer("pos_embed", position_table(places, shape.width)[None], persistent=False)
+            self.register_buffer("pos_embed", position_table(tubelets, shape.width)[None], persistent=False)
         self.blocks = nn.ModuleList(ExpertBlock(shape, number in shape.expert_blocks) for number in range(shape.depth))
         norm = nn.LayerNorm(shape.width, EPSILON)
         self.norm = None if shape.mean_pooling else norm
@@ -98,7 +98,7 @@ class S4D(FaceNetwork):
         self.apply(draw_weights)
 
     def forward(self, pixels: Tensor, noise: Sequence[Tensor] | None = None) -> S4DAnswer:
-        """Pictures [B, 3, H, W] or clips [B, 3, T, H, W]; `noise`, [B, N, E] for each block with experts, replaces the drawn."""
+        """Images [B, 3, H, W] or clips [B, 3, T, H, W]; `noise`, [B, N, E] for each block with experts, replaces the drawn."""
         kind = "image" if pixels.ndim == 4 else "video"
         clips = pixels[:, :, None].expand(-1, -1, 2, -1, -1) if pixels.ndim == 4 else pixels
         z = self.patch_embed(patches_of(clips, self.shape.patch))
@@ -118,7 +118,7 @@ class S4D(FaceNetwork):
         return first
 
     def answer(self, inputs: FaceInputs) -> FaceAnswer:
-        """See `FaceNetwork`; a single frame is a picture and is answered by the head of pictures."""
+        """See `FaceNetwork`; a single frame is an image and is answered by the head of images."""
         return FaceAnswer(*self(_channels_first(inputs.pixels))[:2])
 
     def loss(self, inputs: FaceInputs, targets: Tensor) -> dict[str, Tensor]:
@@ -127,7 +127,7 @@ class S4D(FaceNetwork):
         return {"classification": F.cross_entropy(found.logits, targets), "balance": BALANCE_WEIGHT * found.balance}
 
     def adapted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The encoder of a masked pre-training stands under `encoder.`; its last norm and its decoder have no place here."""
+        """The encoder of a masked pre-training stands under `encoder.`; its last norm and its decoder are left out."""
         if not any(key.startswith("encoder.") for key in tensors):
             return dict(tensors)
         encoder = {key.removeprefix("encoder."): value for key, value in tensors.items() if key.startswith("encoder.")}

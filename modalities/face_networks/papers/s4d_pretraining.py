@@ -1,6 +1,6 @@
-"""Masked pre-training of S4D's trunk on pictures and clips alike: what is hidden is to be drawn from what is seen.
+"""Masked pre-training of S4D's trunk on images and clips alike: what is hidden is to be drawn from what is seen.
 
-A random part of the tubelets is hidden (0.9 of a picture, 0.95 of a clip), the encoder sees the rest, and a small decoder draws
+A random part of the tubelets is hidden (0.9 of an image, 0.95 of a clip), the encoder sees the rest, and a small decoder draws
 the pixels of all of them; hidden ones count (VideoMAE, arXiv 2203.12602; OmniMAE, arXiv 2206.08356). Names as in the release.
 """
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 
-from modalities.face_networks.parts.vit import EPSILON, Block, TubeletEmbedding, draw_weights, patches_of, position_table
+from modalities.face_networks.parts.vit import EPSILON, TubeletEmbedding, VitBlock, draw_weights, patches_of, position_table
 
 IMAGE_MASK, VIDEO_MASK = 0.9, 0.95
 """Shares of the tubelets that are hidden."""
@@ -32,8 +32,8 @@ class PretrainingShape(NamedTuple):
     mlp_ratio: float = 4.0
 
     @property
-    def places(self) -> int:
-        """Tubelets of a clip."""
+    def tubelets(self) -> int:
+        """The tubelets of a clip, two frames deep."""
         return (self.frames // 2) * (self.size // self.patch) ** 2
 
 
@@ -43,14 +43,14 @@ class Encoder(nn.Module):
     def __init__(self, shape: PretrainingShape) -> None:
         super().__init__()
         self.patch_embed = TubeletEmbedding(shape.patch, shape.width)
-        self.blocks = nn.ModuleList(Block(shape.width, shape.heads, shape.mlp_ratio) for _ in range(shape.depth))
+        self.blocks = nn.ModuleList(VitBlock(shape.width, shape.heads, shape.mlp_ratio) for _ in range(shape.depth))
         self.norm = nn.LayerNorm(shape.width, EPSILON)
-        self.places: Tensor
-        self.register_buffer("places", position_table(shape.places, shape.width), persistent=False)
+        self.positions: Tensor
+        self.register_buffer("positions", position_table(shape.tubelets, shape.width), persistent=False)
 
     def forward(self, patches: Tensor, seen: Tensor) -> Tensor:
-        """Tubelets [B, V, 3, 2, p, p] that are seen and their places [B, V] -> [B, V, width]."""
-        z = self.patch_embed(patches) + self.places[seen]
+        """Tubelets [B, V, 3, 2, p, p] that are seen and their indices [B, V] -> [B, V, width]."""
+        z = self.patch_embed(patches) + self.positions[seen]
         for block in self.blocks:
             z = block(z)
         encoded: Tensor = self.norm(z)
@@ -58,12 +58,12 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Draws the pixels of every place."""
+    """Draws the pixels of every tubelet."""
 
     def __init__(self, shape: PretrainingShape) -> None:
         super().__init__()
         width = shape.decoder_width
-        self.blocks = nn.ModuleList(Block(width, shape.decoder_heads, shape.mlp_ratio) for _ in range(shape.decoder_depth))
+        self.blocks = nn.ModuleList(VitBlock(width, shape.decoder_heads, shape.mlp_ratio) for _ in range(shape.decoder_depth))
         self.norm = nn.LayerNorm(width, EPSILON)
         self.head = nn.Linear(width, 3 * 2 * shape.patch**2)
 
@@ -84,22 +84,22 @@ class MaskedPretraining(nn.Module):
         self.encoder, self.decoder = Encoder(shape), Decoder(shape)
         self.encoder_to_decoder = nn.Linear(shape.width, shape.decoder_width, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, shape.decoder_width))
-        self.places: Tensor
-        self.register_buffer("places", position_table(shape.places, shape.decoder_width), persistent=False)
+        self.positions: Tensor
+        self.register_buffer("positions", position_table(shape.tubelets, shape.decoder_width), persistent=False)
         self.apply(draw_weights)
 
     def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] or clips [B, 3, T, H, W]; `mask` bool [B, N], True where hidden, as often in every row.
+        """Images [B, 3, H, W] or clips [B, 3, T, H, W]; `mask` bool [B, N], True where hidden, as often in every row.
 
         Returns the drawn pixels [B, N, 6 p^2] of every tubelet, hidden or not, normalised as `targets` says.
         """
         patches = patches_of(as_clips(pixels), self.shape.patch)
-        seen = _places(~mask)
+        seen = (~mask).nonzero()[:, 1].view(len(mask), -1)  # indices [B, V]: every row shows as many tubelets
         rows = torch.arange(len(mask), device=mask.device)[:, None]
         known = self.encoder_to_decoder(self.encoder(patches[rows, seen], seen))
         tokens = self.mask_token.to(known.dtype).expand(*mask.shape, -1).clone()
         tokens[rows, seen] = known
-        drawn: Tensor = self.decoder(tokens + self.places[: mask.shape[1]])
+        drawn: Tensor = self.decoder(tokens + self.positions[: mask.shape[1]])
         return drawn
 
     def loss(self, pixels: Tensor, mask: Tensor, normalised: bool = True) -> Tensor:
@@ -108,10 +108,10 @@ class MaskedPretraining(nn.Module):
         return F.mse_loss(self(pixels, mask)[mask].float(), wanted[mask].float())
 
 
-def random_mask(batch: int, places: int, share: float, generator: torch.Generator | None = None) -> Tensor:
-    """bool [batch, places], True at `int(places * share)` random places of each row."""
-    ranks = torch.rand(batch, places, generator=generator).argsort(1).argsort(1)
-    return ranks < int(places * share)
+def random_mask(batch: int, tubelets: int, share: float, generator: torch.Generator | None = None) -> Tensor:
+    """bool [batch, tubelets], True for `int(tubelets * share)` random ones of each row."""
+    ranks = torch.rand(batch, tubelets, generator=generator).argsort(1).argsort(1)
+    return ranks < int(tubelets * share)
 
 
 def targets(clips: Tensor, patch: int, normalised: bool = True) -> Tensor:
@@ -125,7 +125,7 @@ def targets(clips: Tensor, patch: int, normalised: bool = True) -> Tensor:
 
 
 def as_clips(pixels: Tensor) -> Tensor:
-    """Pictures [B, 3, H, W] as clips of two equal frames; clips as they are."""
+    """Images [B, 3, H, W] as clips of two equal frames; clips as they are."""
     return pixels[:, :, None].expand(-1, -1, 2, -1, -1) if pixels.ndim == 4 else pixels
 
 
@@ -137,8 +137,3 @@ def build(**settings: Any) -> MaskedPretraining:
 def parameter_count(network: nn.Module, prefixes: Sequence[str] = ("",)) -> int:
     """Parameters whose names start with one of `prefixes`."""
     return sum(value.numel() for name, value in network.named_parameters() if name.startswith(tuple(prefixes)))
-
-
-def _places(flags: Tensor) -> Tensor:
-    """Columns [B, V] of the True entries of `flags` [B, N], of which every row has as many."""
-    return flags.nonzero()[:, 1].view(len(flags), -1)

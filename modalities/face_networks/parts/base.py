@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 
 class FaceInputs(NamedTuple):
-    """Faces of B pictures (T = 1) or B clips of T frames, prepared as the network's row in the table says.
+    """Faces of B images (T = 1) or B clips of T frames, prepared as the network's row in the table says.
 
-    `pixels` [B, T, 3, H, W]; `landmarks` and `parsing` [B, T, 3, H, W] are those drawn as pictures; `caption` [B, L] are
+    `pixels` [B, T, 3, H, W]; `landmarks` and `parsing` [B, T, 3, H, W] are those drawn as images; `caption` [B, L] are
     tokens of a description of each clip; `context` [B, D] is a feature of its voice or scene, NaN rows where there is none.
     What is not there is None.
     """
@@ -31,7 +31,7 @@ class FaceAnswer(NamedTuple):
 
 
 class FaceNetwork(nn.Module, ABC):
-    """A network that answers pictures, clips, or both."""
+    """A network that answers images, clips, or both."""
 
     @abstractmethod
     def answer(self, inputs: FaceInputs) -> FaceAnswer:

@@ -2,14 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modalities.face_networks.parts.base import FaceNetwork
-from modalities.face_networks.parts.clip_tower import Clip, ClipShape, clip_of_state
+from modalities.face_networks.parts.clip_tower import ClipNetwork, ClipShape, clip_of_state
 
 TEMPERATURE = 0.01
 """What cosines are divided by: CLIP's own at the end of its training."""
@@ -20,8 +19,8 @@ class ClipFaceNetwork(FaceNetwork):
 
     def __init__(self) -> None:
         super().__init__()
-        self._texts: tuple[tuple[Any, ...], Tensor] | None = None
-        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
+        self._texts: tuple[tuple[object, ...], Tensor] | None = None
+        self.register_load_state_dict_post_hook(_forget_texts)  # type: ignore[no-untyped-call]
 
     @abstractmethod
     def embed_texts(self) -> Tensor:
@@ -35,9 +34,9 @@ class ClipFaceNetwork(FaceNetwork):
         """`embed_texts`, computed once where nothing is trained: in evaluation mode without gradients."""
         if self.training or torch.is_grad_enabled():
             return self.embed_texts()
-        place = _place(self)
-        if self._texts is None or self._texts[0] != place:
-            self._texts = place, self.embed_texts()
+        circumstances = _circumstances(self)
+        if self._texts is None or self._texts[0] != circumstances:
+            self._texts = circumstances, self.embed_texts()
         return self._texts[1]
 
     def train(self, mode: bool = True) -> "ClipFaceNetwork":
@@ -47,11 +46,13 @@ class ClipFaceNetwork(FaceNetwork):
         return self
 
 
-def _forget(network: Any, _: Any) -> None:
+def _forget_texts(network: nn.Module, _: object) -> None:
+    """After other weights are loaded."""
+    assert isinstance(network, ClipFaceNetwork)
     network._texts = None
 
 
-def _place(network: nn.Module) -> tuple[Any, ...]:
+def _circumstances(network: nn.Module) -> tuple[object, ...]:
     """What embeddings of the same texts can differ by: device, precision, and whether they may be trained through."""
     parameter = next(network.parameters())
     kind = parameter.device.type
@@ -61,7 +62,7 @@ def _place(network: nn.Module) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def copy_clip(target: Clip, state: Mapping[str, Tensor]) -> None:
+def copy_clip(target: ClipNetwork, state: Mapping[str, Tensor]) -> None:
     """Put the weights of a CLIP state dict into `target`; WeightsError when they are of another shape."""
     target.load_state_dict(clip_of_state(state, target.shape).state_dict())
 
@@ -82,13 +83,13 @@ def cosines(first: Tensor, second: Tensor) -> Tensor:
 
 
 def in_pieces(tower: nn.Module, pixels: Tensor) -> Tensor:
-    """Pictures [B, T, 3, S, S] through a tower that takes [N, 3, S, S]: [B, T, E]."""
+    """Images [B, T, 3, S, S] through a tower that takes [N, 3, S, S]: [B, T, E]."""
     features: Tensor = tower(pixels.flatten(0, 1))
     return features.view(*pixels.shape[:2], -1)
 
 
 def tower_depth(parameter: str, shape: ClipShape) -> tuple[int, int]:
-    """The layer of a parameter of an image tower, and the last one: patches and places 0, block i at i + 1, the rest last."""
+    """The layer of a parameter of an image tower, and the last one: patches and positions 0, block i at i + 1, the rest last."""
     last = shape.layers + 1
     if ".resblocks." in parameter:
         return int(parameter.partition(".resblocks.")[2].partition(".")[0]) + 1, last

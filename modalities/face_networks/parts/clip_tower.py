@@ -7,7 +7,7 @@ The parameters have OpenAI's names, which open_clip's networks share: checkpoint
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ class Gelu(nn.Module):
         return x * torch.sigmoid(1.702 * x) if self.quick else F.gelu(x)
 
 
-class Attention(nn.Module):
+class ClipAttention(nn.Module):
     """Self-attention with one matrix for queries, keys and values (the layout of nn.MultiheadAttention)."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -75,7 +75,7 @@ class Attention(nn.Module):
         return answer
 
 
-class Mlp(nn.Module):
+class ClipMlp(nn.Module):
     """Two linear maps with GELU between, four times as wide inside."""
 
     def __init__(self, width: int, quick: bool) -> None:
@@ -90,14 +90,14 @@ class Mlp(nn.Module):
         return answer
 
 
-class Block(nn.Module):
+class ClipBlock(nn.Module):
     """A pre-norm transformer layer: x + attention(LN x), then x + MLP(LN x)."""
 
     def __init__(self, width: int, heads: int, quick: bool) -> None:
         super().__init__()
-        self.attn = Attention(width, heads)
+        self.attn = ClipAttention(width, heads)
         self.ln_1 = nn.LayerNorm(width)
-        self.mlp = Mlp(width, quick)
+        self.mlp = ClipMlp(width, quick)
         self.ln_2 = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
@@ -112,7 +112,7 @@ class Transformer(nn.Module):
 
     def __init__(self, width: int, layers: int, heads: int, quick: bool) -> None:
         super().__init__()
-        self.resblocks = nn.ModuleList(Block(width, heads, quick) for _ in range(layers))
+        self.resblocks = nn.ModuleList(ClipBlock(width, heads, quick) for _ in range(layers))
 
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
         """[B, N, width] -> [B, N, width]."""
@@ -130,15 +130,15 @@ class ImageTower(nn.Module):
         self.shape = shape
         self.conv1 = nn.Conv2d(3, width, shape.patch, shape.patch, bias=False)
         self.class_embedding = nn.Parameter(torch.empty(width).normal_(std=scale))
-        places = (shape.size // shape.patch) ** 2 + 1
-        self.positional_embedding = nn.Parameter(torch.empty(places, width).normal_(std=scale))
+        positions = (shape.size // shape.patch) ** 2 + 1
+        self.positional_embedding = nn.Parameter(torch.empty(positions, width).normal_(std=scale))
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = Transformer(width, shape.layers, shape.vision_heads, shape.quick_gelu)
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(torch.empty(width, shape.embedding).normal_(std=scale))
 
     def tokens(self, pixels: Tensor) -> Tensor:
-        """Normalised pictures [B, 3, S, S] -> what the first block reads [B, 1 + places, width], the class token first."""
+        """Normalised images [B, 3, S, S] -> what the first block reads [B, 1 + patches, width], the class token first."""
         patches = self.conv1(pixels).flatten(2).transpose(1, 2)
         first = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
         answer: Tensor = self.ln_pre(torch.cat([first, patches], 1) + self.positional_embedding.to(patches.dtype))
@@ -150,7 +150,7 @@ class ImageTower(nn.Module):
         return answer
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalised pictures [B, 3, S, S] -> embeddings [B, E], not of unit length."""
+        """Normalised images [B, 3, S, S] -> embeddings [B, E], not of unit length."""
         return self.project(self.transformer(self.tokens(pixels)))
 
     def layer_classes(self, pixels: Tensor) -> Tensor:
@@ -162,8 +162,8 @@ class ImageTower(nn.Module):
         return torch.stack(found)
 
 
-class Clip(nn.Module):
-    """Both towers; `visual` reads pictures, the rest reads texts."""
+class ClipNetwork(nn.Module):
+    """Both towers; `visual` reads images, the rest reads texts."""
 
     def __init__(self, shape: ClipShape = VIT_B_16) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ class Clip(nn.Module):
         nn.init.normal_(self.token_embedding.weight, std=0.02)
 
     def read(self, embedded: Tensor, ends: Tensor) -> Tensor:
-        """Embedded texts [P, L, text_width] with the places [P] of their end tokens -> embeddings [P, E], not of unit length."""
+        """Embedded texts [P, L, text_width] with the indices [P] of their end tokens -> embeddings [P, E], not of unit length."""
         return read_text(self, embedded, ends)
 
     def encode_text(self, ids: Tensor) -> Tensor:
@@ -186,25 +186,35 @@ class Clip(nn.Module):
         return self.read(self.token_embedding(ids), ends_of(ids))
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Normalised pictures [B, 3, S, S] -> embeddings [B, E], not of unit length."""
+        """Normalised images [B, 3, S, S] -> embeddings [B, E], not of unit length."""
         answer: Tensor = self.visual(pixels)
         return answer
 
 
-def read_text(tower: Any, embedded: Tensor, ends: Tensor) -> Tensor:
-    """The text tower of anything that has CLIP's `transformer, positional_embedding, ln_final, text_projection`."""
+class TextTower(Protocol):
+    """What reads texts in a CLIP, whole or taken out of it."""
+
+    transformer: Transformer
+    positional_embedding: nn.Parameter
+    ln_final: nn.LayerNorm
+    text_projection: nn.Parameter
+
+
+def read_text(tower: TextTower, embedded: Tensor, ends: Tensor) -> Tensor:
+    """Embedded texts [P, L, text_width] with the indices [P] of their end tokens -> embeddings [P, E], not of unit length."""
     x = tower.transformer(embedded + tower.positional_embedding[: embedded.shape[1]].to(embedded.dtype), causal=True)
     answer: Tensor = tower.ln_final(x)[torch.arange(len(x), device=x.device), ends] @ tower.text_projection
     return answer
 
 
 def ends_of(ids: Tensor) -> Tensor:
-    """Place [P] of the end token, the largest number of the vocabulary, in each row of ids [P, L]."""
+    """Index [P] of the end token, the largest number of the vocabulary, in each row of ids [P, L]."""
     return ids.argmax(-1)
 
 
 @lru_cache(maxsize=1)
 def _tokenizer() -> Any:
+    """open_clip's tokenizer, which has no types."""
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer()
@@ -231,14 +241,14 @@ def text_of(ids: Sequence[int]) -> str:
 # ---- checkpoints -----------------------------------------------------------------------------------------------------------
 
 
-def shape_of(state: Mapping[str, Any], *, quick_gelu: bool = True, heads: int = 0) -> ClipShape:
+def shape_of(state: Mapping[str, Tensor], *, quick_gelu: bool = True, heads: int = 0) -> ClipShape:
     """Sizes as the tensors of a CLIP state dict tell them; what they do not tell (the kind of GELU, odd heads) is given.
 
     WeightsError when the names are not OpenAI's.
     """
     try:
         width, _, patch, _ = state["visual.conv1.weight"].shape
-        places = state["visual.positional_embedding"].shape[0] - 1
+        patches = state["visual.positional_embedding"].shape[0] - 1
         context, text_width = state["positional_embedding"].shape
         embedding = state["text_projection"].shape[1]
         vocabulary = state["token_embedding.weight"].shape[0]
@@ -247,23 +257,23 @@ def shape_of(state: Mapping[str, Any], *, quick_gelu: bool = True, heads: int = 
             f"These are not the weights of a CLIP with a vision transformer under OpenAI's names ({error}); use a ViT of OpenAI "
             "or open_clip."
         ) from error
-    layers, text_layers = (_layers(state, prefix) for prefix in ("visual.transformer.", "transformer."))
-    size = round(places**0.5) * patch
+    layers, text_layers = (_count_layers(state, prefix) for prefix in ("visual.transformer.", "transformer."))
+    size = round(patches**0.5) * patch
     return ClipShape(
         embedding, size, patch, width, layers, text_width, text_width // 64, text_layers, context, vocabulary, heads, quick_gelu
     )  # fmt: skip
 
 
-def _layers(state: Mapping[str, Any], prefix: str) -> int:
+def _count_layers(state: Mapping[str, Tensor], prefix: str) -> int:
     return len([key for key in state if key.startswith(f"{prefix}resblocks.") and key.endswith(".ln_1.weight")])
 
 
-def clip_of_state(state: Mapping[str, Tensor], shape: ClipShape | None = None) -> Clip:
+def clip_of_state(state: Mapping[str, Tensor], shape: ClipShape | None = None) -> ClipNetwork:
     """A CLIP in evaluation mode with these weights (any dtype; kept in float32); WeightsError when they do not fit the shape.
 
     Without a shape it is read off the tensors, with OpenAI's quick GELU: give it for weights of open_clip that use the plain one.
     """
-    clip = Clip(shape or shape_of(state))
+    clip = ClipNetwork(shape or shape_of(state))
     ours = {key: value for key, value in state.items() if key in clip.state_dict()}
     try:
         clip.load_state_dict({key: value.float() for key, value in ours.items()})
@@ -272,7 +282,7 @@ def clip_of_state(state: Mapping[str, Tensor], shape: ClipShape | None = None) -
     return clip.eval()
 
 
-def read_clip(path: Path, shape: ClipShape | None = None) -> Clip:
+def read_clip(path: Path, shape: ClipShape | None = None) -> ClipNetwork:
     """The CLIP in a file of weights alone (.safetensors, or .pt read as weights only); WeightsError for any other file."""
     return clip_of_state(read_state_dict(path), shape)
 

@@ -6,13 +6,13 @@
 Tokens are sorted by expert once, and each of the two linear maps of all experts is one grouped product.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 
-from modalities.face_networks.parts.vit import Mlp
+from modalities.face_networks.parts.vit import VitMlp
 
 Balance = Literal["probabilities", "logits"]
 """What the balance loss multiplies the load of an expert by: its mean softmax probability, as in the Switch transformer (arXiv
@@ -56,11 +56,11 @@ class Router(nn.Module):
         """u [M, width]; `noise` [M, E] replaces what training draws."""
         with torch.autocast(u.device.type, enabled=False):
             exact = u.float()
-            logits = _linear(exact, self.topkroute_linear)
+            logits = _linear_in_float32(exact, self.topkroute_linear)
             if noise is None and self.training:
                 noise = torch.randn_like(logits)
             if noise is not None:
-                logits = logits + noise * F.softplus(_linear(exact, self.noise_linear))
+                logits = logits + noise * F.softplus(_linear_in_float32(exact, self.noise_linear))
             largest, chosen = logits.topk(self.k, dim=1)
             return Routing(logits, chosen, largest.softmax(1))
 
@@ -72,7 +72,7 @@ class AdapterExperts(nn.Module):
         super().__init__()
         self.shape = shape = shape or ExpertShape()
         self.router = Router(width, shape)
-        self.experts = nn.ModuleList(Mlp(width, int(width * shape.ratio)) for _ in range(shape.experts))
+        self.experts = nn.ModuleList(VitMlp(width, int(width * shape.ratio)) for _ in range(shape.experts))
 
     def forward(self, u: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """u [B, N, width] -> what the experts add, the same shape, and the balance loss []."""
@@ -89,15 +89,15 @@ class AdapterExperts(nn.Module):
         own = expert[:, None] == torch.arange(experts, device=owner.device)
         counts = own.sum(0)
         ends = counts.cumsum(0)
-        places = torch.arange(len(owner), device=owner.device)
-        back = torch.empty_like(order).scatter_(0, order, places).view(-1, k)
+        slots = torch.arange(len(owner), device=owner.device)
+        back = torch.empty_like(order).scatter_(0, order, slots).view(-1, k)
         weights = routing.weights
         if self.shape.capacity is not None and (self.training or self.shape.capacity_always):
             most = int(len(owner) / experts * self.shape.capacity)
-            weights = weights * (places - (ends - counts)[expert] < most)[back]
-        sorted_tokens: Tensor = _Spread.apply(tokens.to(_matmul_dtype(tokens)), order // k, back)  # type: ignore[no-untyped-call]
+            weights = weights * (slots - (ends - counts)[expert] < most)[back]
+        sorted_tokens: Tensor = _SpreadToExperts.apply(tokens.to(_matmul_dtype(tokens)), order // k, back)  # type: ignore[no-untyped-call]
         seen, bias = self._grouped(sorted_tokens, weights.flatten().gather(0, order), own, ends.to(torch.int32))
-        mixed: Tensor = _Gather.apply(seen, order // k, back)  # type: ignore[no-untyped-call]
+        mixed: Tensor = _GatherFromExperts.apply(seen, order // k, back)  # type: ignore[no-untyped-call]
         shares = torch.zeros_like(routing.logits).scatter(1, routing.chosen, weights)
         return torch.addmm(mixed, shares.to(mixed.dtype), bias)
 
@@ -107,49 +107,57 @@ class AdapterExperts(nn.Module):
         `weights` [R] scale the answers while they are narrow; `own` [R, E] says whose a row is, `ends` [E] where an expert's end.
         """
         dtype = sorted_tokens.dtype
-        parts = zip(*map(_parts, self.experts), strict=True)
+        parts = zip(*map(_weights_and_biases, self.experts), strict=True)
         down, down_bias, up, up_bias = (torch.stack(each).to(dtype) for each in parts)
         hidden = F.gelu(torch.addmm(_grouped_linear(sorted_tokens, down, ends), own.to(dtype), down_bias))
         return _grouped_linear(hidden * weights[:, None].to(dtype), up, ends), up_bias
 
 
-class _Spread(torch.autograd.Function):
-    """Rows [M, width] to the places of their experts [M k, width]: place i takes row `source[i]`; row m stands at `back[m]` [k].
+class _Context(Protocol):
+    """What autograd keeps of a forward pass for the backward one."""
 
-    Its gradient is the sum that `_Gather` makes, and the other way round: sums in a fixed order, so no chance on a GPU, and
-    no scattering, which is slow on every device.
+    saved_tensors: tuple[Tensor, ...]
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
+class _SpreadToExperts(torch.autograd.Function):
+    """Rows [M, width] to the slots of their experts [M k, width]: slot i takes row `source[i]`, row m stands in `back[m]` [k].
+
+    Its gradient is the sum that `_GatherFromExperts` makes, and the other way round: sums in a fixed order, so no chance on a
+    GPU, and no scattering, which is slow on every device.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, source: Tensor, back: Tensor) -> Tensor:
+    def forward(ctx: _Context, rows: Tensor, source: Tensor, back: Tensor) -> Tensor:
         ctx.save_for_backward(source, back)
         return rows.index_select(0, source)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor, None, None]:
         source, back = ctx.saved_tensors
-        return _summed(gradient, back), None, None
+        return _sum_slots(gradient, back), None, None
 
 
-class _Gather(torch.autograd.Function):
-    """The sum of each row's k places [M k, width] -> [M, width]; see `_Spread`."""
+class _GatherFromExperts(torch.autograd.Function):
+    """The sum of each row's k slots [M k, width] -> [M, width]; see `_SpreadToExperts`."""
 
     @staticmethod
-    def forward(ctx: Any, places: Tensor, source: Tensor, back: Tensor) -> Tensor:
+    def forward(ctx: _Context, slots: Tensor, source: Tensor, back: Tensor) -> Tensor:
         ctx.save_for_backward(source)
-        return _summed(places, back)
+        return _sum_slots(slots, back)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor, None, None]:
         (source,) = ctx.saved_tensors
         return gradient.index_select(0, source), None, None
 
 
-def _summed(places: Tensor, back: Tensor) -> Tensor:
-    """Places [R, width] added up where `back` [M, k] says: [M, width]."""
-    if places.device.type in ("cpu", "cuda"):
-        return F.embedding_bag(back, places, mode="sum")
-    return places[back].sum(1)
+def _sum_slots(slots: Tensor, back: Tensor) -> Tensor:
+    """Slots [R, width] added up where `back` [M, k] says: [M, width]."""
+    if slots.device.type in ("cpu", "cuda"):
+        return F.embedding_bag(back, slots, mode="sum")
+    return slots[back].sum(1)
 
 
 def balance_loss(routing: Routing, batch: int, kind: Balance) -> Tensor:
@@ -162,12 +170,12 @@ def balance_loss(routing: Routing, batch: int, kind: Balance) -> Tensor:
     return (shares * means).mean() * experts**2
 
 
-def _linear(x: Tensor, layer: nn.Linear) -> Tensor:
+def _linear_in_float32(x: Tensor, layer: nn.Linear) -> Tensor:
     return F.linear(x, layer.weight.float(), layer.bias.float())
 
 
-def _parts(expert: nn.Module) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    assert isinstance(expert, Mlp)
+def _weights_and_biases(expert: nn.Module) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    assert isinstance(expert, VitMlp)
     return expert.fc1.weight, expert.fc1.bias, expert.fc2.weight, expert.fc2.bias
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 EPSILON = 1e-6
 KERNEL = (3, 3, 3)
 Grid = tuple[int, int, int]
-"""Places over time, height and width."""
+"""Positions over time, height and width."""
 
 
 class BlockShape(NamedTuple):
@@ -26,18 +26,18 @@ class BlockShape(NamedTuple):
 
 
 def stages(depths: tuple[int, ...], widths: tuple[int, ...], first_key_stride: int = 8) -> list[BlockShape]:
-    """The blocks of stages of these depths; the first of each but the first stage widens the tokens and halves the picture."""
+    """The blocks of stages of these depths; the first of each but the first stage widens the tokens and halves the maps."""
     blocks: list[BlockShape] = []
     for number, (depth, width) in enumerate(zip(depths, widths, strict=True)):
-        for place in range(depth):
-            enters = place == 0 and number > 0
+        for index in range(depth):
+            enters = index == 0 and number > 0
             before = widths[number - 1] if enters else width
             blocks.append(BlockShape(2**number, before, width, 2 if enters else 1, max(first_key_stride >> number, 1)))
     return blocks
 
 
 class Pool(nn.Module):
-    """A convolution of each channel over the places of a head, and a norm; the class token only meets the norm."""
+    """A convolution of each channel over the positions of a head, and a norm; the class token only meets the norm."""
 
     def __init__(self, width: int, stride: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Pool(nn.Module):
         self.norm_act = nn.Sequential(nn.LayerNorm(width, EPSILON))
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
-        """[B, heads, 1 + places, d] -> the same with fewer places, and their grid."""
+        """[B, heads, 1 + positions, d] -> the same with fewer positions, and their grid."""
         pooled = self.pool(_as_maps(x[:, :, 1:], grid))
         tokens = torch.unflatten(pooled.flatten(2).transpose(1, 2), 0, x.shape[:2])
         return self.norm_act(torch.cat([x[:, :, :1], tokens], 2)), tuple(pooled.shape[2:])
@@ -73,7 +73,7 @@ class PooledAttention(nn.Module):
             nn.init.trunc_normal_(table, std=0.02)
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
-        """[B, 1 + places, width] -> [B, 1 + fewer places, out], and their grid."""
+        """[B, 1 + positions, width] -> [B, 1 + fewer positions, out], and their grid."""
         q, k, v = torch.unflatten(self.qkv(x), 2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         (q, grid_q), (k, grid_k), (v, _) = self.pool_q(q, grid), self.pool_k(k, grid), self.pool_v(v, grid)
         columns, marks = self._relative(q[:, :, 1:], grid_q, grid_k)
@@ -86,8 +86,8 @@ class PooledAttention(nn.Module):
         return answer, grid_q
 
     def _relative(self, q: Tensor, grid_q: Grid, grid_k: Grid) -> tuple[Tensor, Tensor]:
-        """Products of queries [B, heads, places, d] with the positions of keys, [B, heads, places, t + h + w], and which of them
-        each key has, 0 or 1 [keys, t + h + w]."""
+        """Products of queries [B, heads, queries, d] with the positions of keys, [B, heads, queries, t + h + w], and which
+        of them each key has, 0 or 1 [keys, t + h + w]."""
         maps = torch.unflatten(q, 2, grid_q)
         tables = [self.rel_pos_t, self.rel_pos_h, self.rel_pos_w]
         positions = [_distances(table, *sizes) for table, *sizes in zip(tables, grid_q, grid_k, strict=True)]
@@ -95,8 +95,8 @@ class PooledAttention(nn.Module):
         over_height = torch.einsum("bnthwc,hkc->bnthwk", maps, positions[1])
         over_width = torch.einsum("bnthwc,wkc->bnthwk", maps, positions[2])
         columns = torch.cat([over_time, over_height, over_width], 5).flatten(2, 4)
-        places = torch.cartesian_prod(*(torch.arange(size, device=q.device) for size in grid_k)).unbind(1)
-        marks = [F.one_hot(place, size) for place, size in zip(places, grid_k, strict=True)]
+        coordinates = torch.cartesian_prod(*(torch.arange(size, device=q.device) for size in grid_k)).unbind(1)
+        marks = [F.one_hot(coordinate, size) for coordinate, size in zip(coordinates, grid_k, strict=True)]
         return columns, torch.cat(marks, 1)
 
 
@@ -116,7 +116,7 @@ class MultiscaleBlock(nn.Module):
         self.drop = DropPath(drop)
 
     def forward(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
-        """[B, 1 + places, width] -> [B, 1 + fewer places, out], and their grid."""
+        """[B, 1 + positions, width] -> [B, 1 + fewer positions, out], and their grid."""
         normed = self.norm1(x)
         seen, smaller = self.attn(normed, grid)
         kept = x if self.project is None else self.project(normed)
@@ -169,7 +169,7 @@ class MViT(nn.Module):
         self.ends = [number for number in range(len(blocks) - 1) if blocks[number + 1].heads > blocks[number].heads]
 
     def forward(self, maps: Tensor) -> list[tuple[Tensor, Grid]]:
-        """[B, width, t, h, w] -> the tokens [B, 1 + places, width] of every stage with their grids, the last one normed."""
+        """[B, width, t, h, w] -> the tokens [B, 1 + positions, width] of every stage with their grids, the last one normed."""
         grid: Grid = (maps.shape[2], maps.shape[3], maps.shape[4])
         x = self.pos_encoding(maps.flatten(2).transpose(1, 2))
         found: list[tuple[Tensor, Grid]] = []
@@ -181,7 +181,7 @@ class MViT(nn.Module):
 
 
 def _as_maps(tokens: Tensor, grid: Grid) -> Tensor:
-    """[B, heads, places, d] -> [B heads, d, t, h, w]."""
+    """[B, heads, positions, d] -> [B heads, d, t, h, w]."""
     return torch.unflatten(tokens.flatten(0, 1).transpose(1, 2), 2, grid)
 
 

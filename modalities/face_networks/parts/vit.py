@@ -12,7 +12,7 @@ EPSILON = 1e-6
 
 
 def position_table(length: int, width: int) -> Tensor:
-    """Fixed sinusoidal codes [length, width] of the places in a flattened grid: sines in even columns, cosines in odd ones."""
+    """Fixed sinusoidal codes [length, width] of the positions in a flattened grid: sines in even columns, cosines in odd ones."""
     column = torch.arange(width, dtype=torch.float64)
     rates = torch.pow(10000.0, -2.0 * torch.div(column, 2, rounding_mode="floor") / width)
     angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
@@ -39,7 +39,7 @@ class TubeletEmbedding(nn.Module):
         return F.linear(patches.flatten(2), self.proj.weight.flatten(1), self.proj.bias)
 
 
-class Attention(nn.Module):
+class VitAttention(nn.Module):
     """Self-attention whose queries and values have a bias and whose keys have none."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -59,7 +59,7 @@ class Attention(nn.Module):
         return answer
 
 
-class Mlp(nn.Module):
+class VitMlp(nn.Module):
     """Two linear layers with GELU between."""
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -73,15 +73,15 @@ class Mlp(nn.Module):
         return answer
 
 
-class Block(nn.Module):
+class VitBlock(nn.Module):
     """A pre-norm transformer block: `h = z + attention(norm z)`, `h + mlp(norm h)`."""
 
     def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, EPSILON)
-        self.attn = Attention(width, heads)
+        self.attn = VitAttention(width, heads)
         self.norm2 = nn.LayerNorm(width, EPSILON)
-        self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.mlp = VitMlp(width, int(width * mlp_ratio))
 
     def forward(self, z: Tensor) -> Tensor:
         """[B, N, width] -> the same."""

@@ -56,9 +56,9 @@ class Maker:
         return Drawn(frames, landmarks, parsing, classes, captions, None if contexts is None else contexts.repeat(each, 0))
 
     def _parts(self, frames: Pixels) -> tuple[Pixels, Pixels]:
-        from modalities.face_networks.face_parts import part_pictures
+        from modalities.face_networks.face_parts import draw_parts
 
-        landmarks, parsing = part_pictures(frames.reshape(-1, *frames.shape[2:]), self.reads.size)
+        landmarks, parsing = draw_parts(frames.reshape(-1, *frames.shape[2:]), self.reads.size)
         return landmarks.reshape(frames.shape), parsing.reshape(frames.shape)
 
     def inputs(self, drawn: Drawn) -> FaceInputs:

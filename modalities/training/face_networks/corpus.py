@@ -16,7 +16,7 @@ from data.emotions import EMOTION_WORDS
 from data.errors import InputError
 from data.location import Location
 from data.manifest.manifest import read_manifest
-from modalities.face_networks.prepare import FRAME_RATE, places_in_time, resized
+from modalities.face_networks.prepare import FRAME_RATE, resized, view_frames
 from modalities.face_networks.registry import NetworkInput
 from modalities.training.faces.stills import split_groups
 
@@ -155,7 +155,7 @@ def frame_places(count: int, reads: NetworkInput, chance: np.random.Generator | 
     what a short clip lacks is its last frame once more.
     """
     if chance is None:
-        return np.stack(places_in_time(np.arange(count) / FRAME_RATE, reads))
+        return np.stack(view_frames(np.arange(count) / FRAME_RATE, reads))
     if reads.stride and reads.frames > 1:
         room = max(count - (reads.frames - 1) * reads.stride - 1, 0)
         found = chance.integers(0, room + 1) + reads.stride * np.arange(reads.frames)

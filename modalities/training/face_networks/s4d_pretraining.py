@@ -321,7 +321,7 @@ def _loss(network: MaskedPretraining, plan: Plan, kind: Kind, levels: Tensor, ch
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (plan.reads.mean, plan.reads.std))
     normal = ((levels - mean) / std).to(device)
     shown = normal[:, 0] if kind == "pictures" else normal.transpose(1, 2)
-    places = network.shape.places // (network.shape.frames // 2) if kind == "pictures" else network.shape.places
+    places = network.shape.tubelets // (network.shape.frames // 2) if kind == "pictures" else network.shape.tubelets
     mask = random_mask(len(levels), places, SHARES[kind], chance).to(device)
     with torch.autocast(device.partition(":")[0], plan.dtype, enabled=plan.dtype != torch.float32):
         return network.loss(shown, mask)

@@ -126,7 +126,7 @@ def test_landmarks_and_parsing_are_drawn_for_a_network_that_takes_them(tmp_path:
     )
     assert (plain.streams, whole.streams) == (False, True)
     assert "landmarks and parsing drawn" in whole.source.preprocessing
-    answers = [recogniser.describe_clips(model, shown)[0].basic for model in (plain, whole)]
+    answers = [recogniser.describe_clips(model, shown)[0].probabilities for model in (plain, whole)]
     assert np.abs(answers[0] - answers[1]).max() > 1e-6
     with pytest.raises(WeightsError, match="was trained as fineclip for the dynamic face"):
         recogniser.load(row, "static", [tmp_path / "own.safetensors"])

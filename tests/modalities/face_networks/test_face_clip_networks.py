@@ -14,7 +14,7 @@ from modalities.face_networks.class_texts import class_texts, read_prompts
 from modalities.face_networks.papers import cliper, dfer_clip, fineclip, ke_fer
 from modalities.face_networks.parts.base import FaceInputs
 from modalities.face_networks.parts.clip_face import ClipFaceNetwork, unit
-from modalities.face_networks.parts.clip_tower import Clip, ClipShape, clip_of_state, read_clip, shape_of, tokens_of
+from modalities.face_networks.parts.clip_tower import ClipNetwork, ClipShape, clip_of_state, read_clip, shape_of, tokens_of
 from modalities.face_networks.registry import build_network, network_table
 from tests.parity import assert_parity, read_parity
 
@@ -26,9 +26,9 @@ SMALL = {
 OURS = ("fineclip", "cliper", "dfer-clip", "dfer-clip-released", "ke-fer", "ke-fer-swin-t", "ke-fer-clip")
 
 
-def small_clip(seed: int = 0) -> Clip:
+def small_clip(seed: int = 0) -> ClipNetwork:
     torch.manual_seed(seed)
-    return Clip(ClipShape()._replace(**SMALL)).eval()
+    return ClipNetwork(ClipShape()._replace(**SMALL)).eval()
 
 
 def small_network(name: str, **others: Any) -> ClipFaceNetwork:
@@ -141,7 +141,7 @@ def test_sizes_without_allocating_weights(name: str) -> None:
 def test_sizes_of_the_papers() -> None:
     with torch.device("meta"):
         dfer, metd, fine = dfer_clip.build(), cliper.build(), fineclip.build()
-        clip32 = Clip(ClipShape(patch=32))
+        clip32 = ClipNetwork(ClipShape(patch=32))
 
     def count(module: torch.nn.Module, *, trained: bool = False) -> int:
         return sum(one.numel() for one in module.parameters() if one.requires_grad or not trained)

@@ -15,7 +15,7 @@ from data.errors import InputError, WeightsError
 from data.media.crops import CropWriter
 from data.windows import make_windows
 from modalities.face_networks import recognise as recogniser
-from modalities.face_networks.prepare import places_in_time, prepared
+from modalities.face_networks.prepare import prepared, view_frames
 from modalities.face_networks.recognise import FaceRecogniser
 from modalities.face_networks.registry import NetworkInput, build_network, network_table
 from modalities.model_store.table import model_table
@@ -108,20 +108,20 @@ def test_pixels_are_normalised_and_put_in_order() -> None:
 
 def test_frames_are_spread_evenly_or_taken_at_a_stride() -> None:
     times = np.arange(20) * 0.2
-    assert places_in_time(times, NetworkInput(frames=4))[0].tolist() == [2, 7, 12, 17]
-    assert places_in_time(times[:2], NetworkInput(frames=4))[0].tolist() == [0, 1, 1, 1]
-    first, last = places_in_time(times, NetworkInput(frames=10, stride=5, views=2))
+    assert view_frames(times, NetworkInput(frames=4))[0].tolist() == [2, 7, 12, 17]
+    assert view_frames(times[:2], NetworkInput(frames=4))[0].tolist() == [0, 1, 1, 1]
+    first, last = view_frames(times, NetworkInput(frames=10, stride=5, views=2))
     assert (first.tolist(), last.tolist()) == (list(range(10)), list(range(10, 20)))
-    (short,) = places_in_time(times[:5], NetworkInput(frames=10, stride=5, views=2))
+    (short,) = view_frames(times[:5], NetworkInput(frames=10, stride=5, views=2))
     assert short.tolist() == [0, 1, 2, 3, 4, 4, 4, 4, 4, 4]
     with pytest.raises(InputError, match="without frames"):
-        places_in_time(times[:0], NetworkInput(frames=4))
+        view_frames(times[:0], NetworkInput(frames=4))
 
 
 def test_even_places_are_the_authors(shared: Path) -> None:
     sheet = json.loads((shared / "parity" / "frame_sampling.json").read_text())["dferclip_test_indices"]
     for case in sheet["cases"]:
-        places = places_in_time(np.arange(case["n"]) / 25, NetworkInput(frames=sheet["num_segments"]))
+        places = view_frames(np.arange(case["n"]) / 25, NetworkInput(frames=sheet["num_segments"]))
         assert places[0].tolist() == case["indices"]
 
 
@@ -132,7 +132,7 @@ def test_labels_follow_the_checkpoint(dynamic: FaceRecogniser, tmp_path: Path, d
     assert dynamic.labels == network_table().labels("dfew")
     named = save_tiny(tmp_path / "ferv.pt", labels="ferv39k")
     other = recogniser.load(network_table().choose("s4d"), "dynamic", [named], precision="float32")
-    plain, permuted = (recogniser.describe_clips(model, [list(drawn[:4])])[0].basic for model in (dynamic, other))
+    plain, permuted = (recogniser.describe_clips(model, [list(drawn[:4])])[0].probabilities for model in (dynamic, other))
     for here, there in zip(network_table().labels("dfew"), network_table().labels("ferv39k"), strict=True):
         assert permuted[BASIC_EMOTIONS.index(there)] == pytest.approx(plain[BASIC_EMOTIONS.index(here)], abs=1e-6)
 
@@ -141,7 +141,7 @@ def test_classes_beyond_the_seven_are_left_out(tmp_path: Path, drawn: np.ndarray
     checkpoint = save_tiny(tmp_path / "mafw.pt", settings=TINY_S4D | {"video_classes": 11}, labels="mafw-s4d")
     model = recogniser.load(network_table().choose("s4d"), "dynamic", [checkpoint], precision="float32")
     (answer,) = recogniser.describe_clips(model, [list(drawn[:4])])
-    assert answer.basic.sum() == pytest.approx(1)
+    assert answer.probabilities.sum() == pytest.approx(1)
     assert model.matrix.shape == (11, 7)
     with pytest.raises(WeightsError, match="has 11 classes, but 7 labels are known"):
         recogniser.load(
@@ -182,7 +182,7 @@ def test_windows_are_answered_person_by_person(dynamic: FaceRecogniser, drawn: n
     first = [faces[(faces["track_id"] == track) & (faces["time_s"] < 4.0)] for track in (1, 2)]
     seen = [(one["face"].to_numpy(), recogniser.views_of(dynamic, one["time_s"].to_numpy())) for one in first]
     views = [list(drawn[rows[places]]) for rows, several in seen for places in several]
-    expected = np.mean([answer.basic for answer in recogniser.describe_clips(dynamic, views)], axis=0)
+    expected = np.mean([answer.probabilities for answer in recogniser.describe_clips(dynamic, views)], axis=0)
     np.testing.assert_allclose(scores.probabilities[0], expected, atol=1e-4)
     np.testing.assert_allclose(scores.evidence.groupby("window")["attention"].sum(), 1, atol=1e-5)
     main = recogniser.recognise_dynamic(dynamic, crops, faces, windows)

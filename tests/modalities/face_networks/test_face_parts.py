@@ -10,9 +10,9 @@ from modalities.face_networks.face_parts import (  # fmt: skip
     closed_loops,
     draw_landmarks,
     draw_parsing,
+    draw_parts,
     mesh_landmarks,
     mesh_parsing,
-    part_pictures,
 )
 
 
@@ -40,12 +40,12 @@ def test_mesh_finds_the_parts_of_a_real_face(face: np.ndarray) -> None:
 
 def test_streams_are_pictures_of_the_wanted_size_and_the_segmenter_can_be_another(face: np.ndarray) -> None:
     pytest.importorskip("mediapipe")
-    landmarks, parsing = part_pictures(face[None], 56)
+    landmarks, parsing = draw_parts(face[None], 56)
     assert landmarks.shape == parsing.shape == (1, 56, 56, 3)
     assert 100 < (landmarks > 0).all(3).sum() < 56 * 56 / 2
     halves = np.zeros((1, 200, 200), np.uint8)
     halves[:, 100:] = 18
-    _, other = part_pictures(face[None], 56, lambda crops: halves)
+    _, other = draw_parts(face[None], 56, lambda crops: halves)
     assert len(np.unique(other.reshape(-1, 3), axis=0)) == 2
 
 

@@ -12,7 +12,7 @@ from data.errors import InputError
 from data.manifest.manifest import write_manifest
 from data.sample import sample_clip
 from flows.cli.corpora import cut_manifest
-from modalities.faces.cut_corpus import NO_FACE, CutOptions, cut_clip, cut_picture
+from modalities.faces.cut_corpus import NO_FACE, CutOptions, cut_clip, cut_image
 from modalities.faces.detectors import choose_detector
 from modalities.training.face_networks.corpus import read_face_corpus
 from tests.media_makers import make_clip
@@ -92,10 +92,10 @@ def test_an_annotated_box_says_which_face(scene: Path, tmp_path: Path) -> None:
     height, width = read(scene).shape[:2]
     with choose_detector().open() as detect:
         (face,) = detect(read(scene)[:, :, ::-1].copy())
-        assert cut_picture(scene, tmp_path / "main.png", detect, 64) == ""
-        assert cut_picture(scene, tmp_path / "annotated.png", detect, 64, face.box) == ""
-        assert cut_picture(scene, tmp_path / "corner.png", detect, 64, np.array([0.0, 0.0, width / 8, height / 8])) == ""
-        assert "not there" in cut_picture(tmp_path / "gone.png", tmp_path / "x.png", detect, 64)
+        assert cut_image(scene, tmp_path / "main.png", detect, 64) == ""
+        assert cut_image(scene, tmp_path / "annotated.png", detect, 64, face.box) == ""
+        assert cut_image(scene, tmp_path / "corner.png", detect, 64, np.array([0.0, 0.0, width / 8, height / 8])) == ""
+        assert "not there" in cut_image(tmp_path / "gone.png", tmp_path / "x.png", detect, 64)
     main, annotated, corner = (read(tmp_path / f"{name}.png") for name in ("main", "annotated", "corner"))
     np.testing.assert_array_equal(main, annotated)
     assert np.abs(main.astype(int) - corner).mean() > 10

@@ -16,7 +16,7 @@ from data.media.crops import CropWriter, iterate_crops
 from data.windows import make_windows
 from modalities.static_face.image_classifier import (
     ImageClassifier,
-    describe_pictures,
+    describe_images,
     load_image_classifier,
     recognise,
     score_images,
@@ -70,13 +70,14 @@ def test_features_are_what_the_last_layer_reads(folders: dict[str, Path], drawn:
     from transformers import AutoModelForImageClassification
 
     model = load_image_classifier(folders[kind], precision="float32")
-    answers = describe_pictures(model, list(drawn))
+    answers = describe_images(model, list(drawn))
     plain = AutoModelForImageClassification.from_pretrained(folders[kind])
     last = next(layer for layer in reversed(list(plain.modules())) if isinstance(layer, torch.nn.Linear))
     features = torch.from_numpy(np.stack([answer.features for answer in answers]))
     assert features.shape[1] == model.width > 0
     logits = last(features).detach()
-    np.testing.assert_allclose(torch.softmax(logits, 1)[:, OURS], np.stack([answer.basic for answer in answers]), atol=1e-4)
+    given = np.stack([answer.probabilities for answer in answers])
+    np.testing.assert_allclose(torch.softmax(logits, 1)[:, OURS], given, atol=1e-4)
 
 
 def test_attention_is_fused_where_there_is_some(folders: dict[str, Path]) -> None:
@@ -149,7 +150,7 @@ def test_a_network_without_one_last_layer_has_no_features(tmp_path: Path, drawn:
     DeiTForImageClassificationWithTeacher(config).save_pretrained(tmp_path)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
     model = load_image_classifier(tmp_path, precision="float32")
-    assert describe_pictures(model, [drawn[0]])[0].features.shape == (model.width,) == (0,)
+    assert describe_images(model, [drawn[0]])[0].features.shape == (model.width,) == (0,)
     np.testing.assert_allclose(score_images(model, drawn), by_pipeline(tmp_path, drawn), atol=1e-4)
 
 
