@@ -20,7 +20,7 @@ from flows.training import reporting
 from modalities.loading.checkpoint import Card
 
 if TYPE_CHECKING:
-    from modalities.training.face_networks.train import FaceOptions
+    from modalities.training.face_networks.train import FaceTrainingOptions
 
 
 PROMPTS = Path(__file__).resolve().parents[1] / "configs" / "prompts"
@@ -29,7 +29,7 @@ Kind = Literal["static", "dynamic"]
 
 @task(name="fit face network", task_run_name="fit · {kind} {network}", cache_policy=NO_CACHE, persist_result=False)
 def fit_face_network(
-    network: str, kind: Kind, corpus: Path, output: Path, seed: int, epochs: int | None, limit: int | None, options: "FaceOptions"
+    network: str, kind: Kind, corpus: Path, output: Path, seed: int, epochs: int | None, limit: int | None, options: "FaceTrainingOptions"
 ) -> Card:  # fmt: skip
     """Train one network on one split; an epoch's figures are log lines, the curves a table."""
     from modalities.training.face_networks.train import files_of, train
@@ -70,19 +70,19 @@ def train_face_network(
         seed: Seed of every random draw.
         epochs: Passes over the data; the recipe's own number when not given.
         limit: Use so many samples of each part only: a trial.
-        options: The other fields of modalities.training.face_networks.train.FaceOptions by name.
+        options: The other fields of modalities.training.face_networks.train.FaceTrainingOptions by name.
     """
     several = _of_folds(network, folds, options or {})
     return [fit_face_network(network, kind, corpus, output, seed, epochs, limit, one) for one in several]
 
 
-def _of_folds(network: str, folds: Sequence[int], options: dict[str, Any]) -> list["FaceOptions"]:
+def _of_folds(network: str, folds: Sequence[int], options: dict[str, Any]) -> list["FaceTrainingOptions"]:
     """The options of each training: one for each fold, with Dyad's own texts where none are given."""
     from dataclasses import replace
 
-    from modalities.training.face_networks.train import FaceOptions
+    from modalities.training.face_networks.train import FaceTrainingOptions
 
-    given = FaceOptions(**options)
+    given = FaceTrainingOptions(**options)
     given = given if given.prompts else replace(given, prompts=own_prompts(network))
     return [replace(given, fold=fold) for fold in folds] or [given]
 

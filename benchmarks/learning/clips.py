@@ -36,7 +36,7 @@ from modalities.face_networks.parts.base import FaceInputs
 from modalities.face_networks.parts.clip_tower import clip_of_state
 from modalities.loading.state_dicts import read_state_dict
 from modalities.training.face_networks.corpus import FaceSample, read_face_corpus
-from modalities.training.face_networks.train import FaceOptions, files_of, train
+from modalities.training.face_networks.train import FaceTrainingOptions, files_of, train
 from modalities.training.faces.pseudo_sequences import morph, prepare, similar
 from modalities.training.faces.stills import FaceVotes
 
@@ -236,7 +236,7 @@ def write_learned_clip(path: Path, clip: Path | None, trained: Path) -> None:
 # ---- trainings -----------------------------------------------------------------------------------------------------------
 
 
-def options_of(small: Small, bench: Bench, **others: Any) -> FaceOptions:
+def options_of(small: Small, bench: Bench, **others: Any) -> FaceTrainingOptions:
     """What the training of a small network is told."""
     start, over_clip = bench.start(small.start), small.start.endswith("clip")
     base = {name: value for name, value in RECIPE.items() if "stages" not in small.recipe or name not in ("rate", "groups")}
@@ -245,7 +245,7 @@ def options_of(small: Small, bench: Bench, **others: Any) -> FaceOptions:
         "settings": small.settings, "recipe": base | dict(small.recipe),
         "reads": {"size": SIDE, "frames": small.frames, "stride": 0, "views": 1},
     }  # fmt: skip
-    return FaceOptions(**(given | others))
+    return FaceTrainingOptions(**(given | others))
 
 
 def trained(title: str, small: Small, bench: Bench, manifest: Path, seed: int, log: Path | None, **others: Any) -> dict[str, Any]:

@@ -28,9 +28,9 @@ from modalities.face_networks.parts.base import FaceAnswer, FaceInputs, FaceNetw
 from modalities.face_networks.parts.clip_face import in_pieces
 from modalities.face_networks.parts.clip_tower import ImageTower, read_clip
 from modalities.face_networks.registry import NetworkInput, network_table
-from modalities.training.face_networks.batches import Maker
+from modalities.training.face_networks.batches import BatchMaker
 from modalities.training.face_networks.corpus import FaceSample, read_face_corpus
-from modalities.training.face_networks.loop import Plan, fit, read_best
+from modalities.training.face_networks.loop import TrainingPlan, fit, read_best
 from modalities.training.face_networks.recipes import recipes_of
 from modalities.training.face_networks.train import probabilities_of
 
@@ -95,14 +95,14 @@ def trained_head(name: str, bench: Bench, epochs: int, seed: int, log: Path | No
     network = HeadOverTower(read_clip(weights).visual, head_named(name))
     known, corpus = network_table().choose("cliper"), read_face_corpus(bench.clips(4), LABELS, seed=seed)
     reads = NetworkInput(SIDE, 4, mean=known.input.mean, std=known.input.std)
-    maker = Maker(known, reads, len(LABELS), streams=False, captions=False, device="cpu")
+    maker = BatchMaker(known, reads, len(LABELS), streams=False, captions=False, device="cpu")
 
     def figures(judged: FaceNetwork, part: Sequence[FaceSample] = corpus.choose) -> dict[str, float]:
         return scores_of(np.array([one.label for one in part]), probabilities_of(judged, part, plan).argmax(1))
 
     with tempfile.TemporaryDirectory(dir=bench.place) as folder:
         kept = Path(folder)
-        plan = Plan(corpus.fit, recipes_of("cliper", {**RATE, "stages": [{}], "epochs": epochs}), maker, seed, torch.float32,
+        plan = TrainingPlan(corpus.fit, recipes_of("cliper", {**RATE, "stages": [{}], "epochs": epochs}), maker, seed, torch.float32,
                     10_000, kept / "resume.pt", kept / "best.safetensors", {"seed": seed})  # fmt: skip
         fit(network, plan, figures, lambda state: None)
         read_best(network, plan)

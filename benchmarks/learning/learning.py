@@ -14,9 +14,9 @@ from data.metrics import scores_of
 from modalities.face_networks.parts.base import FaceNetwork
 from modalities.face_networks.parts.clip_tower import ClipNetwork, ClipShape
 from modalities.face_networks.registry import Kind, network_table
-from modalities.training.face_networks.batches import Maker
+from modalities.training.face_networks.batches import BatchMaker
 from modalities.training.face_networks.corpus import FaceSample, read_face_corpus, read_views
-from modalities.training.face_networks.train import FaceOptions, network_input, network_settings, new_network
+from modalities.training.face_networks.train import FaceTrainingOptions, network_input, network_settings, new_network
 from modalities.training.faces.stills import FaceVotes, read_faces
 
 LABELS = network_table().labels("basic")
@@ -103,7 +103,7 @@ def write_clip(path: Path, shape: Mapping[str, Any], seed: int = 0) -> Path:
 # ---- the probe -----------------------------------------------------------------------------------------------------------
 
 
-def probe(name: str, kind: Kind, options: FaceOptions, manifest: Path, seed: int = 0) -> Reached:
+def probe(name: str, kind: Kind, options: FaceTrainingOptions, manifest: Path, seed: int = 0) -> Reached:
     """A logistic regression on the features of the network as its training would start it, on the test part.
 
     It learns from all that the training sees (parts to fit and to choose on), its penalty chosen as the training chooses its
@@ -111,7 +111,7 @@ def probe(name: str, kind: Kind, options: FaceOptions, manifest: Path, seed: int
     """
     row, labels = network_table().choose(name, kind), LABELS
     network = new_network(row, network_settings(row, labels, kind, options), options, seed)
-    maker = Maker(row, network_input(row, kind, options), len(labels), streams=False, captions=False, device="cpu")
+    maker = BatchMaker(row, network_input(row, kind, options), len(labels), streams=False, captions=False, device="cpu")
     corpus = read_face_corpus(manifest, labels, fold=options.fold, seed=seed)
     parts = [features(network, maker, part) for part in (corpus.fit, corpus.choose, corpus.test)]
     return probe_features(*parts)
@@ -140,7 +140,7 @@ def _reached(model: Any, part: Features) -> Reached:
     return Reached(float(figures["war"]), float(figures["uar"]))
 
 
-def features(network: FaceNetwork, maker: Maker, samples: Sequence[FaceSample]) -> Features:
+def features(network: FaceNetwork, maker: BatchMaker, samples: Sequence[FaceSample]) -> Features:
     """What the network makes of samples, in evaluation mode: the features that its answers come from."""
     network.eval()
     found = []

@@ -35,7 +35,7 @@ from benchmarks.learning.learning import (
 )
 from benchmarks.machine import header
 from modalities.training.face_networks.corpus import read_face_corpus
-from modalities.training.face_networks.train import FaceOptions, train
+from modalities.training.face_networks.train import FaceTrainingOptions, train
 
 SIDE = 48
 """Pixels of a still's side, as FER+ has them."""
@@ -122,12 +122,12 @@ def said_of(manifest: Path) -> str:
     )
 
 
-def options_of(small: Small, place: Path, seed: int, settings: Mapping[str, Any] | None = None) -> FaceOptions:
+def options_of(small: Small, place: Path, seed: int, settings: Mapping[str, Any] | None = None) -> FaceTrainingOptions:
     """What the training is told, with a random CLIP of this seed for the networks that start from one."""
     clip = place / f"clip-{seed}.safetensors"
     if small.clip and not clip.exists():
         write_clip(clip, TOWER, seed)
-    return FaceOptions(
+    return FaceTrainingOptions(
         labels="basic", clip=clip if small.clip else None, settings={**small.settings, **(settings or {})},
         recipe={**({} if "stages" in small.recipe else {**RECIPE, "groups": {}}), **small.recipe}, reads={"size": SIDE},
     )  # fmt: skip

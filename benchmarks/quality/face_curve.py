@@ -75,7 +75,7 @@ def some(faces: FaceVotes, share: float, seed: int) -> FaceVotes:
     return faces.rows(np.sort(order[: round(share * len(faces))]))
 
 
-def learned(faces: FaceVotes, point: Point, epochs: int, seed: int) -> static_face.State:
+def learned(faces: FaceVotes, point: Point, epochs: int, seed: int) -> static_face.StaticFaceLearner:
     """The training after its last epoch."""
     shape, archive = (narrowed(point.width), None) if point.width else (None, archive_path())
     state = static_face.new_state(seed, faces, archive, shape=shape)

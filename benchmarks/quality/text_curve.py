@@ -18,7 +18,7 @@ from benchmarks.common import print_table
 from benchmarks.machine import header
 from benchmarks.quality.quality import Row, interval
 from data.metrics import scores_of
-from modalities.training.text.corpora import Examples, read_corpora
+from modalities.training.text.corpora import TextExamples, read_corpora
 from modalities.training.text.dialogue import Size, learn_dialogues, predict
 
 SIZES = {
@@ -40,18 +40,18 @@ def rows(data: Path, shares: Sequence[float], sizes: Sequence[str], epochs: int,
             yield (name, f"{share:.0%}", len(part.tokens), *reached(part, dev, SIZES[name], round(epochs / share), seed))
 
 
-def lines_of(examples: Examples) -> Examples:
+def lines_of(examples: TextExamples) -> TextExamples:
     """MELD's lines alone."""
     return examples.where(examples.dialogue >= 0)
 
 
-def some_dialogues(examples: Examples, share: float, seed: int) -> Examples:
+def some_dialogues(examples: TextExamples, share: float, seed: int) -> TextExamples:
     """The lines of a random share of the dialogues; a larger share holds the smaller ones."""
     names = np.random.default_rng(seed).permutation(np.unique(examples.dialogue))
     return examples.where(np.isin(examples.dialogue, names[: round(share * len(names))]))
 
 
-def reached(training: Examples, dev: Examples, size: Size, epochs: int, seed: int) -> tuple[str, str]:
+def reached(training: TextExamples, dev: TextExamples, size: Size, epochs: int, seed: int) -> tuple[str, str]:
     """Weighted F1 of dev, and its interval over dialogues."""
     import torch
 

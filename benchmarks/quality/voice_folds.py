@@ -28,7 +28,7 @@ from modalities.model_store.local import archive_file
 from modalities.training.common import Progress, Report
 from modalities.training.voice.corpus import CALM, read_ravdess
 from modalities.training.voice.start import MODEL, read_speaker
-from modalities.training.voice.train import EPOCHS, FOLDS, VARIANTS, Examples, answers_of, fit, fit_layer, make_examples
+from modalities.training.voice.train import EPOCHS, FOLDS, VARIANTS, SpeechExamples, answers_of, fit, fit_layer, make_examples
 
 HEADS = ("classes", "actors learned", "n", "UAR %", "95 % interval", "WAR %", "macro-F1 %", "distorted UAR %")
 WORDS = (*BASIC_EMOTIONS, "calm")
@@ -52,7 +52,7 @@ def rows(
         print(", ".join(f"{word} {100 * value:.1f}" for word, value in zip(WORDS, recall, strict=False)), file=sys.stderr)
 
 
-def utterances(data: Path, classes: int, seed: int, keep: Path, limit: int | None) -> Examples:
+def utterances(data: Path, classes: int, seed: int, keep: Path, limit: int | None) -> SpeechExamples:
     """The features of all utterances and of their distorted copies."""
     path = keep / f"examples-{classes}-{seed}-{limit}.pt"
     if not path.is_file():
@@ -60,10 +60,10 @@ def utterances(data: Path, classes: int, seed: int, keep: Path, limit: int | Non
         found = make_examples(read_ravdess(data, limit, calm=classes > CALM), speaker, seed, VARIANTS)
         with atomic_path(path) as aside:
             torch.save(vars(found), aside)
-    return Examples(**torch.load(path, weights_only=True))
+    return SpeechExamples(**torch.load(path, weights_only=True))
 
 
-def unheard(examples: Examples, count: int, classes: int, epochs: int, seed: int, keep: Path) -> Tensor:
+def unheard(examples: SpeechExamples, count: int, classes: int, epochs: int, seed: int, keep: Path) -> Tensor:
     """Logits [2, N, classes], each row's by a network that learned `count` actors and not the row's own."""
     logits = torch.zeros(2, len(examples.emotions), classes)
     for fold in range(FOLDS):

@@ -191,7 +191,7 @@ def _given(
     precision: str,
     save_every: int,
 ) -> dict[str, Any]:
-    """The fields of FaceOptions that the command line sets."""
+    """The fields of FaceTrainingOptions that the command line sets."""
     from modalities.face_networks.class_texts import read_prompts
 
     texts = read_prompts(prompts) if prompts else None
@@ -220,7 +220,7 @@ def network_changes(file: Path | None) -> dict[str, Any]:
 
 
 def _place(file: Path | None, root: Path | None) -> dict[str, Any]:
-    """The fields of FaceOptions that change the network (its settings and its input), and the folder of the paths."""
+    """The fields of FaceTrainingOptions that change the network (its settings and its input), and the folder of the paths."""
     from data.errors import InputError
 
     if file is None:

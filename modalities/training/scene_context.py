@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -25,8 +25,14 @@ from data.metrics import calibration_error, per_class_recall, scores_of
 from modalities.encoders.sentence_encoder import SentenceEncoder, load_encoder
 from modalities.loading.checkpoint import Card, save_checkpoint
 from modalities.scene_context.embedded import embed, grams_of, word_features
+from modalities.training import common
 from modalities.training.common import Progress, Report, silent
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+Inputs: TypeAlias = "NDArray[np.float32] | csr_matrix"
+"""Features [N, D] of descriptions, dense or sparse."""
 SIZES, PROMPTS = ("3b", "7b", "32b"), (1, 2)
 EPOCHS = 200
 """Most iterations of the solver."""
@@ -65,14 +71,14 @@ class Described:
 
 
 @dataclass(frozen=True)
-class Classifier:
+class LinearClassifier:
     """A linear classifier: weights [7, D] and bias [7]."""
 
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
 
-    def logits(self, inputs: Any) -> NDArray[np.float32]:
-        """Inputs [N, D], dense or sparse -> logits [N, 7]."""
+    def logits(self, inputs: Inputs) -> NDArray[np.float32]:
+        """Features [N, D] -> logits [N, 7]."""
         return np.asarray(inputs @ self.weights.T + self.bias, np.float32)
 
 
@@ -83,14 +89,14 @@ class Vocabulary:
     grams: list[str]
     rarity: NDArray[np.float32]
 
-    def features(self, texts: Sequence[str]) -> Any:
+    def features(self, texts: Sequence[str]) -> "csr_matrix":
         """The sparse features [N, V] of texts."""
         from scipy.sparse import csr_matrix
 
         columns = {gram: column for column, gram in enumerate(self.grams)}
         rows = [word_features(text, columns, self.rarity) for text in texts]
-        indices = np.concatenate([places for places, _ in rows])
-        ends = np.cumsum([0, *(len(places) for places, _ in rows)])
+        indices = np.concatenate([found for found, _ in rows])
+        ends = np.cumsum([0, *(len(found) for found, _ in rows)])
         return csr_matrix((np.concatenate([values for _, values in rows]), indices, ends), (len(texts), len(self.grams)))
 
 
@@ -175,7 +181,7 @@ def folds_of(described: Described, seed: int) -> list[tuple[NDArray[np.int64], N
 
 
 @dataclass(frozen=True)
-class Plain:
+class PlainStatements:
     """Statements that name an emotion plainly, their embeddings [P, 384], labels [P] and weights [P] of mean 1."""
 
     texts: list[str]
@@ -184,7 +190,7 @@ class Plain:
     weights: NDArray[np.float64]
 
 
-def plain_statements(encoder: SentenceEncoder) -> Plain:
+def plain_statements(encoder: SentenceEncoder) -> PlainStatements:
     """Every plain word in every statement; each emotion weighs the same."""
     made = [
         (statement.format(word), BASIC_EMOTIONS.index(emotion))
@@ -193,7 +199,7 @@ def plain_statements(encoder: SentenceEncoder) -> Plain:
         for statement in PLAIN_STATEMENTS
     ]
     texts, labels = [text for text, _ in made], np.array([label for _, label in made])
-    return Plain(texts, embed_all(encoder, texts), labels, balance(labels))
+    return PlainStatements(texts, embed_all(encoder, texts), labels, balance(labels))
 
 
 def balance(labels: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -204,8 +210,8 @@ def balance(labels: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def fit(
-    described: Described, meaning: NDArray[np.float32], rows: NDArray[np.int64], plain: Plain, iterations: int
-) -> tuple[Vocabulary, Classifier, Classifier]:
+    described: Described, meaning: NDArray[np.float32], rows: NDArray[np.int64], plain: PlainStatements, iterations: int
+) -> tuple[Vocabulary, LinearClassifier, LinearClassifier]:
     """Vocabulary and both classifiers, learned from the given rows and the plain statements."""
     texts = [described.texts[row] for row in rows]
     labels = np.concatenate([described.labels[rows], plain.labels])
@@ -242,30 +248,27 @@ def vocabulary_of(texts: Sequence[str]) -> Vocabulary:
 
 
 def fit_linear(
-    inputs: Any, labels: NDArray[np.int64], weights: NDArray[np.float64], strength: float, iterations: int
-) -> Classifier:
+    inputs: Inputs, labels: NDArray[np.int64], weights: NDArray[np.float64], strength: float, iterations: int
+) -> LinearClassifier:
     """Multinomial logistic regression on weighted examples; `strength` is the inverse L2 penalty."""
     from sklearn.linear_model import LogisticRegression
 
     fitted = LogisticRegression(C=strength, max_iter=iterations).fit(inputs, labels, sample_weight=weights)
-    return Classifier(fitted.coef_.astype(np.float32), fitted.intercept_.astype(np.float32))
+    return LinearClassifier(fitted.coef_.astype(np.float32), fitted.intercept_.astype(np.float32))
 
 
 def combined(
-    vocabulary: Vocabulary, words: Classifier, meanings: Classifier, texts: Sequence[str], meaning: NDArray[np.float32]
-) -> NDArray[np.float32]:
+    vocabulary: Vocabulary, words: LinearClassifier, meanings: LinearClassifier, texts: Sequence[str],
+    meaning: NDArray[np.float32],
+) -> NDArray[np.float32]:  # fmt: skip
     """The weighted sum of both classifiers' logits [N, 7]."""
     return (1 - MEANING_SHARE) * words.logits(vocabulary.features(texts)) + MEANING_SHARE * meanings.logits(meaning)
 
 
 def best_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """The softmax temperature of the least cross-entropy (Guo et al. 2017, arXiv 1706.04599)."""
-    truth = torch.from_numpy(labels)
-    losses = {
-        float(value): float(torch.nn.functional.cross_entropy(torch.from_numpy(logits / np.float32(value)), truth))
-        for value in np.geomspace(0.1, 4.0, 80)
-    }
-    return min(losses, key=losses.__getitem__)
+    """The softmax temperature, from 0.1 to 4, at which the logits [N, 7] explain the labels best."""
+    grid = np.geomspace(0.1, 4.0, 80).tolist()
+    return common.best_temperature(torch.from_numpy(logits), torch.from_numpy(labels), grid)
 
 
 # ---- card ----------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from benchmarks.learning.learning import (
 from benchmarks.learning.stills import NETWORKS, main, spread
 from modalities.face_networks.registry import build_network, network_table
 from modalities.training.face_networks.corpus import read_face_corpus
-from modalities.training.face_networks.train import FaceOptions, network_settings
+from modalities.training.face_networks.train import FaceTrainingOptions, network_settings
 from tests.drawn_faces import DRAWN, draw_face, write_drawn_faces
 
 
@@ -87,7 +87,7 @@ def test_every_static_network_of_the_table_is_small_here() -> None:
     assert all_of_them - shown == {"ke-fer-swin-t"}  # torchvision's Swin-T has one size
     for small in NETWORKS.values():
         row = network_table().choose(small.network, "static")
-        settings = network_settings(row, LABELS, "static", FaceOptions(settings=small.settings))
+        settings = network_settings(row, LABELS, "static", FaceTrainingOptions(settings=small.settings))
         with torch.device("meta"):
             network = build_network(row, settings)
         share = sum(value.numel() for value in network.parameters()) / row.parameters

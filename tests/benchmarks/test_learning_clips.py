@@ -15,7 +15,7 @@ from benchmarks.learning.learning import LABELS, clear_faces
 from modalities.face_networks.parts.base import FaceInputs
 from modalities.face_networks.registry import build_network, network_table
 from modalities.training.face_networks.corpus import read_face_corpus
-from modalities.training.face_networks.train import FaceOptions, network_settings
+from modalities.training.face_networks.train import FaceTrainingOptions, network_settings
 from tests.drawn_faces import write_drawn_faces
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -73,7 +73,7 @@ def test_which_networks_see_the_order_of_frames(title: str) -> None:
     small = (NETWORKS | CONTROLS)[title]
     row = network_table().choose(small.network, "dynamic")
     torch.manual_seed(0)
-    network = build_network(row, network_settings(row, LABELS, "dynamic", FaceOptions(settings=small.settings))).eval()
+    network = build_network(row, network_settings(row, LABELS, "dynamic", FaceTrainingOptions(settings=small.settings))).eval()
     for value in network.parameters():  # what begins at zero hides what lies behind it
         if value.ndim > 1:
             torch.nn.init.normal_(value, std=0.2)

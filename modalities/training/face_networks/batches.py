@@ -13,12 +13,13 @@ from torch.nn import functional as F
 from modalities.face_networks.contexts import read_contexts
 from modalities.face_networks.parts.base import FaceInputs
 from modalities.face_networks.registry import NetworkInput, NetworkRow
-from modalities.training.face_networks.corpus import FaceSample, Pixels
+from modalities.faces.crops import Pixels
+from modalities.training.face_networks.corpus import FaceSample
 from modalities.training.face_networks.recipes import Recipe
 from modalities.training.faces.stills import erase, light, soften, warp
 
 
-class Drawn(NamedTuple):
+class DrawnSamples(NamedTuple):
     """What a batch is made from: frames uint8 [B, T, S, S, 3], the same of the streams (or None), classes [B], captions, contexts
     [B, D] (or None; NaN rows where there is none)."""
 
@@ -31,7 +32,7 @@ class Drawn(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Maker:
+class BatchMaker:
     """Makes batches for a network: how it reads pixels, how many classes there are, which streams it gets, and where it is.
 
     context: the length of the contexts that it gets, 0 for none.
@@ -45,31 +46,31 @@ class Maker:
     device: str
     context: int = 0
 
-    def drawn(self, samples: Sequence[FaceSample], views: Sequence[Pixels]) -> Drawn:
+    def drawn(self, samples: Sequence[FaceSample], views: Sequence[Pixels]) -> DrawnSamples:
         """Samples and their views [V, T, S, S, 3], the views of a sample one after another as rows of the batch."""
         frames = np.concatenate(views)
         each = np.array([len(one) for one in views])
         classes = np.repeat(np.array([sample.label for sample in samples], np.int64), each)
         captions = tuple(sample.caption for sample, count in zip(samples, each, strict=True) for _ in range(count))
-        landmarks, parsing = self._parts(frames) if self.streams else (None, None)
+        landmarks, parsing = self._draw_parts(frames) if self.streams else (None, None)
         contexts = read_contexts([sample.context for sample in samples], self.context) if self.context else None
-        return Drawn(frames, landmarks, parsing, classes, captions, None if contexts is None else contexts.repeat(each, 0))
+        return DrawnSamples(frames, landmarks, parsing, classes, captions, None if contexts is None else contexts.repeat(each, 0))
 
-    def _parts(self, frames: Pixels) -> tuple[Pixels, Pixels]:
+    def _draw_parts(self, frames: Pixels) -> tuple[Pixels, Pixels]:
         from modalities.face_networks.face_parts import draw_parts
 
         landmarks, parsing = draw_parts(frames.reshape(-1, *frames.shape[2:]), self.reads.size)
         return landmarks.reshape(frames.shape), parsing.reshape(frames.shape)
 
-    def inputs(self, drawn: Drawn) -> FaceInputs:
+    def inputs(self, drawn: DrawnSamples) -> FaceInputs:
         """Levels 0..1 [B, T, 3, S, S] of frames and streams, and the captions' tokens; not normalised yet."""
         parts = (None if one is None else self._levels(one) for one in (drawn.landmarks, drawn.parsing))
         context = None if drawn.contexts is None else torch.from_numpy(drawn.contexts).to(self.device)
-        pictures = FaceInputs(self._levels(drawn.frames), *parts)
-        return pictures._replace(caption=self._tokens(drawn.captions), context=context)
+        images = FaceInputs(self._levels(drawn.frames), *parts)
+        return images._replace(caption=self._tokens(drawn.captions), context=context)
 
-    def _levels(self, pictures: Pixels) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device).permute(0, 1, 4, 2, 3).float() / 255
+    def _levels(self, images: Pixels) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 1, 4, 2, 3).float() / 255
 
     def _tokens(self, captions: Sequence[str]) -> Tensor | None:
         if not self.captions or not any(captions):
@@ -79,7 +80,7 @@ class Maker:
         said = torch.tensor([[bool(text)] for text in captions])
         return (tokens_of(captions) * said).to(self.device)
 
-    def shares(self, drawn: Drawn, smoothing: float = 0.0) -> Tensor:
+    def shares(self, drawn: DrawnSamples, smoothing: float = 0.0) -> Tensor:
         """Shares [B, C] of the classes."""
         hot = F.one_hot(torch.from_numpy(drawn.classes), self.classes).float().to(self.device)
         return hot * (1 - smoothing) + smoothing / self.classes
@@ -88,10 +89,10 @@ class Maker:
         """Frames and streams as the network's row wants them."""
         mean, std = (torch.tensor(values, device=self.device).view(3, 1, 1) for values in (self.reads.mean, self.reads.std))
         turn = self.reads.channels == "bgr"
-        return each_picture(inputs, lambda levels: ((levels - mean) / std).flip(2) if turn else (levels - mean) / std)
+        return each_image(inputs, lambda levels: ((levels - mean) / std).flip(2) if turn else (levels - mean) / std)
 
 
-def each_picture(inputs: FaceInputs, change: Callable[[Tensor], Tensor]) -> FaceInputs:
+def each_image(inputs: FaceInputs, change: Callable[[Tensor], Tensor]) -> FaceInputs:
     """The same change of the frames and of the streams that are there."""
     landmarks, parsing = (None if one is None else change(one) for one in (inputs.landmarks, inputs.parsing))
     return inputs._replace(pixels=change(inputs.pixels), landmarks=landmarks, parsing=parsing)
@@ -111,10 +112,10 @@ def changed(inputs: FaceInputs, recipe: Recipe, chance: torch.Generator) -> Face
     shift = 0.1 * torch.stack([right, below], 1)
     mirror = (torch.rand(count, generator=chance, device=device) < 0.5) & recipe.flip
 
-    def moved(pictures: Tensor) -> Tensor:
-        return warp(pictures.flatten(1, 2), 0.25 * angle, scale, shift, mirror, side).view(pictures.shape)
+    def moved(images: Tensor) -> Tensor:
+        return warp(images.flatten(1, 2), 0.25 * angle, scale, shift, mirror, side).view(images.shape)
 
-    inputs = each_picture(inputs, moved)
+    inputs = each_image(inputs, moved)
     flat = erase(light(soften(inputs.pixels.flatten(1, 2), chance), chance), chance)
     return inputs._replace(pixels=flat.clamp(0, 1).view(inputs.pixels.shape))
 
@@ -137,7 +138,7 @@ def mixed(inputs: FaceInputs, shares: Tensor, alpha: float, chance: torch.Genera
         return part * values + (1 - part) * values[other]
 
     context = None if inputs.context is None else blend(inputs.context)
-    return each_picture(inputs, blend)._replace(context=context), blend(shares)
+    return each_image(inputs, blend)._replace(context=context), blend(shares)
 
 
 def epoch_order(classes: NDArray[np.int64], recipe: Recipe, seed: int, epoch: int) -> NDArray[np.int64]:

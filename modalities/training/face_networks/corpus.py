@@ -1,12 +1,12 @@
 """Corpora of face crops: a manifest becomes labelled samples in three parts, and samples become batches of frames."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,12 @@ from data.location import Location
 from data.manifest.manifest import read_manifest
 from modalities.face_networks.prepare import FRAME_RATE, resized, view_frames
 from modalities.face_networks.registry import NetworkInput
+from modalities.faces.crops import Pixels
 from modalities.training.faces.stills import split_groups
 
-Pixels = NDArray[np.uint8]
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+Batch = TypeVar("Batch")
+Loaded = TypeVar("Loaded")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 PARTS = {"train": "train", "training": "train", "dev": "choose", "val": "choose", "valid": "choose", "validation": "choose",
          "test": "test"}  # fmt: skip
 MORE_WORDS = {
@@ -35,7 +37,7 @@ CHOOSE_SHARE = 0.1
 
 
 class FaceSample(NamedTuple):
-    """A picture, a clip, a .npy of crops [T, S, S, 3] or a folder of pictures, with its class, what is said of it, and the file
+    """An image, a clip, a .npy of crops [T, S, S, 3] or a folder of images, with its class, what is said of it, and the file
     with a feature of what surrounds it."""
 
     path: str
@@ -71,8 +73,8 @@ def read_face_corpus(
     keeps that many samples of each part; `root` is the folder of the paths, else the manifest's. InputError when a part to fit
     or choose on would be empty, or the fold is not there.
     """
-    table, folder = _table(manifest, root)
-    table["part"], has_fold = _parts(table["split"].tolist(), fold, manifest)
+    table, folder = _read_table(manifest, root)
+    table["part"], has_fold = _parts_of_splits(table["split"].tolist(), fold, manifest)
     classes = [_class_of(*pair, labels) for pair in zip(table["label"], table["corpus_label"], strict=True)]
     table["class"] = np.array(classes, np.int64)
     left_out = int((table["class"] < 0).sum())
@@ -84,14 +86,14 @@ def read_face_corpus(
     notes += [] if (table["part"] == "test").any() else ["There is no test part, so nothing was tested."]
     notes += [f"Fold {fold} is tested."] if has_fold else []
     parts = {part: _some_of(table[table["part"] == part], limit, seed) for part in ("train", "choose", "test")}
-    samples = {part: _samples(rows, folder) for part, rows in parts.items()}
+    samples = {part: _samples_of(rows, folder) for part, rows in parts.items()}
     if not samples["train"] or not samples["choose"]:
         named = ", ".join(labels)
         raise InputError(f"{manifest} has too few samples with the labels {named} to fit and to choose the weights on.")
     return FaceCorpus(tuple(labels), samples["train"], samples["choose"], samples["test"], tuple(notes))
 
 
-def _table(manifest: Path, root: Path | None) -> tuple[pd.DataFrame, str]:
+def _read_table(manifest: Path, root: Path | None) -> tuple[pd.DataFrame, str]:
     """The rows without problems, columns `corpus_label`, `caption` and `context` in any case, and the folder of their paths."""
     read = read_manifest(manifest, root, check_files=False)
     if len(read.problems) == len(read.table):
@@ -103,12 +105,12 @@ def _table(manifest: Path, root: Path | None) -> tuple[pd.DataFrame, str]:
 
 
 def _class_of(label: str, word: str, labels: Sequence[str]) -> int:
-    """Place of a label among `labels`, -1 where it is none; the corpus' own word counts where our names have none for it."""
+    """Index of a label among `labels`, -1 where it is none; the corpus' own word counts where our names have none for it."""
     name = label or WORDS.get(word.strip().lower(), word.strip().lower())
     return list(labels).index(name) if name in labels else -1
 
 
-def _parts(splits: Sequence[str], fold: int | None, manifest: Path) -> tuple[list[str], bool]:
+def _parts_of_splits(splits: Sequence[str], fold: int | None, manifest: Path) -> tuple[list[str], bool]:
     """The part of each row, and whether a fold decided it."""
     folds = [int(found[1]) if (found := re.fullmatch(r"fold(\d+)", split)) else 0 for split in splits]
     known = sorted(set(folds) - {0})
@@ -127,8 +129,8 @@ def _set_apart(table: pd.DataFrame, seed: int) -> NDArray[np.bool_]:
     """Which rows the weights are chosen on: whole speakers, or where they are not known a tenth of every class."""
     if (table["speaker"] != "").all() and table["speaker"].nunique() > 3:
         return split_groups(pd.factorize(table["speaker"])[0].astype(np.int64), CHOOSE_SHARE, seed)
-    place = np.random.default_rng(seed).permutation(len(table))
-    rank = pd.Series(place).groupby(table["class"].to_numpy()).rank(pct=True).to_numpy()
+    order = np.random.default_rng(seed).permutation(len(table))
+    rank = pd.Series(order).groupby(table["class"].to_numpy()).rank(pct=True).to_numpy()
     return np.asarray(rank <= min(max(CHOOSE_SHARE, 1.5 / table["class"].value_counts().min()), 0.5))
 
 
@@ -138,7 +140,7 @@ def _some_of(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
     return table.iloc[kept]
 
 
-def _samples(table: pd.DataFrame, root: str) -> tuple[FaceSample, ...]:
+def _samples_of(table: pd.DataFrame, root: str) -> tuple[FaceSample, ...]:
     folder = Location(root)
     paths, contexts = ([path and str(folder / path) for path in table[name]] for name in ("path", "context"))
     columns = (paths, table["class"].tolist(), table["caption"].tolist(), contexts)
@@ -148,8 +150,8 @@ def _samples(table: pd.DataFrame, root: str) -> tuple[FaceSample, ...]:
 # ---- frames --------------------------------------------------------------------------------------------------------------
 
 
-def frame_places(count: int, reads: NetworkInput, chance: np.random.Generator | None = None) -> NDArray[np.int64]:
-    """Places [V, T] of the frames that a network sees of a clip of `count` frames: as in recognition, or one view at random.
+def frame_indices(count: int, reads: NetworkInput, chance: np.random.Generator | None = None) -> NDArray[np.int64]:
+    """Indices [V, T] of the frames that a network sees of a clip of `count` frames: as in recognition, or one view at random.
 
     At random: a frame of each of T equal parts (temporal segments, Wang et al. 2016), or a run of frames with the row's stride;
     what a short clip lacks is its last frame once more.
@@ -168,63 +170,55 @@ def frame_places(count: int, reads: NetworkInput, chance: np.random.Generator | 
 
 
 def read_views(path: str, reads: NetworkInput, chance: np.random.Generator | None = None) -> Pixels:
-    """The frames of a sample as a network sees them: RGB uint8 [V, T, S, S, 3]; see `frame_places`.
+    """The frames of a sample as a network sees them: RGB uint8 [V, T, S, S, 3]; see `frame_indices`.
 
     InputError, which names the file, when it cannot be read.
     """
     try:
-        return _views(path, reads, chance)
+        return _read_views(Path(path), reads, chance)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read as face crops ({error}); correct the manifest or copy the file again."
         ) from error
 
 
-def _views(path: str, reads: NetworkInput, chance: np.random.Generator | None) -> Pixels:
-    place = Path(path)
-    if place.is_dir():
-        files = sorted(file for file in place.iterdir() if file.suffix.lower() in PICTURES)
-        chosen = frame_places(_some(len(files)), reads, chance)
-        return _sized([_picture(files[number]) for number in chosen.ravel().tolist()], chosen.shape, reads)
-    if place.suffix.lower() in PICTURES:
-        frames: Sequence[Pixels] | Pixels = [_picture(place)]
-    elif place.suffix.lower() == ".npy":
-        frames = np.load(place, mmap_mode="r", allow_pickle=False)
+def _read_views(path: Path, reads: NetworkInput, chance: np.random.Generator | None) -> Pixels:
+    """The views of a folder of images, an image, an array of crops or a video; ValueError where it holds no image."""
+    frames: Sequence[Path | Pixels] | Pixels
+    if path.is_dir():
+        frames = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    elif path.suffix.lower() in IMAGE_SUFFIXES:
+        frames = [_read_image(path)]
+    elif path.suffix.lower() == ".npy":
+        frames = np.load(path, mmap_mode="r", allow_pickle=False)
     else:
-        frames = _film(place)
-    chosen = frame_places(_some(len(frames)), reads, chance)
-    return _sized([np.asarray(frames[number]) for number in chosen.ravel().tolist()], chosen.shape, reads)
-
-
-def _some(count: int) -> int:
-    if not count:
+        frames = _read_video(path)
+    if not len(frames):
         raise ValueError("there is no picture in it")
-    return count
+    chosen = frame_indices(len(frames), reads, chance)
+    seen = (frames[number] for number in chosen.ravel().tolist())
+    images = [_read_image(frame) if isinstance(frame, Path) else np.asarray(frame) for frame in seen]
+    squares = resized(images, reads).round().byte().permute(0, 2, 3, 1).numpy()
+    return np.ascontiguousarray(squares).reshape(*chosen.shape, reads.size, reads.size, 3)
 
 
-def _picture(path: Path) -> Pixels:
+def _read_image(path: Path) -> Pixels:
     import cv2
 
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
         raise ValueError("it is no picture" if path.is_file() else "it is not there")
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _film(path: Path) -> list[Pixels]:
+def _read_video(path: Path) -> list[Pixels]:
     import av
 
     with av.open(str(path)) as container:
         return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
 
 
-def _sized(pictures: Sequence[Pixels], shape: tuple[int, ...], reads: NetworkInput) -> Pixels:
-    """Pictures resized as in recognition and arranged as [*shape, size, size, 3]."""
-    squares = resized(pictures, reads).round().byte().permute(0, 2, 3, 1).numpy()
-    return np.ascontiguousarray(squares).reshape(*shape, reads.size, reads.size, 3)
-
-
-def loaded_in_order(
+def views_in_order(
     samples: Sequence[FaceSample], batches: Sequence[Sequence[int]], reads: NetworkInput, seed: Sequence[int] | None,
     workers: int = 4,
 ) -> Iterator[list[Pixels]]:  # fmt: skip
@@ -234,6 +228,11 @@ def loaded_in_order(
         chances = [None if seed is None else np.random.default_rng([*seed, number]) for number in batch]
         return [read_views(samples[number].path, reads, chance) for number, chance in zip(batch, chances, strict=True)]
 
+    return read_ahead(load, batches, workers)
+
+
+def read_ahead(load: Callable[[Batch], Loaded], batches: Iterable[Batch], workers: int = 4) -> Iterator[Loaded]:
+    """What `load` gives for each of the batches in their order, some of them ahead of time in threads."""
     waiting = iter(batches)
     with ThreadPoolExecutor(workers) as threads:
         ahead = [threads.submit(load, batch) for batch in islice(waiting, workers)]
@@ -243,5 +242,5 @@ def loaded_in_order(
 
 
 def without_time(reads: NetworkInput) -> NetworkInput:
-    """The same input for pictures: one frame."""
+    """The same input for images: one frame."""
     return replace(reads, frames=1, stride=0, views=1)

@@ -1,11 +1,11 @@
 """The training loop of the face networks: steps that can be repeated exactly, and a state that outlives any kill."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,43 +14,44 @@ from torch import Tensor
 
 from modalities.face_networks.own_checkpoints import load_own, own_tensors
 from modalities.face_networks.parts.base import FaceNetwork
-from modalities.training.face_networks.batches import Maker, changed, epoch_order, mixed
-from modalities.training.face_networks.corpus import FaceSample, Pixels, loaded_in_order
+from modalities.faces.crops import Pixels
+from modalities.training.common import read_resume, write_resume
+from modalities.training.face_networks.batches import BatchMaker, changed, epoch_order, mixed
+from modalities.training.face_networks.corpus import FaceSample, views_in_order
 from modalities.training.face_networks.ranks import Ranks
 from modalities.training.face_networks.recipes import Recipe, make_optimiser, rate_factor
-from modalities.training.faces.stills import read_resume, write_resume
 
 STILLS_A_CLIP = 2
-"""Pictures in a batch of stills for each clip in one of clips, as S4D has it."""
+"""Images in a batch of stills for each clip in one of clips, as S4D has it."""
 
 
 @dataclass(frozen=True)
-class Beside:
-    """Pictures that are trained on along with clips, and what makes batches of them."""
+class AddedStills:
+    """Images that are trained on along with clips, and what makes batches of them."""
 
     samples: Sequence[FaceSample]
-    maker: Maker
+    maker: BatchMaker
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """All that a training is, but its state: samples, stages, batches, seed, precision; `total` steps in `per_epoch` of them.
 
     `about` names what a broken-off training must share to be gone on with; `resume` is its file, `best` that of the best weights;
-    `ranks` are the processes that share every batch; `beside` are pictures that have steps of their own between those of clips.
+    `ranks` are the processes that share every batch; `beside` are images that have steps of their own between those of clips.
     """
 
     samples: Sequence[FaceSample]
     recipes: tuple[Recipe, ...]
-    maker: Maker
+    maker: BatchMaker
     seed: int
     dtype: torch.dtype
     save_every: int
     resume: Path
     best: Path
-    about: dict[str, Any]
+    about: Mapping[str, object]
     ranks: Ranks = field(default_factory=Ranks)
-    beside: Beside | None = None
+    stills: AddedStills | None = None
 
     def steps(self, stage: int) -> int:
         """Steps of an epoch of a stage, those over stills included."""
@@ -59,7 +60,7 @@ class Plan:
     def steps_apart(self, recipe: Recipe) -> tuple[int, int]:
         """Steps of an epoch over the samples, and over the stills beside them."""
         own = -(-len(self.samples) // (recipe.batch * recipe.accumulate))
-        return own, max(round(recipe.still_steps * own), int(recipe.still_steps > 0)) if self.beside else 0
+        return own, max(round(recipe.still_steps * own), int(recipe.still_steps > 0)) if self.stills else 0
 
     @property
     def epochs(self) -> int:
@@ -68,7 +69,7 @@ class Plan:
 
 
 @dataclass
-class State:
+class TrainingState:
     """Where a training is: the next step of an epoch of a stage, and all that changes."""
 
     network: FaceNetwork
@@ -93,14 +94,14 @@ Judge = Callable[[FaceNetwork], dict[str, float]]
 """Figures of a network on the part that the weights are chosen on; `uar` and `war` decide."""
 
 
-def new_state(network: FaceNetwork, plan: Plan) -> State:
+def new_state(network: FaceNetwork, plan: TrainingPlan) -> TrainingState:
     """The beginning of a training."""
     optimiser = make_optimiser(network, plan.recipes[0])
     average = copy.deepcopy(network).eval() if plan.recipes[0].average else None
-    return State(network, optimiser, torch.amp.GradScaler(enabled=plan.dtype == torch.float16), average)
+    return TrainingState(network, optimiser, torch.amp.GradScaler(enabled=plan.dtype == torch.float16), average)
 
 
-def fit(network: FaceNetwork, plan: Plan, judge: Judge, after_epoch: Callable[[State], None]) -> State:
+def fit(network: FaceNetwork, plan: TrainingPlan, judge: Judge, after_epoch: Callable[[TrainingState], None]) -> TrainingState:
     """Train to the end, from where a broken-off training of the same plan was; the best weights lie in `plan.best` then.
 
     Random draws are those of the seed, the epoch and the step alone, so that a training that goes on ends as one that was never
@@ -115,10 +116,10 @@ def fit(network: FaceNetwork, plan: Plan, judge: Judge, after_epoch: Callable[[S
     return state
 
 
-def _epoch(state: State, plan: Plan) -> None:
+def _epoch(state: TrainingState, plan: TrainingPlan) -> None:
     """The steps of an epoch that are still to be done."""
     recipe, total = plan.recipes[state.stage], plan.steps(state.stage)
-    for batches in _micro_batches(state, plan, recipe):
+    for batches in _batches_of_steps(state, plan, recipe):
         _step(state, plan, recipe, batches)
         state.step += 1
         if state.step < total and state.updates % plan.save_every == 0:
@@ -132,12 +133,12 @@ class _Batch(NamedTuple):
     samples: Sequence[FaceSample]
     views: list[Pixels]
     whole: int
-    maker: Maker
+    maker: BatchMaker
     prefix: str = ""
     weight: float = 1.0
 
 
-def _micro_batches(state: State, plan: Plan, recipe: Recipe) -> Iterator[list[_Batch]]:
+def _batches_of_steps(state: TrainingState, plan: TrainingPlan, recipe: Recipe) -> Iterator[list[_Batch]]:
     """For each remaining step its batches, read ahead; steps over stills lie at random between the others."""
     seen = _epochs_before(state, plan) + state.epoch
     turns = np.repeat([0, 1], plan.steps_apart(recipe))
@@ -148,34 +149,35 @@ def _micro_batches(state: State, plan: Plan, recipe: Recipe) -> Iterator[list[_B
         yield list(islice(parts[turn], recipe.accumulate))
 
 
-def _clip_batches(plan: Plan, recipe: Recipe, seen: int, done: int) -> Iterator[_Batch]:
+def _clip_batches(plan: TrainingPlan, recipe: Recipe, seen: int, done: int) -> Iterator[_Batch]:
     """The batches of an epoch after its first `done` steps."""
     order = epoch_order(_classes(plan.samples), recipe, plan.seed, seen)
-    for samples, views, whole in _loaded(plan, plan.samples, order, recipe.batch, done * recipe.accumulate, plan.maker, (seen,)):
+    skipped = done * recipe.accumulate
+    for samples, views, whole in _read_batches(plan, plan.samples, order, recipe.batch, skipped, plan.maker, (seen,)):
         yield _Batch(samples, views, whole, plan.maker)
 
 
-def _still_batches(plan: Plan, recipe: Recipe, seen: int, done: int) -> Iterator[_Batch]:
+def _still_batches(plan: TrainingPlan, recipe: Recipe, seen: int, done: int) -> Iterator[_Batch]:
     """The same of the stills, of which an epoch sees as many as its steps take, some of them or all several times."""
-    if plan.beside is None:
+    if plan.stills is None:
         return
-    classes, size = _classes(plan.beside.samples), STILLS_A_CLIP * recipe.batch
+    classes, size = _classes(plan.stills.samples), STILLS_A_CLIP * recipe.batch
     count = plan.steps_apart(recipe)[1] * recipe.accumulate * size
     rounds = -(-count // len(classes))
     order = np.concatenate([epoch_order(classes, recipe, plan.seed + 1, seen * rounds + one) for one in range(rounds)])[:count]
     weight, skipped = len(plan.samples) / count, done * recipe.accumulate
-    for samples, views, whole in _loaded(plan, plan.beside.samples, order, size, skipped, plan.beside.maker, (seen, 1)):
-        yield _Batch(samples, views, whole, plan.beside.maker, "stills_", weight)
+    for samples, views, whole in _read_batches(plan, plan.stills.samples, order, size, skipped, plan.stills.maker, (seen, 1)):
+        yield _Batch(samples, views, whole, plan.stills.maker, "stills_", weight)
 
 
-def _loaded(
-    plan: Plan, samples: Sequence[FaceSample], order: NDArray[np.int64], size: int, skipped: int, maker: Maker,
+def _read_batches(
+    plan: TrainingPlan, samples: Sequence[FaceSample], order: NDArray[np.int64], size: int, skipped: int, maker: BatchMaker,
     seed: tuple[int, ...],
 ) -> Iterator[tuple[Sequence[FaceSample], list[Pixels], int]]:  # fmt: skip
     """Samples of this process with their frames, and the size of the whole batch, for each batch but the `skipped` first ones."""
     batches = [order[start : start + size].tolist() for start in range(0, len(order), size)][skipped:]
     own = [plan.ranks.share(numbers) for numbers in batches]
-    views = loaded_in_order(samples, own, maker.reads, (plan.seed, *seed))
+    views = views_in_order(samples, own, maker.reads, (plan.seed, *seed))
     for numbers, loaded, whole in zip(own, views, map(len, batches), strict=True):
         yield [samples[number] for number in numbers], loaded, whole
 
@@ -184,11 +186,11 @@ def _classes(samples: Sequence[FaceSample]) -> NDArray[np.int64]:
     return np.array([sample.label for sample in samples], np.int64)
 
 
-def _epochs_before(state: State, plan: Plan) -> int:
+def _epochs_before(state: TrainingState, plan: TrainingPlan) -> int:
     return sum(recipe.epochs for recipe in plan.recipes[: state.stage])
 
 
-def _step(state: State, plan: Plan, recipe: Recipe, batches: Sequence[_Batch]) -> None:
+def _step(state: TrainingState, plan: TrainingPlan, recipe: Recipe, batches: Sequence[_Batch]) -> None:
     """One step of the optimiser over the mean loss of its batches."""
     draw = plan.ranks.number * 15_485_863 + state.updates
     torch.manual_seed(plan.seed * 1_000_003 + draw)
@@ -212,7 +214,7 @@ def _step(state: State, plan: Plan, recipe: Recipe, batches: Sequence[_Batch]) -
 
 
 def _losses(
-    network: FaceNetwork, plan: Plan, recipe: Recipe, batch: _Batch, chance: torch.Generator
+    network: FaceNetwork, plan: TrainingPlan, recipe: Recipe, batch: _Batch, chance: torch.Generator
 ) -> dict[str, Tensor]:
     maker = batch.maker
     drawn = maker.drawn(batch.samples, batch.views)
@@ -222,7 +224,7 @@ def _losses(
         return network.loss(maker.normalised(inputs), shares)
 
 
-def _update(state: State, ranks: Ranks, recipe: Recipe) -> None:
+def _update(state: TrainingState, ranks: Ranks, recipe: Recipe) -> None:
     """Clip the gradient, step, and let the average follow."""
     trained = [value for group in state.optimiser.param_groups for value in group["params"]]
     ranks.add_gradients(trained)
@@ -245,12 +247,12 @@ def follow(average: FaceNetwork, network: FaceNetwork, decay: float) -> None:
         kept.copy_(fresh)
 
 
-def _close_epoch(state: State, plan: Plan, judge: Judge) -> None:
+def _close_epoch(state: TrainingState, plan: TrainingPlan, judge: Judge) -> None:
     """Judge, keep the best weights, note the figures, and go on to the next epoch or stage."""
     plan.ranks.take_buffers(state.network)
     plan.ranks.take_buffers(state.judged)
     figures = judge(state.judged)
-    losses = plan.ranks.summed(state.losses)
+    losses = plan.ranks.add_up(state.losses)
     terms = {f"loss_{name}": value / len(plan.samples) for name, value in losses.items()}
     rate = max(group["lr"] for group in state.optimiser.param_groups)
     row = {"epoch": float(len(state.curves) + 1), "stage": float(state.stage + 1), "loss": sum(terms.values()), **terms}
@@ -265,7 +267,7 @@ def _close_epoch(state: State, plan: Plan, judge: Judge) -> None:
     save_state(state, plan)
 
 
-def _next_stage(state: State, plan: Plan) -> None:
+def _next_stage(state: TrainingState, plan: TrainingPlan) -> None:
     state.stage, state.epoch = state.stage + 1, 0
     if state.stage < len(plan.recipes):
         state.optimiser = make_optimiser(state.network, plan.recipes[state.stage])
@@ -274,20 +276,20 @@ def _next_stage(state: State, plan: Plan) -> None:
 # ---- what outlives a kill ------------------------------------------------------------------------------------------------
 
 
-def save_state(state: State, plan: Plan) -> None:
+def save_state(state: TrainingState, plan: TrainingPlan) -> None:
     """Write everything that `fit` needs to go on, whole or not at all; every process calls it, the first one writes."""
-    losses = plan.ranks.summed(state.losses)
+    losses = plan.ranks.add_up(state.losses)
     if not plan.ranks.first:
         return
-    tensors = {"network": own_tensors(state.network), "average": own_tensors(state.average) if state.average else {}}
+    average = own_tensors(state.average) if state.average else {}
     write_resume(
         plan.resume, plan.about, optimiser=_on_cpu(state.optimiser.state_dict()), scaler=state.scaler.state_dict(),
         stage=state.stage, epoch=state.epoch, step=state.step, updates=state.updates, best=state.best, losses=losses,
-        curves=state.curves, **_on_cpu(tensors),
+        curves=state.curves, network=_on_cpu(own_tensors(state.network)), average=_on_cpu(average),
     )  # fmt: skip
 
 
-def _on_cpu(tree: Any) -> Any:
+def _on_cpu(tree: object) -> object:
     """The same dictionaries and lists with their tensors in the processor's memory, where any device can read them from."""
     if isinstance(tree, Tensor):
         return tree.cpu()
@@ -296,7 +298,7 @@ def _on_cpu(tree: Any) -> Any:
     return [_on_cpu(value) for value in tree] if isinstance(tree, list) else tree
 
 
-def _restore(state: State, plan: Plan) -> None:
+def _restore(state: TrainingState, plan: TrainingPlan) -> None:
     kept = read_resume(plan.resume, plan.about)
     plan.ranks.wait()  # nobody writes the file before all have read it
     if kept is None:
@@ -325,7 +327,7 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, aside)
 
 
-def read_best(network: FaceNetwork, plan: Plan) -> None:
+def read_best(network: FaceNetwork, plan: TrainingPlan) -> None:
     """Give the network the weights that were chosen."""
     from safetensors.torch import load_file
 

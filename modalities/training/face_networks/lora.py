@@ -4,25 +4,14 @@ peft has no bottleneck adapters beside attention over time, so FineCLIPER's are 
 queries, keys and values is a parameter and no module, so that LoRA goes into its output and into the MLPs.
 """
 
-from typing import Any
-
 from torch import nn
 
 from data.errors import InputError
 from modalities.face_networks.parts.base import FaceNetwork
 from modalities.face_networks.parts.clip_tower import ImageTower
+from modalities.loading.with_input import replace_module
 
 TARGETS = ("out_proj", "c_fc", "c_proj")
-
-
-def _peft() -> Any:
-    try:
-        import peft
-    except ImportError as error:
-        raise InputError(
-            f"Low-rank adapters need peft ({error}); install it with: pip install peft, or leave --lora out."
-        ) from error
-    return peft
 
 
 def add_lora(network: FaceNetwork, rank: int) -> None:
@@ -30,7 +19,12 @@ def add_lora(network: FaceNetwork, rank: int) -> None:
 
     InputError when the network has no image tower of CLIP that is trained, or peft is not installed.
     """
-    peft = _peft()
+    try:
+        import peft
+    except ImportError as error:
+        raise InputError(
+            f"Low-rank adapters need peft ({error}); install it with: pip install peft, or leave --lora out."
+        ) from error
     towers = [name for name, module in network.named_modules() if isinstance(module, ImageTower)]
     inside = tuple(f"{name}." for name in towers)
     targets = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and name.startswith(inside)
@@ -50,5 +44,4 @@ def merge_lora(network: FaceNetwork) -> None:
     adapted = [(name, module) for name, module in network.named_modules() if isinstance(module, BaseTunerLayer)]
     for name, module in adapted:
         module.merge()
-        parent, _, child = name.rpartition(".")
-        setattr(network.get_submodule(parent), child, module.get_base_layer())
+        replace_module(network, name, module.get_base_layer())

@@ -5,11 +5,12 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+Item = TypeVar("Item")
 LONGEST_WAIT = timedelta(hours=6)
 """How long a process waits for another one, which may be answering a large test part."""
 
@@ -26,7 +27,7 @@ class Ranks:
         """True for the process that writes files."""
         return self.number == 0
 
-    def share(self, items: Sequence[Any]) -> Sequence[Any]:
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
         """This process's part of a list, every `count`-th item."""
         return items[self.number :: self.count]
 
@@ -49,19 +50,19 @@ class Ranks:
         for value in network.buffers() if self.count > 1 else ():
             torch.distributed.broadcast(value, 0)
 
-    def gathered(self, part: Sequence[Any], total: int) -> list[Any]:
+    def gather(self, part: Sequence[Item], total: int) -> list[Item]:
         """The answers to a list of `total` items, of which each process has those of its `share`."""
         if self.count == 1:
             return list(part)
-        parts: list[Any] = [None] * self.count
+        parts: list[list[Item]] = [[] for _ in range(self.count)]
         torch.distributed.all_gather_object(parts, list(part))
-        return [parts[place % self.count][place // self.count] for place in range(total)]
+        return [parts[index % self.count][index // self.count] for index in range(total)]
 
-    def summed(self, figures: dict[str, float]) -> dict[str, float]:
+    def add_up(self, figures: dict[str, float]) -> dict[str, float]:
         """Figures by name, added up over all processes."""
         if self.count == 1:
             return figures
-        parts: list[Any] = [None] * self.count
+        parts: list[dict[str, float]] = [{} for _ in range(self.count)]
         torch.distributed.all_gather_object(parts, figures)
         return {name: sum(part.get(name, 0.0) for part in parts) for name in sorted({name for part in parts for name in part})}
 

@@ -1,4 +1,4 @@
-"""Recipes of the face networks (`face_recipes.yaml`): which parameters are trained, at which rates, for how long."""
+"""Recipes of the face networks (`recipes.yaml`): which parameters are trained, at which rates, for how long."""
 
 import math
 import re
@@ -20,7 +20,7 @@ RESTART_EPOCHS = 10
 
 @dataclass(frozen=True)
 class Recipe:
-    """One stage of a training; the fields are explained in face_recipes.yaml."""
+    """One stage of a training; the fields are explained in recipes.yaml."""
 
     epochs: int = 30
     batch: int = 32
@@ -42,8 +42,8 @@ class Recipe:
     still_steps: float = 0.5
 
 
-def recipes_of(network: str, changes: Mapping[str, Any] | None = None) -> tuple[Recipe, ...]:
-    """The stages of a network's training, with `changes` in the place of its own values.
+def recipes_of(network: str, changes: Mapping[str, object] | None = None) -> tuple[Recipe, ...]:
+    """The stages of a network's training, with `changes` instead of its own values.
 
     A change of `epochs` is of all stages together: the last one gets what the others leave, one at least. InputError for fields
     that there are not, or values out of range.
@@ -56,18 +56,19 @@ def recipes_of(network: str, changes: Mapping[str, Any] | None = None) -> tuple[
     made = tuple(_recipe({**given, **stage, **others}, network) for stage in stages)
     if epochs is None:
         return made
-    left = max(int(epochs) - sum(one.epochs for one in made[:-1]), 1)
+    left = max(int(str(epochs)) - sum(one.epochs for one in made[:-1]), 1)
     return (*made[:-1], replace(made[-1], epochs=left))
 
 
-def _recipe(given: Mapping[str, Any], network: str) -> Recipe:
+def _recipe(given: Mapping[str, object], network: str) -> Recipe:
+    """One stage from its fields; InputError for one that there is not, or a value that does not fit."""
     known = {one.name: one for one in fields(Recipe)}
     if unknown := sorted(set(given) - set(known)):
         raise InputError(f"'{unknown[0]}' is no field of a recipe; known are: {', '.join(known)}.")
     try:
         recipe = Recipe(**{name: _typed(value, type(getattr(Recipe(), name))) for name, value in given.items()})
     except (TypeError, ValueError) as error:
-        raise InputError(f"The recipe of {network} has a value of another kind ({error}); see face_recipes.yaml.") from error
+        raise InputError(f"The recipe of {network} has a value of another kind ({error}); see recipes.yaml.") from error
     _check(recipe, network)
     return recipe
 
@@ -85,6 +86,7 @@ def _check(recipe: Recipe, network: str) -> None:
 
 
 def _typed(value: Any, kind: type) -> Any:
+    """A value of the YAML as the field's type: 1e-4, say, is a text in YAML 1.1."""
     return dict(value) if kind is dict else value if kind in (bool, str) else kind(value)
 
 
@@ -111,8 +113,8 @@ def choose_parameters(network: FaceNetwork, recipe: Recipe) -> dict[str, float]:
 
 
 def _layer_factor(network: FaceNetwork, name: str, recipe: Recipe) -> float:
-    place, last = network.depth_of(name)
-    return recipe.layer_decay ** (last - place)
+    layer, last = network.depth_of(name)
+    return recipe.layer_decay ** (last - layer)
 
 
 def make_optimiser(network: FaceNetwork, recipe: Recipe) -> torch.optim.Optimizer:

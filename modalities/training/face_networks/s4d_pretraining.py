@@ -1,13 +1,11 @@
-"""S4D's masked pre-training on corpora of faces, pictures and clips alike, without labels: `dyad train s4d-pretraining`."""
+"""S4D's masked pre-training on corpora of faces, images and clips alike, without labels: `dyad train s4d-pretraining`."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,15 +24,16 @@ from modalities.face_networks.papers.s4d_pretraining import (
     random_mask,
 )
 from modalities.face_networks.registry import NetworkInput, network_table
+from modalities.faces.crops import Pixels
 from modalities.loading.checkpoint import Card, save_checkpoint
 from modalities.loading.devices import precision_of
-from modalities.loading.state_dicts import read_state_dict
-from modalities.training.common import Progress, Report, silent
-from modalities.training.face_networks.corpus import PICTURES, Pixels, read_views, without_time
+from modalities.loading.state_dicts import JsonObject, read_state_dict
+from modalities.training.common import Progress, Report, read_resume, silent, write_resume
+from modalities.training.face_networks.corpus import IMAGE_SUFFIXES, read_ahead, read_views, without_time
 from modalities.training.face_networks.ranks import Ranks, joined, own_device
 from modalities.training.face_networks.recipes import Recipe, rate_factor
 from modalities.training.face_networks.train import Files, files_named, write_curves
-from modalities.training.faces.stills import read_resume, warp, write_resume
+from modalities.training.faces.stills import warp
 
 NAME = "s4d-pretraining"
 RATE = 1.6e-3
@@ -48,17 +47,17 @@ SHARES: Mapping[Kind, float] = {"pictures": IMAGE_MASK, "clips": VIDEO_MASK}
 
 @dataclass(frozen=True)
 class PretrainingOptions:
-    """What a pre-training can be told beside its corpora and its place.
+    """What a pre-training can be told beside its corpora and its folder.
 
     roots: the folders that the paths of each manifest start from (none: the manifests' own); fold: rows that this official fold
     tests are left out; settings: changes of the sizes (fields of `PretrainingShape`); start: weights to start from; batch: clips
-    or pictures in a step; rate: of a step of this batch (0: what S4D's release takes for it); save_every: steps between two
+    or images in a step; rate: of a step of this batch (0: what S4D's release takes for it); save_every: steps between two
     states that a pre-training can go on from.
     """
 
     roots: tuple[Path, ...] = ()
     fold: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: JsonObject = field(default_factory=dict)
     start: Path | None = None
     batch: int = 32
     rate: float = 0.0
@@ -68,7 +67,7 @@ class PretrainingOptions:
 
 
 class Samples(NamedTuple):
-    """Paths of pictures and of clips."""
+    """Paths of images and of clips."""
 
     pictures: tuple[str, ...]
     clips: tuple[str, ...]
@@ -79,7 +78,7 @@ class Samples(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class PretrainingPlan:
     """All that a pre-training is, but its state."""
 
     fit: Samples
@@ -90,7 +89,7 @@ class Plan:
     dtype: torch.dtype
     options: PretrainingOptions
     files: Files
-    about: dict[str, Any]
+    about: Mapping[str, object]
     ranks: Ranks
 
     @property
@@ -100,7 +99,7 @@ class Plan:
 
 
 @dataclass
-class State:
+class PretrainingState:
     """Where a pre-training is."""
 
     network: MaskedPretraining
@@ -115,7 +114,7 @@ class State:
 def read_samples(
     manifests: Sequence[Path], roots: Sequence[Path] = (), fold: int | None = None, limit: int | None = None, seed: int = 7
 ) -> Samples:
-    """The pictures and clips of manifests but those that are tested (split test, or the fold given), each path once.
+    """The images and clips of manifests but those that are tested (split test, or the fold given), each path once.
 
     InputError when a manifest cannot be used, or has official folds and none is given: its test faces would be learned from.
     """
@@ -132,9 +131,9 @@ def read_samples(
         kept = table.loc[~table["split"].isin(["test", f"fold{fold}"]), "path"]
         found |= dict.fromkeys(str(Location(read.root) / path) for path in kept)
     drawn = np.sort(np.random.default_rng(seed).permutation(len(found))[:limit])
-    paths = [list(found)[place] for place in drawn]
-    stills = [path for path in paths if path.lower().endswith(PICTURES)]
-    return Samples(tuple(stills), tuple(path for path in paths if not path.lower().endswith(PICTURES)))
+    paths = [list(found)[index] for index in drawn]
+    stills = [path for path in paths if path.lower().endswith(IMAGE_SUFFIXES)]
+    return Samples(tuple(stills), tuple(path for path in paths if not path.lower().endswith(IMAGE_SUFFIXES)))
 
 
 def pretrain(
@@ -157,9 +156,9 @@ def _pretrain(
     report: Report, ranks: Ranks,
 ) -> Card:  # fmt: skip
     network = new_network(options, seed)
-    plan = _plan(corpora, output, seed, epochs, limit, options, ranks, network.shape)
+    plan = _make_plan(corpora, output, seed, epochs, limit, options, ranks, network.shape)
     output.mkdir(parents=True, exist_ok=True)
-    state = State(network, _optimiser(network, plan.recipe), torch.amp.GradScaler(enabled=plan.dtype == torch.float16))
+    state = PretrainingState(network, _optimiser(network, plan.recipe), torch.amp.GradScaler(enabled=plan.dtype == torch.float16))
     _restore(state, plan)
     while state.epoch < epochs:
         _epoch(state, plan)
@@ -167,7 +166,7 @@ def _pretrain(
         if ranks.first:
             write_curves(plan.files, state.curves)
             report(Progress(state.epoch, epochs, {name: value for name, value in state.curves[-1].items() if name != "epoch"}))
-    card = _card(plan, state, corpora)
+    card = _make_card(plan, state, corpora)
     ranks.wait()
     if ranks.first:
         about = {"name": NAME, "settings": network.shape._asdict()}
@@ -195,12 +194,12 @@ def new_network(options: PretrainingOptions, seed: int) -> MaskedPretraining:
     return network.to(options.device)
 
 
-def _plan(
+def _make_plan(
     corpora: Sequence[Path], output: Path, seed: int, epochs: int, limit: int | None, options: PretrainingOptions, ranks: Ranks,
     shape: PretrainingShape,
-) -> Plan:  # fmt: skip
+) -> PretrainingPlan:  # fmt: skip
     samples = read_samples(corpora, options.roots, options.fold, limit, seed)
-    fit, held_out = _parts(samples, seed)
+    fit, held_out = _hold_out(samples, seed)
     if not any(fit):
         raise InputError(f"{', '.join(map(str, corpora))}: there are no faces to learn from, but those that are tested.")
     reads = replace(network_table().choose("s4d").input, size=shape.size, frames=shape.frames, views=1)
@@ -213,17 +212,17 @@ def _plan(
         "dtype": str(dtype), "device": options.device.partition(":")[0], "ranks": ranks.count,
     }  # fmt: skip
     recipe = Recipe(epochs=epochs, batch=options.batch, rate=rate, weight_decay=0.05, warmup=0.05)
-    return Plan(fit, held_out, reads, recipe, seed, dtype, options, files_named(output, NAME), about, ranks)
+    return PretrainingPlan(fit, held_out, reads, recipe, seed, dtype, options, files_named(output, NAME), about, ranks)
 
 
-def _parts(samples: Samples, seed: int) -> tuple[Samples, Samples]:
+def _hold_out(samples: Samples, seed: int) -> tuple[Samples, Samples]:
     """Samples to learn from, and those that are held out: none of a kind of which there are fewer than 20."""
     parts: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
     for paths in samples:
         count = min(int(len(paths) * HELD_OUT), MOST_HELD_OUT)
         out = set(np.random.default_rng([seed, 1]).permutation(len(paths))[:count].tolist())
-        fit = tuple(path for place, path in enumerate(paths) if place not in out)
-        parts.append((fit, tuple(path for place, path in enumerate(paths) if place in out)))
+        fit = tuple(path for index, path in enumerate(paths) if index not in out)
+        parts.append((fit, tuple(path for index, path in enumerate(paths) if index in out)))
     return Samples(parts[0][0], parts[1][0]), Samples(parts[0][1], parts[1][1])
 
 
@@ -244,27 +243,27 @@ Batch = tuple[Kind, list[int]]
 
 
 def epoch_batches(fit: Samples, batch: int, seed: int, epoch: int) -> list[Batch]:
-    """The batches of an epoch, each of pictures or of clips alone, in a random order."""
+    """The batches of an epoch, each of images or of clips alone, in a random order."""
     chance = np.random.default_rng([seed, epoch])
     batches: list[Batch] = []
     for kind in SHARES:
         order = chance.permutation(len(fit.of(kind))).tolist()
         batches += [(kind, order[start : start + batch]) for start in range(0, len(order), batch)]
-    return [batches[place] for place in chance.permutation(len(batches)).tolist()]
+    return [batches[index] for index in chance.permutation(len(batches)).tolist()]
 
 
-def _epoch(state: State, plan: Plan) -> None:
+def _epoch(state: PretrainingState, plan: PretrainingPlan) -> None:
     """The steps of an epoch that are still to be done."""
     batches = epoch_batches(plan.fit, plan.options.batch, plan.seed, state.epoch)[state.step :]
     own = [(kind, list(plan.ranks.share(numbers))) for kind, numbers in batches]
-    for (kind, numbers), pixels in zip(batches, _loaded(plan.fit, own, plan.reads, (plan.seed, state.epoch)), strict=True):
+    for (kind, numbers), pixels in zip(batches, _read_batches(plan.fit, own, plan.reads, (plan.seed, state.epoch)), strict=True):
         _step(state, plan, kind, pixels, len(numbers))
         state.step += 1
         if state.step < plan.steps and state.step % plan.options.save_every == 0:
             _save(state, plan)
 
 
-def _loaded(
+def _read_batches(
     samples: Samples, batches: Sequence[Batch], reads: NetworkInput, seed: Sequence[int] | None
 ) -> Iterator[list[Pixels]]:
     """The frames [T, S, S, 3] of each batch's samples, read ahead by threads; with `seed` at random, by sample and epoch."""
@@ -275,15 +274,10 @@ def _loaded(
         chances = [None if seed is None else np.random.default_rng([*seed, number]) for number in numbers]
         return [read_views(samples.of(kind)[one], asked, chance)[0] for one, chance in zip(numbers, chances, strict=True)]
 
-    waiting = iter(batches)
-    with ThreadPoolExecutor(4) as threads:
-        ahead = [threads.submit(load, batch) for batch in islice(waiting, 4)]
-        while ahead:
-            yield ahead.pop(0).result()
-            ahead += [threads.submit(load, batch) for batch in islice(waiting, 1)]
+    return read_ahead(load, batches)
 
 
-def _step(state: State, plan: Plan, kind: Kind, pixels: list[Pixels], whole: int) -> None:
+def _step(state: PretrainingState, plan: PretrainingPlan, kind: Kind, pixels: list[Pixels], whole: int) -> None:
     """One step over a batch of `whole` samples, of which `pixels` are this process's."""
     done = state.epoch * plan.steps + state.step
     chance = torch.Generator().manual_seed(plan.seed * 7_919 + plan.ranks.number * 15_485_863 + done)
@@ -315,28 +309,28 @@ def cropped(levels: Tensor, chance: torch.Generator) -> Tensor:
     return warp(levels.flatten(1, 2), torch.zeros(count), scale, shift, mirror, side).view(levels.shape)
 
 
-def _loss(network: MaskedPretraining, plan: Plan, kind: Kind, levels: Tensor, chance: torch.Generator) -> Tensor:
-    """Mean squared error over what is hidden of pictures or clips [B, T, 3, S, S] in 0..1."""
+def _loss(network: MaskedPretraining, plan: PretrainingPlan, kind: Kind, levels: Tensor, chance: torch.Generator) -> Tensor:
+    """Mean squared error over what is hidden of images or clips [B, T, 3, S, S] in 0..1."""
     device = plan.options.device
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (plan.reads.mean, plan.reads.std))
     normal = ((levels - mean) / std).to(device)
     shown = normal[:, 0] if kind == "pictures" else normal.transpose(1, 2)
-    places = network.shape.tubelets // (network.shape.frames // 2) if kind == "pictures" else network.shape.tubelets
-    mask = random_mask(len(levels), places, SHARES[kind], chance).to(device)
+    tubelets = network.shape.tubelets // (network.shape.frames // 2) if kind == "pictures" else network.shape.tubelets
+    mask = random_mask(len(levels), tubelets, SHARES[kind], chance).to(device)
     with torch.autocast(device.partition(":")[0], plan.dtype, enabled=plan.dtype != torch.float32):
         return network.loss(shown, mask)
 
 
 @torch.no_grad()
-def held_out_losses(network: MaskedPretraining, plan: Plan) -> dict[str, float]:
-    """The loss on faces that were never learned from, by kind: whole pictures, the same places hidden each time."""
+def held_out_losses(network: MaskedPretraining, plan: PretrainingPlan) -> dict[str, float]:
+    """The loss on faces that were never learned from, by kind: whole images, the same tubelets hidden each time."""
     network.eval()
     figures: dict[str, float] = {}
     for kind in SHARES:
         numbers, total = list(range(len(plan.held_out.of(kind)))), 0.0
         batches = [(kind, numbers[start : start + plan.options.batch]) for start in range(0, len(numbers), plan.options.batch)]
         chance = torch.Generator().manual_seed(plan.seed)
-        for pixels in _loaded(plan.held_out, batches, plan.reads, None):
+        for pixels in _read_batches(plan.held_out, batches, plan.reads, None):
             total += float(_loss(network, plan, kind, _levels(pixels), chance)) * len(pixels)
         if numbers:
             figures[f"held_out_{kind}"] = total / len(numbers)
@@ -346,8 +340,8 @@ def held_out_losses(network: MaskedPretraining, plan: Plan) -> dict[str, float]:
 # ---- state, files --------------------------------------------------------------------------------------------------------
 
 
-def _close_epoch(state: State, plan: Plan) -> None:
-    losses = plan.ranks.summed(state.losses)
+def _close_epoch(state: PretrainingState, plan: PretrainingPlan) -> None:
+    losses = plan.ranks.add_up(state.losses)
     row = {"epoch": float(state.epoch + 1)}
     row |= {f"loss_{kind}": losses[kind] / len(plan.fit.of(kind)) for kind in SHARES if kind in losses}
     state.curves.append(row | held_out_losses(state.network, plan))
@@ -355,9 +349,9 @@ def _close_epoch(state: State, plan: Plan) -> None:
     _save(state, plan)
 
 
-def _save(state: State, plan: Plan) -> None:
+def _save(state: PretrainingState, plan: PretrainingPlan) -> None:
     """Write all that is needed to go on; every process calls it, the first one writes."""
-    losses = plan.ranks.summed(state.losses)
+    losses = plan.ranks.add_up(state.losses)
     if plan.ranks.first:
         write_resume(
             plan.files.resume, plan.about, network=state.network.state_dict(), optimiser=state.optimiser.state_dict(),
@@ -365,22 +359,19 @@ def _save(state: State, plan: Plan) -> None:
         )  # fmt: skip
 
 
-def _restore(state: State, plan: Plan) -> None:
+def _restore(state: PretrainingState, plan: PretrainingPlan) -> None:
     kept = read_resume(plan.files.resume, plan.about)
     plan.ranks.wait()  # nobody writes the file before all have read it
     if kept is None:
         return
-    loads: dict[str, Callable[[Any], Any]] = {
-        "network": state.network.load_state_dict, "optimiser": state.optimiser.load_state_dict,
-        "scaler": state.scaler.load_state_dict,
-    }  # fmt: skip
-    for name, load in loads.items():
-        load(kept[name])
+    state.network.load_state_dict(kept["network"])
+    state.optimiser.load_state_dict(kept["optimiser"])
+    state.scaler.load_state_dict(kept["scaler"])
     state.epoch, state.step, state.curves = kept["epoch"], kept["step"], kept["curves"]
     state.losses = kept["losses"] if plan.ranks.first else {}
 
 
-def _card(plan: Plan, state: State, corpora: Sequence[Path]) -> Card:
+def _make_card(plan: PretrainingPlan, state: PretrainingState, corpora: Sequence[Path]) -> Card:
     named = ", ".join(one.name for one in corpora)
     said = "".join(f" --corpus {one.name}" for one in corpora)
     counts = f"{len(plan.fit.pictures)} pictures and {len(plan.fit.clips)} clips"

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,25 +24,25 @@ from modalities.face_networks.parts.clip_face import ClipFaceNetwork
 from modalities.face_networks.registry import Kind, NetworkInput, NetworkRow, build_network, network_table
 from modalities.loading.checkpoint import Card
 from modalities.loading.devices import precision_of
-from modalities.loading.state_dicts import read_state_dict
+from modalities.loading.state_dicts import JsonObject, read_state_dict
 from modalities.training.common import Progress, Report, silent
-from modalities.training.face_networks.batches import Maker
-from modalities.training.face_networks.corpus import FaceCorpus, FaceSample, loaded_in_order, read_face_corpus, without_time
-from modalities.training.face_networks.loop import Beside, Plan, State, fit, read_best
+from modalities.training.face_networks.batches import BatchMaker
+from modalities.training.face_networks.corpus import FaceCorpus, FaceSample, read_face_corpus, views_in_order, without_time
+from modalities.training.face_networks.loop import AddedStills, TrainingPlan, TrainingState, fit, read_best
 from modalities.training.face_networks.lora import add_lora, merge_lora
 from modalities.training.face_networks.ranks import Ranks, joined, own_device
 from modalities.training.face_networks.recipes import recipes_of
 
 
 @dataclass(frozen=True)
-class FaceOptions:
-    """What a training can be told beside network, corpus and place.
+class FaceTrainingOptions:
+    """What a training can be told beside network, corpus and folder.
 
     fold: the official fold to test; root: the folder that the manifest's paths start from, else the manifest's own; labels: a
     name of the table's label orders ('': the network's own); clip: weights of a CLIP; start: a checkpoint to start from;
     prompts: content of a prompt file; streams: draw landmarks and parsing masks for networks that read them; lora: rank of
     low-rank adapters in CLIP's image tower, 0 for none; recipe, settings, reads: changes of the recipe, of the network's
-    settings, of its input; save_every: steps between two states that a training can go on from; stills: a manifest of pictures
+    settings, of its input; save_every: steps between two states that a training can go on from; stills: a manifest of images
     that a network for both kinds is trained on along with clips.
     """
 
@@ -52,12 +51,12 @@ class FaceOptions:
     labels: str = ""
     clip: Path | None = None
     start: Path | None = None
-    prompts: Mapping[str, Any] | None = None
+    prompts: Mapping[str, object] | None = None
     streams: bool = False
     lora: int = 0
-    recipe: Mapping[str, Any] | None = None
-    settings: Mapping[str, Any] | None = None
-    reads: Mapping[str, Any] | None = None
+    recipe: Mapping[str, object] | None = None
+    settings: Mapping[str, object] | None = None
+    reads: JsonObject | None = None
     device: str = "cpu"
     precision: Precision = "auto"
     save_every: int = 200
@@ -89,7 +88,7 @@ def files_named(output: Path, stem: str) -> Files:
 
 def train(
     data: Path, output: Path, *, network: str, kind: Kind = "static", seed: int = 7, epochs: int | None = None,
-    limit: int | None = None, options: FaceOptions | None = None, report: Report = silent,
+    limit: int | None = None, options: FaceTrainingOptions | None = None, report: Report = silent,
 ) -> Card:  # fmt: skip
     """Train a network of the table on the manifest `data`; write weights, card and curves into `output` (see `files_of`).
 
@@ -97,27 +96,27 @@ def train(
     A broken-off training goes on where it was when it is started again with the same arguments. InputError for a corpus or
     arguments that do not fit; WeightsError for weights that do not.
     """
-    chosen = options or FaceOptions()
+    chosen = options or FaceTrainingOptions()
     chosen = replace(chosen, device=own_device(chosen.device))
     with joined(chosen.device) as ranks:
         return _train(data, output, network, kind, seed, epochs, limit, chosen, report, ranks)
 
 
 def _train(
-    data: Path, output: Path, network: str, kind: Kind, seed: int, epochs: int | None, limit: int | None, chosen: FaceOptions,
-    report: Report, ranks: Ranks,
+    data: Path, output: Path, network: str, kind: Kind, seed: int, epochs: int | None, limit: int | None,
+    chosen: FaceTrainingOptions, report: Report, ranks: Ranks,
 ) -> Card:  # fmt: skip
     row, table = network_table().choose(network, kind), network_table()
     labels = table.labels(chosen.labels or row.labels[kind])
     corpus = read_face_corpus(data, labels, fold=chosen.fold, seed=seed, limit=limit, root=chosen.root)
-    chosen = told_of_contexts(row, corpus, chosen)
-    settings, stills = network_settings(row, labels, kind, chosen), _stills(row, kind, labels, seed, chosen)
+    chosen = with_context_length(row, corpus, chosen)
+    settings, stills = network_settings(row, labels, kind, chosen), _read_stills(row, kind, labels, seed, chosen)
     built = new_network(row, settings, chosen, seed)
     files, reads = files_of(output, kind, network, chosen.fold), network_input(row, kind, chosen)
-    plan = _plan(row, corpus, stills, reads, files, seed, epochs, limit, chosen, data, ranks)
+    plan = _make_plan(row, corpus, stills, reads, files, seed, epochs, limit, chosen, data, ranks)
     output.mkdir(parents=True, exist_ok=True)
 
-    def after_epoch(state: State) -> None:
+    def after_epoch(state: TrainingState) -> None:
         if not ranks.first:
             return
         write_curves(files, state.curves)
@@ -128,7 +127,7 @@ def _train(
     read_best(built, plan)
     tested = corpus.test or corpus.choose
     answers = probabilities_of(built, tested, plan)
-    card = _card(row, kind, corpus, answers, tested, state, plan, data, chosen)
+    card = _make_card(row, kind, corpus, answers, tested, state, plan, data, chosen)
     ranks.wait()  # all have read the best weights
     if ranks.first:
         if chosen.lora:
@@ -140,14 +139,14 @@ def _train(
     return card
 
 
-def network_settings(row: NetworkRow, labels: Sequence[str], kind: Kind, options: FaceOptions) -> dict[str, Any]:
+def network_settings(row: NetworkRow, labels: Sequence[str], kind: Kind, options: FaceTrainingOptions) -> dict[str, object]:
     """What the network is built with: the row's settings, the caller's, and what makes it answer these labels."""
     prompts = {"prompts": dict(options.prompts)} if options.prompts else {}
     own = class_settings(row, labels, kind) | (class_settings(row, labels, "static") if options.stills else {})
     return {**row.settings, **(options.settings or {}), **own, **prompts}
 
 
-def told_of_contexts(row: NetworkRow, corpus: FaceCorpus, options: FaceOptions) -> FaceOptions:
+def with_context_length(row: NetworkRow, corpus: FaceCorpus, options: FaceTrainingOptions) -> FaceTrainingOptions:
     """The options with the length of the corpus's contexts as a setting, for a network that takes one; as they are otherwise.
 
     InputError when the caller's own setting is another length.
@@ -161,8 +160,10 @@ def told_of_contexts(row: NetworkRow, corpus: FaceCorpus, options: FaceOptions) 
     return replace(options, settings={**own, "context": length})
 
 
-def _stills(row: NetworkRow, kind: Kind, labels: Sequence[str], seed: int, options: FaceOptions) -> tuple[FaceSample, ...]:
-    """The pictures to be trained on along with clips: all but the test part of their manifest, with the labels of the clips."""
+def _read_stills(
+    row: NetworkRow, kind: Kind, labels: Sequence[str], seed: int, options: FaceTrainingOptions
+) -> tuple[FaceSample, ...]:
+    """The images to be trained on along with clips: all but the test part of their manifest, with the labels of the clips."""
     if options.stills is None:
         return ()
     if kind != "dynamic" or row.kind != "both":
@@ -172,15 +173,15 @@ def _stills(row: NetworkRow, kind: Kind, labels: Sequence[str], seed: int, optio
     return (*corpus.fit, *corpus.choose)
 
 
-def network_input(row: NetworkRow, kind: Kind, options: FaceOptions) -> NetworkInput:
-    """What the network reads in this branch; InputError where that is no pictures."""
-    reads = replace(row.input, **dict(options.reads or {}))
+def network_input(row: NetworkRow, kind: Kind, options: FaceTrainingOptions) -> NetworkInput:
+    """What the network reads in this branch; InputError where that is no images."""
+    reads = replace(row.input, **(options.reads or {}))
     if reads.features:
         raise InputError(f"The network {row.name} reads features instead of pictures; a manifest of faces has none.")
     return without_time(reads) if kind == "static" else reads
 
 
-def new_network(row: NetworkRow, settings: Mapping[str, Any], options: FaceOptions, seed: int) -> FaceNetwork:
+def new_network(row: NetworkRow, settings: Mapping[str, object], options: FaceTrainingOptions, seed: int) -> FaceNetwork:
     """The network before its first step, on its device."""
     torch.manual_seed(seed)
     try:
@@ -211,16 +212,16 @@ def take_start(network: FaceNetwork, path: Path) -> int:
     return len(fitting)
 
 
-def _plan(
+def _make_plan(
     row: NetworkRow, corpus: FaceCorpus, stills: Sequence[FaceSample], reads: NetworkInput, files: Files, seed: int,
-    epochs: int | None, limit: int | None, options: FaceOptions, data: Path, ranks: Ranks,
-) -> Plan:  # fmt: skip
+    epochs: int | None, limit: int | None, options: FaceTrainingOptions, data: Path, ranks: Ranks,
+) -> TrainingPlan:  # fmt: skip
     changes = {**(options.recipe or {}), **({} if epochs is None else {"epochs": epochs})}
     recipes = recipes_of(row.name, changes)
     streams = options.streams and "landmarks" in row.needs
-    told = any(sample.context for sample in corpus.samples) and "context" in row.needs
-    context = int((options.settings or {}).get("context", 0)) if told else 0
-    maker = Maker(row, reads, len(corpus.labels), streams, "caption" in row.needs, options.device, context)
+    given = any(sample.context for sample in corpus.samples) and "context" in row.needs
+    context = int(str((options.settings or {}).get("context", 0))) if given else 0
+    maker = BatchMaker(row, reads, len(corpus.labels), streams, "caption" in row.needs, options.device, context)
     cpu = options.device == "cpu" and options.precision == "auto"
     dtype = torch.float32 if cpu else precision_of(options.device, options.precision)
     about = {
@@ -230,26 +231,28 @@ def _plan(
         "starts": [digest(options.clip), digest(options.start)], "device": options.device.partition(":")[0],
         "ranks": ranks.count, "stills": digest(options.stills),
     }  # fmt: skip
-    beside = Beside(stills, replace(maker, reads=without_time(reads))) if stills else None
+    added = AddedStills(stills, replace(maker, reads=without_time(reads))) if stills else None
     every = max(options.save_every, 1)
-    return Plan(corpus.fit, recipes, maker, seed, dtype, every, files.resume, files.best, about, ranks, beside)
+    return TrainingPlan(corpus.fit, recipes, maker, seed, dtype, every, files.resume, files.best, about, ranks, added)
 
 
 # ---- figures -------------------------------------------------------------------------------------------------------------
 
 
-def probabilities_of(network: FaceNetwork, samples: Sequence[FaceSample], plan: Plan, batch: int = 32) -> NDArray[np.float32]:
+def probabilities_of(
+    network: FaceNetwork, samples: Sequence[FaceSample], plan: TrainingPlan, batch: int = 32
+) -> NDArray[np.float32]:
     """Probabilities [N, C] of samples, the mean over their views; nothing random."""
     network.eval()
     maker, answers = plan.maker, list[NDArray[np.float32]]()
     own = plan.ranks.share(range(len(samples)))
     batches = [list(own[start : start + batch]) for start in range(0, len(own), batch)]
-    for numbers, views in zip(batches, loaded_in_order(samples, batches, maker.reads, None), strict=True):
+    for numbers, views in zip(batches, views_in_order(samples, batches, maker.reads, None), strict=True):
         drawn = maker.drawn([samples[number] for number in numbers], views)
         with torch.no_grad(), torch.autocast(maker.device.partition(":")[0], plan.dtype, enabled=plan.dtype != torch.float32):
             logits = network.answer(maker.normalised(maker.inputs(drawn))).logits
         answers += list(logits.float().softmax(1).view(len(numbers), -1, maker.classes).mean(1).cpu().numpy())
-    return np.stack(plan.ranks.gathered(answers, len(samples)))
+    return np.stack(plan.ranks.gather(answers, len(samples)))
 
 
 def _figures(probabilities: NDArray[np.float32], samples: Sequence[FaceSample]) -> dict[str, float]:
@@ -271,9 +274,9 @@ def write_curves(files: Files, curves: Sequence[Mapping[str, float]]) -> None:
     write_text(files.curves_json, json.dumps(list(curves), indent=1) + "\n")
 
 
-def _card(
-    row: NetworkRow, kind: Kind, corpus: FaceCorpus, answers: NDArray[np.float32], tested: Sequence[FaceSample], state: State,
-    plan: Plan, data: Path, options: FaceOptions,
+def _make_card(
+    row: NetworkRow, kind: Kind, corpus: FaceCorpus, answers: NDArray[np.float32], tested: Sequence[FaceSample],
+    state: TrainingState, plan: TrainingPlan, data: Path, options: FaceTrainingOptions,
 ) -> Card:  # fmt: skip
     truth = np.array([sample.label for sample in tested])
     recall = per_class_recall(truth, answers.argmax(1), len(corpus.labels))
@@ -281,16 +284,16 @@ def _card(
     return Card(
         name=f"{kind}-{row.name}", terms="those of the corpus and of the weights it started from", seed=plan.seed,
         data=f"{data.name}: {len(corpus.fit)} samples to fit on, {len(corpus.choose)} to choose on, {len(corpus.test)} to test"
-        + (f"; with {len(plan.beside.samples)} stills of {options.stills.name}" if plan.beside and options.stills else ""),
+        + (f"; with {len(plan.stills.samples)} stills of {options.stills.name}" if plan.stills and options.stills else ""),
         command=_command(row, kind, data, plan, options), date=date.today().isoformat(),
         split=f"figures: {what}, {len(tested)} samples",
         metrics={key: round(value, 4) for key, value in _figures(answers, tested).items()},
         per_class_recall={name: round(float(v), 4) for name, v in zip(corpus.labels, recall, strict=True) if v == v},
-        text=_prose(row, corpus, state, plan),
+        text=_describe_training(row, corpus, state, plan),
     )  # fmt: skip
 
 
-def _command(row: NetworkRow, kind: Kind, data: Path, plan: Plan, options: FaceOptions) -> str:
+def _command(row: NetworkRow, kind: Kind, data: Path, plan: TrainingPlan, options: FaceTrainingOptions) -> str:
     given = {"--fold": options.fold, "--labels": options.labels, "--clip": options.clip and options.clip.name,
              "--start": options.start and options.start.name, "--lora": options.lora,
              "--with-stills": options.stills and options.stills.name}  # fmt: skip
@@ -298,16 +301,14 @@ def _command(row: NetworkRow, kind: Kind, data: Path, plan: Plan, options: FaceO
     return f"dyad train {kind}-face --network {row.name} --corpus {data.name} --epochs {plan.epochs} --seed {plan.seed}{said}"
 
 
-def _about_contexts(corpus: FaceCorpus) -> str:
-    count = sum(bool(sample.context) for sample in corpus.samples)
-    whole = len(corpus.samples)
-    return f"{count} of {whole} samples have a context." if count else "It was trained without a context, by the faces alone."
-
-
-def _prose(row: NetworkRow, corpus: FaceCorpus, state: State, plan: Plan) -> str:
+def _describe_training(row: NetworkRow, corpus: FaceCorpus, state: TrainingState, plan: TrainingPlan) -> str:
     best = max(state.curves, key=lambda one: one["uar"] + one["war"])
-    told = [_about_contexts(corpus)] if "context" in row.needs else []
-    notes = "\n".join(f"* {note}" for note in (*corpus.notes, *told))
+    notes = list(corpus.notes)
+    if "context" in row.needs:
+        count = sum(bool(sample.context) for sample in corpus.samples)
+        seen = f"{count} of {len(corpus.samples)} samples have a context."
+        notes.append(seen if count else "It was trained without a context, by the faces alone.")
+    listed = "\n".join(f"* {note}" for note in notes)
     return f"""# {row.title}
 
 {row.paper}. Trained by Dyad for {plan.epochs} epochs; the weights are those of epoch {best['epoch']:.0f}, which had the best mean
@@ -316,4 +317,4 @@ none of its own. The releases of S4D, IFDD, CLIPER and DFER-CLIP choose the epoc
 figures are the best on test; figures of this card are lower by what that choice is worth. UAR is the mean recall of the classes
 that occur, WAR the accuracy. Labels: {', '.join(corpus.labels)}.
 
-{notes}"""
+{listed}"""

@@ -1,10 +1,10 @@
 """Training of the dynamic face: pseudo-sequences from stills, in the spirit of static-for-dynamic (S2D, Chen et al. 2024)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +19,10 @@ from modalities.dynamic_face.network import DynamicAnswer, DynamicFaceNetwork, D
 from modalities.loading.checkpoint import WEIGHTS_FOLDER, Card, save_checkpoint
 from modalities.static_face.embedded import CLASSES, StaticFace, describe_images
 from modalities.static_face.embedded import load as load_static
-from modalities.training.common import Progress, Report, silent
+from modalities.training.common import Progress, Report, read_resume, silent, write_resume
 from modalities.training.faces.pseudo_sequences import PseudoSequence, make_sequences
 from modalities.training.faces.static_face import TERMS, fit_temperature, prepare_splits
-from modalities.training.faces.stills import FaceVotes, read_resume, write_resume
+from modalities.training.faces.stills import FaceVotes
 
 EPOCHS = 30
 BATCH = 64
@@ -32,7 +32,7 @@ SEQUENCES = 8000
 
 
 @dataclass(frozen=True)
-class Watched:
+class WatchedSequences:
     """Sequences as the static network sees them: what `DynamicFaceNetwork` takes [S, T, ...], shares [S, 8], label [S]."""
 
     features: Tensor
@@ -51,7 +51,7 @@ class Watched:
 
 
 @dataclass
-class State:
+class DynamicFaceLearner:
     """Everything that a resumed training needs."""
 
     network: DynamicFaceNetwork
@@ -61,7 +61,7 @@ class State:
     best_weights: dict[str, Tensor] | None = None
 
 
-def watch(static: StaticFace, sequences: list[PseudoSequence]) -> Watched:
+def watch(static: StaticFace, sequences: list[PseudoSequence]) -> WatchedSequences:
     """Run the static network over every frame."""
     count, width = len(sequences), static.centroids.shape[1]
     features, logs = np.zeros((count, LENGTH, width), np.float16), np.zeros((count, LENGTH, len(CLASSES)), np.float32)
@@ -74,16 +74,16 @@ def watch(static: StaticFace, sequences: list[PseudoSequence]) -> Watched:
     shares = np.stack([sequence.shares for sequence in sequences]).astype(np.float32)
     label = np.array([sequence.label for sequence in sequences])
     tensors = [torch.from_numpy(array) for array in (features, logs, gaps, mask, shares)]
-    return Watched(tensors[0], tensors[1], tensors[2], tensors[3], tensors[4], label)
+    return WatchedSequences(tensors[0], tensors[1], tensors[2], tensors[3], tensors[4], label)
 
 
-def film_and_watch(static: StaticFace, faces: FaceVotes, count: int, seed: int) -> Watched:
+def film_and_watch(static: StaticFace, faces: FaceVotes, count: int, seed: int) -> WatchedSequences:
     """Make `count` pseudo-sequences of these stills and watch them, a thousand at a time."""
     starts = range(0, count, 1000)
     parts = [watch(static, make_sequences(faces, min(1000, count - start), seed + start)) for start in starts]
     label = np.concatenate([part.label for part in parts])
     fields = ("features", "logs", "gaps", "mask", "shares")
-    return Watched(label=label, **{name: torch.cat([getattr(part, name) for part in parts]) for name in fields})
+    return WatchedSequences(label=label, **{name: torch.cat([getattr(part, name) for part in parts]) for name in fields})
 
 
 def thinned(mask: Tensor, chance: torch.Generator) -> Tensor:
@@ -93,7 +93,7 @@ def thinned(mask: Tensor, chance: torch.Generator) -> Tensor:
     return torch.where(kept.any(1, keepdim=True), kept, mask)
 
 
-def run_epoch(state: State, watched: Watched, seed: int, epochs: int) -> float:
+def run_epoch(state: DynamicFaceLearner, watched: WatchedSequences, seed: int, epochs: int) -> float:
     """One pass over the sequences; returns the mean loss."""
     chance = torch.Generator().manual_seed(seed * 100_003 + state.epoch)
     torch.manual_seed(seed * 100_019 + state.epoch)
@@ -116,7 +116,7 @@ def run_epoch(state: State, watched: Watched, seed: int, epochs: int) -> float:
     return total / len(watched)
 
 
-def answer(network: DynamicFaceNetwork, watched: Watched) -> DynamicAnswer:
+def answer(network: DynamicFaceNetwork, watched: WatchedSequences) -> DynamicAnswer:
     """Logits, features and attention of all sequences."""
     network.eval()
     with torch.inference_mode():
@@ -124,13 +124,13 @@ def answer(network: DynamicFaceNetwork, watched: Watched) -> DynamicAnswer:
     return DynamicAnswer(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def mean_over_frames(watched: Watched) -> NDArray[np.float32]:
+def mean_over_frames(watched: WatchedSequences) -> NDArray[np.float32]:
     """The baseline: the mean [S, 8] of the frames' static probabilities."""
     present = watched.mask[:, :, None]
     return ((watched.logs.exp() * present).sum(1) / present.sum(1)).numpy()
 
 
-def measure(probabilities: NDArray[np.float32], watched: Watched) -> dict[str, float]:
+def measure(probabilities: NDArray[np.float32], watched: WatchedSequences) -> dict[str, float]:
     """UAR, WAR, macro-F1 and calibration over sequences of one class, seven basic emotions."""
     clear, seven = watched.label >= 0, probabilities[:, : len(BASIC_EMOTIONS)]
     seven = seven / seven.sum(1, keepdims=True)
@@ -138,7 +138,7 @@ def measure(probabilities: NDArray[np.float32], watched: Watched) -> dict[str, f
     return figures | {"calibration_error": calibration_error(seven[clear], watched.label[clear])}
 
 
-def _restore(state: State, path: Path, about: dict[str, Any]) -> None:
+def _restore(state: DynamicFaceLearner, path: Path, about: Mapping[str, object]) -> None:
     """Continue from `path` when it is there and of the same training."""
     if kept := read_resume(path, about):
         state.network.load_state_dict(kept["network"])
@@ -146,14 +146,14 @@ def _restore(state: State, path: Path, about: dict[str, Any]) -> None:
         state.epoch, state.best, state.best_weights = kept["epoch"], kept["best"], kept["best_weights"]
 
 
-def _save_state(state: State, path: Path, about: dict[str, Any]) -> None:
+def _save_state(state: DynamicFaceLearner, path: Path, about: Mapping[str, object]) -> None:
     write_resume(
         path, about, network=state.network.state_dict(), optimiser=state.optimiser.state_dict(), epoch=state.epoch,
         best=state.best, best_weights=state.best_weights,
     )  # fmt: skip
 
 
-def export(network: DynamicFaceNetwork, static: StaticFace, fit: Watched, choose: Watched, path: Path) -> None:
+def export(network: DynamicFaceNetwork, static: StaticFace, fit: WatchedSequences, choose: WatchedSequences, path: Path) -> None:
     """Write the weights (fp16) with temperature (fitted on `choose`) and the classes' mean features over `fit`."""
     temperature = fit_temperature(answer(network, choose).logits, choose.shares)
     features = answer(network, fit).features
@@ -162,12 +162,6 @@ def export(network: DynamicFaceNetwork, static: StaticFace, fit: Watched, choose
     settings = {"name": "dynamic_face", "shape": network.shape._asdict(), "static_revision": static.source.revision}
     state = {key: value.half() for key, value in network.state_dict().items()}
     save_checkpoint(path, state, {"centroids": centroids, "temperature": torch.tensor(temperature)}, settings)
-
-
-def _beside(output: Path) -> Path:
-    """The static weights to train over: those in the same folder, else the shipped ones."""
-    own = output / "static_face.safetensors"
-    return own if own.is_file() else WEIGHTS_FOLDER / own.name
 
 
 def train(
@@ -180,11 +174,12 @@ def train(
     `output`/dynamic_face.resume.pt; the weights with the best mean of UAR and WAR are kept.
     """
     output.mkdir(parents=True, exist_ok=True)
-    static, splits = load_static(_beside(output)), prepare_splits(data, seed, limit)
+    own = output / "static_face.safetensors"
+    static, splits = load_static(own if own.is_file() else WEIGHTS_FOLDER / own.name), prepare_splits(data, seed, limit)
     count = min(SEQUENCES, limit or SEQUENCES)
     fit = film_and_watch(static, splits.fit, count, seed * 1_000_003)
     choose = film_and_watch(static, splits.choose, max(1, count // 4), seed * 1_000_003 + 500_000)
-    state = _fitted(static, fit, choose, output / "dynamic_face.resume.pt", seed, epochs, report)
+    state = _fit(static, fit, choose, output / "dynamic_face.resume.pt", seed, epochs, report)
     weights = output / "dynamic_face.safetensors"
     export(state.network, static, fit, choose, weights)
     held_out = film_and_watch(static, splits.held_out, max(1, count // 4), seed * 1_000_003 + 900_000)
@@ -195,13 +190,13 @@ def train(
     return card
 
 
-def _fitted(
-    static: StaticFace, fit: Watched, choose: Watched, resume: Path, seed: int, epochs: int, report: Report
-) -> State:
+def _fit(
+    static: StaticFace, fit: WatchedSequences, choose: WatchedSequences, resume: Path, seed: int, epochs: int, report: Report
+) -> DynamicFaceLearner:
     """The training loop; the network of the state has its best weights at the end."""
     torch.manual_seed(seed)
     network = DynamicFaceNetwork(DynamicFaceShape(features=static.centroids.shape[1]))
-    state = State(network, torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.02))
+    state = DynamicFaceLearner(network, torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.02))
     about = {"seed": seed, "epochs": epochs, "sequences": len(fit), "static": static.source.revision}
     _restore(state, resume, about)
     while state.epoch < epochs:
@@ -215,7 +210,7 @@ def _fitted(
     return state
 
 
-def make_card(static: StaticFace, weights: Path, held_out: Watched, count: int, seed: int, command: str) -> Card:
+def make_card(static: StaticFace, weights: Path, held_out: WatchedSequences, count: int, seed: int, command: str) -> Card:
     """Measure the written file on held-out sequences beside the mean over the frames."""
     model = load(weights, static)
     logits = answer(model.network, held_out).logits / model.temperature

@@ -25,7 +25,7 @@ class PseudoSequence:
     label: int
 
 
-class Stills(NamedTuple):
+class StillPool(NamedTuple):
     """Stills to draw from: those of each class, thumbnails to find a similar face by, and how often a class is drawn."""
 
     faces: FaceVotes
@@ -34,13 +34,13 @@ class Stills(NamedTuple):
     chances: NDArray[np.float64]
 
 
-def prepare(faces: FaceVotes) -> Stills:
+def prepare(faces: FaceVotes) -> StillPool:
     """Sort stills by their majority (no contempt); rarer classes are drawn less often, by the root of their number."""
     members = [np.flatnonzero(faces.majority == label) for label in range(7)]
     small = F.adaptive_avg_pool2d(torch.from_numpy(faces.images)[:, None].float(), 12).flatten(1)
     thumbnails = F.normalize(small - small.mean(1, keepdim=True), dim=1).numpy()
     roots = np.sqrt([len(rows) for rows in members])
-    return Stills(faces, members, thumbnails, roots / roots.sum())
+    return StillPool(faces, members, thumbnails, roots / roots.sum())
 
 
 def intensity(times: NDArray[np.float64], chance: np.random.Generator) -> NDArray[np.float64]:
@@ -50,9 +50,9 @@ def intensity(times: NDArray[np.float64], chance: np.random.Generator) -> NDArra
     span = times[-1] - times[0] + 0.2
     start, rise = chance.uniform(-0.2, 0.6) * span, chance.uniform(0.2, 1.0)
     hold, fall = chance.uniform(0.15, 0.6) * span, chance.uniform(0.3, 1.2)
-    place = times - times[0]
-    up = np.clip((place - start) / rise, 0, 1)
-    down = np.clip((start + rise + hold + fall - place) / fall, 0, 1) if chance.random() < 0.7 else 1.0
+    seconds = times - times[0]
+    up = np.clip((seconds - start) / rise, 0, 1)
+    down = np.clip((start + rise + hold + fall - seconds) / fall, 0, 1) if chance.random() < 0.7 else 1.0
     eased = np.minimum(up, down)
     return np.asarray(chance.uniform(0.75, 1.0) * eased * eased * (3 - 2 * eased))
 
@@ -72,7 +72,7 @@ def morph(first: NDArray[np.uint8], second: NDArray[np.uint8], amounts: NDArray[
     return np.stack(frames)
 
 
-def similar(stills: Stills, row: int, label: int, chance: np.random.Generator) -> int:
+def similar(stills: StillPool, row: int, label: int, chance: np.random.Generator) -> int:
     """A still of class `label` that looks like `row`: the most alike of 400 drawn at random."""
     members = stills.members[label]
     drawn = members[chance.integers(0, len(members), min(400, len(members)))]
@@ -89,15 +89,15 @@ def _frame_times(chance: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray(times[kept])
 
 
-def _disturb(frames: NDArray[np.uint8], stills: Stills, row: int, chance: np.random.Generator) -> NDArray[np.uint8]:
+def _disturb(frames: NDArray[np.uint8], stills: StillPool, row: int, chance: np.random.Generator) -> NDArray[np.uint8]:
     """Let one or two frames show a hint of another emotion, or another face: what must be seen through."""
     if len(frames) < 6 or chance.random() < 0.4:
         return frames
     other = similar(stills, row, int(chance.choice(7, p=stills.chances)), chance)
     start, count = int(chance.integers(0, len(frames) - 2)), int(chance.integers(1, 3))
     frames = frames.copy()
-    for place in range(start, min(start + count, len(frames))):
-        frames[place] = morph(frames[place], stills.faces.images[other], np.array([chance.uniform(0.3, 0.9)]))[0]
+    for frame in range(start, min(start + count, len(frames))):
+        frames[frame] = morph(frames[frame], stills.faces.images[other], np.array([chance.uniform(0.3, 0.9)]))[0]
     return frames
 
 
@@ -133,7 +133,7 @@ def film(frames: NDArray[np.uint8], chance: torch.Generator) -> NDArray[np.uint8
     return (pixels.clamp(0, 1) * 255).round().to(torch.uint8)[:, 0].numpy()
 
 
-def make_sequence(stills: Stills, chance: np.random.Generator) -> PseudoSequence:
+def make_sequence(stills: StillPool, chance: np.random.Generator) -> PseudoSequence:
     """One sequence: mostly neutral -> expression -> neutral; some go from one expression to another, some stay neutral."""
     label = int(chance.choice(7, p=stills.chances))
     apex = int(chance.choice(stills.members[label]))

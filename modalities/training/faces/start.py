@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from modalities.static_face.network import ConvNorm, StaticFaceNetwork
 MODEL = "mobilenet-vggface2"
 MEMBER = "package/models/faceres"
 GREY_LEVELS = 64.0
-"""What one unit of a standardised picture is in grey levels of 0 to 255: about the deviation in a face picture."""
+"""What one unit of a standardised image is in grey levels of 0 to 255: about the deviation in a face image."""
 
 
 def archive_path() -> Path:
@@ -35,7 +35,7 @@ def read_weights(archive: Path) -> dict[str, Tensor]:
             manifest = json.loads(_member(file, f"{MEMBER}.json"))
             content = _member(file, f"{MEMBER}.bin")
         rows = [row for group in manifest["weightsManifest"] for row in group["weights"]]
-        return _tensors(rows, content)
+        return _cut_tensors(rows, content)
     except (OSError, EOFError, zlib.error, tarfile.TarError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{archive} does not hold {MEMBER}.json and .bin as Dyad knows them ({error}); remove it and run "
@@ -43,35 +43,46 @@ def read_weights(archive: Path) -> dict[str, Tensor]:
         ) from error
 
 
+class TensorRow(TypedDict, total=False):
+    """What the model's JSON says of one tensor of the file beside it."""
+
+    name: str
+    shape: list[int]
+    dtype: str
+    quantization: dict[str, str]
+
+
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    """The content of a file in an archive; KeyError where it is no file."""
     stream = archive.extractfile(name)
     if stream is None:
         raise KeyError(name)
     return stream.read()
 
 
-def _tensors(rows: list[Mapping[str, Any]], content: bytes) -> dict[str, Tensor]:
+def _cut_tensors(rows: list[TensorRow], content: bytes) -> dict[str, Tensor]:
     """Cut the file into its tensors: float32, float32 kept as float16, and int32."""
-    found, place = {}, 0
+    found, offset = {}, 0
     for row in rows:
         kind = row.get("quantization", {}).get("dtype", row["dtype"])
         if kind not in ("float32", "float16", "int32"):
             raise ValueError(f"numbers of the kind {kind}")
         dtype, count = np.dtype(kind), prod(row["shape"])
-        values = np.frombuffer(content, dtype, count, place)
+        values = np.frombuffer(content, dtype, count, offset)
         found[row["name"]] = torch.from_numpy(values.astype(np.float32).reshape(row["shape"]))
-        place += count * dtype.itemsize
+        offset += count * dtype.itemsize
     return found
 
 
 def layer_weights(weights: Mapping[str, Tensor], number: int) -> tuple[Tensor, Tensor]:
-    """Kernel [out, in, K, K] and bias [out] of the network's layer `number`, for standardised grey pictures.
+    """Kernel [out, in, K, K] and bias [out] of the network's layer `number`, for standardised grey images.
 
-    The file has its normalisations within the kernels, but for the scale of the depthwise ones. A grey picture is the same in
+    The file has its normalisations within the kernels, but for the scale of the depthwise ones. A grey image is the same in
     all three channels, so that the first kernel is summed over them.
     """
     if number == 0:
-        return _first(weights["conv1/convolution/merged_input"]), weights["conv1_bn/batchnorm_1/sub"].flatten()
+        first = weights["conv1/convolution/merged_input"].permute(3, 2, 0, 1)
+        return first.sum(1, keepdim=True) * GREY_LEVELS, weights["conv1_bn/batchnorm_1/sub"].flatten()
     block = (number + 1) // 2
     if number % 2:
         scale = weights[f"conv_dw_{block}_bn/batchnorm_1/mul"].flatten()
@@ -79,10 +90,6 @@ def layer_weights(weights: Mapping[str, Tensor], number: int) -> tuple[Tensor, T
         return kernel, weights[f"conv_dw_{block}_bn/batchnorm_1/sub"].flatten()
     kernel = weights[f"conv_pw_{block}/convolution/merged_input"].permute(3, 2, 0, 1)
     return kernel, weights[f"conv_pw_{block}_bn/batchnorm_1/sub"].flatten()
-
-
-def _first(kernel: Tensor) -> Tensor:
-    return kernel.permute(3, 2, 0, 1).sum(1, keepdim=True) * GREY_LEVELS
 
 
 @torch.no_grad()
@@ -100,6 +107,7 @@ def start_from(network: StaticFaceNetwork, weights: Mapping[str, Tensor], pixels
 
 
 def _start_layer(layer: ConvNorm, kernel: Tensor, bias: Tensor, pixels: Tensor) -> Tensor:
+    """Set one layer from its kernel and bias, and return what it makes of `pixels`, which the next one is set from."""
     layer.conv.weight.copy_(kernel)
     maps = layer.convolve(pixels)
     mean, variance, norm = maps.mean((0, 2, 3)), maps.var((0, 2, 3)), layer.norm

@@ -3,10 +3,11 @@
 import copy
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from data.metrics import per_class_recall
 from modalities.loading.checkpoint import Card, save_checkpoint
 from modalities.static_face.embedded import CLASSES
 from modalities.static_face.network import StaticFaceNetwork, StaticFaceShape, resize, standardise
-from modalities.training.common import Progress, Report, silent
+from modalities.training.common import Progress, Report, best_temperature, follow, read_resume, silent, write_resume
 from modalities.training.faces.start import archive_path, read_weights, start_from
 from modalities.training.faces.stills import (
     FaceVotes,
@@ -28,14 +29,12 @@ from modalities.training.faces.stills import (
     duplicate_groups,
     measure,
     read_faces,
-    read_resume,
     split_groups,
-    write_resume,
 )
 
 EPOCHS = 15
 SIZE, LARGE = 112, 160
-"""Side of the pictures as they are recognised, and as the teacher sees them."""
+"""Side of the images as they are recognised, and as the teacher sees them."""
 BATCH = 64
 PEAK_RATE, PEAK_RATE_FROM_RANDOM = 5e-4, 4e-3
 FROZEN = 7
@@ -56,7 +55,7 @@ class Splits:
 
 
 @dataclass
-class State:
+class StaticFaceLearner:
     """Everything that a resumed training needs."""
 
     network: StaticFaceNetwork
@@ -95,24 +94,24 @@ def prepare_splits(data: Path, seed: int, limit: int | None) -> Splits:
 
 
 class Lesson(NamedTuple):
-    """What an epoch sees: side of its pictures, its place among the epochs of its stage, and whether a teacher helps."""
+    """What an epoch sees: side of its images, its number among the epochs of its stage, and whether a teacher helps."""
 
     size: int
-    place: int
+    epoch: int
     of: int
     taught: bool
 
 
 def course(epochs: int) -> list[Lesson]:
-    """The lessons of a training: three fifths make a teacher on large pictures, the others the network to ship.
+    """The lessons of a training: three fifths make a teacher on large images, the others the network to ship.
 
-    Large pictures are closer to those that the weights to start from were trained on, and too slow to ship. The teacher begins
+    Large images are closer to those that the weights to start from were trained on, and too slow to ship. The teacher begins
     with smaller ones, which cost half.
     """
     first = int(0.6 * epochs)
     sizes = [SIZE] * (first // 3) + [LARGE] * (first - first // 3)
-    teacher = [Lesson(size, place, first, False) for place, size in enumerate(sizes)]
-    return teacher + [Lesson(SIZE, place, epochs - first, True) for place in range(epochs - first)]
+    teacher = [Lesson(size, epoch, first, False) for epoch, size in enumerate(sizes)]
+    return teacher + [Lesson(SIZE, epoch, epochs - first, True) for epoch in range(epochs - first)]
 
 
 def rates(step: int, total: int) -> float:
@@ -148,7 +147,7 @@ def _optimiser(network: nn.Module) -> torch.optim.Optimizer:
 
 def new_state(
     seed: int, faces: FaceVotes, start: Path | None, device: str = "cpu", shape: StaticFaceShape | None = None
-) -> State:
+) -> StaticFaceLearner:
     """A network with the weights of the archive `start` (None: random ones from `seed`), its average and its optimiser."""
     torch.manual_seed(seed)
     network = StaticFaceNetwork(shape)
@@ -157,10 +156,12 @@ def new_state(
         start_from(network, read_weights(start), standardise(resize(sample, SIZE)))
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average, optimiser = copy.deepcopy(network), _optimiser(network)
-    return State(network, average, optimiser, FROZEN, PEAK_RATE) if start else State(network, average, optimiser)
+    if not start:
+        return StaticFaceLearner(network, average, optimiser)
+    return StaticFaceLearner(network, average, optimiser, FROZEN, PEAK_RATE)
 
 
-def _save_state(state: State, path: Path, about: dict[str, Any]) -> None:
+def _save_state(state: StaticFaceLearner, path: Path, about: Mapping[str, object]) -> None:
     write_resume(
         path, about, network=state.network.state_dict(), average=state.average.state_dict(), epoch=state.epoch,
         optimiser=state.optimiser.state_dict(), best=state.best, best_epoch=state.best_epoch,
@@ -168,7 +169,7 @@ def _save_state(state: State, path: Path, about: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
-def _restore(state: State, path: Path, about: dict[str, Any]) -> None:
+def _restore(state: StaticFaceLearner, path: Path, about: Mapping[str, object]) -> None:
     """Continue from `path` when it is there and of the same training."""
     if kept := read_resume(path, about):
         state.network.load_state_dict(kept["network"])
@@ -181,7 +182,7 @@ def _restore(state: State, path: Path, about: dict[str, Any]) -> None:
             state.teacher.load_state_dict(kept["teacher"])
 
 
-def become_student(state: State) -> None:
+def become_student(state: StaticFaceLearner) -> None:
     """The best weights so far become the teacher, and where its student starts; nothing happens before any epoch."""
     if not state.best_weights:
         return
@@ -192,18 +193,8 @@ def become_student(state: State) -> None:
     state.best, state.best_epoch = -1.0, 0
 
 
-def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the running average of the weights (and of the normalisation statistics) towards the network."""
-    with torch.no_grad():
-        for slow, fast in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-            if slow.dtype.is_floating_point:
-                slow.lerp_(fast, 1 - decay)
-            else:
-                slow.copy_(fast)
-
-
 def _half_logits(network: StaticFaceNetwork, pixels: Tensor, size: int, frozen: int = 0) -> tuple[Tensor, Tensor]:
-    """Logits and features of pictures in 0..1, seen at `size` pixels, standardised, in bfloat16."""
+    """Logits and features of images in 0..1, seen at `size` pixels, standardised, in bfloat16."""
     seen = standardise(resize(pixels, size)).contiguous(memory_format=torch.channels_last)
     with torch.autocast(pixels.device.type, dtype=torch.bfloat16):
         logits, features = network(seen, frozen)
@@ -211,13 +202,13 @@ def _half_logits(network: StaticFaceNetwork, pixels: Tensor, size: int, frozen: 
 
 
 def taught(teacher: StaticFaceNetwork, pixels: Tensor, shares: Tensor) -> Tensor:
-    """Targets half from the taggers, half from the teacher, who sees the same pictures larger (Hinton et al. 2015)."""
+    """Targets half from the taggers, half from the teacher, who sees the same images larger (Hinton et al. 2015)."""
     with torch.no_grad():
         logits, _ = _half_logits(teacher, pixels, LARGE)
     return torch.lerp(shares, F.softmax(logits, 1), 0.5)
 
 
-def run_epoch(state: State, faces: FaceVotes, seed: int, lesson: Lesson) -> float:
+def run_epoch(state: StaticFaceLearner, faces: FaceVotes, seed: int, lesson: Lesson) -> float:
     """One pass of as many stills as `faces` has, drawn anew by `sampling_weights`; returns the mean loss."""
     device = state.device
     chance = torch.Generator(device).manual_seed(seed * 100_003 + state.epoch)
@@ -230,7 +221,7 @@ def run_epoch(state: State, faces: FaceVotes, seed: int, lesson: Lesson) -> floa
     state.network.train()
     state.network.layers[: state.frozen].eval()
     for number, rows in enumerate(batches):
-        step = lesson.place * len(batches) + number
+        step = lesson.epoch * len(batches) + number
         for group in state.optimiser.param_groups:
             group["lr"] = state.peak_rate * rates(step, lesson.of * len(batches))
         pixels, targets = mix(augment(images[rows][:, None].float() / 255, chance, side), shares[rows], chance)
@@ -240,7 +231,7 @@ def run_epoch(state: State, faces: FaceVotes, seed: int, lesson: Lesson) -> floa
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimiser.step()
-        _follow(state.average, state.network, min(0.998, (1 + step) / (10 + step)))
+        follow(state.average, state.network, min(0.998, (1 + step) / (10 + step)))
         losses = losses + loss.detach() * len(rows)
     state.epoch += 1
     return float(losses) / len(faces)
@@ -257,10 +248,8 @@ def answer(network: StaticFaceNetwork, images: NDArray[np.uint8], size: int = SI
 
 
 def fit_temperature(logits: Tensor, shares: Tensor) -> float:
-    """The T that brings softmax(logits / T) closest to the taggers' shares (Guo et al. 2017, on soft labels)."""
-    grid = torch.exp(torch.linspace(math.log(0.4), math.log(2.5), 64))
-    losses = torch.stack([F.cross_entropy(logits / t, shares) for t in grid])
-    return float(grid[losses.argmin()])
+    """The T, from 0.4 to 2.5, that brings softmax(logits / T) closest to the taggers' shares."""
+    return best_temperature(logits, shares, torch.exp(torch.linspace(math.log(0.4), math.log(2.5), 64)).tolist())
 
 
 def class_centroids(features: Tensor, faces: FaceVotes) -> Tensor:
@@ -290,7 +279,7 @@ def export(network: StaticFaceNetwork, splits: Splits, path: Path) -> None:
     save_checkpoint(path, _half(network.state_dict()), constants, settings)
 
 
-def make_card(weights: Path, splits: Splits, about: dict[str, Any], command: str, epoch: int) -> Card:
+def make_card(weights: Path, splits: Splits, seed: int, command: str, text: str) -> Card:
     """Measure the written file on the held-out stills, through the same code that users run."""
     from modalities.static_face.embedded import describe_images, load
 
@@ -303,21 +292,22 @@ def make_card(weights: Path, splits: Splits, about: dict[str, Any], command: str
     basic = (held.majority >= 0) & (held.majority < 7)
     recall = per_class_recall(held.majority[basic], answers.probabilities[basic, :7].argmax(1), 7)
     return Card(
-        name="static_face", terms=TERMS, command=command, seed=about["seed"], date=date.today().isoformat(),
+        name="static_face", terms=TERMS, command=command, seed=seed, date=date.today().isoformat(),
         data=f"FER+ (face/ferplus_train.npz): {len(splits.fit)} stills to fit, {len(splits.choose)} to choose on",
         split=f"held out: face/ferplus_valid.npz, {len(held)} stills; 'choice_' figures: a tenth of the training file",
         metrics={key: round(value, 4) for key, value in metrics.items()},
         per_class_recall={n: round(float(v), 4) for n, v in zip(BASIC_EMOTIONS, recall, strict=True) if v == v},
-        text=_prose(about, epoch),
+        text=text,
     )  # fmt: skip
 
 
-def _prose(about: dict[str, Any], epoch: int) -> str:
-    start = START if about["start"] else " It started from random weights."
+def _describe_training(epochs: int, started: bool, epoch: int) -> str:
+    """The text of the card: `started` says whether from the archive's weights, `epoch` which one was chosen."""
+    start = START if started else " It started from random weights."
     return f"""# Static face
 
 MobileNet 1.0 with a layer of features (3.4 million parameters) on one grey face, enlarged to {SIZE}x{SIZE} pixels.{start}
-It was fitted to the shares of the FER+ taggers' votes over eight emotions, {about["epochs"]} epochs, with a running average
+It was fitted to the shares of the FER+ taggers' votes over eight emotions, {epochs} epochs, with a running average
 of the weights: three fifths of them on pictures of up to {LARGE}x{LARGE}, which made a teacher; the others on {SIZE}x{SIZE},
 starting from the teacher, with half of each target from its answer to the larger picture. The kept weights are those after epoch
 {epoch}, chosen on stills of the training file whose near-duplicates are in no other part. Training stills that look like a
@@ -335,7 +325,7 @@ not a sample of any population, and often posed. The output estimates what peopl
 the person feels."""
 
 
-def keep_if_better(state: State, figures: dict[str, float]) -> None:
+def keep_if_better(state: StaticFaceLearner, figures: dict[str, float]) -> None:
     """Remember the averaged weights when the mean of accuracy and UAR is the best so far."""
     merit = (figures["accuracy_8_classes"] + figures["uar"]) / 2
     if merit > state.best:
@@ -373,7 +363,7 @@ def train(
     }  # fmt: skip
     _restore(state, resume, about)
     for lesson in course(epochs)[state.epoch :]:
-        if lesson.taught and not lesson.place:
+        if lesson.taught and not lesson.epoch:
             become_student(state)
         loss = run_epoch(state, splits.fit, seed, lesson)
         logits, _ = answer(state.average, splits.choose.images, lesson.size)
@@ -383,12 +373,10 @@ def train(
         report(Progress(state.epoch, epochs, {"loss": loss, **figures}))
     state.average.load_state_dict(state.best_weights)
     export(state.average, splits, weights)
-    card = make_card(weights, splits, about, _command(seed, epochs, limit, archive), state.best_epoch)
+    options = (f" --limit {limit}" if limit else "") + ("" if archive else " --start random")
+    command = f"dyad train static-face --data ../shared/datasets --seed {seed} --epochs {epochs}{options}"
+    text = _describe_training(epochs, archive is not None, state.best_epoch)
+    card = make_card(weights, splits, seed, command, text)
     card.write(output / "static_face.md")
     resume.unlink(missing_ok=True)
     return card
-
-
-def _command(seed: int, epochs: int, limit: int | None, archive: Path | None) -> str:
-    options = (f" --limit {limit}" if limit else "") + ("" if archive else " --start random")
-    return f"dyad train static-face --data ../shared/datasets --seed {seed} --epochs {epochs}{options}"

@@ -1,9 +1,7 @@
 """What the trainings of static and dynamic face share: FER+ stills, duplicates, splits, augmentation, measures."""
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
-from data.errors import InputError, WeightsError
-from data.files import atomic_path
+from data.errors import InputError
 from data.metrics import calibration_error, scores_of
 from modalities.static_face.embedded import CLASSES
 
@@ -50,23 +47,6 @@ class FaceVotes:
         return np.asarray(seven & (self.votes.max(1) * 2 > self.taggers))
 
 
-def read_resume(path: Path, about: dict[str, Any]) -> dict[str, Any] | None:
-    """What a broken-off training left at `path`; None when there is nothing, or it belongs to another training."""
-    if not path.is_file():
-        return None
-    try:
-        kept = torch.load(path, weights_only=True)
-        return kept if kept["about"] == about else None
-    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise WeightsError(f"{path} cannot be continued from ({type(error).__name__}); remove it to start again.") from error
-
-
-def write_resume(path: Path, about: dict[str, Any], **kept: Any) -> None:
-    """Write what a training needs to go on, with what it is about (a training with other options starts anew)."""
-    with atomic_path(path) as aside:
-        torch.save(kept | {"about": about}, aside)
-
-
 def read_faces(path: Path) -> FaceVotes:
     """Read an .npz with `images`, `votes` and `vote_names` (FER+ layout); InputError when it is missing or another layout."""
     try:
@@ -79,13 +59,13 @@ def read_faces(path: Path) -> FaceVotes:
             "face/ferplus_valid.npz holding images, votes and vote_names."
         ) from error
     # Ties fall to the earlier column of the file, as argmax over the file's votes does everywhere else.
-    place = {column: number for number, column in enumerate(columns)}
-    majority = np.array([place.get(int(column), -1) for column in votes.argmax(1)])
+    class_of = {column: number for number, column in enumerate(columns)}
+    majority = np.array([class_of.get(int(column), -1) for column in votes.argmax(1)])
     return FaceVotes(images, votes[:, columns], majority, votes.sum(1))
 
 
 def duplicate_groups(images: NDArray[np.uint8], threshold: float = 0.95) -> NDArray[np.int64]:
-    """Number [N] of each picture's group; pictures whose 16x16 thumbnails correlate above `threshold` share a group."""
+    """Number [N] of each image's group; images whose 16x16 thumbnails correlate above `threshold` share a group."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -144,7 +124,7 @@ def light(pixels: Tensor, chance: torch.Generator) -> Tensor:
 
 
 def erase(pixels: Tensor, chance: torch.Generator, share: float = 0.3) -> Tensor:
-    """Cover a rectangle of some pictures with an even grey (random erasing, Zhong et al. 2020)."""
+    """Cover a rectangle of some images with an even grey (random erasing, Zhong et al. 2020)."""
     count, _, height, width = pixels.shape
     half = _uniform((count, 2, 1, 1), 0.08, 0.22, chance) * (_uniform((count, 1, 1, 1), 0, 1, chance) < share)
     centre = _uniform((count, 2, 1, 1), 0, 1, chance)

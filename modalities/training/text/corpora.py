@@ -15,7 +15,7 @@ from modalities.text.embedded import earlier_lines
 
 
 @dataclass(frozen=True)
-class Examples:
+class TextExamples:
     """Tokens of each text, its emotions [N, 7] (0 or 1), its corpus, whether it is held out for validation, its dialogue.
 
     `dialogue` is -1 for what nobody answers: comments and reports.
@@ -27,27 +27,27 @@ class Examples:
     held: NDArray[np.bool_]
     dialogue: NDArray[np.int64]
 
-    def where(self, chosen: NDArray[np.bool_]) -> "Examples":
+    def where(self, chosen: NDArray[np.bool_]) -> "TextExamples":
         """The chosen rows."""
-        places = np.flatnonzero(chosen)
+        rows = np.flatnonzero(chosen)
         columns = (self.labels, self.corpus, self.held, self.dialogue)
-        return Examples([self.tokens[place] for place in places], *(column[places] for column in columns))  # type: ignore[arg-type]
+        return TextExamples([self.tokens[row] for row in rows], *(column[rows] for column in columns))  # type: ignore[arg-type]
 
     def earlier(self) -> NDArray[np.int64]:
-        """For each text the places of the three said before it in its dialogue, the last first; -1 for none [N, 3]."""
+        """For each text the indices of the three said before it in its dialogue, the last first; -1 for none [N, 3]."""
         alone = -1 - np.arange(len(self.dialogue))
         return earlier_lines(np.where(self.dialogue < 0, alone, self.dialogue).tolist())
 
 
-def read_corpora(folder: Path, split: str, limit: int | None = None) -> Examples:
+def read_corpora(folder: Path, split: str, limit: int | None = None) -> TextExamples:
     """GoEmotions-Ekman and MELD of one split ('train' or 'dev'); ISEAR's five matching emotions join 'train'."""
-    go, meld = _read(folder / f"goemotions_ekman_{split}.csv", limit), _read(folder / f"meld_{split}.csv", limit)
+    go, meld = _read_csv(folder / f"goemotions_ekman_{split}.csv", limit), _read_csv(folder / f"meld_{split}.csv", limit)
     parts = [
         ("goemotions", go["text"], go["labels"], go["id"]),
         ("meld", meld["Utterance"], meld["Emotion"], meld["Dialogue_ID"]),
     ]
     if split == "train":
-        isear = _read(folder / "isear.csv", limit)
+        isear = _read_csv(folder / "isear.csv", limit)
         isear = isear[isear["label"].isin(EMOTION_WORDS)]
         parts.append(("isear", isear["text"], isear["label"], isear["text"]))
     texts = [plain_text(text) for _, column, _, _ in parts for text in column]
@@ -57,10 +57,11 @@ def read_corpora(folder: Path, split: str, limit: int | None = None) -> Examples
     held = np.array([is_held_out(key) for *_, keys in parts for key in keys])
     dialogue = np.full(len(tokens), -1)
     dialogue[corpus == "meld"] = meld["Dialogue_ID"].astype(int)
-    return Examples(tokens, labels, corpus, held, dialogue)
+    return TextExamples(tokens, labels, corpus, held, dialogue)
 
 
-def _read(path: Path, limit: int | None) -> pd.DataFrame:
+def _read_csv(path: Path, limit: int | None) -> pd.DataFrame:
+    """The first rows of a corpus file, its empty texts kept; InputError when it is missing."""
     if not path.is_file():
         raise InputError(f"The corpus file {path} is missing; give the folder that holds text/ with --data.")
     return pd.read_csv(path, nrows=limit, keep_default_na=False)

@@ -7,7 +7,6 @@ head of dialogues learn on. What the lower blocks make of a text no longer chang
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.files import atomic_path
 from modalities.encoders.minilm import LAYERS, MiniLM, adapter_state, add_adapters, joined_adapters, mean_of_tokens
 from modalities.encoders.sentence_encoder import load_encoder
 from modalities.text.embedded import earlier_lines
 from modalities.text.heads import EARLIER, DialogueHead, EmotionHead, dialogue_head, mixed_logits
-from modalities.training.common import Progress, Report, silent
-from modalities.training.text.corpora import Examples
+from modalities.training.common import Progress, Report, read_resume, silent, write_resume
+from modalities.training.text.corpora import TextExamples
 
 EPOCHS = 2
 RATE, HEAD_RATE = 7e-4, 1e-3
@@ -73,7 +71,7 @@ class DialogueLearner:
 
 
 def learn_dialogues(
-    kept: Mapping[str, Tensor], examples: Examples, *, seed: int, epochs: int, unfinished: Path, size: Size = SHIPPED,
+    kept: Mapping[str, Tensor], examples: TextExamples, *, seed: int, epochs: int, unfinished: Path, size: Size = SHIPPED,
     report: Report = silent,
 ) -> dict[str, Tensor]:  # fmt: skip
     """Learn on from the tensors of the first part; returns those that ship, in half precision."""
@@ -98,8 +96,8 @@ def learn_dialogues(
     return shipped_tensors(learner, kept, float(np.log(lines / len(order))) if lines and len(order) else 0.0)
 
 
-def dialogues_of(examples: Examples) -> list[NDArray[np.int64]]:
-    """The places of each dialogue's lines, in order of time."""
+def dialogues_of(examples: TextExamples) -> list[NDArray[np.int64]]:
+    """The indices of each dialogue's lines, in order of time."""
     lines = np.flatnonzero(examples.dialogue >= 0)
     return [lines[examples.dialogue[lines] == name] for name in dict.fromkeys(examples.dialogue[lines].tolist())]
 
@@ -134,19 +132,19 @@ def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
-def lower_states(network: MiniLM, blocks: int, examples: Examples, places: NDArray[np.int64]) -> dict[int, Tensor]:
-    """What the first `blocks` blocks, which do not change, make of the texts at `places`: bfloat16 states [L, 384] of each."""
+def lower_states(network: MiniLM, blocks: int, examples: TextExamples, rows: NDArray[np.int64]) -> dict[int, Tensor]:
+    """What the first `blocks` blocks, which do not change, make of the texts `rows`: bfloat16 states [L, 384] of each."""
     states: dict[int, Tensor] = {}
     network.eval()
-    lengths = np.array([len(examples.tokens[place]) for place in places], np.int64)
-    for chosen in np.array_split(np.argsort(lengths, kind="stable"), len(places) // 64 + 1):
+    lengths = np.array([len(examples.tokens[row]) for row in rows], np.int64)
+    for chosen in np.array_split(np.argsort(lengths, kind="stable"), len(rows) // 64 + 1):
         if not len(chosen):
             break
-        batch = places[chosen]
-        tokens, mask = padded([torch.tensor(examples.tokens[place]) for place in batch])
+        batch = rows[chosen]
+        tokens, mask = padded([torch.tensor(examples.tokens[row]) for row in batch])
         with torch.autocast("cpu", torch.bfloat16):
             made = network.lower(tokens, mask, blocks).bfloat16()
-        states |= {int(place): made[row, : lengths[chosen[row]]].clone() for row, place in enumerate(batch)}
+        states |= {int(row): made[number, : lengths[chosen[number]]].clone() for number, row in enumerate(batch)}
     return states
 
 
@@ -159,7 +157,7 @@ def padded(pieces: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 def learn_epoch(
     learner: DialogueLearner,
-    examples: Examples,
+    examples: TextExamples,
     lower: Mapping[int, Tensor],
     spoken: list[NDArray[np.int64]],
     written: NDArray[np.int64],
@@ -172,7 +170,7 @@ def learn_epoch(
     rare = rare_weights(targets[np.concatenate(spoken)]) if spoken else torch.ones(targets.shape[1])
     losses = []
     for lines, earlier, beside in batches_of(spoken, written, random):
-        pooled = pooled_upper(learner.network, learner.size.blocks, [lower[int(place)] for place in [*lines, *beside]])
+        pooled = pooled_upper(learner.network, learner.size.blocks, [lower[int(row)] for row in [*lines, *beside]])
         said, wrote = pooled[: len(lines)], pooled[len(lines) :]
         kind = (torch.arange(len(pooled)) < len(lines)).float()
         loss = functional.binary_cross_entropy_with_logits(learner.dialogue.said_logit(pooled), kind)
@@ -196,7 +194,7 @@ def rare_weights(targets: Tensor) -> Tensor:
 def batches_of(
     spoken: list[NDArray[np.int64]], written: NDArray[np.int64], random: np.random.Generator
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, NDArray[np.int64]]]:
-    """Places of the lines [L] of some dialogues, where in them the earlier lines are [L, 3], and places of comments."""
+    """Indices of the lines [L] of some dialogues, where in them the earlier lines are [L, 3], and indices of comments."""
     order = random.permutation(len(spoken))
     groups = [order[start : start + DIALOGUES] for start in range(0, len(order), DIALOGUES)]
     for group, beside in zip(groups, np.array_split(written, max(1, len(groups))), strict=True):
@@ -213,7 +211,7 @@ def pooled_upper(network: MiniLM, blocks: int, states: list[Tensor]) -> Tensor:
     made = []
     with torch.autocast("cpu", torch.bfloat16):
         for part in np.array_split(order, max(1, min(len(order), int(lengths.sum()) // 500))):
-            joined, mask = padded([states[place] for place in part])
+            joined, mask = padded([states[number] for number in part])
             made.append(mean_of_tokens(network.upper(joined, mask, blocks).float(), mask))
     return torch.cat(made)[torch.from_numpy(np.argsort(order))]
 
@@ -250,19 +248,17 @@ def shipped_tensors(learner: DialogueLearner, kept: Mapping[str, Tensor], spoken
 
 def keep(learner: DialogueLearner, path: Path, settings: str) -> None:
     """Write everything that going on needs."""
-    state: dict[str, Any] = {
-        "settings": settings, "weights": [weight.detach() for weight in learner.weights()], "average": learner.average,
-        "steps": learner.steps, "epoch": learner.epoch,
-        "optimiser": learner.optimiser.state_dict(), "schedule": learner.schedule.state_dict(),
-    }  # fmt: skip
-    with atomic_path(path) as aside:
-        torch.save(state, aside)
+    write_resume(
+        path, {"settings": settings}, weights=[weight.detach() for weight in learner.weights()], average=learner.average,
+        steps=learner.steps, epoch=learner.epoch,
+        optimiser=learner.optimiser.state_dict(), schedule=learner.schedule.state_dict(),
+    )  # fmt: skip
 
 
 def resume(learner: DialogueLearner, path: Path, settings: str) -> None:
     """Go on from what `keep` wrote, where it was written with the same settings."""
-    state = torch.load(path, weights_only=True) if path.is_file() else {}
-    if state.get("settings") != settings:
+    state = read_resume(path, {"settings": settings})
+    if state is None:
         return
     with torch.no_grad():
         for weight, value in zip(learner.weights(), state["weights"], strict=True):
@@ -273,7 +269,7 @@ def resume(learner: DialogueLearner, path: Path, settings: str) -> None:
 
 
 @torch.inference_mode()
-def predict(tensors: Mapping[str, Tensor], examples: Examples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def predict(tensors: Mapping[str, Tensor], examples: TextExamples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits [N, 7] (log probabilities of the heads' mixture) and features [N, 384] that shipped tensors give."""
     network = load_encoder(part_of(tensors, "adapters.")).network
     comments, dialogue = EmotionHead().eval(), dialogue_head(part_of(tensors, "dialogue."))
@@ -281,7 +277,7 @@ def predict(tensors: Mapping[str, Tensor], examples: Examples) -> tuple[NDArray[
     pooled = torch.zeros(len(examples.tokens), comments.logits.in_features)
     order = np.argsort([len(tokens) for tokens in examples.tokens], kind="stable")
     for chosen in np.array_split(order, max(1, len(order) // 64)):
-        tokens, mask = padded([torch.tensor(examples.tokens[place]) for place in chosen])
+        tokens, mask = padded([torch.tensor(examples.tokens[row]) for row in chosen])
         with torch.autocast("cpu", torch.bfloat16):
             states = network(tokens, mask)
         pooled[torch.from_numpy(chosen)] = mean_of_tokens(states.float(), mask)

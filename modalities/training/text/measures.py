@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from data.emotions import BASIC_EMOTIONS
 from data.metrics import calibration_error, per_class_recall, scores_of
 from modalities.loading.checkpoint import Card
-from modalities.training.text.corpora import Examples
+from modalities.training import common
+from modalities.training.text.corpora import TextExamples
 
 COMMAND = "dyad train text --data ../shared/datasets"
 
@@ -23,10 +23,9 @@ def softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np
 
 
 def best_temperature(logits: NDArray[np.float32], labels: NDArray[np.float32]) -> float:
-    """The softmax temperature of the least cross-entropy (Guo et al. 2017, arXiv 1706.04599)."""
+    """The softmax temperature, from 0.4 to 4, that suits logits [N, 7] and the emotions [N, 7] that each text carries best."""
     targets = torch.from_numpy(labels / labels.sum(1, keepdims=True))
-    grid = np.geomspace(0.4, 4.0, 60)
-    return float(min(grid, key=lambda t: float(functional.cross_entropy(torch.from_numpy(logits / t).float(), targets))))
+    return common.best_temperature(torch.from_numpy(logits), targets, np.geomspace(0.4, 4.0, 60).tolist())
 
 
 def best_thresholds(probabilities: NDArray[np.float32], labels: NDArray[np.float32]) -> list[float]:
@@ -38,7 +37,7 @@ def best_thresholds(probabilities: NDArray[np.float32], labels: NDArray[np.float
     return [float(max(grid, key=lambda t: f1_score(truth, column >= t, zero_division=0))) for column, truth in columns]
 
 
-def measure(logits: NDArray[np.float32], examples: Examples, thresholds: Sequence[float] | None = None) -> dict[str, float]:
+def measure(logits: NDArray[np.float32], examples: TextExamples, thresholds: Sequence[float] | None = None) -> dict[str, float]:
     """Figures of both corpora; without `thresholds` for multi-label F1 they are chosen on these very examples."""
     from sklearn.metrics import f1_score
 
@@ -72,7 +71,7 @@ def some_of_each(labels: NDArray[np.float32], most: int = 600) -> NDArray[np.boo
 
 def describe(
     logits: NDArray[np.float32],
-    dev: Examples,
+    dev: TextExamples,
     thresholds: Sequence[float],
     seed: int,
     trained_on: int,
@@ -104,8 +103,8 @@ def describe(
         metrics={name: round(value, 4) for name, value in figures.items() if name != "score"},
         # The fusion trusts a modality by this; what people say is written as in neither corpus, so both count alike.
         per_class_recall={
-            emotion: round(float(np.mean([recall[corpus][place] for corpus in recall])), 4)
-            for place, emotion in enumerate(BASIC_EMOTIONS)
+            emotion: round(float(np.mean([recall[corpus][index] for corpus in recall])), 4)
+            for index, emotion in enumerate(BASIC_EMOTIONS)
         },
         text=CARD_TEXT.format(**recipe, table=table),
     )

@@ -1,6 +1,6 @@
 """Training of the text modality: low-rank adapters in MiniLM and its heads, on GoEmotions, MELD and ISEAR.
 
-First every text alone, with a linear head; then MELD's dialogues, whose lines hear what was said before (`text_dialogue`).
+First every text alone, with a linear head; then MELD's dialogues, whose lines hear what was said before (`dialogue`).
 GoEmotions' comments may carry several emotions: their target is spread evenly over them. A tenth of the comments (by their
 id) and of MELD's dialogues is held out to choose the epoch, the temperature and the thresholds; the corpora's own dev files
 are only measured, at the end.
@@ -9,7 +9,6 @@ are only measured, at the end.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,14 +18,13 @@ from torch.nn import functional
 
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
-from data.files import atomic_path
 from modalities.encoders.minilm import MiniLM, adapter_state, add_adapters, mean_of_tokens
 from modalities.encoders.sentence_encoder import load_encoder
 from modalities.loading.checkpoint import Card, save_checkpoint
 from modalities.text.heads import EmotionHead
-from modalities.training.common import Progress, Report, silent
+from modalities.training.common import Progress, Report, read_resume, silent, write_resume
 from modalities.training.text import dialogue as text_dialogue
-from modalities.training.text.corpora import Examples, is_held_out, label_vector, read_corpora
+from modalities.training.text.corpora import TextExamples, is_held_out, label_vector, read_corpora
 from modalities.training.text.measures import (
     best_temperature,
     best_thresholds,
@@ -50,7 +48,7 @@ CORPUS_WEIGHT = {"goemotions": 1.0, "meld": 1.5, "isear": 1.0}
 
 
 @dataclass
-class Learner:
+class TextLearner:
     """What changes while training, and how many epochs are done."""
 
     network: MiniLM
@@ -77,12 +75,12 @@ def train(
     dialogue_epochs = -(-epochs * text_dialogue.EPOCHS // EPOCHS)
     output.mkdir(parents=True, exist_ok=True)
     parts = output / ".text.unfinished.pt", output / ".text.dialogue.unfinished.pt"
-    learner = learn_texts(training, validation, seed, epochs, limit, parts[0], _placed(report, 0, epochs + dialogue_epochs))
+    learner = learn_texts(training, validation, seed, epochs, limit, parts[0], _as_part(report, 0, epochs + dialogue_epochs))
     if learner.kept is None:
         raise InputError("The training had no epoch; give --epochs 1 or more.")
     tensors = text_dialogue.learn_dialogues(
         learner.kept, training, seed=seed, epochs=dialogue_epochs, unfinished=parts[1],
-        report=_placed(report, epochs, epochs + dialogue_epochs),
+        report=_as_part(report, epochs, epochs + dialogue_epochs),
     )  # fmt: skip
     size = text_dialogue.SHIPPED
     recipe = {"rank": RANK, "epochs": epochs, "added": size.rank, "blocks": size.blocks, "dialogue_epochs": dialogue_epochs}
@@ -92,14 +90,14 @@ def train(
     return card
 
 
-def _placed(report: Report, before: int, total: int) -> Report:
+def _as_part(report: Report, before: int, total: int) -> Report:
     """Progress of one part, told as of the whole training."""
     return lambda progress: report(Progress(before + progress.step, total, progress.figures))
 
 
 def learn_texts(
-    training: Examples, validation: Examples, seed: int, epochs: int, limit: int | None, unfinished: Path, report: Report
-) -> Learner:
+    training: TextExamples, validation: TextExamples, seed: int, epochs: int, limit: int | None, unfinished: Path, report: Report
+) -> TextLearner:
     """The first part: every text alone; the learner keeps the tensors of its best epoch on the validation part."""
     seen = len(seen_this_epoch(training, np.random.default_rng(seed)))
     learner = start_learner(max(epochs * seen // BATCH, 1))
@@ -118,7 +116,7 @@ def learn_texts(
 
 
 def publish(
-    tensors: dict[str, Tensor], training: Examples, validation: Examples, dev: Examples, output: Path, seed: int,
+    tensors: dict[str, Tensor], training: TextExamples, validation: TextExamples, dev: TextExamples, output: Path, seed: int,
     recipe: dict[str, int],
 ) -> Card:  # fmt: skip
     """Calibrate on the validation part, measure on the dev files, and write weights and card."""
@@ -139,7 +137,7 @@ def publish(
 # ---- learning ------------------------------------------------------------------------------------------------------------
 
 
-def start_learner(steps: int) -> Learner:
+def start_learner(steps: int) -> TextLearner:
     """MiniLM with fresh adapters in its last blocks, a fresh head, AdamW, and a cosine schedule over `steps` with a warm-up."""
     network = MiniLM()
     network.load_state_dict(load_encoder().network.state_dict())
@@ -155,10 +153,10 @@ def start_learner(steps: int) -> Learner:
     def factor(step: int) -> float:
         return min(1.0, (step + 1) / warm) * 0.5 * (1 + float(np.cos(np.pi * min(1.0, step / steps))))
 
-    return Learner(network, head, optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor))
+    return TextLearner(network, head, optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor))
 
 
-def learn_epoch(learner: Learner, examples: Examples, random: np.random.Generator) -> float:
+def learn_epoch(learner: TextLearner, examples: TextExamples, random: np.random.Generator) -> float:
     """One pass with bfloat16 matrix products; returns the mean loss."""
     learner.network.train()
     learner.head.train()
@@ -179,8 +177,8 @@ def learn_epoch(learner: Learner, examples: Examples, random: np.random.Generato
     return float(np.mean(losses))
 
 
-def seen_this_epoch(examples: Examples, random: np.random.Generator) -> NDArray[np.int64]:
-    """Positions of all examples but for a share of GoEmotions' plainly neutral or happy comments."""
+def seen_this_epoch(examples: TextExamples, random: np.random.Generator) -> NDArray[np.int64]:
+    """Indices of all examples but for a share of GoEmotions' plainly neutral or happy comments."""
     single = examples.labels.sum(1) == 1
     common = (examples.labels[:, 0] + examples.labels[:, BASIC_EMOTIONS.index("happiness")]) == 1
     easy = single & common & (examples.corpus == "goemotions")
@@ -188,42 +186,39 @@ def seen_this_epoch(examples: Examples, random: np.random.Generator) -> NDArray[
 
 
 def batches(
-    pieces: Sequence[list[int]], places: NDArray[np.int64], random: np.random.Generator | None = None
+    pieces: Sequence[list[int]], rows: NDArray[np.int64], random: np.random.Generator | None = None
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
-    """Positions [B], padded tokens [B, L] and mask [B, L] of texts of similar length; in random order with `random`."""
+    """Indices [B], padded tokens [B, L] and mask [B, L] of texts of similar length; in random order with `random`."""
     lengths = np.array([len(piece) for piece in pieces])
-    shuffled = random.permutation(places) if random else places
+    shuffled = random.permutation(rows) if random else rows
     pools = [shuffled[start : start + 50 * BATCH] for start in range(0, len(shuffled), 50 * BATCH)]
     ordered = [pool[np.argsort(lengths[pool], kind="stable")] for pool in pools]
     groups = [pool[start : start + BATCH] for pool in ordered for start in range(0, len(pool), BATCH)]
-    for place in random.permutation(len(groups)) if random else range(len(groups)):
-        chosen = groups[place]
+    for number in random.permutation(len(groups)) if random else range(len(groups)):
+        chosen = groups[number]
         tokens = nn.utils.rnn.pad_sequence([torch.tensor(pieces[text]) for text in chosen], batch_first=True)
         yield chosen, tokens, torch.arange(tokens.shape[1]) < torch.from_numpy(lengths[chosen])[:, None]
 
 
-def trained_tensors(learner: Learner) -> dict[str, Tensor]:
+def trained_tensors(learner: TextLearner) -> dict[str, Tensor]:
     """What is shipped, in half precision: 'adapters.*' and 'head.*'."""
     state = {f"adapters.{name}": value for name, value in adapter_state(learner.network).items()}
     state |= {f"head.{name}": value for name, value in learner.head.state_dict().items()}
     return {name: value.detach().half().clone() for name, value in state.items()}
 
 
-def keep(learner: Learner, path: Path, settings: str) -> None:
+def keep(learner: TextLearner, path: Path, settings: str) -> None:
     """Write everything that going on needs."""
-    state: dict[str, Any] = {
-        "settings": settings, "epoch": learner.epoch, "best": learner.best, "kept": learner.kept,
-        "adapters": adapter_state(learner.network), "head": learner.head.state_dict(),
-        "optimiser": learner.optimiser.state_dict(), "schedule": learner.schedule.state_dict(),
-    }  # fmt: skip
-    with atomic_path(path) as aside:
-        torch.save(state, aside)
+    write_resume(
+        path, {"settings": settings}, epoch=learner.epoch, best=learner.best, kept=learner.kept,
+        adapters=adapter_state(learner.network), head=learner.head.state_dict(),
+        optimiser=learner.optimiser.state_dict(), schedule=learner.schedule.state_dict(),
+    )  # fmt: skip
 
 
-def resume(learner: Learner, path: Path, settings: str) -> None:
+def resume(learner: TextLearner, path: Path, settings: str) -> None:
     """Go on from what `keep` wrote, where it was written with the same settings."""
-    state = torch.load(path, weights_only=True) if path.is_file() else {}
-    if state.get("settings") == settings:
+    if state := read_resume(path, {"settings": settings}):
         learner.network.load_state_dict(state["adapters"], strict=False)
         learner.head.load_state_dict(state["head"])
         learner.optimiser.load_state_dict(state["optimiser"])
@@ -231,7 +226,7 @@ def resume(learner: Learner, path: Path, settings: str) -> None:
         learner.epoch, learner.best, learner.kept = state["epoch"], state["best"], state["kept"]
 
 
-def predict(learner: Learner, examples: Examples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def predict(learner: TextLearner, examples: TextExamples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits [N, 7] and features [N, 384]."""
     learner.network.eval()
     learner.head.eval()

@@ -26,19 +26,19 @@ EMOTION_OF_CODE = np.array([BASIC_EMOTIONS.index(basic_emotion(word)) for word i
 CALM = len(BASIC_EMOTIONS)
 """The number of calm where it is an eighth emotion, as in most papers about this corpus."""
 Chance = np.random.Generator
-Samples = NDArray[np.float64]
+Signal = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """Utterances [N] cut to their speech, the emotion of each (place in `BASIC_EMOTIONS`, or `CALM`), and the actors' numbers."""
+class SpeechCorpus:
+    """Utterances [N] cut to their speech, the emotion of each (index in `BASIC_EMOTIONS`, or `CALM`), and the actors' numbers."""
 
     waves: list[Wave]
     emotions: NDArray[np.int64]
     actors: NDArray[np.int64]
 
 
-def read_ravdess(data: Path, limit: int | None = None, calm: bool = False) -> Corpus:
+def read_ravdess(data: Path, limit: int | None = None, calm: bool = False) -> SpeechCorpus:
     """Read `data`/audio/ravdess_speech; `limit` keeps every n-th utterance so that each actor has about `limit`.
 
     With `calm` that is an emotion of its own, the eighth; else it is neutral.
@@ -46,7 +46,7 @@ def read_ravdess(data: Path, limit: int | None = None, calm: bool = False) -> Co
     import soundfile
 
     folder = data / "audio" / "ravdess_speech"
-    files = [file for actor in sorted(folder.glob("Actor_*")) for file in _thinned(sorted(actor.glob("*.flac")), limit)]
+    files = [file for actor in sorted(folder.glob("Actor_*")) for file in _every_nth(sorted(actor.glob("*.flac")), limit)]
     if not files:
         raise InputError(f"There are no recordings Actor_*/*.flac in {folder}; give the folder that holds audio/ with --data.")
     detector = load_detector()
@@ -55,11 +55,12 @@ def read_ravdess(data: Path, limit: int | None = None, calm: bool = False) -> Co
     emotions = EMOTION_OF_CODE[codes[:, 2] - 1]
     if calm:
         emotions = np.where(codes[:, 2] - 1 == RAVDESS_WORDS.index("calm"), CALM, emotions)
-    return Corpus([cut_to_speech(wave, find_speech(detector, [wave])) for wave in waves], emotions, codes[:, 6])
+    return SpeechCorpus([cut_to_speech(wave, find_speech(detector, [wave])) for wave in waves], emotions, codes[:, 6])
 
 
-def _thinned(files: list[Path], limit: int | None) -> list[Path]:
-    return files if limit is None else [files[place] for place in np.linspace(0, len(files) - 1, limit).astype(int)]
+def _every_nth(files: list[Path], limit: int | None) -> list[Path]:
+    """`limit` of the files, evenly spread, or all of them."""
+    return files if limit is None else [files[index] for index in np.linspace(0, len(files) - 1, limit).astype(int)]
 
 
 def cut_to_speech(wave: Wave, segments: Segments) -> Wave:
@@ -81,7 +82,7 @@ def distort(wave: Wave, corpus: list[Wave], chance: Chance) -> Wave:
         changed = in_a_room(changed, chance)
     if chance.random() < 0.8:
         changed = through_a_channel(changed, chance)
-    changed = _levelled(changed)
+    changed = changed * (LEVEL / (changed.std() + 1e-9))
     if chance.random() < 0.6:
         changed = changed + coloured_noise(len(changed), chance) * LEVEL * 10 ** (-chance.uniform(3, 35) / 20)
     if chance.random() < 0.2:
@@ -92,18 +93,13 @@ def distort(wave: Wave, corpus: list[Wave], chance: Chance) -> Wave:
     return (companded(changed) if chance.random() < 0.15 else changed).astype(np.float32)
 
 
-def _levelled(wave: Samples) -> Samples:
-    levelled: Samples = wave * (LEVEL / (wave.std() + 1e-9))
-    return levelled
-
-
-def other_speed(wave: Samples, factor: float) -> Samples:
+def other_speed(wave: Signal, factor: float) -> Signal:
     """Played faster (factor above 1) or slower: pitch, formants and tempo move together, as between speakers."""
-    faster: Samples = np.interp(np.arange(int(len(wave) / factor)) * factor, np.arange(len(wave)), wave)
+    faster: Signal = np.interp(np.arange(int(len(wave) / factor)) * factor, np.arange(len(wave)), wave)
     return faster
 
 
-def in_a_room(wave: Samples, chance: Chance) -> Samples:
+def in_a_room(wave: Signal, chance: Chance) -> Signal:
     """With an exponentially decaying reverberation of 0.1 to 0.7 s."""
     decay = chance.uniform(0.1, 0.7)
     length = int(decay * SAMPLE_RATE)
@@ -111,11 +107,11 @@ def in_a_room(wave: Samples, chance: Chance) -> Samples:
     echo *= 10 ** (chance.uniform(-15, 2) / 20) / np.sqrt((echo**2).sum())
     echo[0] = 1.0
     size = len(wave) + length
-    echoing: Samples = np.fft.irfft(np.fft.rfft(wave, size) * np.fft.rfft(echo, size), size)[: len(wave)]
+    echoing: Signal = np.fft.irfft(np.fft.rfft(wave, size) * np.fft.rfft(echo, size), size)[: len(wave)]
     return echoing
 
 
-def through_a_channel(wave: Samples, chance: Chance) -> Samples:
+def through_a_channel(wave: Signal, chance: Chance) -> Signal:
     """With a smooth random colour of some dB and, sometimes, a narrow band as on a telephone."""
     frequencies = np.maximum(np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE), 1.0)
     octaves = np.log2(np.array([30, 125, 250, 500, 1000, 2000, 4000, 8000]))
@@ -128,25 +124,25 @@ def through_a_channel(wave: Samples, chance: Chance) -> Samples:
     return np.fft.irfft(np.fft.rfft(wave) * 10 ** (np.maximum(gain, -90) / 20), len(wave))
 
 
-def coloured_noise(length: int, chance: Chance) -> Samples:
+def coloured_noise(length: int, chance: Chance) -> Signal:
     """Noise of deviation 1 whose power falls with the frequency by 0 to 2 powers: white, pink or brown."""
     spectrum = np.fft.rfft(chance.standard_normal(length))
     spectrum *= np.maximum(np.fft.rfftfreq(length, 1 / SAMPLE_RATE), 20.0) ** (-chance.uniform(0, 2) / 2)
-    noise: Samples = np.fft.irfft(spectrum, length)
-    levelled: Samples = noise / (noise.std() + 1e-9)
+    noise: Signal = np.fft.irfft(spectrum, length)
+    levelled: Signal = noise / (noise.std() + 1e-9)
     return levelled
 
 
-def babble(length: int, corpus: list[Wave], chance: Chance) -> Samples:
+def babble(length: int, corpus: list[Wave], chance: Chance) -> Signal:
     """Four other utterances at once, together of deviation 1 or so."""
-    chosen = [corpus[place].astype(np.float64) for place in chance.choice(len(corpus), 4)]
-    together: Samples = np.sum([np.resize(wave / (wave.std() + 1e-9), length) for wave in chosen], axis=0) / 2
+    chosen = [corpus[index].astype(np.float64) for index in chance.choice(len(corpus), 4)]
+    together: Signal = np.sum([np.resize(wave / (wave.std() + 1e-9), length) for wave in chosen], axis=0) / 2
     return together
 
 
-def companded(wave: Samples) -> Samples:
+def companded(wave: Signal) -> Signal:
     """Quantised to 8 bits on the mu-law scale, as a telephone codec does (ITU-T G.711)."""
     peak = np.abs(wave).max() + 1e-9
     compressed = np.round(np.log1p(255 * np.abs(wave) / peak) / np.log(256) * 127) / 127
-    expanded: Samples = np.sign(wave) * np.expm1(compressed * np.log(256)) * (peak / 255)
+    expanded: Signal = np.sign(wave) * np.expm1(compressed * np.log(256)) * (peak / 255)
     return expanded

@@ -5,12 +5,11 @@ The encoder hears every utterance, and its distorted copies, once; what it says 
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,17 +19,17 @@ from torch.nn import functional as F
 
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
-from data.files import atomic_path, write_text
+from data.files import write_text
 from data.metrics import calibration_error, per_class_recall, scores_of
 from data.precision import Precision
 from modalities.loading.batching import answer_batch
 from modalities.loading.checkpoint import Card, save_checkpoint
 from modalities.speech.detect import Wave
-from modalities.training.common import Progress, Report, silent
-from modalities.training.voice.corpus import Corpus, distort, read_ravdess
+from modalities.training.common import Progress, Report, read_resume, silent, write_resume
+from modalities.training.voice.corpus import SpeechCorpus, distort, read_ravdess
 from modalities.training.voice.train import best_temperature
 from modalities.voice.speech_encoder import OURS, SpeechEncoder, by_length, layered_states, load_encoder
-from modalities.voice.speech_heads import LayeredHead
+from modalities.voice.speech_heads import HeadAnswer, LayeredHead
 
 EPOCHS = 60
 COPIES = 3
@@ -58,8 +57,8 @@ class States:
         """States [B, L, T, D] and mask [B, T] of a copy of each of some utterances."""
         lengths, starts = self.lengths[rows, copies], self.starts[rows, copies]
         states = np.zeros((len(rows), lengths.max(), *self.frames.shape[1:]), np.float32)
-        for place, (start, length) in enumerate(zip(starts, lengths, strict=True)):
-            states[place, :length] = self.frames[start : start + length]
+        for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+            states[row, :length] = self.frames[start : start + length]
         mask = np.arange(states.shape[1]) < lengths[:, None]
         return torch.from_numpy(states).transpose(1, 2), torch.from_numpy(mask)
 
@@ -96,7 +95,7 @@ def train(
     head = fit(states, split, seed, epochs, unfinished, f"{settings} {epochs}",
                lambda done: report(Progress(total - epochs + done.step, total, done.figures)))
     card = publish(head, states, split, output, encoder.name, listener.digest, seed)
-    for file in (unfinished, *_files(output)):
+    for file in (unfinished, *_states_files(output)):
         file.unlink(missing_ok=True)
     return card
 
@@ -114,9 +113,12 @@ def split_of(actors: NDArray[np.int64]) -> Split:
 # ---- what the encoder says -----------------------------------------------------------------------------------------------
 
 
-def hear_all(encoder: SpeechEncoder, corpus: Corpus, output: Path, settings: str, seed: int, copies: int, report: Any) -> States:
+def hear_all(
+    encoder: SpeechEncoder, corpus: SpeechCorpus, output: Path, settings: str, seed: int, copies: int,
+    report: Callable[[int], None],
+) -> States:  # fmt: skip
     """The encoder's states of all utterances and copies, heard now or in an earlier run; `report` is told the batches done."""
-    frames, notes = _files(output)
+    frames, notes = _states_files(output)
     known = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() and frames.is_file() else {}
     if known.get("settings") != settings:
         known = {"settings": settings, "lengths": [], "shape": []}
@@ -150,15 +152,16 @@ def listen(encoder: SpeechEncoder, waves: list[Wave]) -> list[NDArray[np.float16
     return by_length(encoder, waves, answer)
 
 
-def _utterances(corpus: Corpus, seed: int, copies: int) -> Iterator[Wave]:
-    """Every utterance followed by its distorted copies, which depend on the seed and its place."""
-    for place, wave in enumerate(corpus.waves):
+def _utterances(corpus: SpeechCorpus, seed: int, copies: int) -> Iterator[Wave]:
+    """Every utterance followed by its distorted copies, which depend on the seed and its index."""
+    for index, wave in enumerate(corpus.waves):
         yield wave
         for copy in range(copies):
-            yield distort(wave, corpus.waves, np.random.default_rng([seed, place, copy]))
+            yield distort(wave, corpus.waves, np.random.default_rng([seed, index, copy]))
 
 
-def _files(output: Path) -> tuple[Path, Path]:
+def _states_files(output: Path) -> tuple[Path, Path]:
+    """Where the states lie until the end, and what is known of them."""
     return output / ".speech_head.states", output / ".speech_head.states.json"
 
 
@@ -172,12 +175,12 @@ def fit(
     torch.manual_seed(seed)
     head = LayeredHead(*states.frames.shape[1:])
     optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
-    kept: dict[str, Any] = torch.load(unfinished, weights_only=True) if unfinished.is_file() else {}
-    if kept.get("settings") == settings:
+    about = {"settings": settings}
+    if kept := read_resume(unfinished, about):
         head.load_state_dict(kept["head"])
         optimiser.load_state_dict(kept["optimiser"])
     else:
-        kept = {"settings": settings, "epoch": 0, "uar": -1.0}
+        kept = {"epoch": 0, "uar": -1.0}
     truth = states.emotions[split.validation].numpy()
     for epoch in range(kept["epoch"] + 1, epochs + 1):
         loss = _one_epoch(head, optimiser, states, split.training, seed, epoch, epochs)
@@ -186,8 +189,7 @@ def fit(
         if uar > kept["uar"]:
             kept |= {"uar": uar, "best": {name: value.clone() for name, value in head.state_dict().items()}}
         kept |= {"epoch": epoch, "head": head.state_dict(), "optimiser": optimiser.state_dict()}
-        with atomic_path(unfinished) as aside:
-            torch.save(kept, aside)
+        write_resume(unfinished, about, **kept)
         report(Progress(epoch, epochs, {"loss": loss, "validation_uar": uar}))
     head.load_state_dict(kept["best"])
     return head.eval()
@@ -231,7 +233,8 @@ def logits_of(head: LayeredHead, states: States, rows: NDArray[np.int64], copy: 
     return torch.cat([part.logits for part in _answers(head, states, rows, copy)])
 
 
-def _answers(head: LayeredHead, states: States, rows: NDArray[np.int64], copy: int = 0) -> Iterator[Any]:
+def _answers(head: LayeredHead, states: States, rows: NDArray[np.int64], copy: int = 0) -> Iterator[HeadAnswer]:
+    """What the head says of utterances, a batch at a time."""
     head.eval()
     with torch.inference_mode():
         for part in np.array_split(rows, -(-len(rows) // BATCH)):

@@ -7,7 +7,6 @@ shipped ones are then fitted in the same way on all actors.
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +16,12 @@ from torch.nn import functional as F
 
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
-from data.files import atomic_path
 from data.metrics import calibration_error, per_class_recall, scores_of
 from modalities.loading.checkpoint import Card, save_checkpoint
 from modalities.model_store.local import archive_file
-from modalities.training.common import Progress, Report, silent
-from modalities.training.voice.corpus import Corpus, distort, read_ravdess
+from modalities.training import common
+from modalities.training.common import Progress, Report, follow, read_resume, silent, write_resume
+from modalities.training.voice.corpus import SpeechCorpus, distort, read_ravdess
 from modalities.training.voice.start import MODEL, read_speaker
 from modalities.voice.network import MEL_BANDS, SpeechFeatures, VoiceNetwork
 from modalities.voice.speaker import SpeakerStates, both, packed
@@ -43,7 +42,7 @@ COMMAND = "dyad train voice --data ../shared/datasets"
 
 
 @dataclass(frozen=True)
-class Examples:
+class SpeechExamples:
     """Frames of all utterances and variants on end [F, 70] (half precision); where each begins and how many it has.
 
     `starts` and `lengths` are [N, 1 + VARIANTS], variant 0 being the clean utterance; `emotions` and `actors` are [N]. `states`
@@ -57,30 +56,28 @@ class Examples:
     actors: Tensor
     states: Tensor
 
-    def where(self, chosen: Tensor) -> "Examples":
+    def where(self, chosen: Tensor) -> "SpeechExamples":
         """The chosen utterances."""
         rest = (part[chosen] for part in (self.starts, self.lengths, self.emotions, self.actors, self.states))
-        return Examples(self.frames, *rest)
+        return SpeechExamples(self.frames, *rest)
 
-    def utterance(self, place: int, variant: int = 0) -> Tensor:
+    def utterance(self, index: int, variant: int = 0) -> Tensor:
         """Frames [70, T] of one utterance."""
-        start = int(self.starts[place, variant])
-        return self.frames[start : start + int(self.lengths[place, variant])].T.float()
+        start = int(self.starts[index, variant])
+        return self.frames[start : start + int(self.lengths[index, variant])].T.float()
 
 
 class Unfinished:
     """The file of what an interrupted training has finished: the frames, then the network of each fold."""
 
     def __init__(self, path: Path, settings: str) -> None:
-        kept = torch.load(path, weights_only=True) if path.is_file() else {}
-        self.path = path
-        self.parts: dict[str, Any] = kept if kept.get("settings") == settings else {"settings": settings}
+        self.path, self.about = path, {"settings": settings}
+        self.parts = read_resume(path, self.about) or {}
 
-    def keep(self, name: str, part: Any) -> None:
+    def keep(self, name: str, part: object) -> None:
         """Add a part and write the file anew."""
         self.parts[name] = part
-        with atomic_path(self.path) as aside:
-            torch.save(self.parts, aside)
+        write_resume(self.path, self.about, **self.parts)
 
 
 def train(
@@ -100,7 +97,7 @@ def train(
     unfinished = Unfinished(output / ".voice.unfinished.pt", f"{seed} {epochs} {limit} {VARIANTS} {FOLDS} {start}")
     if "examples" not in unfinished.parts:
         unfinished.keep("examples", vars(make_examples(read_ravdess(data, limit), speaker, seed, VARIANTS)))
-    examples = Examples(**unfinished.parts["examples"])
+    examples = SpeechExamples(**unfinished.parts["examples"])
     logits = torch.zeros(2, len(examples.emotions), len(BASIC_EMOTIONS))
     for fold in range(FOLDS):
         away = (examples.actors - 1) % FOLDS == fold
@@ -124,24 +121,24 @@ def _within(report: Report, part: int, epochs: int) -> Report:
 
 
 @torch.no_grad()
-def make_examples(corpus: Corpus, speaker: SpeakerStates, seed: int, variants: int) -> Examples:
-    """What both listeners read of every utterance and of its distorted copies, which depend on the seed and its place."""
+def make_examples(corpus: SpeechCorpus, speaker: SpeakerStates, seed: int, variants: int) -> SpeechExamples:
+    """What both listeners read of every utterance and of its distorted copies, which depend on the seed and its index."""
     features = SpeechFeatures()
     features.set_filters()
     found, states = list[Tensor](), list[Tensor]()
-    for place, wave in enumerate(corpus.waves):
-        chance = np.random.default_rng([seed, place])
+    for index, wave in enumerate(corpus.waves):
+        chance = np.random.default_rng([seed, index])
         copies = [wave, *(distort(wave, corpus.waves, chance) for _ in range(variants))]
         found += [features(torch.from_numpy(copy)).T.half() for copy in copies]
         states += [speaker(torch.from_numpy(copy)) for copy in copies]
     lengths = torch.tensor([len(frames) for frames in found])
     shape = (len(corpus.waves), 1 + variants)
-    return Examples(torch.cat(found), (lengths.cumsum(0) - lengths).view(shape), lengths.view(shape),
+    return SpeechExamples(torch.cat(found), (lengths.cumsum(0) - lengths).view(shape), lengths.view(shape),
                     torch.from_numpy(corpus.emotions), torch.from_numpy(corpus.actors), torch.stack(states).view(*shape, -1))
 
 
-def draw(examples: Examples, rows: Tensor, chance: np.random.Generator) -> Tensor:
-    """Pieces [B, 70, T] of the utterances `rows`, each of a random variant, place, tempo, vocal tract and with parts masked.
+def draw(examples: SpeechExamples, rows: Tensor, chance: np.random.Generator) -> Tensor:
+    """Pieces [B, 70, T] of the utterances `rows`, each of a random variant, start, tempo, vocal tract and with parts masked.
 
     A piece that is longer than its utterance starts over at the utterance's beginning.
     """
@@ -151,9 +148,9 @@ def draw(examples: Examples, rows: Tensor, chance: np.random.Generator) -> Tenso
     tempo = np.where(chance.random(count) < 0.6, 2.0 ** chance.uniform(-0.3, 0.3, count), 1.0)
     starts = (chance.random(count) * np.maximum(sizes - length * tempo, 0.0)).astype(np.int64)
     steps = (np.arange(length) * tempo[:, None]).astype(np.int64)
-    places = examples.starts[rows, variants][:, None] + torch.from_numpy((starts[:, None] + steps) % sizes[:, None])
+    indices = examples.starts[rows, variants][:, None] + torch.from_numpy((starts[:, None] + steps) % sizes[:, None])
     bands = _other_tract(count, chance)
-    frames = examples.frames[places[:, :, None], bands[:, None, :]].transpose(1, 2).float()
+    frames = examples.frames[indices[:, :, None], bands[:, None, :]].transpose(1, 2).float()
     return _masked(frames, chance)
 
 
@@ -177,18 +174,18 @@ def _masked(frames: Tensor, chance: np.random.Generator) -> Tensor:
 
 
 def _stretch(count: int, length: int, longest: int, chance: np.random.Generator) -> Tensor:
-    """A random stretch [B, length] of up to `longest` places, none in 3 of 5 cases."""
+    """A random stretch [B, length] of up to `longest` steps, none in 3 of 5 cases."""
     sizes = np.where(chance.random(count) < 0.4, chance.integers(1, longest, count), 0)
     starts = (chance.random(count) * (length - sizes)).astype(np.int64)
-    places = np.arange(length)
-    return torch.from_numpy((places >= starts[:, None]) & (places < (starts + sizes)[:, None]))
+    steps = np.arange(length)
+    return torch.from_numpy((steps >= starts[:, None]) & (steps < (starts + sizes)[:, None]))
 
 
 # ---- learning ------------------------------------------------------------------------------------------------------------
 
 
 def fit(
-    examples: Examples, seed: int, epochs: int, report: Report = silent, classes: int = len(BASIC_EMOTIONS)
+    examples: SpeechExamples, seed: int, epochs: int, report: Report = silent, classes: int = len(BASIC_EMOTIONS)
 ) -> VoiceNetwork:
     """A network fitted to the examples: mixup, smoothed labels, classes weighted by the root of their rarity.
 
@@ -212,19 +209,11 @@ def fit(
             nn.utils.clip_grad_norm_(network.parameters(), 2.0)
             optimiser.step()
             schedule.step()
-            _follow(mean, network, schedule.last_epoch)
+            done = schedule.last_epoch
+            follow(mean, network, min(AVERAGING, (1.0 + done) / (10.0 + done)))  # faster in the first steps
             losses.append(float(loss.detach()))
         report(Progress(epoch, epochs, {"loss": float(np.mean(losses))}))
     return mean.eval()
-
-
-def _follow(mean: nn.Module, network: nn.Module, step: int) -> None:
-    """Move the running mean of the weights a little towards the weights; faster in the first steps."""
-    state = network.state_dict()
-    kept = min(AVERAGING, (1.0 + step) / (10.0 + step))
-    for name, value in mean.state_dict().items():
-        if value.is_floating_point():
-            value.lerp_(state[name], 1.0 - kept)
 
 
 def _loss(network: VoiceNetwork, frames: Tensor, emotions: Tensor, rarity: Tensor, chance: np.random.Generator) -> Tensor:
@@ -244,7 +233,7 @@ def rarity_of(emotions: Tensor, classes: int) -> Tensor:
     return (len(emotions) / classes / counts).sqrt()
 
 
-def fit_layer(examples: Examples, classes: int = len(BASIC_EMOTIONS)) -> nn.Linear:
+def fit_layer(examples: SpeechExamples, classes: int = len(BASIC_EMOTIONS)) -> nn.Linear:
     """A logistic regression from the encoder's states, of all variants, to the emotions; their standardising is within it."""
     states = examples.states.flatten(0, 1)
     emotions = examples.emotions.repeat_interleave(examples.states.shape[1])
@@ -267,32 +256,31 @@ def fit_layer(examples: Examples, classes: int = len(BASIC_EMOTIONS)) -> nn.Line
     return layer.eval()
 
 
-def answers_of(network: VoiceNetwork, layer: nn.Linear, examples: Examples) -> Tensor:
+def answers_of(network: VoiceNetwork, layer: nn.Linear, examples: SpeechExamples) -> Tensor:
     """Logits [2, N, classes] of both listeners together on the clean utterances and on their first distorted copies."""
     count = range(len(examples.emotions))
     with torch.inference_mode():
-        heard = torch.stack([torch.cat([network(examples.utterance(place, variant)[None])[0] for place in count])
+        heard = torch.stack([torch.cat([network(examples.utterance(index, variant)[None])[0] for index in count])
                              for variant in (0, 1)])
         return both(heard, layer(examples.states[:, :2]).transpose(0, 1)).clone()
 
 
 def best_temperature(logits: Tensor, truth: Tensor) -> float:
-    """The temperature, of a grid from 0.3 to 3, at which the logits [N, 7] explain the truth best (Guo et al. 2017)."""
-    grid = torch.logspace(-0.5, 0.5, 61)
-    return float(grid[torch.stack([F.cross_entropy(logits / value, truth) for value in grid]).argmin()])
+    """The softmax temperature, from 0.3 to 3, at which the logits [N, 7] explain the truth best."""
+    return common.best_temperature(logits, truth, torch.logspace(-0.5, 0.5, 61).tolist())
 
 
 # ---- publishing ----------------------------------------------------------------------------------------------------------
 
 
 def publish(
-    network: VoiceNetwork, speaker: SpeakerStates, examples: Examples, logits: Tensor, output: Path, seed: int, epochs: int
+    network: VoiceNetwork, speaker: SpeakerStates, examples: SpeechExamples, logits: Tensor, output: Path, seed: int, epochs: int
 ) -> Card:
     """Write weights and card; `logits` [2, N, 7] are the answers of the folds on actors that they never heard."""
     truth = examples.emotions
     temperature = best_temperature(logits[0], truth)
     with torch.inference_mode():
-        embedding = torch.cat([network(examples.utterance(place)[None])[1] for place in range(len(truth))])
+        embedding = torch.cat([network(examples.utterance(index)[None])[1] for index in range(len(truth))])
     centroids = torch.stack([embedding[truth == k].mean(0) for k in range(len(BASIC_EMOTIONS))])
     features = SpeechFeatures()
     features.set_filters()
@@ -306,7 +294,7 @@ def publish(
     return card
 
 
-def describe(probabilities: NDArray[np.float32], examples: Examples, seed: int, epochs: int) -> Card:
+def describe(probabilities: NDArray[np.float32], examples: SpeechExamples, seed: int, epochs: int) -> Card:
     """The model card with the figures of the folds on clean and on distorted speech, [2, N, 7]."""
     truth, actors = examples.emotions.numpy(), examples.actors.numpy()
     by_fold = [scores_of(truth[own], probabilities[0, own].argmax(1))["uar"]

@@ -18,7 +18,7 @@ from modalities.face_networks.papers.context_face import ContextFace
 from modalities.face_networks.parts.base import FaceInputs
 from modalities.loading.checkpoint import Card
 from modalities.training.face_networks.batches import mixed
-from modalities.training.face_networks.train import FaceOptions, files_of, train
+from modalities.training.face_networks.train import FaceTrainingOptions, files_of, train
 from tests.drawn_faces import draw_face
 
 Dyad = Callable[..., tuple[int, str, str]]
@@ -47,7 +47,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def weights(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("weights")
     recipe = {"batch": 12, "rate": 1e-2, "layer_decay": 1.0, "augment": 0.0, "mixup": 0.0}
-    options = FaceOptions(labels="basic", settings=SIZES, reads={"size": 32}, recipe=recipe)
+    options = FaceTrainingOptions(labels="basic", settings=SIZES, reads={"size": 32}, recipe=recipe)
     train(corpus, output, network="context-face", epochs=16, options=options)
     return files_of(output, "static", "context-face").weights
 
@@ -126,6 +126,6 @@ def test_files_of_contexts(tmp_path: Path) -> None:
 
 
 def test_another_length_than_the_settings_say(corpus: Path, tmp_path: Path) -> None:
-    options = FaceOptions(labels="basic", settings={**SIZES, "context": 512}, reads={"size": 32})
+    options = FaceTrainingOptions(labels="basic", settings={**SIZES, "context": 512}, reads={"size": 32})
     with pytest.raises(InputError, match="is a context of 6 numbers; the settings say 512"):
         train(corpus, tmp_path, network="context-face", epochs=1, options=options)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from modalities.face_networks.papers import ifdd
 from modalities.face_networks.papers.ifdd import AdaptiveSplit, Lifting, LiftingShape
+from modalities.face_networks.parts import mvit
 from modalities.face_networks.parts.base import FaceInputs
 from modalities.face_networks.parts.mvit import BlockShape, MultiscaleBlock, stages
 from modalities.face_networks.registry import build_network, network_table
@@ -128,7 +129,7 @@ def test_the_backbone_is_torchvisions() -> None:
     settings = [MSBlockConfig(b.heads, b.width, b.out, [3, 3, 3], [3, 3, 3], *stride) for b, stride in sizes]
     norm = functools.partial(nn.LayerNorm, eps=1e-6)
     theirs = MViT((64, 64), 16, settings, True, False, True, True, num_classes=5, norm_layer=norm)
-    ours = MViT(blocks, (8, 16, 16), 0.0)
+    ours = mvit.MViT(blocks, (8, 16, 16), 0.0)
     ours.load_state_dict({key: value for key, value in theirs.state_dict().items() if not key.startswith(("conv_proj", "head"))})
     clips = torch.randn(2, 3, 16, 64, 64)
     last, _ = ours.eval()(theirs.conv_proj(clips))[-1]

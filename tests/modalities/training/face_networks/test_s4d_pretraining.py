@@ -25,7 +25,7 @@ from modalities.training.face_networks.s4d_pretraining import (  # fmt: skip
     pretrain,
     read_samples,
 )
-from modalities.training.face_networks.train import FaceOptions, files_named, new_network
+from modalities.training.face_networks.train import FaceTrainingOptions, files_named, new_network
 from tests.face_corpora import write_clips, write_pictures
 
 Dyad = Callable[..., tuple[int, str, str]]
@@ -104,7 +104,7 @@ def test_s4d_starts_from_what_the_command_writes(dyad: Dyad, tmp_path: Path) -> 
     )  # fmt: skip
     assert code == 0, err
     settings = {**SIZES, "expert_blocks": [1]}
-    started = new_network(network_table().choose("s4d"), settings, FaceOptions(start=weights), 7)
+    started = new_network(network_table().choose("s4d"), settings, FaceTrainingOptions(start=weights), 7)
     assert isinstance(started, S4D)
     trunk = load_file(weights)
     own = {key: value for key, value in started.state_dict().items() if f"network.encoder.{key}" in trunk}

@@ -21,11 +21,11 @@ from modalities.face_networks.parts.base import FaceInputs
 from modalities.face_networks.registry import NetworkInput, network_table
 from modalities.loading.checkpoint import Card
 from modalities.training.common import Progress
-from modalities.training.face_networks.batches import Maker, changed, epoch_order, mixed
-from modalities.training.face_networks.corpus import frame_places, read_face_corpus, read_views
+from modalities.training.face_networks.batches import BatchMaker, changed, epoch_order, mixed
+from modalities.training.face_networks.corpus import frame_indices, read_face_corpus, read_views
 from modalities.training.face_networks.loop import follow
 from modalities.training.face_networks.recipes import Recipe, choose_parameters, make_optimiser, rate_factor, recipes_of
-from modalities.training.face_networks.train import FaceOptions, files_of, train
+from modalities.training.face_networks.train import FaceTrainingOptions, files_of, train
 from modalities.training.faces.stills import read_resume
 from tests.face_corpora import LABELS, SMALL, write_clips, write_pictures, write_tiny_clip
 
@@ -40,9 +40,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_clip(tmp_path_factory.mktemp("clip") / "clip.safetensors")
 
 
-def small(clip: Path, **others: Any) -> FaceOptions:
+def small(clip: Path, **others: Any) -> FaceTrainingOptions:
     given = {"labels": "basic", "clip": clip, "settings": {"shape": SMALL}, "reads": {"size": 32}, "recipe": QUICK} | others
-    return FaceOptions(**given)
+    return FaceTrainingOptions(**given)
 
 
 def tensors_of(path: Path) -> dict[str, Tensor]:
@@ -72,7 +72,7 @@ def test_a_network_learns_a_corpus_and_is_loaded_again(tmp_path: Path, clip: Pat
     found = load_trained(files.weights)
     assert (found.row.name, found.kind, found.labels, found.reads.size) == ("ke-fer-clip", "static", BASIC, 32)
     corpus = read_face_corpus(manifest, BASIC)
-    maker = Maker(found.row, found.reads, 7, streams=False, captions=False, device="cpu")
+    maker = BatchMaker(found.row, found.reads, 7, streams=False, captions=False, device="cpu")
     drawn = maker.drawn(corpus.test, [read_views(one.path, found.reads) for one in corpus.test])
     with torch.no_grad():
         answers = found.network.answer(maker.normalised(maker.inputs(drawn))).logits.argmax(1).numpy()
@@ -88,9 +88,10 @@ def test_a_killed_training_ends_as_one_that_was_not(tmp_path: Path, clip: Path) 
     train(manifest, tmp_path / "whole", network="ke-fer-clip", epochs=2, options=options)
     resume = files_of(tmp_path / "cut", "static", "ke-fer-clip").resume
     program = (
-        "import sys, torch; from pathlib import Path; from modalities.training.face_networks.train import FaceOptions, train\n"
+        "import sys, torch; from pathlib import Path\n"
+        "from modalities.training.face_networks.train import FaceTrainingOptions, train\n"
         f"torch.set_num_threads(1); settings, clip = {{'shape': {SMALL}}}, Path({str(clip)!r})\n"
-        f"options = FaceOptions(labels='basic', clip=clip, settings=settings, reads={{'size': 32}}, recipe={MANY}, "
+        f"options = FaceTrainingOptions(labels='basic', clip=clip, settings=settings, reads={{'size': 32}}, recipe={MANY}, "
         "save_every=2)\n"
         f"train(Path({str(manifest)!r}), Path({str(tmp_path / 'cut')!r}), network='ke-fer-clip', epochs=2, options=options)"
     )
@@ -123,8 +124,8 @@ def test_two_processes_train_as_one(tmp_path: Path, clip: Path) -> None:
     train(manifest, tmp_path / "one", network="dfer-clip", kind="dynamic", epochs=2, options=small(clip, **given))
     program = tmp_path / "program.py"
     program.write_text(
-        "import torch; from pathlib import Path; from modalities.training.face_networks.train import FaceOptions, train\n"
-        f"torch.set_num_threads(1); options = FaceOptions(labels='basic', clip=Path({str(clip)!r}), **{given})\n"
+        "import torch; from pathlib import Path; from modalities.training.face_networks.train import FaceTrainingOptions, train\n"
+        f"torch.set_num_threads(1); options = FaceTrainingOptions(labels='basic', clip=Path({str(clip)!r}), **{given})\n"
         f"train(Path({str(manifest)!r}), Path({str(tmp_path / 'two')!r}), network='dfer-clip', kind='dynamic', epochs=2, "
         "options=options)\n"
     )
@@ -197,7 +198,7 @@ def test_dfer_clip_learns_what_only_the_order_of_frames_tells(tmp_path: Path, cl
     assert card.metrics["war"] > 0.7  # any model of single frames, in whatever order: 0.5
     found = load_trained(files_of(tmp_path, "dynamic", "dfer-clip", 1).weights)
     corpus = read_face_corpus(manifest, BASIC, fold=1)
-    maker = Maker(found.row, found.reads, 7, streams=False, captions=False, device="cpu")
+    maker = BatchMaker(found.row, found.reads, 7, streams=False, captions=False, device="cpu")
     drawn = maker.drawn(corpus.test, [read_views(one.path, found.reads) for one in corpus.test])
     inputs = maker.normalised(maker.inputs(drawn))
     with torch.no_grad():
@@ -219,7 +220,7 @@ def test_networks_without_texts_are_trained_and_loaded_too(
     tmp_path: Path, name: str, kind: Any, settings: Any, reads: Any
 ) -> None:
     manifest = write_clips(tmp_path / "clips", 16)
-    options = FaceOptions(labels="mafw-s4d", settings=settings, reads=reads, fold=1, recipe={"batch": 8})
+    options = FaceTrainingOptions(labels="mafw-s4d", settings=settings, reads=reads, fold=1, recipe={"batch": 8})
     train(manifest, tmp_path, network=name, kind=kind, epochs=1, options=options)
     found = load_trained(files_of(tmp_path, kind, name, 1).weights)
     inputs = FaceInputs(torch.rand(2, found.reads.frames, 3, found.reads.size, found.reads.size))
@@ -268,7 +269,7 @@ def test_what_a_training_cannot_do_is_said(tmp_path: Path, clip: Path) -> None:
     with pytest.raises(InputError, match="no network for the static face"):
         train(manifest, tmp_path, network="dfer-clip", options=small(clip))
     with pytest.raises(InputError, match="--clip"):
-        train(manifest, tmp_path, network="ke-fer", options=FaceOptions())
+        train(manifest, tmp_path, network="ke-fer", options=FaceTrainingOptions())
     with pytest.raises(InputError, match="leave --lora out"):
         train(manifest, tmp_path, network="ke-fer", options=small(clip, lora=2))
     with pytest.raises(WeightsError, match="no tensor of this network"):
@@ -365,14 +366,14 @@ def test_frames_of_pictures_arrays_folders_and_films(tmp_path: Path) -> None:
 def test_random_frames_keep_their_order_and_stay_inside() -> None:
     chance = np.random.default_rng(0)
     spread, run = NetworkInput(size=8, frames=4), NetworkInput(size=8, frames=4, stride=3, views=2)
-    assert frame_places(40, run).shape == (2, 4)
+    assert frame_indices(40, run).shape == (2, 4)
     for count in (1, 3, 10, 40):
         for reads in (spread, run):
-            places = [frame_places(count, reads, chance) for _ in range(30)]
+            places = [frame_indices(count, reads, chance) for _ in range(30)]
             assert {one.shape for one in places} == {(1, 4)}
             assert np.diff(np.concatenate(places), axis=1).min() >= 0
             assert set(np.concatenate(places).ravel()) <= set(range(count))
-    assert len({tuple(frame_places(40, spread, chance)[0]) for _ in range(20)}) > 10
+    assert len({tuple(frame_indices(40, spread, chance)[0]) for _ in range(20)}) > 10
 
 
 # ---- batches -------------------------------------------------------------------------------------------------------------

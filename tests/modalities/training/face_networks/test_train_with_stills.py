@@ -14,7 +14,7 @@ from modalities.face_networks.registry import network_table
 from modalities.training.common import Progress
 from modalities.training.face_networks.corpus import read_face_corpus, read_views, without_time
 from modalities.training.face_networks.recipes import recipes_of
-from modalities.training.face_networks.train import FaceOptions, files_of, train
+from modalities.training.face_networks.train import FaceTrainingOptions, files_of, train
 from tests.face_corpora import write_clips, write_pictures
 
 LABELS = network_table().labels("basic")
@@ -24,8 +24,8 @@ QUICK = {"rate": 3e-3, "batch": 8, "layer_decay": 1.0, "augment": 0.0, "mixup": 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def options(stills: Path | None, **recipe: float) -> FaceOptions:
-    return FaceOptions(
+def options(stills: Path | None, **recipe: float) -> FaceTrainingOptions:
+    return FaceTrainingOptions(
         fold=1, labels="basic", settings=TINY, reads={"size": 32, "frames": 4, "stride": 0, "views": 1}, recipe=QUICK | recipe,
         stills=stills,
     )  # fmt: skip
@@ -82,14 +82,14 @@ def test_what_cannot_be_trained_along_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="answers both; use one of s4d"):
         train(clips, tmp_path / "out", network="ifdd-xs", kind="dynamic", options=options(stills))
     with pytest.raises(InputError, match="answers both"):
-        train(stills, tmp_path / "out", network="s4d", kind="static", options=FaceOptions(stills=stills))
+        train(stills, tmp_path / "out", network="s4d", kind="static", options=FaceTrainingOptions(stills=stills))
     with pytest.raises(InputError, match="still_steps of 0 or more"):
         recipes_of("s4d", {"still_steps": -1})
 
 
 def test_avcer_is_trained_on_labels_of_ones_own(tmp_path: Path) -> None:
     clips = write_clips(tmp_path / "clips", 24)
-    given = FaceOptions(
+    given = FaceTrainingOptions(
         fold=1, labels="mafw-s4d", reads={"size": 32, "frames": 4, "stride": 0, "views": 1},
         settings={"trunk": {"layers": [1] * 4, "width": 4, "features": 16}, "head": {"features": 16, "hidden": 12, "last": 8}},
         recipe=QUICK | {"rate": 1e-2},

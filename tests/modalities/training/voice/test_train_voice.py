@@ -28,13 +28,13 @@ def hum(pitch: float, glide: float, seed: int) -> Wave:
 
 
 @pytest.fixture(scope="module")
-def hums() -> voice_corpus.Corpus:
+def hums() -> voice_corpus.SpeechCorpus:
     """Three 'actors' at different pitch; 'neutral' is level, 'happiness' rises, 'sadness' falls."""
     glides = {0: 0.0, 4: 0.7, 5: -0.7}
     rows = [(emotion, actor, hum(110 * 2 ** (actor / 3), glide, 10 * n + actor))
             for n in range(5) for actor in (1, 2, 3) for emotion, glide in glides.items()]
     emotions, actors, waves = zip(*rows, strict=True)
-    return voice_corpus.Corpus(list(waves), np.array(emotions), np.array(actors))
+    return voice_corpus.SpeechCorpus(list(waves), np.array(emotions), np.array(actors))
 
 
 @pytest.fixture(scope="module")
