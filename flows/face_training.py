@@ -29,7 +29,8 @@ Kind = Literal["static", "dynamic"]
 
 @task(name="fit face network", task_run_name="fit · {kind} {network}", cache_policy=NO_CACHE, persist_result=False)
 def fit_face_network(
-    network: str, kind: Kind, corpus: Path, output: Path, seed: int, epochs: int | None, limit: int | None, options: "FaceTrainingOptions"
+    network: str, kind: Kind, corpus: Path, output: Path, seed: int, epochs: int | None, limit: int | None,
+    options: "FaceTrainingOptions",
 ) -> Card:  # fmt: skip
     """Train one network on one split; an epoch's figures are log lines, the curves a table."""
     from modalities.training.face_networks.train import files_of, train

@@ -102,8 +102,10 @@ def trained_head(name: str, bench: Bench, epochs: int, seed: int, log: Path | No
 
     with tempfile.TemporaryDirectory(dir=bench.place) as folder:
         kept = Path(folder)
-        plan = TrainingPlan(corpus.fit, recipes_of("cliper", {**RATE, "stages": [{}], "epochs": epochs}), maker, seed, torch.float32,
-                    10_000, kept / "resume.pt", kept / "best.safetensors", {"seed": seed})  # fmt: skip
+        recipes = recipes_of("cliper", {**RATE, "stages": [{}], "epochs": epochs})
+        plan = TrainingPlan(
+            corpus.fit, recipes, maker, seed, torch.float32, 10_000, kept / "resume.pt", kept / "best.safetensors", {"seed": seed}
+        )
         fit(network, plan, figures, lambda state: None)
         read_best(network, plan)
         found = figures(network, corpus.test)
