@@ -65,8 +65,8 @@ def _by_server(job: Job) -> Scores:
     key = os.environ.get(asked.key_variable, "").strip()
     options = chat_server.ServerOptions(**asked.model_dump(include=names), api_key=key)
     prompt = vision_language.prompt_of(read_prompts(asked.prompt), asked.prompt)
-    pictures = vision_language.PictureOptions(asked.pictures, asked.longest_side)
-    with chat_server.ChatServer(options, stop.check, chat_server.Answers(job.folder.answers)) as server:
+    pictures = vision_language.ImageOptions(asked.pictures, asked.longest_side)
+    with chat_server.ChatServer(options, stop.check, chat_server.AnswerCache(job.folder.answers)) as server:
         table = vision_language.describe(frames_of(job), job.windows, server, prompt, pictures, compounds)
     return vision_language.combine(read(job, table), table, compounds, asked.label_weight, asked.model)
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from data.errors import InputError, ServerError
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import httpx
 
 logger = logging.getLogger(__name__)
-PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+WORTH_RETRYING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """States of HTTP that a later try may mend."""
 OF_THIS_REQUEST = frozenset({400, 413, 422})
-"""States that blame the request (its pictures, its length), not the server."""
+"""States that blame the request (its images, its length), not the server."""
 LARGEST_ANSWER = 2**20
 """Bytes of an answer that are read."""
 
@@ -59,7 +59,7 @@ class Refused:
     reason: str
 
 
-class Answers:
+class AnswerCache:
     """Answers that were got before, by a digest of the whole question; new ones are appended to a file of JSON lines."""
 
     def __init__(self, path: Path | None = None) -> None:
@@ -87,7 +87,7 @@ class ChatServer:
     """Asks one server; threads may share it. Use as a context manager."""
 
     def __init__(
-        self, options: ServerOptions, check: Callable[[], None] = lambda: None, answers: Answers | None = None
+        self, options: ServerOptions, check: Callable[[], None] = lambda: None, answers: AnswerCache | None = None
     ) -> None:
         """`check` is called while waiting and raises to give up; what `answers` holds is not asked again."""
         import httpx
@@ -97,7 +97,7 @@ class ChatServer:
         self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(options.timeout, pool=None), limits=limits)
         self._url = f"{options.base_url.rstrip('/')}/chat/completions"
         self._check = check
-        self._answers = answers or Answers()
+        self._answers = answers or AnswerCache()
         self.options = options
         self._failure = f"The questions to {options.base_url} were given up."
         self.stop = threading.Event()
@@ -114,10 +114,10 @@ class ChatServer:
             return known
         problem = ""
         for attempt in range(self.options.retries + 1):
-            answer = self._once(asked)
+            answer = self._try(asked)
             if isinstance(answer, str):
                 self._answers.add(digest, answer)
-            if not isinstance(answer, _Passing):
+            if not isinstance(answer, _Failed):
                 return answer
             problem = answer.reason
             if attempt < self.options.retries:
@@ -127,29 +127,29 @@ class ChatServer:
             "see that it runs, or raise scene_context.server.timeout or retries."
         )
 
-    def _once(self, asked: dict[str, Any]) -> "str | Refused | _Passing":
+    def _try(self, asked: dict[str, object]) -> "str | Refused | _Failed":
         import httpx
 
-        with _gate(self.options.base_url, self.options.concurrency):
-            self.look_up()
+        with _request_slots(self.options.base_url, self.options.concurrency):
+            self.raise_if_stopped()
             deadline = time.monotonic() + self.options.timeout
             try:
                 with self._client.stream("POST", self._url, json=asked) as response:
                     return self._read(response, _body(response, deadline))
             except httpx.TimeoutException:
-                return _Passing(f"none within {self.options.timeout:g} s")
+                return _Failed(f"none within {self.options.timeout:g} s")
             except httpx.TransportError as error:
-                return _Passing(self._clean(str(error) or type(error).__name__))
+                return _Failed(self._clean(str(error) or type(error).__name__))
             except httpx.HTTPError as error:
                 return Refused(f"The server's answer cannot be read ({self._clean(str(error))}).")
 
-    def _read(self, response: "httpx.Response", body: bytes) -> "str | Refused | _Passing":
+    def _read(self, response: "httpx.Response", body: bytes) -> "str | Refused | _Failed":
         status = response.status_code
         if status == 200:
             return text_of(body)
         said = self._clean(body.decode("utf-8", errors="replace"))
-        if status in PASSING:
-            return _Passing(f"HTTP {status}: {said}", retry_after(response.headers.get("retry-after")))
+        if status in WORTH_RETRYING:
+            return _Failed(f"HTTP {status}: {said}", retry_after(response.headers.get("retry-after")))
         if status in OF_THIS_REQUEST:
             return Refused(f"The server refused this window (HTTP {status}: {said}).")
         raise self._fail(
@@ -163,10 +163,10 @@ class ChatServer:
         logger.info("Waiting %.1f s for the server: %s", seconds, problem)
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            self.look_up()
+            self.raise_if_stopped()
             self.stop.wait(min(left, 0.2))
 
-    def look_up(self) -> None:
+    def raise_if_stopped(self) -> None:
         """Give up when the user asks to, or when another request has failed for good."""
         self._check()
         if self.stop.is_set():
@@ -193,7 +193,7 @@ class ChatServer:
 
 
 @dataclass(frozen=True)
-class _Passing:
+class _Failed:
     """A try that failed for a reason that may pass; `wait` is what the server asks for, s."""
 
     reason: str
@@ -201,7 +201,7 @@ class _Passing:
 
 
 @cache
-def _gate(base_url: str, limit: int) -> threading.BoundedSemaphore:
+def _request_slots(base_url: str, limit: int) -> threading.BoundedSemaphore:
     """One for all clips of this process."""
     return threading.BoundedSemaphore(limit)
 

@@ -1,4 +1,4 @@
-"""Attention within chunks of a packed sequence, as the picture towers of Qwen-VL use it: all chunks of a length at once.
+"""Attention within chunks of a packed sequence, as the image towers of Qwen-VL use it: all chunks of a length at once.
 
 Without FlashAttention transformers attends to each chunk in a call of its own: for one window of a clip about 70 calls a layer,
 which keep a GPU waiting. Here the chunks of each length (a few lengths in all) are one batch of scaled dot-product attention.
@@ -17,7 +17,7 @@ NAME = "chunks_as_flash"
 
 @dataclass(frozen=True)
 class Chunks:
-    """The places [S] of a packed sequence with chunks of one length together, where each went [S], count and length by group."""
+    """The indices [S] of a packed sequence with chunks of one length together, where each went [S], count and length by group."""
 
     order: Tensor
     back: Tensor
@@ -25,7 +25,7 @@ class Chunks:
 
 
 def use_chunked_attention(tower: Any) -> None:
-    """Let a picture tower of transformers attend to all chunks of a length at once; results are the same but for rounding."""
+    """Let an image tower of transformers attend to all chunks of a length at once; results are the same but for rounding."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, _chunked_attention)
@@ -41,8 +41,7 @@ def chunks_of(bounds: Tensor) -> Chunks:
     starts: dict[int, list[int]] = {}
     for start, end in zip(edges, edges[1:], strict=False):
         starts.setdefault(end - start, []).append(start)
-    places = [(torch.tensor(first)[:, None] + torch.arange(length)).flatten() for length, first in starts.items()]
-    order = torch.cat(places)
+    order = torch.cat([(torch.tensor(first)[:, None] + torch.arange(length)).flatten() for length, first in starts.items()])
     groups = tuple((len(first), length) for length, first in starts.items())
     made = Chunks(order.to(bounds.device), torch.argsort(order).to(bounds.device), groups)
     bounds.chunks = made  # type: ignore[attr-defined]
@@ -64,8 +63,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, scale: flo
 
 
 def _chunked_attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, *,
-    cu_seq_lens_q: Tensor, scaling: float | None = None, **_: Any,
+    module: object, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, *,
+    cu_seq_lens_q: Tensor, scaling: float | None = None, **_: object,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """In transformers' form: [1, H, S, D] to [1, S, H, D], and no attention weights."""
     return attend(query[0], key[0], value[0], cu_seq_lens_q, scaling).transpose(0, 1)[None], None

@@ -1,6 +1,6 @@
-"""Descriptions of windows by a vision-language model: pictures of each window, prompts, reading of answers, and scores.
+"""Descriptions of windows by a vision-language model: images of each window, prompts, reading of answers, and scores.
 
-`describe` asks an OpenAI-compatible server (vLLM, SGLang, Ollama, llama.cpp), where pictures go out as JPEG in data URLs of
+`describe` asks an OpenAI-compatible server (vLLM, SGLang, Ollama, llama.cpp), where images go out as JPEG in data URLs of
 `chat.completions` messages; `qwen_vl` asks a model on this machine. Answers are text that nobody vouches for: they are
 stripped of control characters, cut, and only ever read as words and, with a constrained prompt, as one label of a known set.
 """
@@ -40,7 +40,7 @@ Shown = TypeVar("Shown")
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the model is asked: `system` and `user` texts with the places {count} and {labels}.
+    """What the model is asked: `system` and `user` texts with the gaps {count} and {labels}.
 
     A constrained prompt asks for one label at the end, which is read from the answer.
     """
@@ -51,8 +51,8 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class PictureOptions:
-    """Pictures shown of each window, evenly spread over it, and the pixels of their longest side."""
+class ImageOptions:
+    """Images shown of each window, evenly spread over it, and the pixels of their longest side."""
 
     per_window: int
     longest_side: int
@@ -73,16 +73,16 @@ def describe(
     windows: Windows,
     server: ChatServer,
     prompt: Prompt,
-    pictures: PictureOptions,
+    images: ImageOptions,
     compounds: Sequence[Compound] = (),
 ) -> pd.DataFrame:
-    """Ask the server about every window [N, 2] (s) that has a picture, several at once and with flat memory.
+    """Ask the server about every window [N, 2] (s) that has an image, several at once and with flat memory.
 
     Returns, by window: window, start, end (s), text, label (a basic emotion or the name of a compound; empty when none is
     named), author (the model), and problem: why a window has no text, in a sentence. ServerError when the server itself fails.
     """
     names = names_asked(prompt, compounds)
-    answers = _answers(pictures_by_window(frames, windows, pictures), server, prompt, names)
+    answers = _ask_ahead(images_by_window(frames, windows, images), server, prompt, names)
     return described_table(answers, windows, server.options.model, names if prompt.constrained else {})
 
 
@@ -91,16 +91,16 @@ def described_table(
 ) -> pd.DataFrame:
     """The table that `describe` returns, of the answer about each window; `names` are the labels that may be read from it."""
     rows = [
-        {"window": window, "start": windows[window, 0], "end": windows[window, 1], "author": author} | _row(answer, names)
+        {"window": window, "start": windows[window, 0], "end": windows[window, 1], "author": author} | _columns_of(answer, names)
         for window, answer in answers
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
-def _answers(
+def _ask_ahead(
     shown: Iterable[tuple[int, list[str]]], server: ChatServer, prompt: Prompt, names: Mapping[str, str]
 ) -> Iterator[tuple[int, str | Refused]]:
-    """The answer about each window, in order; pictures are prepared only a little ahead of the answers."""
+    """The answer about each window, in order; images are prepared only a little ahead of the answers."""
     ahead: deque[tuple[int, Future[str | Refused]]] = deque()
     limit = server.options.concurrency
     pool = ThreadPoolExecutor(limit, "describe")
@@ -109,10 +109,10 @@ def _answers(
             # each in a copy of this thread's context, which says whose log it is
             ahead.append((window, pool.submit(copy_context().run, server.ask, messages(prompt, urls, names))))
             if len(ahead) >= 2 * limit:
-                yield ahead[0][0], _awaited(ahead[0][1], server)
+                yield ahead[0][0], _await(ahead[0][1], server)
                 ahead.popleft()
         while ahead:
-            yield ahead[0][0], _awaited(ahead[0][1], server)
+            yield ahead[0][0], _await(ahead[0][1], server)
             ahead.popleft()
     finally:
         if ahead:  # something went wrong: nobody waits for these any more
@@ -120,22 +120,22 @@ def _answers(
         pool.shutdown(wait=not ahead, cancel_futures=True)
 
 
-def _awaited(answer: Future[str | Refused], server: ChatServer) -> str | Refused:
+def _await(answer: Future[str | Refused], server: ChatServer) -> str | Refused:
     """The answer, unless the user asks to stop or another question fails for good meanwhile."""
     while not wait([answer], timeout=0.2).done:
-        server.look_up()
+        server.raise_if_stopped()
     return answer.result()
 
 
 def messages(prompt: Prompt, urls: Sequence[str], names: Mapping[str, str]) -> list[dict[str, object]]:
-    """A chat that shows pictures (data URLs) and asks the prompt's question."""
+    """A chat that shows images (data URLs) and asks the prompt's question."""
     return chat_of(prompt, [{"type": "image_url", "image_url": {"url": url}} for url in urls], len(urls), names)
 
 
 def chat_of(
     prompt: Prompt, parts: Sequence[Mapping[str, object]], count: int, names: Mapping[str, str]
 ) -> list[dict[str, object]]:
-    """A chat of the prompt's system text, and of `parts`, which show `count` pictures, followed by its question."""
+    """A chat of the prompt's system text, and of `parts`, which show `count` images, followed by its question."""
 
     def filled(text: str) -> str:
         return text.replace("{count}", str(count)).replace("{labels}", ", ".join(dict.fromkeys(names)))
@@ -144,13 +144,13 @@ def chat_of(
     return [{"role": "system", "content": filled(prompt.system)}, asked] if prompt.system else [asked]
 
 
-def pictures_by_window(
-    frames: Iterable[Frame], windows: Windows, options: PictureOptions
+def images_by_window(
+    frames: Iterable[Frame], windows: Windows, options: ImageOptions
 ) -> Iterator[tuple[int, list[str]]]:
-    """Number and evenly chosen pictures (JPEG data URLs) of every window that has one, in order; only open windows are kept."""
-    for window, pictures in shown_by_window(frames, windows, lambda frame: data_url(frame.rgb, options.longest_side)):
-        spread = np.linspace(0, len(pictures) - 1, min(options.per_window, len(pictures))).round().astype(int)
-        yield window, [pictures[place][1] for place in spread]
+    """Number and evenly chosen images (JPEG data URLs) of every window that has one, in order; only open windows are kept."""
+    for window, images in shown_by_window(frames, windows, lambda frame: data_url(frame.rgb, options.longest_side)):
+        spread = np.linspace(0, len(images) - 1, min(options.per_window, len(images))).round().astype(int)
+        yield window, [images[index][1] for index in spread]
 
 
 def shown_by_window(
@@ -165,25 +165,26 @@ def shown_by_window(
     last = windows[:, 1].max(initial=0.0)
     for frame in frames:
         while waiting and windows[waiting[0], 1] <= min(frame.time_s, last - 1e-9):
-            yield from _inside(waiting.popleft(), kept, windows)
+            yield from _window_with(waiting.popleft(), kept, windows)
         while kept and waiting and kept[0][0] < windows[waiting[0], 0]:
             kept.popleft()
         kept.append((frame.time_s, prepare(frame)))
     for window in waiting:
-        yield from _inside(window, kept, windows)
+        yield from _window_with(window, kept, windows)
 
 
-def _inside(
+def _window_with(
     window: int, kept: Iterable[tuple[float, Shown]], windows: Windows
 ) -> Iterator[tuple[int, list[tuple[float, Shown]]]]:
-    pictures = list(kept)
-    inside = np.flatnonzero(windows_of(np.array([time_s for time_s, _ in pictures]), windows)[window])
+    """The window with those of the kept frames that lie in it, where there are any."""
+    shown = list(kept)
+    inside = np.flatnonzero(windows_of(np.array([time_s for time_s, _ in shown]), windows)[window])
     if len(inside):
-        yield window, [pictures[place] for place in inside]
+        yield window, [shown[index] for index in inside]
 
 
 def data_url(rgb: NDArray[np.uint8], longest_side: int) -> str:
-    """A picture, uint8 RGB [H, W, 3], as a JPEG data URL, shrunk to at most `longest_side` pixels."""
+    """An image, uint8 RGB [H, W, 3], as a JPEG data URL, shrunk to at most `longest_side` pixels."""
     import cv2
 
     height, width = rgb.shape[:2]
@@ -220,13 +221,14 @@ def read_answer(answer: str, names: Mapping[str, str]) -> tuple[str, str]:
         return " ".join(text.split()), ""
     before, label = text, ""
     if found := LABEL_LINE.search(text):
-        before, label = text[: found.start()], _label(found[1], names)
-    elif last := _label((text.splitlines() or [""])[-1], names):
+        before, label = text[: found.start()], _label_named(found[1], names)
+    elif last := _label_named((text.splitlines() or [""])[-1], names):
         before, label = "\n".join(text.splitlines()[:-1]), last
     return " ".join(before.split()), label
 
 
-def _label(said: str, names: Mapping[str, str]) -> str:
+def _label_named(said: str, names: Mapping[str, str]) -> str:
+    """The label whose name, or a word for it, `said` is; '' where it is none."""
     words = _bare(said)
     known = {_bare(name): meant for name, meant in names.items()}
     return known.get(words) or known.get(EMOTION_WORDS.get(words, ""), "")
@@ -237,7 +239,7 @@ def _bare(name: str) -> str:
     return " ".join(re.findall(r"[^\W_]+", name.lower()))
 
 
-def _row(answer: str | Refused, names: Mapping[str, str]) -> dict[str, str]:
+def _columns_of(answer: str | Refused, names: Mapping[str, str]) -> dict[str, str]:
     if isinstance(answer, Refused):
         return {"text": "", "label": "", "problem": answer.reason}
     text, label = read_answer(answer, names)
@@ -262,8 +264,8 @@ def combine(
     named = described[described["label"] != ""]
     pairs = {compound.name: compound.pair for compound in compounds}
     for window, label in zip(named["window"], named["label"], strict=True):
-        places = pairs.get(label) or (BASIC_EMOTIONS.index(label),)
-        said = np.bincount(places, minlength=len(BASIC_EMOTIONS)) / len(places)
+        emotions = pairs.get(label) or (BASIC_EMOTIONS.index(label),)
+        said = np.bincount(emotions, minlength=len(BASIC_EMOTIONS)) / len(emotions)
         words = probabilities[window] if present[window] else np.full(len(BASIC_EMOTIONS), 1 / len(BASIC_EMOTIONS))
         probabilities[window] = (1 - weight) * words + weight * said
         present[window] = True

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,10 +80,10 @@ def load(path: Path | None = None, device: str = "cpu") -> SceneContext:
 
 def score_texts(model: SceneContext, texts: Sequence[str]) -> NDArray[np.float32]:
     """Probabilities [B, 7] of descriptions of any length; NaN rows where a description has no words."""
-    return _score(model, texts)[0]
+    return _answer(model, texts)[0]
 
 
-def _score(model: SceneContext, texts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _answer(model: SceneContext, texts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Probabilities [B, 7] and features [B, 384]."""
     features = embed(model.encoder, texts)
     logits = features @ model.meaning_weights.T + model.meaning_bias + model.word_bias
@@ -127,11 +126,11 @@ def embed(encoder: SentenceEncoder, texts: Sequence[str]) -> NDArray[np.float32]
     """Mean over a text's sentences of their mean token states [B, 384]; NaN rows for texts without words."""
     pieces = [sentences_of(text) for text in texts]
     distinct = sorted({sentence for sentences in pieces for sentence in sentences})
-    place = {sentence: row for row, sentence in enumerate(distinct)}
+    row_of = {sentence: row for row, sentence in enumerate(distinct)}
     states = pooled_states(encoder, distinct)
     return np.array(
         [
-            states[[place[sentence] for sentence in sentences]].mean(0) if sentences else np.full(states.shape[1], np.nan)
+            states[[row_of[sentence] for sentence in sentences]].mean(0) if sentences else np.full(states.shape[1], np.nan)
             for sentences in pieces
         ],
         np.float32,
@@ -145,14 +144,16 @@ def recognise(model: SceneContext, descriptions: pd.DataFrame, windows: Windows)
     there is a column `window`, of its own alone. Windows without one are absent.
     """
     described = descriptions.reset_index(drop=True)
-    scores, features = _score(model, described["text"].tolist()) if len(described) else (np.empty((0, 7)), np.empty((0, 384)))
+    if described.empty:
+        return Scores.absent("scene_context", windows, ABSENT_REASON, REMEDY, model.source)
+    scores, features = _answer(model, described["text"].tolist())
     return scores_of_windows(described, scores, features, windows, model.source)
 
 
 def scores_of_windows(
     described: pd.DataFrame,
-    scores: NDArray[np.floating[Any]],
-    features: NDArray[np.floating[Any]],
+    scores: NDArray[np.float32],
+    features: NDArray[np.float32],
     windows: Windows,
     source: Source,
 ) -> Scores:
@@ -184,6 +185,7 @@ def overlaps(table: pd.DataFrame, windows: Windows) -> NDArray[np.float64]:
 
 
 def _evidence(described: pd.DataFrame, overlap: NDArray[np.float64]) -> pd.DataFrame:
+    """One row a window and description that counts in it: its text, and who wrote it where that is known."""
     window, row = np.nonzero(overlap)
     columns = ["text", *(name for name in AUTHOR_COLUMNS if name in described)]
     return pd.concat([pd.Series(window, name="window"), described.loc[row, columns].reset_index(drop=True)], axis=1)
@@ -254,6 +256,7 @@ def _numbers(path: Path, table: pd.DataFrame, column: str, below: int | None = N
 
 
 def _check_order(path: Path, table: pd.DataFrame, starts: NDArray[np.float64], ends: NDArray[np.float64]) -> None:
+    """InputError, which names the line, where a description ends before it starts."""
     wrong = ends <= starts
     if wrong.any():
         raise InputError(f"{path}, line {table.index[wrong][0]}: the end is not after the start; correct one of the two times.")

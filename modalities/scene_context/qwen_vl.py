@@ -1,6 +1,6 @@
 """Descriptions of windows by Qwen-VL on this machine (transformers): each window is shown as a video with its true times.
 
-Pictures are resized and cut into patches where they are read, by the thread of their clip; what runs on the device is the
+Images are resized and cut into patches where they are read, by the thread of their clip; what runs on the device is the
 network alone, over a batch of windows of any clips. Decoding is greedy, so an answer does not depend on its batch (but for
 ties of tokens in half precision).
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FAMILIES = {"qwen2_vl": False, "qwen2_5_vl": False, "qwen3_vl": True, "qwen3_vl_moe": True}
-"""Kinds of models (`model_type` of config.json), and whether their processors count pixels of a whole video, not of a picture."""
+"""Kinds of models (`model_type` of config.json), and whether their processors count pixels of a whole video, not of an image."""
 WANTED = {
     "a tokenizer": ("tokenizer.json", "vocab.json"),
     "the tokenizer's settings": ("tokenizer_config.json",),
@@ -40,17 +40,17 @@ WANTED = {
 """What a folder must hold besides the weights, and the files that may hold it."""
 AGAIN = "copy or download the whole repository again"
 TICKS_PER_SECOND = 1000
-"""Resolution of the pictures' times."""
-Picture = tuple[float, NDArray[np.uint8]]
+"""Resolution of the images' times."""
+TimedImage = tuple[float, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """Pictures shown of a window for each second, at most as many as the run keeps; pixels (after resizing, at most) of a
-    picture and of all of a window's pictures; and the longest answer in tokens."""
+    """Images shown of a window for each second, at most as many as the run keeps; pixels (after resizing, at most) of an
+    image and of all of a window's images; and the longest answer in tokens."""
 
     frames_per_second: float
-    pixels_per_picture: int
+    pixels_per_image: int
     pixels_per_window: int
     max_new_tokens: int
 
@@ -100,7 +100,7 @@ def load_qwen(folder: Path, *, device: str = "cpu", precision: Precision = "auto
             f"{folder} holds a model of the kind '{kind}', which cannot be asked about videos here; give the folder of one of "
             f"the kinds {', '.join(FAMILIES)}."
         )
-    processor = _processor(folder)
+    processor = _load_processor(folder)
     network = load_network("AutoModelForImageTextToText", folder, precision_of(device, precision))
     _check_tokens(folder, network.config, processor)
     _decode_greedily(network, processor.tokenizer)
@@ -112,11 +112,12 @@ def load_qwen(folder: Path, *, device: str = "cpu", precision: Precision = "auto
 
 def _revision(folder: Path) -> str:
     """The commit of a snapshot in the hub's cache, else a digest of the weights or of the list of their shards."""
-    place = folder.absolute()
-    return place.name[:12] if place.parent.name == "snapshots" else digest_of(folder)
+    whole = folder.absolute()
+    return whole.name[:12] if whole.parent.name == "snapshots" else digest_of(folder)
 
 
-def _processor(folder: Path) -> Any:
+def _load_processor(folder: Path) -> Any:
+    """The processor of transformers, which has no types; WeightsError where a part of it is missing or unreadable."""
     from transformers import AutoProcessor
 
     for what, names in WANTED.items():
@@ -145,6 +146,7 @@ def _check_chat(folder: Path, processor: Any) -> None:
 
 
 def _check_tokens(folder: Path, config: Any, processor: Any) -> None:
+    """WeightsError unless the tokenizer is the network's own."""
     rows = config.get_text_config().vocab_size
     if processor.video_token_id != config.video_token_id or len(processor.tokenizer) > rows:
         raise WeightsError(f"The tokenizer in {folder} is not that of its network ({rows} tokens); {AGAIN}.")
@@ -163,21 +165,21 @@ def _decode_greedily(network: Any, tokenizer: Any) -> None:
     )
 
 
-# ---- from pictures to requests -------------------------------------------------------------------------------------------
+# ---- from images to requests -- -------------------------------------------------------------------------------------------
 
 
 def request_of(
-    model: QwenVL, pictures: Sequence[Picture], prompt: Prompt, names: Mapping[str, str], options: VideoOptions, start: float
+    model: QwenVL, images: Sequence[TimedImage], prompt: Prompt, names: Mapping[str, str], options: VideoOptions, start: float
 ) -> Request:
-    """What the network needs to describe one window: its pictures (time in s, uint8 RGB [H, W, 3]) and the prompt.
+    """What the network needs to describe one window: its images (time in s, uint8 RGB [H, W, 3]) and the prompt.
 
-    Times are told from the window's `start` (s) on. Runs on the CPU. InputError for pictures that no network could see.
+    Times are told from the window's `start` (s) on. Runs on the CPU. InputError for images that no network could see.
     """
     import torch
 
-    asked = chat_of(prompt, [{"type": "video"}], len(pictures), names)
+    asked = chat_of(prompt, [{"type": "video"}], len(images), names)
     text = model.processor.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
-    shown = list(pictures) if len(pictures) > 1 else [*pictures, *pictures]  # one step in time is two pictures
+    shown = list(images) if len(images) > 1 else [*images, *images]  # one step in time is two images
     video = np.stack([rgb for _, rgb in shown])
     try:
         made = model.processor(
@@ -195,18 +197,18 @@ def request_of(
     )  # fmt: skip
 
 
-def video_arguments(model: QwenVL, pictures: Sequence[Picture], options: VideoOptions, start: float) -> dict[str, Any]:
-    """What the processor is told about a window's pictures: their pixel budget and their times."""
-    budget = min(options.pixels_per_picture, options.pixels_per_window // len(pictures))
-    budget *= len(pictures) if model.budget_of_video else 1
+def video_arguments(model: QwenVL, images: Sequence[TimedImage], options: VideoOptions, start: float) -> dict[str, object]:
+    """What the processor is told about a window's images: their pixel budget and their times."""
+    budget = min(options.pixels_per_image, options.pixels_per_window // len(images))
+    budget *= len(images) if model.budget_of_video else 1
     smallest = min(int(model.processor.video_processor.size["shortest_edge"]), budget)
-    times = [round((time_s - start) * TICKS_PER_SECOND) for time_s, _ in pictures]
-    rate = rate_of([time_s for time_s, _ in pictures], options.frames_per_second)
-    # Qwen3 writes the time of each picture (index / fps) into the prompt; Qwen2.5 counts by len(indices) / total * fps
+    times = [round((time_s - start) * TICKS_PER_SECOND) for time_s, _ in images]
+    rate = rate_of([time_s for time_s, _ in images], options.frames_per_second)
+    # Qwen3 writes the time of each image (index / fps) into the prompt; Qwen2.5 counts by len(indices) / total * fps
     metadata = {
         "fps": float(TICKS_PER_SECOND),
         "frames_indices": times,
-        "total_num_frames": round(len(pictures) * TICKS_PER_SECOND / rate),
+        "total_num_frames": round(len(images) * TICKS_PER_SECOND / rate),
     }
     return {
         "do_sample_frames": False,
@@ -216,9 +218,9 @@ def video_arguments(model: QwenVL, pictures: Sequence[Picture], options: VideoOp
 
 
 def rate_of(times: Sequence[float], wanted: float) -> float:
-    """Pictures a second: `wanted`, unless the clip has far fewer than that, then what it has.
+    """Images a second: `wanted`, unless the clip has far fewer than that, then what it has.
 
-    The distance of single pictures from their ticks is no change of rate.
+    The distance of single images from their ticks is no change of rate.
     """
     span = times[-1] - times[0]
     measured = (len(times) - 1) / span if span > 0 else wanted
@@ -256,7 +258,7 @@ def describe_windows(model: QwenVL, requests: list[Request]) -> list[str]:
     return [("<think>" if request.thinks else "") + text for request, text in zip(requests, texts, strict=True)]
 
 
-def batch_inputs(model: QwenVL, requests: Sequence[Request]) -> tuple[dict[str, Any], int]:
+def batch_inputs(model: QwenVL, requests: Sequence[Request]) -> tuple[dict[str, object], int]:
     """The network's inputs on its device, padded on the left (where an attention mask makes the padding unseen); tokens a row."""
     import torch
 
@@ -266,7 +268,7 @@ def batch_inputs(model: QwenVL, requests: Sequence[Request]) -> tuple[dict[str, 
         padded = [torch.nn.functional.pad(part, (longest - len(part), 0), value=value) for part in parts]
         return torch.stack(padded).to(model.device)
 
-    inputs = {
+    inputs: dict[str, object] = {
         "input_ids": rows((request.tokens for request in requests), model.network.generation_config.pad_token_id),
         "attention_mask": rows((torch.ones_like(request.tokens) for request in requests), 0),
         "mm_token_type_ids": rows((request.kinds for request in requests), 0),
@@ -288,9 +290,9 @@ def describe(
     batches: Batches = in_batches,
     batch: int = 4,
 ) -> pd.DataFrame:
-    """Describe every window [N, 2] (s) that has a picture; memory is that of the open windows and of one batch.
+    """Describe every window [N, 2] (s) that has an image; memory is that of the open windows and of one batch.
 
-    Returns the table of `vision_language.describe`: window, start, end (s), text, label, author (the model), and problem: why
+    Returns the table of `describe.describe`: window, start, end (s), text, label, author (the model), and problem: why
     a window has no text. A GPU is best used by a large `batch`, since a step of decoding costs it about the same for many.
     """
     names = names_asked(prompt, compounds)
@@ -299,9 +301,9 @@ def describe(
     def requests() -> Iterator[Request]:
         ticks = Ticks(options.frames_per_second)
         sampled = (frame for frame in frames if ticks.takes(frame.time_s))
-        for window, pictures in shown_by_window(sampled, windows, lambda frame: frame.rgb):
+        for window, images in shown_by_window(sampled, windows, lambda frame: frame.rgb):
             asked.append(window)
-            yield request_of(model, pictures, prompt, names, options, float(windows[window, 0]))
+            yield request_of(model, images, prompt, names, options, float(windows[window, 0]))
 
-    answers = ((asked[place], answer) for place, answer in zip(count(), batches(describe_windows, model, requests(), batch)))
+    answers = ((asked[number], answer) for number, answer in zip(count(), batches(describe_windows, model, requests(), batch)))
     return described_table(answers, windows, model.source.model, names if prompt.constrained else {})

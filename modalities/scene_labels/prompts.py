@@ -1,4 +1,4 @@
-"""Labels by their texts: what CLIP compares pictures with, and how cosines become probabilities of labels.
+"""Labels by their texts: what CLIP compares images with, and how cosines become probabilities of labels.
 
 A prompt file (YAML) has two sets of labels, and optional settings of how they are compared:
 
@@ -21,7 +21,6 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,7 @@ from numpy.typing import NDArray
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 
-Prompts = Mapping[str, Any]
+Prompts = Mapping[str, object]
 """The content of a prompt file."""
 FloatArray = NDArray[np.float32]
 OTHER = "other"
@@ -73,12 +72,12 @@ class TextBank:
 def read_label_texts(prompts: Prompts | Path) -> LabelSets:
     """Check a prompt file or its content; InputError naming the file and the label for anything malformed."""
     name = str(prompts) if isinstance(prompts, Path) else "The prompts"
-    tree = _read(prompts) if isinstance(prompts, Path) else prompts
+    tree = _read_yaml(prompts) if isinstance(prompts, Path) else prompts
     if unknown := set(tree) - {*SETTINGS, *KINDS}:
         known = ", ".join(SETTINGS + KINDS)
         raise InputError(f"{name}: '{min(map(str, unknown))}' is no part of a prompt file; known are: {known}.")
     templates = _templates(tree.get("templates"), name)
-    basic, compound = (_labels(tree.get(kind), templates, f"{name}: '{kind}'") for kind in KINDS)
+    basic, compound = (_labels_of(tree.get(kind), templates, f"{name}: '{kind}'") for kind in KINDS)
     _check_labels(basic, compound, name)
     together = tree.get("together", False)
     if not isinstance(together, bool):
@@ -90,7 +89,8 @@ def read_label_texts(prompts: Prompts | Path) -> LabelSets:
     return LabelSets(tuple(basic[label] for label in order), tuple(compound.values()), temperature, together)
 
 
-def _read(path: Path) -> Prompts:
+def _read_yaml(path: Path) -> Prompts:
+    """The content of a prompt file; InputError where it is no table."""
     import yaml
 
     try:
@@ -104,7 +104,8 @@ def _read(path: Path) -> Prompts:
     return tree
 
 
-def _check_labels(basic: Mapping[str, Any], compound: Mapping[str, Any], name: str) -> None:
+def _check_labels(basic: Mapping[str, LabelTexts], compound: Mapping[str, LabelTexts], name: str) -> None:
+    """InputError unless the basic labels are ours, `other` perhaps among them, and there are two compounds to choose from."""
     unknown = [label for label in basic if label not in (*BASIC_EMOTIONS, OTHER)]
     missing = [label for label in BASIC_EMOTIONS if label not in basic]
     if unknown or missing:
@@ -117,6 +118,7 @@ def _check_labels(basic: Mapping[str, Any], compound: Mapping[str, Any], name: s
 
 
 def _check_negatives(compared: Sequence[LabelTexts], name: str) -> None:
+    """InputError when some of the labels that are compared have negative texts and others have none."""
     without = [entry.label for entry in compared if not entry.negative]
     if without and len(without) < len(compared):
         raise InputError(
@@ -124,7 +126,7 @@ def _check_negatives(compared: Sequence[LabelTexts], name: str) -> None:
         )
 
 
-def _temperature(value: Any, name: str) -> float | None:
+def _temperature(value: object, name: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < np.inf:
@@ -132,7 +134,7 @@ def _temperature(value: Any, name: str) -> float | None:
     return float(value)
 
 
-def _templates(value: Any, name: str) -> list[Callable[[str], str]]:
+def _templates(value: object, name: str) -> list[Callable[[str], str]]:
     if value is None:
         return [str]
     return [_template(text, name) for text in _texts(value, f"{name}: 'templates'")]
@@ -157,31 +159,31 @@ def _template(text: str, name: str) -> Callable[[str], str]:
     return filled
 
 
-def _labels(value: Any, templates: Sequence[Callable[[str], str]], name: str) -> dict[str, LabelTexts]:
+def _labels_of(value: object, templates: Sequence[Callable[[str], str]], name: str) -> dict[str, LabelTexts]:
     if value is None:
         value = {}
     if not isinstance(value, Mapping):
         raise InputError(f"{name} must hold labels with their texts.")
-    return {str(label): _entry(str(label), texts, templates, name) for label, texts in value.items()}
+    return {str(label): _label_texts(str(label), texts, templates, name) for label, texts in value.items()}
 
 
-def _entry(label: str, value: Any, templates: Sequence[Callable[[str], str]], name: str) -> LabelTexts:
+def _label_texts(label: str, value: object, templates: Sequence[Callable[[str], str]], name: str) -> LabelTexts:
     where = f"{name}: '{label}'"
     if not isinstance(value, Mapping):
-        return LabelTexts(label, _filled(_texts(value, where), templates))
+        return LabelTexts(label, _fill_templates(_texts(value, where), templates))
     if set(value) != {"positive", "negative"}:
         raise InputError(f"{where} must have a list of texts, or a list 'positive' and a list 'negative'.")
-    positive, negative = (_filled(_texts(value[side], f"{where}: '{side}'"), templates) for side in ("positive", "negative"))
-    return LabelTexts(label, positive, negative)
+    texts = (_texts(value[side], f"{where}: '{side}'") for side in ("positive", "negative"))
+    return LabelTexts(label, *(_fill_templates(some, templates) for some in texts))
 
 
-def _texts(value: Any, where: str) -> list[str]:
+def _texts(value: object, where: str) -> list[str]:
     if not isinstance(value, list | tuple) or not value or not all(isinstance(text, str) and text.strip() for text in value):
         raise InputError(f"{where} must be a list of one or more texts.")
     return [text.strip() for text in value]
 
 
-def _filled(texts: Sequence[str], templates: Sequence[Callable[[str], str]]) -> tuple[str, ...]:
+def _fill_templates(texts: Sequence[str], templates: Sequence[Callable[[str], str]]) -> tuple[str, ...]:
     return tuple(template(text) for text in texts for template in templates)
 
 
@@ -190,13 +192,13 @@ def bank_of(entries: Sequence[LabelTexts], encode: Callable[[Sequence[str]], Flo
     texts = tuple(text for entry in entries for text in entry.positive)
     owners = np.repeat(np.arange(len(entries)), [len(entry.positive) for entry in entries])
     vectors = encode(texts)
-    means = [_mean(vectors[owners == number]) for number in range(len(entries))]
-    against = [_mean(encode(entry.negative)) if entry.negative else np.float32(0) for entry in entries]
+    means = [_unit_mean(vectors[owners == number]) for number in range(len(entries))]
+    against = [_unit_mean(encode(entry.negative)) if entry.negative else np.float32(0) for entry in entries]
     directions = np.stack([mean - other for mean, other in zip(means, against, strict=True)])
     return TextBank(tuple(entry.label for entry in entries), directions, texts, vectors, owners)
 
 
-def _mean(vectors: FloatArray) -> FloatArray:
+def _unit_mean(vectors: FloatArray) -> FloatArray:
     """The mean of unit vectors [P, D], of unit length again."""
     mean = vectors.mean(0)
     return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), np.float32)
@@ -216,7 +218,7 @@ def probabilities_of(bank: TextBank, embeddings: FloatArray, temperature: float)
 def pooled_probabilities(
     basic: TextBank, compound: TextBank, embeddings: FloatArray, shares: FloatArray, temperature: float, together: bool
 ) -> tuple[FloatArray, FloatArray]:
-    """Probabilities of all basic [N, L] and compound labels [N, K] for windows: weighted means over pictures.
+    """Probabilities of all basic [N, L] and compound labels [N, K] for windows: weighted means over images.
 
     `embeddings` [T, D] have unit length, the rows of `shares` [N, T] sum to 1. With `together` there is one softmax over both
     sets, and each set is renormalised after the mean, as in RAS (arXiv 2507.02205, at temperature 1).

@@ -1,4 +1,4 @@
-"""Scene labels: how well each emotion's texts match the whole picture, by CLIP without any training on emotions.
+"""Scene labels: how well each emotion's texts match the whole image, by CLIP without any training on emotions.
 
 A network comes from a checkpoint that is already on the machine (`modalities.encoders.clip`), its texts from a prompt file
 (`prompts.py`). Scores are divided by a temperature before the softmax, the network's own by default: about 0.01. The
@@ -10,7 +10,7 @@ labels and cancels out.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,9 @@ from modalities.scene_labels.prompts import (
     seven_of,
 )
 
+if TYPE_CHECKING:
+    from torch import nn
+
 ABSENT_REASON = "No CLIP checkpoint is on this machine, and nothing smaller stands in for it."
 REMEDY = "Download a CLIP checkpoint (605 MB) with ./dyad models download clip; it is used from then on."
 
@@ -48,9 +51,10 @@ class SceneLabels:
     together: bool = False
 
     @property
-    def network(self) -> Any:
+    def network(self) -> "nn.Module":
         """The network of the CLIP."""
-        return self.clip.network
+        network: nn.Module = self.clip.network
+        return network
 
     @property
     def device(self) -> str:
@@ -73,7 +77,7 @@ def load(
     WeightsError for a checkpoint that is missing, damaged or of another architecture, InputError for malformed prompts.
     """
     sets = read_label_texts(prompts)
-    return _attached(load_clip(checkpoint, architecture, tag, device=device, precision=precision), sets, temperature)
+    return _attach(load_clip(checkpoint, architecture, tag, device=device, precision=precision), sets, temperature)
 
 
 def attach_texts(clip: Clip, prompts: Prompts | Path, temperature: float | None = None) -> SceneLabels:
@@ -82,10 +86,10 @@ def attach_texts(clip: Clip, prompts: Prompts | Path, temperature: float | None 
     `temperature` comes first, then the prompt file's, then the network's own: 1 / its logit scale. InputError for malformed
     prompts; those of a file are named with it.
     """
-    return _attached(clip, read_label_texts(prompts), temperature)
+    return _attach(clip, read_label_texts(prompts), temperature)
 
 
-def _attached(clip: Clip, sets: LabelSets, temperature: float | None) -> SceneLabels:
+def _attach(clip: Clip, sets: LabelSets, temperature: float | None) -> SceneLabels:
     basic, compound = (bank_of(entries, lambda texts: encode_texts(clip, texts)) for entries in (sets.basic, sets.compound))
     chosen = temperature or sets.temperature or 1.0 / clip.logit_scale
     over = "the basic and compound labels together" if sets.together else "the basic emotions"
@@ -104,15 +108,15 @@ def recognise(
     batches: Batches = in_batches,
     batch: int = 32,
 ) -> Scores:
-    """Scores of a clip: per window the mean of its pictures' probabilities; features: their mean embedding [N, D].
+    """Scores of a clip: per window the mean of its images' probabilities; features: their mean embedding [N, D].
 
-    Each picture is encoded once, though it belongs to two windows; `frames_per_second` are used, and every window that
+    Each image is encoded once, though it belongs to two windows; `frames_per_second` are used, and every window that
     has a picture gets one. The evidence lists, per window, every basic and compound label with its probability, its score
     against the mean embedding (a cosine; with negative texts a difference of two) and that of its texts which fits best.
     """
     times: list[float] = []
-    pictures = (shrunk(model.clip, picture) for picture in _sampled(frames, windows, frames_per_second, times))
-    rows = list(batches(each_picture, model.clip, pictures, batch))
+    images = (shrunk(model.clip, image) for image in _sample(frames, windows, frames_per_second, times))
+    rows = list(batches(each_picture, model.clip, images, batch))
     if not rows:
         return Scores.absent("scene_labels", windows, "The clip has no picture.", source=model.source)
     embeddings = np.stack(rows)
@@ -130,10 +134,10 @@ def recognise(
     return Scores("scene_labels", windows, probabilities, present, model.source, features=features, evidence=evidence)
 
 
-def _sampled(
+def _sample(
     frames: Iterable[Frame], windows: Windows, rate: float, times: list[float]
 ) -> Iterator[NDArray[np.uint8]]:
-    """Pictures of the frames that are used, in time order; their times are appended to `times`."""
+    """Images of the frames that are used, in time order; their times are appended to `times`."""
     ticks = Ticks(rate)
     covered = np.zeros(len(windows), bool)
     for frame in frames:

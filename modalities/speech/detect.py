@@ -1,4 +1,4 @@
-"""Voice: where in a clip somebody speaks, and which emotion each window's speech sounds like."""
+"""Speech activity: where in a clip somebody speaks, and how its audio is read."""
 
 import importlib.util
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,11 @@ SPEECH_MARGIN = 0.1
 SPEECH_STARTS, SPEECH_ENDS = 0.5, 0.35
 """Probabilities at which a segment of speech starts and ends (the detector's own defaults)."""
 SHORTEST_SEGMENT, SHORTEST_PAUSE, SEGMENT_PADDING = 0.25, 0.1, 0.03
-CHUNK, CONTEXT, BLOCK = 512, 64, 512 * 512
+"""Seconds: shorter segments are dropped, shorter pauses bridged, and each segment is lengthened at both ends."""
+CHUNK, CONTEXT = 512, 64
+"""Samples that the detector judges at once (32 ms), and those before them that it also reads."""
+BLOCK = 512 * CHUNK
+"""Samples that are read at once."""
 Wave = NDArray[np.float32]
 Segments = NDArray[np.float64]
 
@@ -49,11 +53,11 @@ def load_detector() -> "SpeechNetwork":
 
 def speech_in(audio: Path) -> Segments:
     """Segments of speech [S, 2] (s) in a 16 kHz mono WAV."""
-    return find_speech(load_detector(), _blocks(audio))
+    return find_speech(load_detector(), read_blocks(audio))
 
 
 def find_speech(detector: "SpeechNetwork", blocks: Iterable[Wave]) -> Segments:
-    """Segments of speech [S, 2] (s) in a sound at 16 kHz that comes in blocks, each but the last a multiple of 512 samples."""
+    """Segments of speech [S, 2] (s) in audio at 16 kHz that comes in blocks, each but the last a multiple of 512 samples."""
     import torch
 
     device = next(detector.parameters()).device
@@ -67,18 +71,21 @@ def find_speech(detector: "SpeechNetwork", blocks: Iterable[Wave]) -> Segments:
             before = samples[-CONTEXT:]
             probabilities.append(found.cpu().numpy())
     joined = np.concatenate(probabilities) if probabilities else np.zeros(0, np.float32)
-    return _segments(joined, length / SAMPLE_RATE)
+    return segments_of(joined, length / SAMPLE_RATE)
 
 
-def _segments(probabilities: Wave, duration: float) -> Segments:
-    """Speech starts where the probability reaches 0.5 and ends where it stays below 0.35 for the shortest pause."""
+def segments_of(probabilities: Wave, duration: float) -> Segments:
+    """Segments of speech [S, 2] (s) from the probabilities [C] of chunks.
+
+    Speech starts where the probability reaches 0.5 and ends where it stays below 0.35 for the shortest pause.
+    """
     pause = round(SHORTEST_PAUSE * SAMPLE_RATE / CHUNK)
     found: list[list[int]] = []
-    for place in np.flatnonzero(probabilities >= SPEECH_ENDS).tolist():
-        if found and place - found[-1][1] <= pause:
-            found[-1][1] = place + 1
-        elif probabilities[place] >= SPEECH_STARTS:
-            found.append([place, place + 1])
+    for index in np.flatnonzero(probabilities >= SPEECH_ENDS).tolist():
+        if found and index - found[-1][1] <= pause:
+            found[-1][1] = index + 1
+        elif probabilities[index] >= SPEECH_STARTS:
+            found.append([index, index + 1])
     seconds = np.array(found, np.float64).reshape(-1, 2) * (CHUNK / SAMPLE_RATE)
     seconds = seconds[seconds[:, 1] - seconds[:, 0] >= SHORTEST_SEGMENT]
     return np.clip(seconds + (-SEGMENT_PADDING, SEGMENT_PADDING), 0.0, duration)
@@ -89,7 +96,7 @@ def enough_speech(spoken: Segments) -> bool:
     return float((spoken[:, 1] - spoken[:, 0]).sum()) >= SPEECH_NEEDED
 
 
-def _within(segments: Segments, start: float, end: float) -> Segments:
+def within(segments: Segments, start: float, end: float) -> Segments:
     """The parts of `segments` that lie between `start` and `end`."""
     clipped = segments.clip(start, end)
     return clipped[clipped[:, 1] > clipped[:, 0]]
@@ -101,26 +108,28 @@ def speech_span(spoken: Segments, start: float, end: float) -> tuple[int, int]:
     return round(first * SAMPLE_RATE), round(last * SAMPLE_RATE)
 
 
-def _blocks(audio: Path) -> Iterator[Wave]:
-    with _open(audio) as sound:
-        yield from sound.blocks(BLOCK, dtype="float32")
+def read_blocks(audio: Path) -> Iterator[Wave]:
+    """The samples of a 16 kHz mono WAV in blocks for `find_speech`."""
+    with open_audio(audio) as file:
+        yield from file.blocks(BLOCK, dtype="float32")
 
 
-def _open(audio: Path) -> "SoundFile":
+def open_audio(audio: Path) -> "SoundFile":
+    """A 16 kHz mono WAV, open for reading; MediaError when it is not one."""
     import soundfile
 
     try:
-        sound = soundfile.SoundFile(audio)
+        file = soundfile.SoundFile(audio)
     except soundfile.LibsndfileError as error:
         raise MediaError(f"The sound in {audio} cannot be read ({error}); run the clip again with --fresh.") from error
-    if (sound.samplerate, sound.channels) != (SAMPLE_RATE, 1):
-        sound.close()
+    if (file.samplerate, file.channels) != (SAMPLE_RATE, 1):
+        file.close()
         raise MediaError(f"{audio} is not 16 kHz mono, as the decoder writes it; run the clip again with --fresh.")
-    return sound
+    return file
 
 
 def read_audio(file: Path) -> Wave:
-    """The sound of a file as float mono samples at 16 kHz; MediaError when it cannot be read or has none."""
+    """The audio of a file as float mono samples at 16 kHz; MediaError when it cannot be read or has none."""
     import av
 
     if not file.is_file():

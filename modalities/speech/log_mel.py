@@ -1,4 +1,4 @@
-"""Whisper's log-mel spectrogram of several sounds at once, computed where they lie, and its norms in half precision."""
+"""Whisper's log-mel spectrogram of several utterances at once, computed where they lie, and its norms in half precision."""
 
 from collections.abc import Sequence
 
@@ -12,19 +12,19 @@ STEP = 160
 FFT_SIZE = 400
 
 
-def on_device(sounds: Sequence[NDArray[np.float32]], length: int, device: str) -> Tensor:
-    """Sounds cut, or followed by zeros, to one length: float32 [B, length]; only the sounds themselves are sent to the device."""
-    joined = torch.zeros((len(sounds), length), device=device)
-    for row, sound in zip(joined, sounds, strict=True):
-        part = np.ascontiguousarray(sound[:length], np.float32)
+def on_device(waves: Sequence[NDArray[np.float32]], length: int, device: str) -> Tensor:
+    """Waves cut, or followed by zeros, to one length: float32 [B, length]; only the waves themselves are sent to the device."""
+    joined = torch.zeros((len(waves), length), device=device)
+    for row, wave in zip(joined, waves, strict=True):
+        part = np.ascontiguousarray(wave[:length], np.float32)
         row[: len(part)] = torch.from_numpy(part)
     return joined
 
 
-def log_mel(sounds: Tensor, filters: Tensor) -> Tensor:
-    """Sounds [B, T] (float32, 16 kHz) and mel filters [M, 201] -> [B, M, T // 160], floored 8 below each sound's own peak."""
-    window = torch.hann_window(FFT_SIZE, device=sounds.device)
-    spectrum = torch.stft(sounds, FFT_SIZE, STEP, window=window, return_complex=True)
+def log_mel(waves: Tensor, filters: Tensor) -> Tensor:
+    """Waves [B, T] (float32, 16 kHz) and mel filters [M, 201] -> [B, M, T // 160], floored 8 below each wave's own peak."""
+    window = torch.hann_window(FFT_SIZE, device=waves.device)
+    spectrum = torch.stft(waves, FFT_SIZE, STEP, window=window, return_complex=True)
     powers = spectrum[..., :-1].abs().square()
     levels = (filters @ powers.contiguous()).clamp(min=1e-10).log10()
     return (torch.maximum(levels, levels.amax((1, 2), keepdim=True) - 8) + 4) / 4

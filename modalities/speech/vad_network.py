@@ -1,14 +1,13 @@
-"""Networks of the voice modality: speech activity, features of speech, and the emotion network over them."""
+"""The network of speech activity."""
 
 from collections.abc import Mapping
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SPEECH_CHUNK = 512
-"""Samples that the speech detector judges at once (32 ms)."""
-SPEECH_CONTEXT = 64
-State = tuple[Tensor, Tensor]
+from modalities.speech.detect import CHUNK, CONTEXT
+
+RecurrentState = tuple[Tensor, Tensor]
 
 
 class SpeechNetwork(nn.Module):
@@ -33,9 +32,9 @@ class SpeechNetwork(nn.Module):
             state[f"decide.{kind}"] = packaged[f"_model.decoder.decoder.2.{kind}"]
         self.load_state_dict(state)
 
-    def forward(self, samples: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, samples: Tensor, state: RecurrentState | None = None) -> tuple[Tensor, RecurrentState]:
         """Speech probability [N] of N chunks; `samples` [64 + N * 512] start with the 64 samples before the first chunk."""
-        chunks = samples.unfold(0, SPEECH_CONTEXT + SPEECH_CHUNK, SPEECH_CHUNK)
+        chunks = samples.unfold(0, CONTEXT + CHUNK, CHUNK)
         real, imaginary = self.stft(F.pad(chunks[:, None], (0, 64), mode="reflect")).chunk(2, dim=1)
         x = (real.square() + imaginary.square()).sqrt()
         for layer in self.encoder:

@@ -1,4 +1,4 @@
-"""Voice: where in a clip somebody speaks, and which emotion each window's speech sounds like."""
+"""From answers about utterances to scores of windows and files: what the backends of the voice share."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,23 +14,22 @@ from data.errors import MediaError
 from data.scores import Scores, Source
 from data.windows import Cut, Windows
 from modalities.loading.batching import Batches, in_batches
-
-if TYPE_CHECKING:
-
-    from modalities.speech.vad_network import SpeechNetwork
 from modalities.speech.detect import (
     SAMPLE_RATE,
     SPEECH_NEEDED,
     Segments,
     Wave,
-    _blocks,
-    _open,
-    _within,
     enough_speech,
     find_speech,
+    open_audio,
     read_audio,
+    read_blocks,
     speech_span,
+    within,
 )
+
+if TYPE_CHECKING:
+    from modalities.speech.vad_network import SpeechNetwork
 
 BATCH = 16
 """Utterances that a network hears at once, unless the caller says otherwise."""
@@ -72,7 +71,7 @@ def recognise_with(
     detector: "SpeechNetwork", work: Work[Model], model: Model, source: Source, audio: Path | None, windows: Windows, *,
     batches: Batches = in_batches, batch: int = BATCH, whole: bool = False,
 ) -> Scores:
-    """Scores of a clip's windows from its sound: a 16 kHz mono WAV whose time 0 is the clip's, or None when it has no sound.
+    """Scores of a clip's windows from its audio: a 16 kHz mono WAV whose time 0 is the clip's, or None when it has none.
 
     The speech of a window, from its first to its last (with `whole`: all of the window), is heard by `work(model, waves)`.
     `features` [N, D] are the network's embeddings, 0 where absent. `evidence` has a row for each segment of speech in each
@@ -80,11 +79,11 @@ def recognise_with(
     """
     if audio is None or not audio.is_file():
         return Scores.absent("voice", windows, "The clip has no sound track.", "Give a clip with sound.", source)
-    segments = find_speech(detector, _blocks(audio))
+    segments = find_speech(detector, read_blocks(audio))
     if not len(segments):
         return Scores.absent("voice", windows, "Nobody speaks in the clip: no speech was found in its sound.",
                              "Give a clip in which somebody speaks.", source)
-    spoken = [_within(segments, start, end) for start, end in windows]
+    spoken = [within(segments, start, end) for start, end in windows]
     seconds = np.array([float((part[:, 1] - part[:, 0]).sum()) for part in spoken])
     present = seconds >= SPEECH_NEEDED
     evidence = _evidence(spoken, seconds)
@@ -92,8 +91,8 @@ def recognise_with(
         absent = Scores.absent("voice", windows, f"No window of the clip holds {SPEECH_NEEDED} s of speech.",
                                "Give a clip with more speech.", source)
         return replace(absent, evidence=evidence)
-    places = np.flatnonzero(present)
-    spans = _spans(audio, [windows[place][None] if whole else spoken[place] for place in places], windows[present])
+    parts = [windows[index][None] if whole else spoken[index] for index in np.flatnonzero(present)]
+    spans = _read_spans(audio, parts, windows[present])
     heard = gathered(batches(work, model, spans, batch))
     probabilities = np.full((len(windows), len(BASIC_EMOTIONS)), np.nan, np.float32)
     features = np.zeros((len(windows), heard.features.shape[1]), np.float32)
@@ -126,7 +125,8 @@ def score_audio_with(
             share = float((segments[:, 1] - segments[:, 0]).sum()) * SAMPLE_RATE / max(len(wave), 1)
             waves, seconds = _spoken_waves(segments, wave, cut, whole)
             heard = gathered(batches(work, model, waves, batch)).probabilities if waves else row[None]
-            row, reason = _averaged(heard, seconds), "" if waves else f"{file} holds no window with {SPEECH_NEEDED} s of speech."
+            row = _weighted_mean(heard, seconds)
+            reason = "" if waves else f"{file} holds no window with {SPEECH_NEEDED} s of speech."
         except MediaError as error:
             reason = str(error)
         if np.isnan(row[0]) and not reason:
@@ -141,14 +141,14 @@ def score_audio_with(
 def _spoken_waves(segments: Segments, wave: Wave, cut: Cut, whole: bool) -> tuple[list[Wave], NDArray[np.float64]]:
     """What is to be heard of a file's windows with enough speech, and how many seconds of speech each of them has."""
     spoken = [(part, start, end) for start, end in cut(len(wave) / SAMPLE_RATE)
-              if (part := _within(segments, start, end)).size and enough_speech(part)]
+              if (part := within(segments, start, end)).size and enough_speech(part)]
     spans = [(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)) if whole else speech_span(part, start, end)
              for part, start, end in spoken]
     seconds = np.array([float((part[:, 1] - part[:, 0]).sum()) for part, _, _ in spoken])
     return [wave[slice(*span)] for span in spans], seconds
 
 
-def _averaged(probabilities: NDArray[np.float32], seconds: NDArray[np.float64]) -> NDArray[np.float32]:
+def _weighted_mean(probabilities: NDArray[np.float32], seconds: NDArray[np.float64]) -> NDArray[np.float32]:
     """Mean of the windows' probabilities [W, 7] weighted by `seconds` [W]; NaN where no window has an answer."""
     answered = ~np.isnan(probabilities[:, 0])
     if not answered.any():
@@ -157,16 +157,17 @@ def _averaged(probabilities: NDArray[np.float32], seconds: NDArray[np.float64]) 
 
 
 def _evidence(spoken: Sequence[Segments], seconds: NDArray[np.float64]) -> pd.DataFrame:
+    """One row a window and segment of speech in it; a window without speech has one without times."""
     silent = np.full((1, 2), np.nan)
     rows = [(window, seconds[window], start, end)
             for window, part in enumerate(spoken) for start, end in (part if len(part) else silent)]
     return pd.DataFrame(rows, columns=["window", "speech_seconds", "start", "end"])
 
 
-def _spans(audio: Path, spoken: Sequence[Segments], windows: Windows) -> Iterator[Wave]:
-    """Each window's sound from its first to its last speech; given the window itself as speech, all of it."""
-    with _open(audio) as sound:
+def _read_spans(audio: Path, spoken: Sequence[Segments], windows: Windows) -> Iterator[Wave]:
+    """Each window's audio from its first to its last speech; given the window itself as speech, all of it."""
+    with open_audio(audio) as file:
         for part, (start, end) in zip(spoken, windows, strict=True):
             first, last = speech_span(part, start, end)
-            sound.seek(first)
-            yield sound.read(last - first, dtype="float32")
+            file.seek(first)
+            yield file.read(last - first, dtype="float32")

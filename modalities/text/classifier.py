@@ -18,17 +18,12 @@ from data.windows import Windows
 from modalities.encoders.sentence_encoder import plain_text
 from modalities.label_maps import to_basic
 from modalities.loading.batching import Batches, in_batches
-from modalities.text.embedded import ABSENT_REASON, REMEDY
-from modalities.text.models import TextClassifier, load_mean_pooled_text, load_text_classifier
-from modalities.text.words import seems_english, window_texts
+from modalities.text.models import TextClassifier
+from modalities.text.words import ABSENT_REASON, REMEDY, seems_english, text_scores, window_texts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "TextClassifier", "answer_pieces", "load_mean_pooled_text", "load_text_classifier", "recognise",
-    "score_texts",
-]  # fmt: skip
 Answer = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Probabilities of a model's own labels [L] and the feature [D] of one piece."""
 FOREIGN_REASON = "The words do not seem to be English, and the settings show the text model nothing else."
@@ -63,13 +58,7 @@ def recognise(
         return Scores.absent("text", windows, ABSENT_REASON, REMEDY, model.source)
     if english_only and not seems_english(transcript):
         return Scores.absent("text", windows, FOREIGN_REASON, FOREIGN_REMEDY, model.source)
-    probabilities, features = score_rows(model, texts, batches, batch)
-    present = ~np.isnan(probabilities[:, 0])
-    evidence = pd.DataFrame({"window": range(len(windows)), "start": windows[:, 0], "end": windows[:, 1], "text": texts})
-    if not present.any():
-        return Scores.absent("text", windows, ABSENT_REASON, REMEDY, model.source)
-    evidence = evidence[present].reset_index(drop=True)
-    return Scores("text", windows, probabilities, present, model.source, features=features, evidence=evidence)
+    return text_scores(windows, texts, *score_rows(model, texts, batches, batch), model.source)
 
 
 def answer_pieces(model: TextClassifier, pieces: list[list[int]]) -> list[Answer]:
@@ -100,12 +89,12 @@ def score_rows(
     """Probabilities [B, 7] and features [B, D]; short pieces are answered together, so that little is padded."""
     pieces, owner, weight = pieces_of(model, texts)
     order = np.argsort([len(piece) for piece in pieces], kind="stable")
-    answers = list(batches(answer_pieces, model, (pieces[place] for place in order), batch))
+    answers = list(batches(answer_pieces, model, (pieces[index] for index in order), batch))
     chances = np.zeros((len(texts), len(model.matrix)))
     features = np.zeros((len(texts), answers[0][1].shape[0] if answers else 1))
-    for place, (chance, feature) in zip(order, answers, strict=True):
-        chances[owner[place]] += weight[place] * chance
-        features[owner[place]] += weight[place] * feature
+    for index, (chance, feature) in zip(order, answers, strict=True):
+        chances[owner[index]] += weight[index] * chance
+        features[owner[index]] += weight[index] * feature
     features[~np.isin(np.arange(len(texts)), owner)] = np.nan
     return to_basic(chances, model.matrix), features.astype(np.float32)
 
@@ -122,7 +111,7 @@ def pieces_of(model: TextClassifier, texts: Sequence[str]) -> tuple[list[list[in
         first, last = (coded.ids[: inside[0]], coded.ids[inside[-1] + 1 :]) if len(inside) else (coded.ids, [])
         room = model.longest - len(first) - len(last)
         for part in np.array_split(inside, max(-(-len(inside) // room), 1)):
-            pieces.append([*first, *(coded.ids[place] for place in part), *last])
+            pieces.append([*first, *(coded.ids[index] for index in part), *last])
             owner.append(number)
             weight.append(len(part) / max(len(inside), 1))
     return pieces, owner, weight

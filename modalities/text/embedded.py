@@ -20,16 +20,14 @@ from data.scores import Scores, Source
 from data.windows import Windows
 from modalities.encoders.sentence_encoder import SentenceEncoder, is_readable, load_encoder, pooled_states
 from modalities.loading.checkpoint import WEIGHTS_FOLDER, load_checkpoint
+from modalities.text.words import ABSENT_REASON, REMEDY, seems_english, text_scores, window_texts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from modalities.text.heads import DialogueHead, EmotionHead
-from modalities.text.words import seems_english, window_texts
 
 WEIGHTS = WEIGHTS_FOLDER / "text.safetensors"
-ABSENT_REASON = "There is no transcript, so there are no words to judge."
-REMEDY = "Give the words with --transcript FILE (.srt, .vtt, .txt or .csv), or put such a file of the same name beside the clip."
 FOREIGN_REASON = "The words do not seem to be English, the only language that the embedded model knows."
 FOREIGN_REMEDY = "Give an English transcript with --transcript FILE, or choose a profile with a multilingual text model."
 
@@ -62,23 +60,24 @@ def load(path: Path | None = None, device: str = "cpu") -> Text:
             f"{path or WEIGHTS} does not hold weights of the text modality; give a file that 'dyad train text' wrote."
         )
     network = checkpoint.network()
-    adapters = _named(network, "adapters.")
+    adapters = _without_prefix(network, "adapters.")
     source = Source(
         "embedded", "MiniLM-L6 with low-rank adapters", checkpoint.revision,
         "words of each window, lower case, pictographs as words, pieces of at most 256 tokens",
     )  # fmt: skip
     return Text(
         encoder=load_encoder(adapters, device),
-        head=head_from(_named(network, "head."), device),
+        head=head_from(_without_prefix(network, "head."), device),
         temperature=float(checkpoint.settings["temperature"]),
         multilabel_thresholds=np.array(checkpoint.settings["multilabel_thresholds"], np.float32),
         centroids=checkpoint.tensors["centroids"].float().numpy(),
         source=source,
-        dialogue=dialogue_head(dialogue).to(device) if (dialogue := _named(network, "dialogue.")) else None,
+        dialogue=dialogue_head(dialogue).to(device) if (dialogue := _without_prefix(network, "dialogue.")) else None,
     )
 
 
-def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with the prefix, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
@@ -97,19 +96,19 @@ def score_texts(model: Text, texts: Sequence[str], dialogues: Sequence[object] |
     `dialogues` names for each text the conversation that it belongs to, in order of time: then each is judged as a line of it,
     with the three said before. Without, each text stands for itself, and tells itself how much it is like speech.
     """
-    return _score(model, texts, None if dialogues is None else earlier_lines(dialogues))[0]
+    return _answer(model, texts, None if dialogues is None else earlier_lines(dialogues))[0]
 
 
 def earlier_lines(dialogues: Sequence[object]) -> NDArray[np.int64]:
-    """For each text the places of the three said before it in its dialogue, the last first; -1 where there is none [B, 3]."""
+    """For each text the indices of the three said before it in its dialogue, the last first; -1 where there is none [B, 3]."""
     from modalities.text.heads import EARLIER
 
     said: dict[object, list[int]] = {}
     earlier = np.full((len(dialogues), EARLIER), -1, np.int64)
-    for place, name in enumerate(dialogues):
+    for index, name in enumerate(dialogues):
         before = said.setdefault(name, [])[: -EARLIER - 1 : -1]
-        earlier[place, : len(before)] = before
-        said[name].append(place)
+        earlier[index, : len(before)] = before
+        said[name].append(index)
     return earlier
 
 
@@ -124,7 +123,7 @@ def earlier_windows(windows: Windows) -> NDArray[np.int64]:
     return np.stack(steps, 1)
 
 
-def _score(
+def _answer(
     model: Text, texts: Sequence[str], earlier: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Probabilities [B, 7] and features [B, 384]; `earlier` [B, 3], given where texts are spoken, as of `earlier_lines`."""
@@ -145,10 +144,10 @@ def _logits(model: Text, features: Tensor, earlier: NDArray[np.int64] | None) ->
     if model.dialogue is None:
         return cast("Tensor", model.head(features))
     silent = features[:, 0].isnan().cpu().numpy()
-    places = np.full((len(features), EARLIER), -1, np.int64) if earlier is None else earlier
-    places = np.where(np.append(silent, True)[places], -1, places)  # place -1 is the True appended
+    indices = np.full((len(features), EARLIER), -1, np.int64) if earlier is None else earlier
+    indices = np.where(np.append(silent, True)[indices], -1, indices)  # index -1 is the True appended
     known = torch.full((len(features),), earlier is not None, device=features.device)
-    return mixed_logits(features, torch.from_numpy(places).to(features.device), known, model.head, model.dialogue)
+    return mixed_logits(features, torch.from_numpy(indices).to(features.device), known, model.head, model.dialogue)
 
 
 def recognise(model: Text, transcript: pd.DataFrame, windows: Windows) -> Scores:
@@ -162,9 +161,4 @@ def recognise(model: Text, transcript: pd.DataFrame, windows: Windows) -> Scores
         return Scores.absent("text", windows, ABSENT_REASON, REMEDY, model.source)
     if not seems_english(transcript):
         return Scores.absent("text", windows, FOREIGN_REASON, FOREIGN_REMEDY, model.source)
-    probabilities, features = _score(model, texts, earlier_windows(windows))
-    present = ~np.isnan(probabilities[:, 0])
-    evidence = pd.DataFrame({"window": range(len(windows)), "start": windows[:, 0], "end": windows[:, 1], "text": texts})
-    evidence = evidence[present].reset_index(drop=True)
-    reason, remedy = ("", "") if present.any() else (ABSENT_REASON, REMEDY)
-    return Scores("text", windows, probabilities, present, model.source, reason, remedy, features, evidence)
+    return text_scores(windows, texts, *_answer(model, texts, earlier_windows(windows)), model.source)

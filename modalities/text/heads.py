@@ -1,4 +1,4 @@
-"""The transformer of MiniLM, low-rank adapters for it, and the heads that turn its token states into emotions."""
+"""The heads that turn MiniLM's token states into emotions: one for comments, one for what is said in a dialogue."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -32,7 +32,7 @@ class EmotionHead(nn.Module):
 class DialogueHead(nn.Module):
     """What a text means where people talk: its mean token state and those of up to three texts said before -> 7 logits.
 
-    One hidden layer of 256 hears the text itself and, each in a narrow form of its own place, the earlier ones. `said` tells
+    One hidden layer of 256 hears the text itself and, each in a narrow form of its own, the earlier ones. `said` tells
     from the text alone how likely it is a line of a dialogue rather than a comment.
     """
 
@@ -45,7 +45,7 @@ class DialogueHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, pooled: Tensor, earlier: Tensor) -> Tensor:
-        """Mean token states [B, 384], and the places [B, 3] in them of what was said before (-1: nothing) -> logits [B, 7]."""
+        """Mean token states [B, 384], and the indices [B, 3] in them of what was said before (-1: nothing) -> logits [B, 7]."""
         normal = self.norm(pooled)
         narrow = self.narrow(self.dropout(normal))
         heard = torch.cat([narrow, narrow.new_zeros(1, narrow.shape[1])])[earlier].flatten(1)

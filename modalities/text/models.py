@@ -62,7 +62,7 @@ def load_text_classifier(
     config = load_config(folder)
     _check_kind(config, folder)
     matrix = basic_matrix(label_names(config.id2label), str(folder), labels)
-    tokenizer = _tokenizer(folder)
+    tokenizer = _load_tokenizer(folder)
     network = load_network("AutoModelForSequenceClassification", folder, precision_of(device, precision))
     network = network.to(device).eval().requires_grad_(False)
     _check_vocabulary(tokenizer, network, folder)
@@ -84,16 +84,16 @@ def load_mean_pooled_text(
     """
     from modalities.text.mean_pooled import MeanPooledText
 
-    config, tokenizer, tensors = load_config(base), _tokenizer(base), read_state_dict(weights)
+    config, tokenizer, tensors = load_config(base), _load_tokenizer(base), read_state_dict(weights)
     classes = len(tensors.get("classifier.bias", ()))
     if classes not in (len(RAS_CLASSES) - 1, len(RAS_CLASSES)):
         raise WeightsError(
             f"{weights} is not RAS's text network: it has no 'classifier.bias' of 7 or 8 classes; name a checkpoint of that "
             "network, or the folder of a classifier as save_pretrained writes it."
         )
-    encoder = _encoder(config, base)
+    encoder = _build_encoder(config, base)
     network = MeanPooledText(encoder, config.hidden_size, classes)
-    _fill(network, tensors, weights, base)
+    _load_tensors(network, tensors, weights, base)
     network = network.to(device, precision_of(device, precision)).eval().requires_grad_(False)
     _check_vocabulary(tokenizer, encoder, base)
     matrix = basic_matrix(RAS_CLASSES[:classes], str(weights))
@@ -122,7 +122,7 @@ def _check_kind(config: Any, folder: Path) -> None:
         )
 
 
-def _encoder(config: Any, base: Path) -> nn.Module:
+def _build_encoder(config: Any, base: Path) -> nn.Module:
     """An encoder of the config, its weights still to be filled in."""
     from transformers import AutoModel
 
@@ -131,7 +131,7 @@ def _encoder(config: Any, base: Path) -> nn.Module:
     return encoder
 
 
-def _fill(network: nn.Module, tensors: Mapping[str, Tensor], weights: Path, base: Path) -> None:
+def _load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], weights: Path, base: Path) -> None:
     """Load the authors' keys as they are; buffers that older versions of transformers saved are left out."""
     kept = {key: value for key, value in tensors.items() if not key.endswith(("position_ids", "token_type_ids"))}
     try:
@@ -149,7 +149,7 @@ def _fill(network: nn.Module, tensors: Mapping[str, Tensor], weights: Path, base
         )
 
 
-def _tokenizer(folder: Path) -> Any:
+def _load_tokenizer(folder: Path) -> Any:
     """The folder's tokenizer; WeightsError where it has none: transformers makes up one without a vocabulary."""
     from transformers import AutoTokenizer
 
@@ -174,6 +174,7 @@ def _bare_tokenizer(tokenizer: Any) -> Tokenizer:
 
 
 def _check_vocabulary(tokenizer: Any, network: Any, folder: Path) -> None:
+    """WeightsError when the tokenizer has token numbers that the network does not know."""
     rows = network.get_input_embeddings().num_embeddings
     if (highest := max(tokenizer.get_vocab().values())) >= rows:
         raise WeightsError(

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from data.scores import Scores, Source
 from data.windows import Windows, windows_of
 from modalities.encoders.sentence_encoder import plain_text
 
-if TYPE_CHECKING:
 
-    pass
+class TimedWord(TypedDict):
+    """A word of a cue with the space before it, and the time (s) in which it is said."""
+
+    word: object
+    start: float
+    end: float
 
 
+ABSENT_REASON = "There is no transcript, so there are no words to judge."
+REMEDY = "Give the words with --transcript FILE (.srt, .vtt, .txt or .csv), or put such a file of the same name beside the clip."
 COMMON_WORDS = """
 the a an and or but if so not no yes i you he she it we they me him her us them my your his its our their this that these
 those is are was were be been am do does did have has had will would can could should of to in on at for with from by about
@@ -46,11 +54,11 @@ def words_of(transcript: pd.DataFrame) -> pd.DataFrame:
         timed = transcript["words"] if "words" in transcript else [None] * len(transcript)
         cues = zip(transcript["start"], transcript["end"], transcript["text"], timed, strict=True)
         for start, end, text, words in cues:
-            rows += _timed(words) if isinstance(words, Iterable) and len(list(words)) else _spread(start, end, text)
+            rows += _at_their_times(words) if isinstance(words, Iterable) and len(list(words)) else _spread(start, end, text)
     return pd.DataFrame(rows, columns=["word", "middle"]).sort_values("middle", kind="stable", ignore_index=True)
 
 
-def _timed(words: Iterable[Mapping[str, Any]]) -> list[tuple[str, float]]:
+def _at_their_times(words: Iterable[TimedWord]) -> list[tuple[str, float]]:
     """A cue's words at their real times; only what is written without a space inside the cue stays without one."""
     rows: list[tuple[str, float]] = []
     for word in words:
@@ -63,7 +71,7 @@ def _timed(words: Iterable[Mapping[str, Any]]) -> list[tuple[str, float]]:
 def _spread(start: float, end: float, text: object) -> list[tuple[str, float]]:
     """A cue's words spread evenly over its time."""
     words = plain_text(text).split()
-    return [(f" {word}", start + (end - start) * (place + 0.5) / len(words)) for place, word in enumerate(words)]
+    return [(f" {word}", start + (end - start) * (index + 0.5) / len(words)) for index, word in enumerate(words)]
 
 
 def seems_english(transcript: pd.DataFrame) -> bool:
@@ -79,6 +87,21 @@ def seems_english(transcript: pd.DataFrame) -> bool:
     words = [word.strip(".,!?;:\"'").lower() for text in transcript["text"] for word in plain_text(text).split()]
     words = [word for word in words if word.isalpha()]
     return len(words) < 12 or sum(word in common_words() for word in words) > 0.2 * len(words)
+
+
+def text_scores(
+    windows: Windows, texts: Sequence[str], probabilities: NDArray[np.float32], features: NDArray[np.float32], source: Source
+) -> Scores:
+    """The scores of windows from the answers to their texts, [N, 7] and [N, D], NaN where a text has no words.
+
+    The evidence is the text of each window that has an answer.
+    """
+    present = ~np.isnan(probabilities[:, 0])
+    if not present.any():
+        return Scores.absent("text", windows, ABSENT_REASON, REMEDY, source)
+    evidence = pd.DataFrame({"window": range(len(windows)), "start": windows[:, 0], "end": windows[:, 1], "text": texts})
+    evidence = evidence[present].reset_index(drop=True)
+    return Scores("text", windows, probabilities, present, source, features=features, evidence=evidence)
 
 
 @cache

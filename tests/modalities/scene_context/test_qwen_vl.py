@@ -37,7 +37,7 @@ from tests.tiny_qwen import save_tiny_qwen
 FAMILIES = ("qwen2_5_vl", "qwen3_vl", "qwen2_vl", "qwen3_vl_moe")
 WINDOWS = make_windows(7.0)  # 0-4, 2-6, 4-7
 FREE = Prompt("Look.", "{count} pictures. Emotions: {labels}.")
-SMALL = VideoOptions(frames_per_second=2.0, pixels_per_picture=20_000, pixels_per_window=120_000, max_new_tokens=12)
+SMALL = VideoOptions(frames_per_second=2.0, pixels_per_image=20_000, pixels_per_window=120_000, max_new_tokens=12)
 
 
 @pytest.fixture(scope="session")

@@ -24,14 +24,14 @@ from data.run_folder import RunFolder
 from data.sample import sample_clip
 from data.windows import make_windows
 from modalities.scene_context import embedded as scene_context
-from modalities.scene_context.chat_server import Answers, ChatServer, Refused, ServerOptions, retry_after, text_of
+from modalities.scene_context.chat_server import AnswerCache, ChatServer, Refused, ServerOptions, retry_after, text_of
 from modalities.scene_context.describe import (  # fmt: skip
-    PictureOptions,
+    ImageOptions,
     Prompt,
     combine,
     describe,
+    images_by_window,
     label_names,
-    pictures_by_window,
     prompt_of,
     read_answer,
 )
@@ -64,7 +64,7 @@ def asked_of(url: str, model: str = "tiny-vl", **others: Any) -> ServerOptions:
 
 def ask(url: str, prompt: Prompt = FREE, clip: Iterator[Frame] | None = None, **options: Any) -> pd.DataFrame:
     with ChatServer(asked_of(url, **options)) as server:
-        return describe(clip or frames(), WINDOWS, server, prompt, PictureOptions(4, 80), ABAW_COMPOUNDS)
+        return describe(clip or frames(), WINDOWS, server, prompt, ImageOptions(4, 80), ABAW_COMPOUNDS)
 
 
 def grey_levels(asked: dict[str, Any]) -> list[int]:
@@ -96,9 +96,9 @@ def test_each_window_is_asked_with_its_own_pictures() -> None:
 
 
 def test_windows_without_pictures_are_not_asked() -> None:
-    shown = dict(pictures_by_window(frames(3.0), WINDOWS, PictureOptions(8, 80)))
+    shown = dict(images_by_window(frames(3.0), WINDOWS, ImageOptions(8, 80)))
     assert {window: len(urls) for window, urls in shown.items()} == {0: 8, 1: 5}
-    assert not list(pictures_by_window(iter(()), WINDOWS, PictureOptions(8, 80)))
+    assert not list(images_by_window(iter(()), WINDOWS, ImageOptions(8, 80)))
 
 
 def test_the_prompts_that_come_with_dyad() -> None:
@@ -118,7 +118,7 @@ def test_never_more_requests_at_once_than_allowed() -> None:
     windows = make_windows(30.0)
     with chat_server(lambda number, asked: Reply(HAPPY, delay=0.05)) as server:
         with ChatServer(asked_of(server.url, concurrency=3)) as client:
-            table = describe(frames(30.0), windows, client, FREE, PictureOptions(1, 80))
+            table = describe(frames(30.0), windows, client, FREE, ImageOptions(1, 80))
         assert len(table) == len(windows)
         assert server.most_at_once == 3
 
@@ -253,7 +253,7 @@ def test_a_request_to_stop_ends_the_waiting(reply: Reply) -> None:
     with chat_server(lambda number, asked: reply) as server:
         client = ChatServer(asked_of(server.url, timeout=120.0), check)
         with client, pytest.raises(Stopped):
-            describe(frames(), WINDOWS, client, FREE, PictureOptions(1, 80))
+            describe(frames(), WINDOWS, client, FREE, ImageOptions(1, 80))
     assert time.monotonic() - began < 10, "half of what the server would have it wait"
 
 
@@ -265,8 +265,8 @@ def test_a_run_that_broke_off_asks_only_what_is_not_answered(tmp_path: Path) -> 
 
     def run(url: str, model: str = "tiny-vl") -> pd.DataFrame:
         options = asked_of(url, model, concurrency=1)
-        with ChatServer(options, answers=Answers(kept)) as client:
-            return describe(frames(), WINDOWS, client, FREE, PictureOptions(2, 80))
+        with ChatServer(options, answers=AnswerCache(kept)) as client:
+            return describe(frames(), WINDOWS, client, FREE, ImageOptions(2, 80))
 
     with chat_server(answer) as server:
         with pytest.raises(ServerError, match="HTTP 401"):

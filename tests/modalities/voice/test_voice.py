@@ -11,7 +11,7 @@ from data.emotions import BASIC_EMOTIONS
 from data.errors import MediaError, WeightsError
 from data.windows import make_windows
 from modalities.loading.checkpoint import save_checkpoint
-from modalities.speech.detect import CHUNK, SAMPLE_RATE, SPEECH_NEEDED, Wave, _segments, find_speech, load_detector
+from modalities.speech.detect import CHUNK, SAMPLE_RATE, SPEECH_NEEDED, Wave, find_speech, load_detector, segments_of
 from modalities.speech.windows import Heard, recognise_with, score_audio_with
 from modalities.voice import embedded as voice
 from modalities.voice.network import SpeechFeatures, yin
@@ -177,7 +177,7 @@ def test_segments_start_at_half_last_through_short_pauses_and_drop_clicks():
     probabilities[40:42] = 0.1  # a pause of 64 ms
     probabilities[50] = 0.4  # still speech
     chunk = CHUNK / RATE
-    assert _segments(probabilities, 3.2) == pytest.approx(np.array([[30 * chunk - 0.03, 51 * chunk + 0.03]]))
+    assert segments_of(probabilities, 3.2) == pytest.approx(np.array([[30 * chunk - 0.03, 51 * chunk + 0.03]]))
 
 
 def test_files_of_any_format_rate_and_length_are_scored(model, shared, tmp_path, wave):
