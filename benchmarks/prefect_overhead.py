@@ -5,29 +5,19 @@
 Without PREFECT_API_URL the flow uses a temporary server, whose start is the cold part.
 """
 
-import argparse
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks.common import print_table, run_directly
-from benchmarks.machine import header
+from benchmarks.common import header, make_parser, print_table, run_directly, timed
 from data.sample import sample_clip
 from flows.server.prefect_setup import has_server, without_heartbeats
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Seconds of one call."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = make_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--clip", type=Path, default=sample_clip())
     options = parser.parse_args(arguments)

@@ -12,8 +12,6 @@ import argparse
 import contextlib
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -23,8 +21,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.common import print_table
-from benchmarks.machine import header
+from benchmarks.common import figures_of_process, header, make_parser, print_table
 from flows.batch.clips import BatchPlan
 from flows.batch.one_clip import Outcome
 
@@ -77,9 +74,9 @@ def measure(clips: int, workers: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder, without_heartbeats():
 
-        def run(place: Path, manifest: Path) -> float:
+        def run(output: Path, manifest: Path) -> float:
             began = time.perf_counter()
-            found = recognise_dataset(str(manifest), str(place), workers=workers, workload="benchmarks.scale:stub")
+            found = recognise_dataset(str(manifest), str(output), workers=workers, workload="benchmarks.scale:stub")
             assert found["done"] == found["total"], found
             return time.perf_counter() - began
 
@@ -113,10 +110,7 @@ def server(folder: Path) -> Iterator[dict[str, str]]:
 
 def measured(clips: int, workers: int, environment: dict[str, str]) -> dict[str, float]:
     """`measure` in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.scale", "--one", str(clips), "--workers", str(workers)]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return figures_of_process("benchmarks.scale", ["--one", clips, "--workers", workers], environment)
 
 
 def costs(found: dict[str, float], work: float, workers: int) -> dict[str, float]:
@@ -127,7 +121,7 @@ def costs(found: dict[str, float], work: float, workers: int) -> dict[str, float
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = make_parser(__doc__)
     parser.add_argument("--sizes", default="10,100,1000,10000")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--work", type=float, default=0.02, help="seconds that the stub sleeps")

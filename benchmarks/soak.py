@@ -7,7 +7,6 @@ that is started for the benchmark; after so many minutes the run is asked to sto
 quarter of the time on, when models and caches are there, as the slope of a line through the looks.
 """
 
-import argparse
 import os
 import signal
 import sqlite3
@@ -23,9 +22,8 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
-from benchmarks.common import print_table
+from benchmarks.common import header, make_parser, print_table
 from benchmarks.long_clip import make_long_clip
-from benchmarks.machine import header
 from benchmarks.scale import server
 
 LOOKS = 30
@@ -125,15 +123,15 @@ def left_in_database(home: Path, clips: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table and the slopes."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = make_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--clip", type=Path)
     options = parser.parse_args(arguments)
     print(header(), end="\n\n", flush=True)
     os.environ.pop("PREFECT_API_URL", None)  # the database must hold this run alone
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place, server(Path(place) / "home") as environment:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as made, server(Path(made) / "home") as environment:
+        folder = Path(made)
         clip = options.clip or make_long_clip(folder / "clip.mp4", 2.0)
         looks = list(run(folder, clip, options.minutes, options.workers, environment))
         print_table(

@@ -7,18 +7,14 @@ models (not counted), then as often as --repeats says; the median counts. `--min
 face, made of the sample clip.
 """
 
-import argparse
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
 import av
 
-from benchmarks.common import print_table, run_directly
+from benchmarks.common import header, make_parser, print_table, run_directly, timed
 from benchmarks.long_clip import make_long_clip
-from benchmarks.machine import header
 from data.media.probe import probe
 from data.sample import sample_clip
 from flows.clip.graph import NEEDS
@@ -39,16 +35,6 @@ def decode_plainly(path: Path) -> None:
                 continue
 
 
-def timed(work: Callable[[], object], repeats: int) -> float:
-    """Median seconds of `work`."""
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - began)
-    return median(seconds)
-
-
 def row(path: Path, output: Path, repeats: int) -> list[object]:
     """One clip: length, floor, total, their ratio, real-time factor, and the seconds of each stage."""
     clip = probe(path)
@@ -59,14 +45,14 @@ def row(path: Path, output: Path, repeats: int) -> list[object]:
         stages.update(run_directly(path, output))
 
     total = timed(whole, repeats)
-    picture = f"{clip.width}x{clip.height} {clip.frame_rate:.0f} fps" if clip.has_video else "sound"
+    frames = f"{clip.width}x{clip.height} {clip.frame_rate:.0f} fps" if clip.has_video else "audio"
     figures = [clip.duration, floor, total, total / floor, total / clip.duration]
-    return [path.name, picture, *figures, *(stages[name] for name in STAGES)]
+    return [path.name, frames, *figures, *(stages[name] for name in STAGES)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = make_parser(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/datasets"))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--minute", action="store_true")
@@ -78,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         clips = [sample_clip(), *sorted((options.data / "media").glob("*.*"))]
         if options.minute:
             clips.append(make_long_clip(output / "minute_720p.mp4", 60.0))
-        heads = ["clip", "picture", "s", "floor s", "total s", "total/floor", "s per s"]
+        heads = ["clip", "frames", "s", "floor s", "total s", "total/floor", "s per s"]
         rows = (row(clip, output, options.repeats) for clip in clips)
         print_table([*heads, *(name.replace("_", " ") for name in STAGES)], rows)
 

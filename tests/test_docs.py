@@ -104,7 +104,8 @@ def parse(words: list[str]) -> None:
     ):
         return
     if words[0] == "benchmark":
-        source = (ROOT / "benchmarks" / f"{BENCHMARKS[words[1]].replace('.', '/')}.py").read_text(encoding="utf-8")
+        files = (ROOT / "benchmarks" / f"{BENCHMARKS[words[1]].replace('.', '/')}.py", ROOT / "benchmarks" / "common.py")
+        source = "".join(file.read_text(encoding="utf-8") for file in files)
         for option in (word for word in words if word.startswith("--")):
             assert f'"{option}"' in source, f"benchmark {words[1]} has no {option}"
         return

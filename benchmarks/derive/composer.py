@@ -9,7 +9,6 @@ composer answers for fused probabilities, which are less sure than a model's own
 weights change (one to five minutes). The files that quality is measured on (ferplus_valid, goemotions dev) are not touched.
 """
 
-import argparse
 import datetime
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.common import make_parser
 from data.errors import DyadError
 from data.scores import MODALITIES
 from fusion.composer import DEFAULT_COMPOSER, PAIRS, Composer, pair_name, write_composer
@@ -90,8 +90,7 @@ def in_words(composer: Composer) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Fit the learned composer on stills and texts that the models did not see.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with face/ and text/")
+    parser = make_parser(__doc__, "face/ and text/")
     parser.add_argument("--output", type=Path, default=DEFAULT_COMPOSER)
     options = parser.parse_args(arguments)
     try:

@@ -1,27 +1,26 @@
 """Write the default fusion weights from the model cards of the shipped models.
 
-    python -m benchmarks.derive.fusion_weights [--cards modalities/weights] [--output fusion/weights/mhpf.json]
+    ./dyad benchmark derive_fusion_weights [--cards modalities/weights] [--output fusion/weights/mhpf.json]
 
 Reads the YAML front matter of every card and prints which part of each emotion the fusion then takes from whom.
 """
 
-import argparse
 import datetime
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+from benchmarks.common import make_parser
+from data.errors import DyadError, InputError
+from data.scores import MODALITIES
+from fusion.mhpf import collapse
+from fusion.reliability import derive_weights
+from fusion.weights import DEFAULT_WEIGHTS, FusionWeights, write_weights
 
-from data.errors import DyadError, InputError  # noqa: E402
-from data.scores import MODALITIES  # noqa: E402
-from fusion.mhpf import collapse  # noqa: E402
-from fusion.reliability import derive_weights  # noqa: E402
-from fusion.weights import DEFAULT_WEIGHTS, FusionWeights, write_weights  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def read_cards(folder: Path) -> dict[str, Mapping[str, Any]]:
@@ -43,12 +42,12 @@ def table(weights: FusionWeights) -> str:
     return "\n".join(rows)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Derive the default fusion weights from the model cards.")
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__)
     parser.add_argument("--cards", type=Path, default=ROOT / "modalities" / "weights")
     parser.add_argument("--output", type=Path, default=DEFAULT_WEIGHTS)
     parser.add_argument("--date", default=datetime.date.today().isoformat())
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         weights = derive_weights(read_cards(options.cards), options.date)
     except DyadError as error:

@@ -24,7 +24,7 @@ def as_it_is(model: Any, item: Any) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class Workload:
     """A loaded model, the product's batch function for it, some inputs, and what the thread of a clip does with each of them.
 
     `first` and `most` are the batches with which the sweep begins and ends.
@@ -39,7 +39,7 @@ class Subject:
 
     def items(self, number: int) -> Iterator[Any]:
         """`number` prepared items, the inputs over and over."""
-        return (self.prepare(self.model, self.inputs[place % len(self.inputs)]) for place in range(number))
+        return (self.prepare(self.model, self.inputs[index % len(self.inputs)]) for index in range(number))
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def matmul_peak(device: str, dtype: torch.dtype, seconds: float = 0.5) -> float:
     return 2.0 * side**3 * rounds / min(found)
 
 
-def flops_an_item(subject: Subject, number: int = 2) -> float:
+def flops_an_item(workload: Workload, number: int = 2) -> float:
     """FLOP an item of the matrix products, convolutions and attention that a batch runs, counted by torch."""
     from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
@@ -91,27 +91,27 @@ def flops_an_item(subject: Subject, number: int = 2) -> float:
         return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
     processors_own = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
-    items = list(subject.items(number))
+    items = list(workload.items(number))
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # the fast path of attention is one operation that is not counted
     try:
         with FlopCounterMode(display=False, custom_mapping=processors_own) as counted:
-            subject.work(subject.model, items)
+            workload.work(workload.model, items)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return float(counted.get_total_flops()) / number
 
 
-def sweep(subject: Subject, device: str, sizes: Sequence[int], seconds: float) -> Batched:
-    """Double the batch from `subject.first` (or take `sizes`) until memory, speed or time (a batch of `seconds`) ends it.
+def sweep(workload: Workload, device: str, sizes: Sequence[int], seconds: float) -> Batched:
+    """Double the batch from `workload.first` (or take `sizes`) until memory, speed or time (a batch of `seconds`) ends it.
 
     The error of memory is raised only when not even one item fits.
     """
     best, memory_ended = Batched(0, 0.0), False
-    size = sizes[0] if sizes else subject.first
+    size = sizes[0] if sizes else workload.first
     for turn in count(1):
         try:
-            took = _batch_seconds(subject, device, size, seconds)
+            took = _batch_seconds(workload, device, size, seconds)
         except Exception as error:
             if not is_out_of_memory(error) or size == 1:
                 raise
@@ -124,20 +124,20 @@ def sweep(subject: Subject, device: str, sizes: Sequence[int], seconds: float) -
             continue
         rate, before = size / took, best
         best = Batched(size, rate) if rate > best.rate else best
-        ended = turn == len(sizes) if sizes else rate < RISE * before.rate or took > 2 * seconds or 2 * size > subject.most
+        ended = turn == len(sizes) if sizes else rate < RISE * before.rate or took > 2 * seconds or 2 * size > workload.most
         if memory_ended or ended:
             break
         size = sizes[turn] if sizes else 2 * size
     return Batched(best.size, best.rate, memory_ended)
 
 
-def _batch_seconds(subject: Subject, device: str, size: int, seconds: float) -> float:
+def _batch_seconds(workload: Workload, device: str, size: int, seconds: float) -> float:
     """Seconds of a batch of `size` prepared items: the median of a few, after one that does not count where that is quick."""
-    kinds = list(subject.items(min(size, len(subject.inputs))))
-    items = [kinds[place % len(kinds)] for place in range(size)]
+    kinds = list(workload.items(min(size, len(workload.inputs))))
+    items = [kinds[index % len(kinds)] for index in range(size)]
 
     def run() -> None:
-        subject.work(subject.model, items)
+        workload.work(workload.model, items)
 
     found = [timed(device, run)]
     if found[0] > 4 * seconds:
@@ -148,13 +148,13 @@ def _batch_seconds(subject: Subject, device: str, size: int, seconds: float) -> 
     return sorted(found)[len(found) // 2]
 
 
-def through_lane(subject: Subject, device: str, batched: Batched, seconds: float) -> float:
+def through_lane(workload: Workload, device: str, batched: Batched, seconds: float) -> float:
     """Items a second of `CLIPS` clips that prepare their items in threads and share the batches of the device's lane."""
     batches = max(round(batched.rate * seconds / batched.size), 2)
     shares = [part for part in _shares(batches * batched.size) if part]
 
     def clip(number: int) -> None:
-        for _ in lane(device).batches(subject.work, subject.model, subject.items(number), batched.size):
+        for _ in lane(device).batches(workload.work, workload.model, workload.items(number), batched.size):
             pass
 
     with ThreadPoolExecutor(len(shares)) as pool:
@@ -163,7 +163,8 @@ def through_lane(subject: Subject, device: str, batched: Batched, seconds: float
 
 
 def _shares(number: int) -> list[int]:
-    return [number // CLIPS + (place < number % CLIPS) for place in range(CLIPS)]
+    """`number` items shared out among the clips."""
+    return [number // CLIPS + (index < number % CLIPS) for index in range(CLIPS)]
 
 
 def let_go(device: str) -> None:
@@ -177,13 +178,13 @@ def _nothing(model: None, items: list[None]) -> list[None]:
     return items
 
 
-def plain_loop(subject: Subject, device: str, seconds: float) -> float:
+def plain_loop(workload: Workload, device: str, seconds: float) -> float:
     """Items a second when one thread prepares an item, waits for its answer, and goes on to the next."""
-    for _ in in_batches(subject.work, subject.model, subject.items(1), 1):
+    for _ in in_batches(workload.work, workload.model, workload.items(1), 1):
         pass
     synchronise(device)
     began, done = time.perf_counter(), 0
-    for _ in in_batches(subject.work, subject.model, subject.items(1_000_000), 1):
+    for _ in in_batches(workload.work, workload.model, workload.items(1_000_000), 1):
         done += 1
         if done >= 2 and time.perf_counter() - began > seconds:
             break

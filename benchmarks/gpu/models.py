@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.gpu.measure import Subject
+from benchmarks.gpu.measure import Workload
 from benchmarks.gpu.qwen import qwen2_5_vl, qwen3_vl
 from data.emotions import BASIC_EMOTIONS
 from data.precision import Precision
@@ -21,7 +21,7 @@ from data.scores import Source
 from modalities.encoders.clip import Clip
 from modalities.loading.devices import precision_of
 
-Build = Callable[[str, Precision, bool], Subject]
+Build = Callable[[str, Precision, bool], Workload]
 RANDOM = Source("random", "random weights", "", "")
 FRAME, CROP = (540, 960, 3), (112, 112, 3)
 WORDS = ("so", "then", "she", "looked", "at", "him", "and", "said", "that", "nothing", "would", "ever", "be", "the", "same")
@@ -40,13 +40,13 @@ class Case:
 
 
 def noise(*shape: int, kinds: int = 16) -> list[NDArray[np.uint8]]:
-    """Pictures of random levels."""
+    """Images of random levels."""
     random = np.random.default_rng(0)
     return [random.integers(0, 256, shape, dtype=np.uint8) for _ in range(kinds)]
 
 
 def waves(*seconds: float) -> list[NDArray[np.float32]]:
-    """Random sound at 16 kHz of these lengths."""
+    """Random audio at 16 kHz of these lengths."""
     random = np.random.default_rng(0)
     return [random.normal(0, 0.1, round(16_000 * length)).astype(np.float32) for length in seconds]
 
@@ -65,32 +65,32 @@ def clip_of(architecture: str, device: str, precision: Precision, tiny: bool) ->
         "text_cfg": {"context_length": 32, "vocab_size": 400, "width": 64, "heads": 2, "layers": 2},
     }  # fmt: skip
     config: dict[str, Any] = small if tiny else open_clip.get_model_config(architecture)
-    pictures = PreprocessCfg(size=config["vision_cfg"]["image_size"])
+    images = PreprocessCfg(size=config["vision_cfg"]["image_size"])
     with torch.device(device):
         network = open_clip.CLIP(**config)
-    set_model_preprocess_cfg(network, vars(pictures))
+    set_model_preprocess_cfg(network, vars(images))
     dtype = precision_of(device, precision)
     network = network.requires_grad_(False).to(dtype=dtype).eval()
-    return Clip(network, image_transform_v2(pictures, is_train=False), None, RANDOM, device, dtype, config["embed_dim"], 100.0)
+    return Clip(network, image_transform_v2(images, is_train=False), None, RANDOM, device, dtype, config["embed_dim"], 100.0)
 
 
-def clip_frames(architecture: str, device: str, precision: Precision, tiny: bool) -> Subject:
+def clip_frames(architecture: str, device: str, precision: Precision, tiny: bool) -> Workload:
     """Scene labels: frames, shrunk by the thread of their clip."""
     from modalities.encoders.clip import each_picture, shrunk
 
     model = clip_of(architecture, device, precision, tiny)
-    return Subject(model, each_picture, noise(*FRAME), shrunk, 32, 64 if tiny else 4096)
+    return Workload(model, each_picture, noise(*FRAME), shrunk, 32, 64 if tiny else 4096)
 
 
-def clip_crops(architecture: str, device: str, precision: Precision, tiny: bool) -> Subject:
+def clip_crops(architecture: str, device: str, precision: Precision, tiny: bool) -> Workload:
     """The dynamic face's features of crops."""
     from modalities.dynamic_face.clip_temporal import encode_crops
 
     model = clip_of(architecture, device, precision, tiny)
-    return Subject(model, encode_crops, noise(*CROP), first=32, most=64 if tiny else 4096)
+    return Workload(model, encode_crops, noise(*CROP), first=32, most=64 if tiny else 4096)
 
 
-def video_mamba(device: str, precision: Precision, tiny: bool) -> Subject:
+def video_mamba(device: str, precision: Precision, tiny: bool) -> Workload:
     """The head of RAS on 20 features a window, in float32 as the product runs it."""
     from modalities.dynamic_face.temporal_heads import TemporalHead, answer_sequences
     from modalities.dynamic_face.video_mamba import VideoMamba, VideoMambaShape
@@ -101,13 +101,13 @@ def video_mamba(device: str, precision: Precision, tiny: bool) -> Subject:
     head = TemporalHead(network, "VideoMamba", network.features, network.width, tuple(range(7)), RANDOM, device, torch.float32)
     random = np.random.default_rng(0)
     inputs = [random.normal(0, 1, (20, network.features)).astype(np.float32) for _ in range(16)]
-    return Subject(head, answer_sequences, inputs, first=32, most=64 if tiny else 4096)
+    return Workload(head, answer_sequences, inputs, first=32, most=64 if tiny else 4096)
 
 
 # ---- Faces ---------------------------------------------------------------------------------------------------------------
 
 
-def vit_face(device: str, precision: Precision, tiny: bool) -> Subject:
+def vit_face(device: str, precision: Precision, tiny: bool) -> Workload:
     """A ViT-B/16 for faces of 224 pixels."""
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
@@ -121,17 +121,17 @@ def vit_face(device: str, precision: Precision, tiny: bool) -> Subject:
     model = ImageClassifier(
         network, ViTImageProcessor(size=side), BASIC_EMOTIONS, np.eye(7, dtype=np.float32), 0, False, RANDOM, device, dtype
     )
-    return Subject(model, describe_images, noise(*CROP), first=32, most=64 if tiny else 2048)
+    return Workload(model, describe_images, noise(*CROP), first=32, most=64 if tiny else 2048)
 
 
-def static_face(device: str, precision: Precision, tiny: bool) -> Subject:
+def static_face(device: str, precision: Precision, tiny: bool) -> Workload:
     """The shipped network for faces; `float32` means the plain loop, which leaves out its half precision."""
     from modalities.static_face.embedded import load
 
     model, plain = load(None, device), precision == "float32"
     if plain:
         model.network.float()
-    return Subject(model, _score_crops_in_float32 if plain else _score_crops, noise(*CROP), first=64, most=64 if tiny else 8192)
+    return Workload(model, _score_crops_in_float32 if plain else _score_crops, noise(*CROP), first=64, most=64 if tiny else 8192)
 
 
 def _score_crops(model: Any, crops: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
@@ -177,22 +177,22 @@ def whisper_of(size: str, device: str, precision: Precision, tiny: bool) -> Any:
     return Recogniser(settle(network, device, precision), RANDOM, device, heads)
 
 
-def whisper_encoder(size: str, device: str, precision: Precision, tiny: bool) -> Subject:
+def whisper_encoder(size: str, device: str, precision: Precision, tiny: bool) -> Workload:
     """The language of pieces: the encoder, and one step of the decoder."""
     from modalities.transcript.decoding import detect_languages
 
     model = whisper_of(size, device, precision, tiny)
-    return Subject(model, detect_languages, waves(*([30.0] * 4)), first=4 if tiny else 8, most=8 if tiny else 256)
+    return Workload(model, detect_languages, waves(*([30.0] * 4)), first=4 if tiny else 8, most=8 if tiny else 256)
 
 
-def whisper_words(size: str, device: str, precision: Precision, tiny: bool) -> Subject:
+def whisper_words(size: str, device: str, precision: Precision, tiny: bool) -> Workload:
     """Words of pieces with their times; every piece is heard once and has as many tokens as Whisper says at most (224)."""
     from modalities.transcript.decoding import Gate, Piece, decode_pieces
 
     once = Gate(no_speech=1.0, shortest=30.0)
     inputs = [Piece(wave, "en", True, once) for wave in waves(*([30.0] * 4))]
     model = whisper_of(size, device, precision, tiny)
-    return Subject(model, decode_pieces, inputs, first=4 if tiny else 8, most=8 if tiny else 128)
+    return Workload(model, decode_pieces, inputs, first=4 if tiny else 8, most=8 if tiny else 128)
 
 
 # ---- Voice and text ------------------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ TINY_RAW = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
 TINY_SPECTRAL = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 4, "encoder_ffn_dim": 48}
 
 
-def voice_classifier(kind: str, sizes: dict[str, Any], device: str, precision: Precision, tiny: bool) -> Subject:
+def voice_classifier(kind: str, sizes: dict[str, Any], device: str, precision: Precision, tiny: bool) -> Workload:
     """An audio classifier on 3 to 4 s of speech."""
     from transformers import AutoConfig, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
@@ -229,10 +229,10 @@ def voice_classifier(kind: str, sizes: dict[str, Any], device: str, precision: P
     extractor = WhisperFeatureExtractor(feature_size=config.num_mel_bins) if spectral else Wav2Vec2FeatureExtractor()
     padded = bears_padding(config) and device != "cpu"
     model = AudioClassifier(network, extractor, np.eye(7, dtype=np.float32), SpeechNetwork(), RANDOM, device, dtype, padded)
-    return Subject(model, hear, waves(*np.linspace(3, 4, 8)), first=8, most=8 if tiny else 256 if spectral else 1024)
+    return Workload(model, hear, waves(*np.linspace(3, 4, 8)), first=8, most=8 if tiny else 256 if spectral else 1024)
 
 
-def distilroberta(device: str, precision: Precision, tiny: bool) -> Subject:
+def distilroberta(device: str, precision: Precision, tiny: bool) -> Workload:
     """A DistilRoBERTa on texts of 20 words."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import RobertaConfig, RobertaForSequenceClassification
@@ -245,12 +245,12 @@ def distilroberta(device: str, precision: Precision, tiny: bool) -> Subject:
     config = RobertaConfig(id2label=SEVEN, **(sizes | (small if tiny else {"vocab_size": 50265})))
     with torch.device(device):
         network = RobertaForSequenceClassification(config).to(precision_of(device, precision)).eval().requires_grad_(False)
-    tokenizer = Tokenizer(models.WordLevel({word: 10 + place for place, word in enumerate(sorted(set(WORDS)))}))
+    tokenizer = Tokenizer(models.WordLevel({word: 10 + index for index, word in enumerate(sorted(set(WORDS)))}))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     model = TextClassifier(network, tokenizer, np.eye(7, dtype=np.float32), False, 512, 1, "first", device, RANDOM)
     random = np.random.default_rng(0)
     pieces, _, _ = pieces_of(model, [" ".join(random.choice(WORDS, 20 + turn % 9)) for turn in range(64)])
-    return Subject(model, answer_pieces, sorted(pieces, key=len), first=64, most=128 if tiny else 8192)
+    return Workload(model, answer_pieces, sorted(pieces, key=len), first=64, most=128 if tiny else 8192)
 
 
 # ---- All of them ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import yaml
 
-from benchmarks.gpu.measure import Subject
+from benchmarks.gpu.measure import Workload
 from data.precision import Precision
 from data.scores import Source
 from modalities.loading.devices import precision_of
@@ -32,7 +32,7 @@ TINY_TEXT = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2
 TINY_VISION = {"depth": 2, "num_heads": 2, "intermediate_size": 64, "hidden_size": 32, "out_hidden_size": 64}
 
 
-def qwen2_5_vl(device: str, precision: Precision, tiny: bool) -> Subject:
+def qwen2_5_vl(device: str, precision: Precision, tiny: bool) -> Workload:
     """Qwen2.5-VL-7B."""
     from transformers import (
         Qwen2_5_VLConfig,
@@ -63,7 +63,7 @@ def qwen2_5_vl(device: str, precision: Precision, tiny: bool) -> Subject:
     return _subject(Qwen2_5_VLForConditionalGeneration, config, processor, False, device, precision, tiny)
 
 
-def qwen3_vl(device: str, precision: Precision, tiny: bool) -> Subject:
+def qwen3_vl(device: str, precision: Precision, tiny: bool) -> Workload:
     """Qwen3-VL-4B."""
     from transformers import (
         Qwen2VLImageProcessor,
@@ -124,7 +124,7 @@ def _ends(text: dict[str, Any]) -> dict[str, Any]:
     return text | {"bos_token_id": None, "eos_token_id": None, "pad_token_id": 0}
 
 
-def _subject(kind: Any, config: Any, processor: Any, whole: bool, device: str, precision: Precision, tiny: bool) -> Subject:
+def _subject(kind: Any, config: Any, processor: Any, whole: bool, device: str, precision: Precision, tiny: bool) -> Workload:
     from transformers import GenerationConfig
 
     from modalities.scene_context.chunked_attention import use_chunked_attention
@@ -141,7 +141,7 @@ def _subject(kind: Any, config: Any, processor: Any, whole: bool, device: str, p
     side = (90, 160, 3) if tiny else (540, 960, 3)
     shown = [[(turn / 2, random.integers(0, 256, side, dtype=np.uint8)) for turn in range(PICTURES)] for _ in range(2)]
     prepare = partial(request, 8 if tiny else TOKENS)
-    return Subject(model, describe_windows, shown, prepare, 2 if tiny else 8, 2 if tiny else 64)
+    return Workload(model, describe_windows, shown, prepare, 2 if tiny else 8, 2 if tiny else 64)
 
 
 def request(tokens: int, model: Any, pictures: Any) -> Any:

@@ -24,10 +24,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.measure import Batched, Subject, flops_an_item, let_go, matmul_peak, plain_loop, sweep, through_lane
+from benchmarks.common import header, make_parser, names_among
+from benchmarks.gpu.measure import Batched, Workload, flops_an_item, let_go, matmul_peak, plain_loop, sweep, through_lane
 from benchmarks.gpu.models import CASES, Case
 from benchmarks.gpu.qwen import TOKENS
-from benchmarks.machine import header
 from data.files import write_text
 from modalities.loading.batching import free_memory, is_out_of_memory
 from modalities.loading.devices import precision_of, resolve_device
@@ -39,7 +39,7 @@ peak = cache(matmul_peak)
 
 
 @dataclass(frozen=True)
-class Row:
+class ModelRow:
     """What was measured of a model; `trouble` says why there is nothing."""
 
     case: Case
@@ -84,20 +84,20 @@ class Row:
         return ", ".join(f"{goal} {'ok' if met else 'missed'}" for goal, met in goals)
 
 
-def measured(case: Case, device: str, tiny: bool, sizes: Sequence[int], seconds: float) -> Row:
-    """Everything about one model; out of memory, or another fault of its own, is a row that says so."""
+def measured(case: Case, device: str, tiny: bool, sizes: Sequence[int], seconds: float) -> ModelRow:
+    """Everything about one model; out of memory, or another error of its own, is a row that says so."""
     try:
         return _measured(case, device, tiny, sizes, seconds)
     except Exception as error:
         if is_out_of_memory(error):
-            return Row(case, "out of memory")
+            return ModelRow(case, "out of memory")
         traceback.print_exc()
-        return Row(case, f"failed: {type(error).__name__}")
+        return ModelRow(case, f"failed: {type(error).__name__}")
     finally:
         let_go(device)
 
 
-def _measured(case: Case, device: str, tiny: bool, sizes: Sequence[int], seconds: float) -> Row:
+def _measured(case: Case, device: str, tiny: bool, sizes: Sequence[int], seconds: float) -> ModelRow:
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
     torch.manual_seed(0)
@@ -106,16 +106,16 @@ def _measured(case: Case, device: str, tiny: bool, sizes: Sequence[int], seconds
     let_go(device)
     plain = plain_loop(case.build(device, "float32", tiny), device, seconds)
     name = str(dtype).removeprefix("torch.")
-    return Row(case, "", name, batched, rate, flops, peak(device, dtype), plain, gigabytes, tiny)
+    return ModelRow(case, "", name, batched, rate, flops, peak(device, dtype), plain, gigabytes, tiny)
 
 
 def _product(
-    subject: Subject, device: str, sizes: Sequence[int], seconds: float
+    workload: Workload, device: str, sizes: Sequence[int], seconds: float
 ) -> tuple[torch.dtype, Batched, float, float]:
     """Type, best batch, items a second through the lane, and FLOP an item; the model is gone when it returns."""
-    flops = flops_an_item(subject)
-    batched = sweep(subject, device, sizes, seconds)
-    return _type_of(subject.model, device), batched, through_lane(subject, device, batched, seconds), flops
+    flops = flops_an_item(workload)
+    batched = sweep(workload, device, sizes, seconds)
+    return _type_of(workload.model, device), batched, through_lane(workload, device, batched, seconds), flops
 
 
 def _type_of(model: Any, device: str) -> torch.dtype:
@@ -128,12 +128,12 @@ def _type_of(model: Any, device: str) -> torch.dtype:
     return next(network.parameters()).dtype
 
 
-def rows(cases: Sequence[Case], device: str, options: argparse.Namespace) -> Iterator[Row]:
+def rows(cases: Sequence[Case], device: str, options: argparse.Namespace) -> Iterator[ModelRow]:
     """Rows of the models, one after the other, until the time is used up."""
     ends = time.monotonic() + options.limit
     for case in cases:
         if time.monotonic() > ends:
-            yield Row(case, "left out: no time left")
+            yield ModelRow(case, "left out: no time left")
         else:
             yield measured(case, device, options.tiny, options.batch, options.seconds)
         free_memory()
@@ -177,24 +177,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = make_parser(__doc__)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0 or another number, mps")
     parser.add_argument("--tiny", action="store_true", help="a few channels instead of full sizes (always so on a CPU)")
     parser.add_argument("--full", action="store_true", help="full sizes even on a CPU")
     names = [case.name for case in CASES]
-    parser.add_argument("--only", type=_names, default=[], metavar="NAME,...", help=f"some of {', '.join(names)}")
+    parser.add_argument("--only", type=names_among(names, "model"), default=[], metavar="NAME,...",
+                        help=f"some of {', '.join(names)}")  # fmt: skip
     parser.add_argument("--batch", type=_numbers, default=[], metavar="N,...", help="these batch sizes instead of doubling")
     parser.add_argument("--seconds", type=float, default=None, help="of each measurement (3; tiny 0.2)")
     parser.add_argument("--limit", type=float, default=420.0, help="seconds after which no further model is begun")
     parser.add_argument("--out", type=Path, default=None, help="a Markdown file for the table")
     return parser.parse_args(arguments)
-
-
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := set(names) - {case.name for case in CASES}:
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is not among the models")
-    return names
 
 
 def _numbers(text: str) -> list[int]:

@@ -8,7 +8,6 @@ half, by the static half, and by both. All arms have the same clips, steps over 
 differences are paired by seed, with Student's 95 % interval.
 """
 
-import argparse
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,13 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import print_table
-from benchmarks.learning.clips import NETWORKS, RECIPE, S4D, SHOWN, Bench, Small, said, trained
+from benchmarks.common import header, make_parser, print_table
+from benchmarks.learning.clips import NETWORKS, RECIPE, S4D, SHOWN, Bench, SmallNetwork, said, trained
 from benchmarks.learning.learning import clear_faces, mean_interval, paired_interval
-from benchmarks.machine import header
 
 FEW = {**RECIPE, "batch": 16}
-"""Small batches: there are few clips."""
+"""SmallNetwork batches: there are few clips."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,12 @@ class Arm:
     """One way to train: a title, the network, and what its training is told beside."""
 
     title: str
-    small: Small
+    small: SmallNetwork
     others: Mapping[str, Any] = field(default_factory=dict)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with face/ferplus_train.npz and ferplus_valid.npz")
+    parser = make_parser(__doc__, "face/ferplus_train.npz and ferplus_valid.npz")
     parser.add_argument("--pairs", type=int, default=200, help="pairs of clips to learn from, ten times as many for IFDD")
     parser.add_argument("--held-out", type=int, default=400, help="pairs of clips to measure on")
     parser.add_argument("--each", type=int, default=1500, help="stills a class that are learned along")
@@ -88,7 +85,7 @@ def stills(bench: Bench) -> Path:
 
 def _s4d(bench: Bench) -> tuple[Path, list[Arm]]:
     """A step over stills for each over clips."""
-    small = Small("s4d", S4D, epochs=20, recipe=FEW)
+    small = SmallNetwork("s4d", S4D, epochs=20, recipe=FEW)
     return emotions(bench, 4), [
         Arm("clips alone", small),
         Arm("clips and stills", small, {"stills": stills(bench), "recipe": {**FEW, "still_steps": 1.0}}),

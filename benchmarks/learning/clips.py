@@ -5,8 +5,8 @@
 An expression comes or goes: a FER+ still of a calm face is bent and blended into one of happiness or surprise that looks like it.
 Every clip is there forwards (the expression comes) and backwards (it goes), with the same frames: a model that does not know
 which frame is when gives both the same answer and is right half of the time, whatever it has learned. Where in the change a clip
-begins is drawn at random, so that a single frame says little even to a model that knows its place. The held-out clips are made of
-other pictures than those learned from, and no expression is in two pairs of them.
+begins is drawn at random, so that a single frame says little even to a model that knows which one it is. The held-out clips are
+made of other stills than those learned from, and no expression is in two pairs of them.
 
 The networks over CLIP start from a small CLIP whose image tower has learned stills, S4D from its own training on stills, AVCER's
 LSTM stands on a small EmoAffectNet of stills, IFDD, which sees clips alone, has learned which of the two expressions they show;
@@ -14,7 +14,6 @@ all by `modalities.training.face_networks.train.train`.
 `cliper` and `ke-fer-clip` take the mean over frames, by their papers: they are controls, and must not pass.
 """
 
-import argparse
 import itertools
 import json
 import tempfile
@@ -28,12 +27,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.common import print_table
+from benchmarks.common import header, make_parser, print_table
 from benchmarks.learning.learning import LABELS, Interval, append_row, clear_faces, mean_interval, write_clip, write_stills
-from benchmarks.machine import header
 from modalities.face_networks.own_checkpoints import load_trained
 from modalities.face_networks.parts.base import FaceInputs
 from modalities.face_networks.parts.clip_tower import clip_of_state
+from modalities.face_networks.registry import Kind
 from modalities.loading.state_dicts import read_state_dict
 from modalities.training.face_networks.corpus import FaceSample, read_face_corpus
 from modalities.training.face_networks.train import FaceTrainingOptions, files_of, train
@@ -58,7 +57,7 @@ RECIPE = {"batch": 32, "rate": 1e-3, "layer_decay": 1.0, "augment": 0.0, "mixup"
 
 
 @dataclass(frozen=True)
-class Small:
+class SmallNetwork:
     """A network of the table in a small size, its frames, what changes in `RECIPE`, and the name of what it starts from.
 
     `more`: how many times as many pairs of clips as the others it learns from.
@@ -74,32 +73,31 @@ class Small:
 
 
 NETWORKS = {
-    "s4d": Small("s4d", S4D, start="s4d"),
-    "dfer-clip": Small("dfer-clip", {"shape": TOWER, "temporal": {"frames": 4, "heads": 2, "head_width": 32, "hidden": 128}},
-                       start="clip"),
-    "fineclip": Small("fineclip", {"shape": TOWER, "frames": 4}, recipe={"rate": 3e-3}, start="clip"),
-    "avcer": Small("avcer", {"trunk": RESNET, "head": {"features": 64, "hidden": 64, "last": 32}}, recipe={"rate": 3e-3},
+    "s4d": SmallNetwork("s4d", S4D, start="s4d"),
+    "dfer-clip": SmallNetwork(
+        "dfer-clip", {"shape": TOWER, "temporal": {"frames": 4, "heads": 2, "head_width": 32, "hidden": 128}}, start="clip"),
+    "fineclip": SmallNetwork("fineclip", {"shape": TOWER, "frames": 4}, recipe={"rate": 3e-3}, start="clip"),
+    "avcer": SmallNetwork("avcer", {"trunk": RESNET, "head": {"features": 64, "hidden": 64, "last": 32}}, recipe={"rate": 3e-3},
                    start="emoaffectnet"),
-    "ifdd-xs": Small("ifdd-xs", IFDD, 8, 4, {"rate": 5e-4}, "ifdd-xs", more=4),
+    "ifdd-xs": SmallNetwork("ifdd-xs", IFDD, 8, 4, {"rate": 5e-4}, "ifdd-xs", more=4),
 }  # fmt: skip
 CONTROLS = {
-    "cliper": Small("cliper", {"shape": TOWER}, recipe={"stages": [
+    "cliper": SmallNetwork("cliper", {"shape": TOWER}, recipe={"stages": [
         {"epochs": 1, "rate": 1e-2, "groups": {r"^text_generator\.": 1e-2}},
         {"epochs": 7, "rate": 1e-3, "groups": {r"^net\.visual\.": 1e-3}}]}, start="clip"),
-    "ke-fer-clip": Small("ke-fer-clip", {"shape": TOWER}, start="clip"),
+    "ke-fer-clip": SmallNetwork("ke-fer-clip", {"shape": TOWER}, start="clip"),
 }  # fmt: skip
 STARTS = {
-    "s4d": Small("s4d", S4D, 1, 8),
-    "clip": Small("ke-fer-clip", {"shape": TOWER}, 1, 8, start="random clip"),
-    "emoaffectnet": Small("emoaffectnet", RESNET, 1, 8),
-    "ifdd-xs": Small("ifdd-xs", IFDD, 8, 3, more=4),
+    "s4d": SmallNetwork("s4d", S4D, 1, 8),
+    "clip": SmallNetwork("ke-fer-clip", {"shape": TOWER}, 1, 8, start="random clip"),
+    "emoaffectnet": SmallNetwork("emoaffectnet", RESNET, 1, 8),
+    "ifdd-xs": SmallNetwork("ifdd-xs", IFDD, 8, 3, more=4),
 }
 """Those of one frame learn stills, that of several which expression its clips show, whether it comes or goes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with face/ferplus_train.npz and ferplus_valid.npz")
+    parser = make_parser(__doc__, "face/ferplus_train.npz and ferplus_valid.npz")
     parser.add_argument("--pairs", type=int, default=2000, help="pairs of clips to learn from")
     parser.add_argument("--held-out", type=int, default=480, help="pairs of clips to measure on")
     parser.add_argument("--each", type=int, default=1500, help="stills a class that the starts learn from")
@@ -175,7 +173,7 @@ def write_pairs(
 class Bench:
     """Where everything lies, the stills to learn from and those held out, and how much is made of them."""
 
-    place: Path
+    folder: Path
     fit: FaceVotes
     held_out: FaceVotes
     pairs: int
@@ -184,7 +182,7 @@ class Bench:
 
     def clips(self, frames: int, *, more: int = 1, apex_seen: bool = False) -> Path:
         """The manifest of clips of so many frames, in which the emotions come and go, `more` times the pairs to learn from."""
-        path = self.place / f"clips{frames}{'-apex' if apex_seen else ''}" / "manifest.csv"
+        path = self.folder / f"clips{frames}{'-apex' if apex_seen else ''}" / "manifest.csv"
         if path.exists():
             return path
         held_out = min(self.held_out_pairs, len(SHOWN) * min(_count(self.held_out, word) for word in SHOWN))
@@ -192,14 +190,14 @@ class Bench:
 
     def stills(self) -> Path:
         """The manifest of stills, which the starts learn."""
-        path = self.place / "stills" / "manifest.csv"
+        path = self.folder / "stills" / "manifest.csv"
         return path if path.exists() else write_stills(path.parent, self.fit, self.held_out, self.each, 200)
 
     def start(self, name: str) -> Path | None:
         """The weights of that name: what a training on stills wrote, for 'clip' as a CLIP with its image tower."""
         if not name:
             return None
-        path = self.place / f"{name}.safetensors"
+        path = self.folder / f"{name}.safetensors"
         if not path.exists() and name == "random clip":
             write_clip(path, TOWER)
         elif not path.exists():
@@ -207,12 +205,13 @@ class Bench:
         return path
 
     def _learn(self, name: str, path: Path) -> None:
-        small, kind = STARTS[name], "static" if STARTS[name].frames == 1 else "dynamic"
+        small = STARTS[name]
+        kind: Kind = "static" if small.frames == 1 else "dynamic"
         corpus = self.stills() if kind == "static" else self.clips(small.frames, more=small.more).with_name("emotions.csv")
-        card = train(corpus, self.place / f"start-{name}", network=small.network, kind=kind, seed=0, epochs=small.epochs,
+        card = train(corpus, self.folder / f"start-{name}", network=small.network, kind=kind, seed=0, epochs=small.epochs,
                      options=options_of(small, self))  # fmt: skip
         print(f"Start {name}: {small.network} of expressions, accuracy {card.metrics['war']:.3f}, UAR {card.metrics['uar']:.3f}")
-        written = files_of(self.place / f"start-{name}", kind, small.network).weights
+        written = files_of(self.folder / f"start-{name}", kind, small.network).weights
         if name == "clip":
             write_learned_clip(path, self.start("random clip"), written)
         else:
@@ -236,7 +235,7 @@ def write_learned_clip(path: Path, clip: Path | None, trained: Path) -> None:
 # ---- trainings -----------------------------------------------------------------------------------------------------------
 
 
-def options_of(small: Small, bench: Bench, **others: Any) -> FaceTrainingOptions:
+def options_of(small: SmallNetwork, bench: Bench, **others: Any) -> FaceTrainingOptions:
     """What the training of a small network is told."""
     start, over_clip = bench.start(small.start), small.start.endswith("clip")
     base = {name: value for name, value in RECIPE.items() if "stages" not in small.recipe or name not in ("rate", "groups")}
@@ -248,13 +247,15 @@ def options_of(small: Small, bench: Bench, **others: Any) -> FaceTrainingOptions
     return FaceTrainingOptions(**(given | others))
 
 
-def trained(title: str, small: Small, bench: Bench, manifest: Path, seed: int, log: Path | None, **others: Any) -> dict[str, Any]:
+def trained(
+    title: str, small: SmallNetwork, bench: Bench, manifest: Path, seed: int, log: Path | None, **others: Any
+) -> dict[str, Any]:
     """The row of one training: what the product measured on the test part, and its seconds; from the log where it is there."""
     for row in read_log(log):
         if (row["title"], row["seed"]) == (title, seed):
             return row
     options, start = options_of(small, bench, **others), time.monotonic()
-    with tempfile.TemporaryDirectory(dir=bench.place) as output:
+    with tempfile.TemporaryDirectory(dir=bench.folder) as output:
         card = train(manifest, Path(output), network=small.network, kind="dynamic", seed=seed, epochs=small.epochs,
                      options=options)  # fmt: skip
     seconds = round(time.monotonic() - start, 1)
@@ -269,7 +270,7 @@ def read_log(log: Path | None) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log and log.exists() else []
 
 
-def row_of(title: str, small: Small, bench: Bench, seeds: Sequence[int], log: Path | None) -> list[object]:
+def row_of(title: str, small: SmallNetwork, bench: Bench, seeds: Sequence[int], log: Path | None) -> list[object]:
     manifest = bench.clips(small.frames, more=small.more)
     rows = [trained(title, small, bench, manifest, seed, log) for seed in seeds]
     reached, seconds = [row["war"] for row in rows], np.mean([row["seconds"] for row in rows])
@@ -293,7 +294,7 @@ def said(interval: Interval) -> str:
 # ---- models of single frames ---------------------------------------------------------------------------------------------
 
 
-def baselines(bench: Bench, start: str = "clip", like: Small = NETWORKS["s4d"]) -> Iterator[list[object]]:
+def baselines(bench: Bench, start: str = "clip", like: SmallNetwork = NETWORKS["s4d"]) -> Iterator[list[object]]:
     """Logistic regression on what a network that learned stills makes of frames, fitted on all clips that `like` learns from."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -310,9 +311,9 @@ def baselines(bench: Bench, start: str = "clip", like: Small = NETWORKS["s4d"]) 
     votes = every.predict_log_proba(new.reshape(-1, new.shape[2])).reshape(len(new), frames, -1).sum(1)
     yield _said("the frames' mean", float(model(seen.mean(1), known).score(new.mean(1), truth)), len(truth) // 2)
     yield _said("every frame, answers multiplied", float((every.classes_[votes.argmax(1)] == truth).mean()), len(truth) // 2)
-    for place in range(frames):
-        score = float(model(seen[:, place], known).score(new[:, place], truth))
-        yield _said(f"frame {place + 1} of {frames} alone, its place known", score, len(truth) // 2)
+    for number in range(frames):
+        score = float(model(seen[:, number], known).score(new[:, number], truth))
+        yield _said(f"frame {number + 1} of {frames} alone, its number known", score, len(truth) // 2)
     both = (part.reshape(len(part), -1) for part in (seen, new))
     yield _said("no single frame: all in their order", float(model(next(both), known).score(next(both), truth)), len(truth) // 2)
 
@@ -327,7 +328,7 @@ def frame_features(
     """Features [N, T, D] of each frame apart, and the classes [N]."""
     weights = bench.start(start)
     assert weights is not None
-    own = files_of(bench.place / "start-clip", "static", "ke-fer-clip").weights
+    own = files_of(bench.folder / "start-clip", "static", "ke-fer-clip").weights
     found = load_trained(own if start == "clip" else weights)
     clips = torch.from_numpy(np.stack([np.load(sample.path) for sample in samples])).permute(0, 1, 4, 2, 3)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (found.reads.mean, found.reads.std))

@@ -3,11 +3,10 @@
     ./dyad benchmark learning_heads --data ../shared/datasets --seeds 3 [--log rows.jsonl] [--keep FOLDER]
 
 The clips and the small CLIP are those of `learning_clips`; its image tower stays as it is and gives a feature a frame. The heads
-are trained by the loop of `dyad train` (`face_networks.loop.fit`), which no command runs for them. A VideoFormer as
-released, without codes of the places in time, takes the mean over frames of what attention says: a control, which must not pass.
+are trained by the loop of `dyad train` (`face_networks.loop.fit`), which no command runs for them. A VideoFormer as released,
+without codes of the positions in time, takes the mean over frames of what attention says: a control, which must not pass.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Sequence
@@ -17,10 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import print_table
+from benchmarks.common import header, make_parser, print_table
 from benchmarks.learning.clips import RECIPE, SIDE, Bench, over_pairs, read_log, said
 from benchmarks.learning.learning import LABELS, append_row, clear_faces, mean_interval
-from benchmarks.machine import header
 from data.metrics import scores_of
 from modalities.dynamic_face.video_former import VideoFormer, VideoFormerShape
 from modalities.dynamic_face.video_mamba import TemporalShell, VideoMamba, VideoMambaShape
@@ -61,8 +59,7 @@ def head_named(name: str) -> TemporalShell:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with face/ferplus_train.npz and ferplus_valid.npz")
+    parser = make_parser(__doc__, "face/ferplus_train.npz and ferplus_valid.npz")
     options = {"--pairs": 2000, "--held-out": 480, "--each": 1500, "--seeds": 3, "--epochs": 8}
     for name, number in options.items():
         parser.add_argument(name, type=int, default=number)
@@ -100,7 +97,7 @@ def trained_head(name: str, bench: Bench, epochs: int, seed: int, log: Path | No
     def figures(judged: FaceNetwork, part: Sequence[FaceSample] = corpus.choose) -> dict[str, float]:
         return scores_of(np.array([one.label for one in part]), probabilities_of(judged, part, plan).argmax(1))
 
-    with tempfile.TemporaryDirectory(dir=bench.place) as folder:
+    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
         kept = Path(folder)
         recipes = recipes_of("cliper", {**RATE, "stages": [{}], "epochs": epochs})
         plan = TrainingPlan(

@@ -11,7 +11,6 @@ ablation trains KE-FER with its neutral reference (transformation and self-contr
 seeds. No weights are fetched: what large networks reach from their authors' weights, this does not tell.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import print_table
+from benchmarks.common import header, make_parser, print_table
 from benchmarks.learning.learning import (
     LABELS,
     Reached,
@@ -33,7 +32,6 @@ from benchmarks.learning.learning import (
     write_clip,
     write_stills,
 )
-from benchmarks.machine import header
 from modalities.training.face_networks.corpus import read_face_corpus
 from modalities.training.face_networks.train import FaceTrainingOptions, train
 
@@ -46,7 +44,7 @@ RECIPE = {"batch": 32, "rate": 8e-4, "layer_decay": 1.0, "augment": 0.05, "mixup
 
 
 @dataclass(frozen=True)
-class Small:
+class SmallStillNetwork:
     """A network of the table in a small size: what changes in its settings and in `RECIPE`, for how many epochs it is trained."""
 
     network: str
@@ -56,41 +54,41 @@ class Small:
     clip: bool = False
 
 
-def _s4d() -> Small:
-    return Small("s4d", {"size": SIDE, "patch": 8, "frames": 4, "width": 64, "depth": 4, "heads": 4, "expert_blocks": [2, 3],
-                         "experts": {"experts": 4}})  # fmt: skip
+def _s4d() -> SmallStillNetwork:
+    return SmallStillNetwork("s4d", {
+        "size": SIDE, "patch": 8, "frames": 4, "width": 64, "depth": 4, "heads": 4, "expert_blocks": [2, 3],
+        "experts": {"experts": 4}})  # fmt: skip
 
 
-def _cliper() -> Small:
+def _cliper() -> SmallStillNetwork:
     """Its two stages: the descriptors, then the image tower."""
     stages = [{"epochs": 1, "rate": 1e-2, "schedule": "constant", "warmup": 0.0, "groups": {r"^text_generator\.": 1e-2}},
               {"epochs": 9, "groups": {r"^net\.visual\.": RECIPE["rate"]}}]  # fmt: skip
     recipe = {name: value for name, value in RECIPE.items() if name not in ("rate", "schedule", "warmup")}
     for stage in stages[1:]:
         stage.update({name: RECIPE[name] for name in ("rate", "schedule", "warmup")})
-    return Small("cliper", {"shape": TOWER}, 10, {"stages": stages, **recipe}, clip=True)
+    return SmallStillNetwork("cliper", {"shape": TOWER}, 10, {"stages": stages, **recipe}, clip=True)
 
 
 RESNET = {"layers": [1, 1, 1, 1], "width": 16}
-NETWORKS: dict[str, Small] = {
+NETWORKS: dict[str, SmallStillNetwork] = {
     "s4d": _s4d(),
-    "neutral-reference": Small("neutral-reference", {
+    "neutral-reference": SmallStillNetwork("neutral-reference", {
         "size": SIDE, "patch": 8, "width": 64, "depth": 3, "heads": 4, "generator_width": 32, "generator_depth": 1,
         "generator_heads": 4}),
-    "emoaffectnet": Small("emoaffectnet", RESNET | {"features": 128}, 5),
-    "context-face": Small("context-face", RESNET | {"code": 128}, 5),
-    "ke-fer": Small("ke-fer", {"shape": TOWER}, 3, clip=True),
-    "ke-fer-clip": Small("ke-fer-clip", {"shape": TOWER}, clip=True),
+    "emoaffectnet": SmallStillNetwork("emoaffectnet", RESNET | {"features": 128}, 5),
+    "context-face": SmallStillNetwork("context-face", RESNET | {"code": 128}, 5),
+    "ke-fer": SmallStillNetwork("ke-fer", {"shape": TOWER}, 3, clip=True),
+    "ke-fer-clip": SmallStillNetwork("ke-fer-clip", {"shape": TOWER}, clip=True),
     "cliper": _cliper(),
-    "fineclip": Small("fineclip", {"shape": TOWER, "frames": 1}, recipe={"rate": 3e-3}, clip=True),
+    "fineclip": SmallStillNetwork("fineclip", {"shape": TOWER, "frames": 1}, recipe={"rate": 3e-3}, clip=True),
 }  # fmt: skip
 ALONE = {"transformation": 0.0, "contrast": 0.0}
 """KE-FER's weights without its neutral reference."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with face/ferplus_train.npz and ferplus_valid.npz")
+    parser = make_parser(__doc__, "face/ferplus_train.npz and ferplus_valid.npz")
     parser.add_argument("--each", type=int, default=1600, help="stills a class to learn from, where there are as many")
     parser.add_argument("--held-out", type=int, default=300, help="stills a class to measure on, where there are as many")
     parser.add_argument("--epochs", type=int, help="instead of those that each network is given here")
@@ -103,13 +101,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     few, many = (range(given.first_seed, given.first_seed + (given.seeds or count)) for count in (1, 5))
     print(header())
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        manifest = write_stills(place / "stills", *clear_faces(given.data), given.each, given.held_out, even=True)
+        work = Path(folder)
+        manifest = write_stills(work / "stills", *clear_faces(given.data), given.each, given.held_out, even=True)
         print(said_of(manifest), flush=True)
-        rows = [row_of(name, manifest, place, few, given.epochs, given.log) for name in NETWORKS if name in wanted]
+        rows = [row_of(name, manifest, work, few, given.epochs, given.log) for name in NETWORKS if name in wanted]
         print_table(["network", "epochs", "accuracy", "UAR", "probe: accuracy", "probe: UAR", "seeds", "seconds"], rows)
         if "ablation" in wanted:
-            print_table(["KE-FER", "accuracy", "UAR"], ablation(manifest, place, many, given.epochs, given.log))
+            print_table(["KE-FER", "accuracy", "UAR"], ablation(manifest, work, many, given.epochs, given.log))
 
 
 def said_of(manifest: Path) -> str:
@@ -122,9 +120,9 @@ def said_of(manifest: Path) -> str:
     )
 
 
-def options_of(small: Small, place: Path, seed: int, settings: Mapping[str, Any] | None = None) -> FaceTrainingOptions:
+def options_of(small: SmallStillNetwork, work: Path, seed: int, settings: Mapping[str, Any] | None = None) -> FaceTrainingOptions:
     """What the training is told, with a random CLIP of this seed for the networks that start from one."""
-    clip = place / f"clip-{seed}.safetensors"
+    clip = work / f"clip-{seed}.safetensors"
     if small.clip and not clip.exists():
         write_clip(clip, TOWER, seed)
     return FaceTrainingOptions(
@@ -134,15 +132,15 @@ def options_of(small: Small, place: Path, seed: int, settings: Mapping[str, Any]
 
 
 def trained(
-    title: str, manifest: Path, place: Path, seed: int, epochs: int | None, log: Path | None,
+    title: str, manifest: Path, work: Path, seed: int, epochs: int | None, log: Path | None,
     settings: Mapping[str, Any] | None = None, called: str = "",
 ) -> tuple[Reached, float]:  # fmt: skip
     """One training, measured on the test part by the product itself, and its seconds."""
     small = NETWORKS[title]
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=place) as output:
+    with tempfile.TemporaryDirectory(dir=work) as output:
         card = train(manifest, Path(output), network=small.network, seed=seed, epochs=epochs or small.epochs,
-                     options=options_of(small, place, seed, settings))  # fmt: skip
+                     options=options_of(small, work, seed, settings))  # fmt: skip
     seconds = time.monotonic() - start
     reached = Reached(card.metrics["war"], card.metrics["uar"])
     append_row(log, {"network": called or title, "seed": seed, "epochs": epochs or small.epochs, "settings": dict(settings or {}),
@@ -151,14 +149,14 @@ def trained(
 
 
 def row_of(
-    title: str, manifest: Path, place: Path, seeds: Sequence[int], epochs: int | None, log: Path | None
+    title: str, manifest: Path, work: Path, seeds: Sequence[int], epochs: int | None, log: Path | None
 ) -> list[object]:  # fmt: skip
     """A network's row of the table, trained with each seed; its probe starts from each seed's weights too."""
     small, reached, probed, seconds = NETWORKS[title], list[Reached](), list[Reached](), 0.0
     for seed in seeds:
-        probed.append(probe(small.network, "static", options_of(small, place, seed), manifest, seed))
+        probed.append(probe(small.network, "static", options_of(small, work, seed), manifest, seed))
         append_row(log, {"network": f"{title}, probe", "seed": seed, **probed[-1]._asdict()})
-        found, needed = trained(title, manifest, place, seed, epochs, log)
+        found, needed = trained(title, manifest, work, seed, epochs, log)
         reached.append(found)
         seconds += needed
     figures = [spread([getattr(one, name) for one in some]) for some in (reached, probed) for name in Reached._fields]
@@ -174,13 +172,13 @@ def spread(values: Sequence[float]) -> str:
 
 
 def ablation(
-    manifest: Path, place: Path, seeds: Sequence[int], epochs: int | None, log: Path | None, title: str = "ke-fer-clip"
+    manifest: Path, work: Path, seeds: Sequence[int], epochs: int | None, log: Path | None, title: str = "ke-fer-clip"
 ) -> Iterator[list[object]]:  # fmt: skip
     """KE-FER with its neutral reference and without, and the difference with Student's interval over paired seeds (95 %)."""
     found: dict[str, list[Reached]] = {"with": [], "without": []}
     for seed in seeds:
         for which, weights in (("with", {}), ("without", {"weights": ALONE})):
-            found[which].append(trained(title, manifest, place, seed, epochs, log, weights, f"{title}, {which}")[0])
+            found[which].append(trained(title, manifest, work, seed, epochs, log, weights, f"{title}, {which}")[0])
     columns = {which: [[getattr(one, name) for one in some] for name in Reached._fields] for which, some in found.items()}
     for which, values in columns.items():
         yield [f"{which} its neutral reference", *(str(mean_interval(one)) for one in values)]

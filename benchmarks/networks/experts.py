@@ -12,8 +12,8 @@ from modalities.face_networks.parts.experts import AdapterExperts, ExpertShape, 
 from modalities.loading.devices import precision_of
 
 WIDTH = 768
-PLACES = {"clips": 800, "pictures": 100}
-"""Tokens of an item of S4D: 8 x 10 x 10 of a clip, 10 x 10 of a picture."""
+TOKENS = {"clips": 800, "pictures": 100}
+"""Tokens of an item of S4D: 8 x 10 x 10 of a clip, 10 x 10 of an image."""
 RATIO = 3.0
 HEADS = ("tokens", "what", "type", "grouped ms", "loop ms", "ratio", "largest difference", "goals")
 
@@ -26,8 +26,8 @@ def mixed_by_loop(layer: AdapterExperts, tokens: Tensor, routing: Routing) -> Te
         slots = (chosen == number).nonzero()[:, 0]
         if shape.capacity is not None and (layer.training or shape.capacity_always):
             slots = slots[: int(len(chosen) / shape.experts * shape.capacity)]
-        places = slots // shape.chosen
-        mixed = mixed.index_add(0, places, (expert(tokens[places]) * weights[slots, None]).float())
+        rows = slots // shape.chosen
+        mixed = mixed.index_add(0, rows, (expert(tokens[rows]) * weights[slots, None]).float())
     return mixed.to(tokens.dtype)
 
 
@@ -56,12 +56,12 @@ class ExpertRow:
 
 
 def expert_rows(device: str, tiny: bool, seconds: float) -> Iterator[ExpertRow]:
-    """The layer at S4D's size (a tenth of its width if `tiny`) on the tokens of clips and of pictures."""
+    """The layer at S4D's size (a tenth of its width if `tiny`) on the tokens of clips and of images."""
     several = {"clips": (1, 32, 64), "pictures": (64, 256)} if device.startswith("cuda") else {"clips": (1, 4), "pictures": (8,)}
     width = 64 if tiny else WIDTH
     for items, counts in several.items():
         for count in counts[: 1 if tiny else None]:
-            tokens, said = count * (PLACES[items] // (10 if tiny else 1)), f"{count} {items[:-1] if count == 1 else items}"
+            tokens, said = count * (TOKENS[items] // (10 if tiny else 1)), f"{count} {items[:-1] if count == 1 else items}"
             for training in (False, True):
                 yield _row(device, width, tokens, f"{tokens} ({said})", training, not tiny and device.startswith("cuda"), seconds)
 

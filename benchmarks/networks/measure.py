@@ -115,8 +115,8 @@ def _measured(subject: Subject, task: Task, way: Way, device: str, sizes: Sequen
 
 
 def _on_gpu(run: Run, device: str, sizes: Sequence[int], seconds: float) -> Speed:
-    subject = gpu_measure.Subject(run, _of_so_many, [None], first=1, most=MOST)
-    found = gpu_measure.sweep(subject, device, sizes, seconds)
+    workload = gpu_measure.Workload(run, _of_so_many, [None], first=1, most=MOST)
+    found = gpu_measure.sweep(workload, device, sizes, seconds)
     torch.cuda.reset_peak_memory_stats(device)
     run(found.size)
     return Speed(found.rate, found.size, torch.cuda.max_memory_allocated(device) / 1e9)

@@ -79,7 +79,7 @@ class Subject:
 
     def said(self) -> str:
         """The items for people: 'clips 16 x 160 x 160'."""
-        sizes = [size for place, size in enumerate(self.shape()) if not self.face or place != 1]
+        sizes = [size for index, size in enumerate(self.shape()) if not self.face or index != 1]
         return f"{self.items} {' x '.join(map(str, sizes[1:] if self.items == 'pictures' else sizes))}"
 
     def build(self) -> nn.Module:

@@ -14,11 +14,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from benchmarks.machine import header
+from benchmarks.common import header, make_parser, names_among
 from benchmarks.networks import experts as networks_experts
 from benchmarks.networks.experts import expert_rows, in_processor_time
 from benchmarks.networks.measure import TASKS, WAYS, Speed, Task, Way, dtype_of, flops_an_item, measured, peak
@@ -36,7 +35,7 @@ HEADS = ("network", "items", "what", "type", "batch", "items/s", "GFLOP an item"
 
 
 @dataclass(frozen=True)
-class Row:
+class NetworkMeasured:
     """What was measured of a network; `same` names another row that is the same network."""
 
     subject: Subject
@@ -106,23 +105,23 @@ class Allowance:
         return f"left out: {seconds:.0f} s at least (--longest)" if seconds > self.longest else ""
 
 
-def rows(chosen: Sequence[Subject], options: argparse.Namespace, allowance: Allowance) -> Iterator[Row]:
+def rows(chosen: Sequence[Subject], options: argparse.Namespace, allowance: Allowance) -> Iterator[NetworkMeasured]:
     """Two rows a network and kind of items, until the time is used up."""
     done: list[Subject] = []
     for subject in chosen:
         same = next((other.row.name for other in done if subject.same_as(other)), "")
         done.append(subject)
         for task in TASKS:
-            yield Row(subject, task, same=same) if same else row_of(subject, task, options, allowance)
+            yield NetworkMeasured(subject, task, same=same) if same else row_of(subject, task, options, allowance)
 
 
-def row_of(subject: Subject, task: Task, options: argparse.Namespace, allowance: Allowance) -> Row:
+def row_of(subject: Subject, task: Task, options: argparse.Namespace, allowance: Allowance) -> NetworkMeasured:
     """A network's answers or training steps in all three ways."""
     device: str = options.device
     dtype, on_gpu = dtype_of(subject, task, "ours", device), device.startswith("cuda")
     sizes = options.batch or ([] if on_gpu else [2 if options.tiny else 1])
     if refused := allowance.refusal(0.0):
-        return Row(subject, task, dtype, ours=Speed(trouble=refused))
+        return NetworkMeasured(subject, task, dtype, ours=Speed(trouble=refused))
     counted = sizes[0] if sizes else 1
     flops = flops_an_item(subject, task, counted)
     found: dict[Way, Speed] = {}
@@ -137,7 +136,7 @@ def row_of(subject: Subject, task: Task, options: argparse.Namespace, allowance:
     if found["ours"].batch not in (0, counted):
         flops = flops_an_item(subject, task, found["ours"].batch)  # texts count once for a batch
     ours, plain, compiled = (found[way] for way in WAYS)
-    return Row(subject, task, dtype, flops, peak(device, dtype), ours, plain, compiled, on_gpu=on_gpu)
+    return NetworkMeasured(subject, task, dtype, flops, peak(device, dtype), ours, plain, compiled, on_gpu=on_gpu)
 
 
 def lines(device: str, tiny: bool) -> list[str]:
@@ -152,7 +151,7 @@ def lines(device: str, tiny: bool) -> list[str]:
     ]  # fmt: skip
 
 
-class Page:
+class Report:
     """The lines of the report, printed and, if wished, written to a file as they come."""
 
     def __init__(self, out: Path | None) -> None:
@@ -178,37 +177,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables, and write them to a file as they grow; 1 when a network failed for another reason than memory."""
     logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)  # what does not compile has a row that says so
     options = parsed(arguments)
-    page, failed = Page(options.out), False
-    page.add(*lines(options.device, options.tiny))
+    report, failed = Report(options.out), False
+    report.add(*lines(options.device, options.tiny))
     if not options.only or EXPERTS in options.only:
-        failed |= _guarded(page, lambda: _experts(page, options))
+        failed |= _write_experts_or_say_why(report, lambda: _write_experts(report, options))
     chosen = [one for one in subjects(options.tiny) if _wanted(one, options)]
     if chosen:
-        page.table(HEADS)
+        report.table(HEADS)
     for row in rows(chosen, options, Allowance(time.monotonic() + options.limit, options.longest)):
-        page.row(row.cells())
+        report.row(row.cells())
         failed |= any(speed.trouble.startswith("failed") for speed in (row.ours, row.plain))
     used = [torch.float32, dtype_of(Subject(network_table().choose("s4d"), "clips"), "forward", "ours", options.device)]
     peaks = {str(dtype).removeprefix("torch."): peak(options.device, dtype) / 1e12 for dtype in used}
-    page.add("", f"Measured matmul peak: {', '.join(f'{name} {value:.4g} TFLOP/s' for name, value in peaks.items())}.")
+    report.add("", f"Measured matmul peak: {', '.join(f'{name} {value:.4g} TFLOP/s' for name, value in peaks.items())}.")
     return int(failed)
 
 
-def _experts(page: Page, options: argparse.Namespace) -> None:
-    page.table(networks_experts.HEADS)
+def _write_experts(report: Report, options: argparse.Namespace) -> None:
+    report.table(networks_experts.HEADS)
     for row in expert_rows(options.device, options.tiny, options.seconds):
-        page.row(row.cells())
+        report.row(row.cells())
 
 
-def _guarded(page: Page, work: Callable[[], None]) -> bool:
+def _write_experts_or_say_why(report: Report, work: Callable[[], None]) -> bool:
     """True, and a line that says why, when the work failed."""
     try:
         work()
     except RuntimeError as error:
-        page.add("", f"The experts failed: {str(error).splitlines()[0]}")
+        report.add("", f"The experts failed: {str(error).splitlines()[0]}")
         return True
     finally:
-        page.add("")
+        report.add("")
     return False
 
 
@@ -218,17 +217,17 @@ def _wanted(subject: Subject, options: argparse.Namespace) -> bool:
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = make_parser(__doc__)
     names = [*network_table().networks, EXPERTS]
-    parser.add_argument("--device", type=_device, default="auto", help="auto, cpu, cuda:0 or another number, mps")
+    parser.add_argument("--device", type=_device_of, default="auto", help="auto, cpu, cuda:0 or another number, mps")
     parser.add_argument("--tiny", action="store_true", help="a few channels instead of full sizes")
-    parser.add_argument("--only", type=_some_of(names, "network"), default=[], metavar="NAME,...",
+    parser.add_argument("--only", type=names_among(names, "network of the table"), default=[], metavar="NAME,...",
                         help=f"some of {', '.join(names)}")  # fmt: skip
-    parser.add_argument("--items", type=_some_of(ITEMS, "kind of items"), default=list(ITEMS), metavar="KIND,...",
+    parser.add_argument("--items", type=names_among(ITEMS, "kind of items"), default=list(ITEMS), metavar="KIND,...",
                         help=f"some of {', '.join(ITEMS)}")  # fmt: skip
-    parser.add_argument("--ways", type=_some_of(WAYS, "way"), default=list(WAYS), metavar="WAY,...",
+    parser.add_argument("--ways", type=names_among(WAYS, "way"), default=list(WAYS), metavar="WAY,...",
                         help="some of ours, plain, compiled: compiling takes minutes a network on a processor")  # fmt: skip
-    parser.add_argument("--batch", type=_size, default=[], metavar="N",
+    parser.add_argument("--batch", type=_batch_size, default=[], metavar="N",
                         help="this batch size; without it 1, and on a GPU doubled until speed or memory end it")  # fmt: skip
     parser.add_argument("--seconds", type=float, default=None, help="of each measurement (2; on a processor 1, tiny 0.05)")
     parser.add_argument("--limit", type=float, default=1400.0, help="seconds after which no further measurement is begun")
@@ -240,24 +239,14 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _device(text: str) -> str:
+def _device_of(text: str) -> str:
     try:
         return resolve_device(text)
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _some_of(known: Sequence[str], what: str) -> Any:
-    def names(text: str) -> list[str]:
-        found = text.split(",")
-        if unknown := sorted(set(found) - set(known)):
-            raise argparse.ArgumentTypeError(f"'{unknown[0]}' is no {what} of the table; use one of: {', '.join(known)}.")
-        return found
-
-    return names
-
-
-def _size(text: str) -> list[int]:
+def _batch_size(text: str) -> list[int]:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is no batch size; give a whole number of 1 or more.")
     return [int(text)]

@@ -8,7 +8,6 @@ are answered by one fit on all rows for each form, the last columns. `people`: t
 of votes, taken as the pair sum takes probabilities: what ten other people might say of the same face.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.common import print_table
-from benchmarks.machine import header
+from benchmarks.common import header, make_parser, print_table
 from benchmarks.quality.quality import Row, interval
 from data.emotions import ABAW_COMPOUNDS
 from fusion.composer import PAIRS, evidence_of, states_of
@@ -37,8 +35,8 @@ COMPOUNDS = states_of(ABAW_COMPOUNDS)
 
 
 @dataclass(frozen=True)
-class Stills:
-    """Stills: basic probabilities [N, 7], standardised features [N, D] of the network, and what the votes [N, 7] say.
+class JudgedStills:
+    """JudgedStills: basic probabilities [N, 7], standardised features [N, D] of the network, and what the votes [N, 7] say.
 
     `state` [N] is what a composer is fitted on (-1: unclear, left out), `label` [N] the compound that is measured (-1: none).
     The two differ where a third emotion has as many votes as the weaker of the pair.
@@ -50,9 +48,9 @@ class Stills:
     label: np.ndarray
     votes: np.ndarray
 
-    def where(self, chosen: np.ndarray) -> "Stills":
+    def where(self, chosen: np.ndarray) -> "JudgedStills":
         """The chosen stills."""
-        return Stills(*(getattr(self, name)[chosen] for name in ("basic", "features", "state", "label", "votes")))
+        return JudgedStills(*(getattr(self, name)[chosen] for name in ("basic", "features", "state", "label", "votes")))
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def rows(data: Path, forms: Sequence[str], shares: Sequence[float], seed: int) -
             yield (name, SHIPPED + form.numbers(stills.features.shape[1]), learned, pairs, *measured(answers, stills), *last)
 
 
-def read_stills(data: Path, seed: int) -> tuple[Stills, Stills]:
+def read_stills(data: Path, seed: int) -> tuple[JudgedStills, JudgedStills]:
     """The stills that chose the epoch, and those of the validation file; features by mean and spread of the former."""
     from modalities.static_face import embedded as static_face
     from modalities.training.faces.static_face import prepare_splits
@@ -110,10 +108,10 @@ def read_stills(data: Path, seed: int) -> tuple[Stills, Stills]:
 
     model = static_face.load()
 
-    def described(faces: FaceVotes) -> Stills:
+    def described(faces: FaceVotes) -> JudgedStills:
         told, votes = static_face.describe_images(model, faces.images), np.asarray(faces.votes, np.float64)
         state, label = state_of_votes(votes), compound_of_votes(faces.votes)
-        found = Stills(told.basic.astype(float), told.features.astype(float), state, label, votes[:, :EMOTIONS])
+        found = JudgedStills(told.basic.astype(float), told.features.astype(float), state, label, votes[:, :EMOTIONS])
         return found.where((state >= 0) | (label >= 0))
 
     chosen = described(prepare_splits(data, seed, None).choose)
@@ -122,13 +120,13 @@ def read_stills(data: Path, seed: int) -> tuple[Stills, Stills]:
     return replace(chosen, features=(chosen.features - mean) / spread), replace(held, features=(held.features - mean) / spread)
 
 
-def pair_sum(stills: Stills) -> np.ndarray:
+def pair_sum(stills: JudgedStills) -> np.ndarray:
     """Logarithms [N, 7] of the pair sums of the compounds."""
     sums: np.ndarray = stills.basic[:, PAIRS[COMPOUNDS - EMOTIONS]].sum(2)
     return np.asarray(np.log(np.maximum(sums, 1e-9)))
 
 
-def people(stills: Stills, seed: int) -> np.ndarray:
+def people(stills: JudgedStills, seed: int) -> np.ndarray:
     """Logarithms [N, 7] of the pair sums of ten votes drawn anew."""
     random, shares = np.random.default_rng(seed), stills.votes / stills.votes.sum(1, keepdims=True)
     drawn = np.array([random.multinomial(10, row / row.sum() * (1 - 1e-9)) for row in shares])
@@ -136,7 +134,7 @@ def people(stills: Stills, seed: int) -> np.ndarray:
     return logs
 
 
-def crossed(form: Form, stills: Stills, share: float, seed: int) -> np.ndarray:
+def crossed(form: Form, stills: JudgedStills, share: float, seed: int) -> np.ndarray:
     """Log-probabilities [N, 7] of the compounds, each part of the rows by a fit on a share of the others."""
     random = np.random.default_rng(seed)
     part, answers = random.permutation(len(stills.state)) % PARTS, np.zeros((len(stills.state), len(COMPOUNDS)))
@@ -148,7 +146,7 @@ def crossed(form: Form, stills: Stills, share: float, seed: int) -> np.ndarray:
     return answers
 
 
-def fit(form: Form, stills: Stills) -> np.ndarray:
+def fit(form: Form, stills: JudgedStills) -> np.ndarray:
     """The numbers of a form with the least log loss of the states, drawn towards the pair sum as the shipped composer is."""
     import torch
 
@@ -164,7 +162,7 @@ def fit(form: Form, stills: Stills) -> np.ndarray:
     return lbfgs(objective, start.numpy())
 
 
-def answer(form: Form, found: np.ndarray, stills: Stills) -> np.ndarray:
+def answer(form: Form, found: np.ndarray, stills: JudgedStills) -> np.ndarray:
     """Scores [N, 7] of the compounds, logarithms but for a constant a row."""
     import torch
 
@@ -173,7 +171,7 @@ def answer(form: Form, found: np.ndarray, stills: Stills) -> np.ndarray:
     return scores
 
 
-def _tensors(stills: Stills) -> "list[Tensor]":
+def _tensors(stills: JudgedStills) -> "list[Tensor]":
     import torch
 
     return [torch.from_numpy(part) for part in (*evidence_of(stills.basic), stills.features)]
@@ -185,7 +183,7 @@ def _scores(form: Form, flat: "Tensor", prepared: "list[Tensor]") -> "Tensor":
     return scores if form.added is None else scores + form.added(flat[SHIPPED:], single, features)
 
 
-def measured(answers: np.ndarray, stills: Stills) -> tuple[str, ...]:
+def measured(answers: np.ndarray, stills: JudgedStills) -> tuple[str, ...]:
     """Log loss and macro-F1 of answers [draws, N, 7] about the compounds, mean over the draws, and an interval."""
     answers = answers if answers.ndim == 3 else answers[None]
     shown = stills.label >= 0
@@ -202,7 +200,7 @@ def measured(answers: np.ndarray, stills: Stills) -> tuple[str, ...]:
     return f"{loss:.3f}", *both, interval(lambda chosen: reached(chosen, common.tolist()), every)
 
 
-def held_out(answers: np.ndarray, stills: Stills) -> tuple[str, ...]:
+def held_out(answers: np.ndarray, stills: JudgedStills) -> tuple[str, ...]:
     """Macro-F1 of the seven, of those that occur, and its interval."""
     shown = stills.label >= 0
     truth, given = stills.label[shown], answers[shown].argmax(1)
@@ -218,13 +216,12 @@ def macro_f1(truth: np.ndarray, answer: np.ndarray, classes: Sequence[int]) -> f
     return float(every[list(classes)].mean())
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure composers of compounds by their form and the rows they are fitted on.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with face/")
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__, "face/")
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="shares of the rows to fit on")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
     parser.add_argument("--seed", type=int, default=7)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     print(header())
     print_table(HEADS, rows(options.data, options.forms, options.shares, options.seed))
     return 0

@@ -1,4 +1,4 @@
-"""How well single faces are judged, by the share of the stills that were learned, the pictures' side, and the network's size.
+"""How well single faces are judged, by the share of the stills that were learned, the images' side, and the network's size.
 
     ./dyad benchmark face_curve --data ../shared/datasets [--epochs 3] [--shares 0.25 1] [--sides 64 112]
     ./dyad benchmark face_curve --data ../shared/datasets --epochs 12 --sides 64 --widths 0.25 0.5 1
@@ -9,7 +9,6 @@ with so many times the channels, all stills at the first of the sides, from rand
 others to start from. Figures are comparable with each other, not with the shipped weights.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,8 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 
-from benchmarks.common import print_table
-from benchmarks.machine import header
+from benchmarks.common import header, make_parser, print_table
 from benchmarks.quality.quality import Row
 from modalities.static_face.network import StaticFaceShape
 from modalities.training.faces import static_face
@@ -56,10 +54,10 @@ def _eights(channels: float) -> int:
     return max(8, round(channels / 8) * 8)
 
 
-def rows(data: Path, places: Sequence[Point], epochs: int, seed: int) -> Iterator[Row]:
+def rows(data: Path, points: Sequence[Point], epochs: int, seed: int) -> Iterator[Row]:
     """A row a point, measured on the held-out stills."""
     splits = static_face.prepare_splits(data, seed, None)
-    for point in places:
+    for point in points:
         faces = some(splits.fit, point.share, seed)
         state = learned(faces, point, epochs, seed)
         logits, _ = static_face.answer(state.average, splits.held_out.images, point.side)
@@ -84,15 +82,14 @@ def learned(faces: FaceVotes, point: Point, epochs: int, seed: int) -> static_fa
     return state
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure single faces by the amount of stills, their side, network size.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with face/")
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__, "face/")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5, 1.0], help="shares of the stills to learn")
-    parser.add_argument("--sides", type=int, nargs="+", default=[64, 96, 112], help="sides of the pictures, in pixels")
+    parser.add_argument("--sides", type=int, nargs="+", default=[64, 96, 112], help="sides of the images, in pixels")
     parser.add_argument("--widths", type=float, nargs="*", default=[], help="instead: networks with so many times the channels")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=7)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     print(header())
     print_table(HEADS, rows(options.data, points(options.shares, options.sides, options.widths), options.epochs, options.seed))
     return 0

@@ -1,4 +1,4 @@
-"""Ways to join windows over time, on sequences with known changes made of answers to real pictures, texts and voices.
+"""Ways to join windows over time, on sequences with known changes made of answers to real images, texts and voices.
 
     ./dyad benchmark over_time --data ../shared/datasets
 
@@ -11,17 +11,15 @@ emotions; here the examples of a stretch share the speaker, as in a film. `stead
 window's neighbours can tell nothing new: the least that can be gained. Figures: accuracy of every two seconds.
 """
 
-import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.common import print_table
+from benchmarks.common import header, make_parser, print_table
 from benchmarks.derive.composer import fused_rows, text_rows
-from benchmarks.machine import header
 from data.emotions import ABAW_COMPOUNDS
 from data.windows import LENGTH, SHIFT
 from fusion.arrays import Floats, Integers, as_distribution
@@ -38,20 +36,20 @@ NONE = -1
 Answer = Callable[[Floats], tuple[Floats, Floats]]
 
 
-class Sequence(NamedTuple):
+class WindowSequence(NamedTuple):
     """Basic probabilities of windows [N, C] and the true answer of each two seconds [N + 1]."""
 
     windows: Floats
     truth: Integers
 
 
-def make_sequence(examples: Mapping[int, Floats], lasting: float, steady: bool, seed: int) -> Sequence:
+def make_sequence(examples: Mapping[int, Floats], lasting: float, steady: bool, seed: int) -> WindowSequence:
     """States follow each other, every one as likely, but none two thirds of the time, as the composer assumes.
 
     A stretch lasts 2 s times a geometric number with the mean `lasting` / 2.
     """
     chance = np.random.default_rng(seed)
-    halves, truth = [], []
+    halves, truth = list[Floats](), list[int]()
     drawn = [state for state in examples for _ in range(2 * len(examples) - 2 if state == NONE else 1)]
     while len(truth) < HALVES:
         state = int(chance.choice(drawn))
@@ -60,10 +58,10 @@ def make_sequence(examples: Mapping[int, Floats], lasting: float, steady: bool, 
         halves.append(examples[state][np.resize(rows, count)])
         truth += [state] * count
     joined = np.concatenate(halves)[:HALVES]
-    return Sequence(as_distribution(joined[:-1] + joined[1:]), np.array(truth[:HALVES]))
+    return WindowSequence(as_distribution(joined[:-1] + joined[1:]), np.array(truth[:HALVES]))
 
 
-def accuracy(sequence: Sequence, answer: Answer, way: str, dwell: float) -> float:
+def accuracy(sequence: WindowSequence, answer: Answer, way: str, dwell: float) -> float:
     """Of every two seconds, answered by the windows around them in one of `fusion.over_time.WAYS`."""
     compound, none = answer(sequence.windows)
     count = len(sequence.windows)
@@ -108,21 +106,20 @@ def ravdess_of(data: Path) -> Iterator[tuple[Mapping[int, Floats], Answer]]:
         yield {kind: rows for kind, rows in own.items() if len(rows)}, lambda windows: (windows, np.zeros(len(windows)))
 
 
-Source = tuple[Mapping[int, Floats], Answer]
+ExampleSource = tuple[Mapping[int, Floats], Answer]
 
 
-def table_rows(name: str, sources: list[Source], steady: bool, dwell: float) -> Iterator[list[object]]:
+def table_rows(name: str, sources: list[ExampleSource], steady: bool, dwell: float) -> Iterator[list[object]]:
     for lasting in LASTING:
         sequences = [(make_sequence(examples, lasting, steady, SEED), answer) for examples, answer in sources]
         reached = [100 * float(np.mean([accuracy(*given, way, dwell) for given in sequences])) for way in WAYS]
         yield [name, f"{lasting:.0f} s", *(f"{value:.1f}" for value in reached)]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Compare ways to join overlapping windows.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with face/, text/ and fusion/")
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__, "face/, text/ and fusion/")
     parser.add_argument("--dwell", type=float, default=DWELL, help="how long an answer is assumed to last (s)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     print(header())
     sources = {"stills and comments": [compounds_of(options.data)], "RAVDESS": list(ravdess_of(options.data))}
     rows = (row for name, given in sources.items() for steady in (False, True)

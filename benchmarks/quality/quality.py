@@ -3,11 +3,10 @@
     ./dyad benchmark quality --data ../shared/datasets [--only fusion]
 
 Trains nothing but the fusion of the two tables and the trivial baseline (the most frequent class of the same rows; for fusion
-the mean of the models' probabilities). Intervals: 95 % by bootstrap over speakers, dialogues, clips or pictures. A model
+the mean of the models' probabilities). Intervals: 95 % by bootstrap over speakers, dialogues, clips or images. A model
 without weights, or without its data, is left out with the reason.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -17,9 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.common import print_table
+from benchmarks.common import header, make_parser, print_table
 from benchmarks.derive.fusion_weights import front_matter
-from benchmarks.machine import header
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, basic_emotion
 from data.errors import DyadError
 from data.metrics import calibration_error, scores_of
@@ -197,8 +195,8 @@ def composition_rows(data: Path) -> Iterator[Row]:
     yield from _composed("compound stills, FER+ votes", split, basic[shown], pairs[shown], {"pfsa": pfsa.argmax(1)}, "52")
     yield from _none("stills", split, basic, state_of_votes(faces.votes))
     texts, _ = texts_with_states(data, "dev")
-    places = {int(state): number for number, state in enumerate(states_of(ABAW_COMPOUNDS))}
-    labels = np.array([places.get(int(state), -1) for state in texts.state])
+    numbers = {int(state): number for number, state in enumerate(states_of(ABAW_COMPOUNDS))}
+    labels = np.array([numbers.get(int(state), -1) for state in texts.state])
     split = "GoEmotions dev (only measured)"
     yield from _composed("comments with two labels", split, texts.basic[labels >= 0], labels[labels >= 0], {}, "-")
     yield from _none("comments", split, texts.basic, texts.state)
@@ -311,11 +309,10 @@ def collected(data: Path, tasks: Sequence[str]) -> Iterator[Row]:
             yield task, f"left out: {error}", *["-"] * (len(HEADS) - 2)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Score the shipped models and the fusion on data that they never saw.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with face/, text/, scene/ and fusion/")
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__, "face/, text/, scene/ and fusion/")
     parser.add_argument("--only", choices=TASKS, help="one task")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     print(header())
     print_table(HEADS, collected(options.data, [options.only] if options.only else list(TASKS)))
     return 0

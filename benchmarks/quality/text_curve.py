@@ -6,7 +6,6 @@ Every point learns anew from the packaged encoder, which never saw MELD, by the 
 in as many steps as `--epochs` of all dialogues take, and is measured on MELD's dev file, which nothing is chosen on.
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import print_table
-from benchmarks.machine import header
+from benchmarks.common import header, make_parser, print_table
 from benchmarks.quality.quality import Row, interval
 from data.metrics import scores_of
 from modalities.training.text.corpora import TextExamples, read_corpora
@@ -70,14 +68,13 @@ def reached(training: TextExamples, dev: TextExamples, size: Size, epochs: int, 
     return f"{100 * figure(np.arange(len(truth))):.1f}", interval(figure, dev.dialogue)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure MELD by the amount of dialogues and by the size of what learns.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with text/")
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__, "text/")
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="shares of the dialogues to learn")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES), help="what learns")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=7)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     print(header())
     print_table(HEADS, rows(options.data, options.shares, options.sizes, options.epochs, options.seed))
     return 0

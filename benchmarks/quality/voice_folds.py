@@ -8,7 +8,6 @@ each: so many actors of the other folds are learned (as many women as men, or on
 Intervals: 95 % by bootstrap over actors. With `--keep`, what is finished is kept there, and another call goes on.
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.common import print_table
-from benchmarks.machine import header
+from benchmarks.common import header, make_parser, print_table
 from benchmarks.quality.quality import Row, interval
 from data.emotions import BASIC_EMOTIONS
 from data.files import atomic_path
@@ -83,7 +81,7 @@ def some_actors(actors: Tensor, count: int, seed: int) -> Tensor:
     """So many of the actors at random, women (even numbers) and men in turn; a larger number holds the smaller ones."""
     drawn = np.random.default_rng(seed).permutation(np.unique(actors.numpy()))
     sexes = drawn[drawn % 2 == 0], drawn[drawn % 2 == 1]
-    in_turn = sorted((place, actor) for sex in sexes for place, actor in enumerate(sex.tolist()))
+    in_turn = sorted((turn, actor) for sex in sexes for turn, actor in enumerate(sex.tolist()))
     return torch.tensor([actor for _, actor in in_turn[:count]])
 
 
@@ -106,16 +104,15 @@ def _told(count: int, fold: int) -> Report:
     return tell
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure the eight emotions of RAVDESS on actors that were not learned.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with audio/ravdess_speech")
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__, "audio/ravdess_speech")
     parser.add_argument("--actors", type=int, nargs="+", default=[15], help="actors that each network learns (15: all others)")
     parser.add_argument("--classes", type=int, choices=(7, 8), default=8, help="7: calm is neutral")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--limit", type=int, help="utterances of each actor, for a trial")
     parser.add_argument("--keep", type=Path, help="folder for what is finished, to go on later")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     print(header())
     with tempfile.TemporaryDirectory() as folder:
         keep = options.keep or Path(folder)

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from benchmarks.sample import landmarks as mark
 from benchmarks.sample.expressions import Expression
-from benchmarks.sample.portrait import FINE, SIZE, Picture, Points, Portrait, smoothstep
-from benchmarks.sample.posing import Head, pose, with_head
+from benchmarks.sample.portrait import FINE, SIZE, Image, Points, Portrait, smoothstep
+from benchmarks.sample.posing import HeadPose, pose, with_head
 
 EYEBALL = (
     (0.108, np.array([74, 42, 30], np.float32), 0.0),
@@ -16,7 +16,7 @@ EYEBALL = (
 """Iris, pupil and highlight: radius, colour, and how far up and to the left of the middle (units)."""
 
 
-def draw(portrait: Portrait, face: Expression, head: Head) -> NDArray[np.uint8]:
+def draw(portrait: Portrait, face: Expression, head: HeadPose) -> NDArray[np.uint8]:
     """One frame, RGB [SIZE, SIZE, 3]."""
     import cv2
 
@@ -31,20 +31,20 @@ def draw(portrait: Portrait, face: Expression, head: Head) -> NDArray[np.uint8]:
     return np.asarray(np.clip(small + 0.5, 0, 255), np.uint8)
 
 
-def _shaded(portrait: Portrait, face: Expression) -> Picture:
+def _shaded(portrait: Portrait, face: Expression) -> Image:
     """The portrait's skin with smile folds faded and other lines drawn, before it is warped."""
     import cv2
 
     shade = portrait.shades
-    smooth = cv2.GaussianBlur(portrait.picture, (0, 0), 0.12 * portrait.unit)
+    smooth = cv2.GaussianBlur(portrait.image, (0, 0), 0.12 * portrait.unit)
     fade = ((1 - face.folds) * 0.85 * shade["folds"])[..., None]
-    skin = portrait.picture * (1 - fade) + smooth * fade
+    skin = portrait.image * (1 - fade) + smooth * fade
     lines = {"furrow": 0.30 * face.furrow, "forehead": 0.16 * face.forehead, "droop": 0.2 * face.droop, "lips": 0.10}
     dark = np.sum([strength * shade[line] for line, strength in lines.items()], 0)
     return np.asarray(skin * (1 - dark[..., None] * np.array([0.8, 1.0, 1.1])), np.float32)
 
 
-def _warped(portrait: Portrait, skin: Picture, moved: Points) -> tuple[Picture, NDArray[np.float32]]:
+def _warped(portrait: Portrait, skin: Image, moved: Points) -> tuple[Image, NDArray[np.float32]]:
     """The skin drawn through the mesh, and where it covers (1) or leaves a hole (0): open eyes and mouth."""
     import cv2
 
@@ -61,7 +61,7 @@ def _warped(portrait: Portrait, skin: Picture, moved: Points) -> tuple[Picture, 
     return drawn, (inside >= 0).astype(np.float32)
 
 
-def _draw_mouth(under: Picture, portrait: Portrait, face: Expression, moved: Points, head: Head) -> None:
+def _draw_mouth(under: Image, portrait: Portrait, face: Expression, moved: Points, head: HeadPose) -> None:
     """The inside of the mouth, in place: a tongue, and the portrait's own upper teeth, which move with the skull."""
     ring = moved[list(mark.UPPER_INNER + mark.LOWER_INNER[::-1])]
     left, right = np.floor(ring.min(0)).astype(int) - 6, np.ceil(ring.max(0)).astype(int) + 7
@@ -82,7 +82,7 @@ def _ellipse(shape: tuple[int, ...], centre: Points, radii: tuple[float, float],
     return (1 - smoothstep(far, 0.6, 1.1)).astype(np.float32)
 
 
-def _teeth(portrait: Portrait, head: Head) -> tuple[Picture, NDArray[np.float32]]:
+def _teeth(portrait: Portrait, head: HeadPose) -> tuple[Image, NDArray[np.float32]]:
     """The portrait and the mask of its teeth, both where the head is."""
     import cv2
 
@@ -94,7 +94,7 @@ def _teeth(portrait: Portrait, head: Head) -> tuple[Picture, NDArray[np.float32]
     corners = np.array([[0.0, 0.0], [FINE, 0.0], [0.0, FINE]])
     moved = with_head(portrait, corners, 1.0, head).astype(np.float32)
     matrix = cv2.getAffineTransform(corners.astype(np.float32), moved)
-    return cv2.warpAffine(portrait.picture, matrix, (FINE, FINE)), cv2.warpAffine(mask, matrix, (FINE, FINE))
+    return cv2.warpAffine(portrait.image, matrix, (FINE, FINE)), cv2.warpAffine(mask, matrix, (FINE, FINE))
 
 
 def _depth(shape: tuple[int, ...], ring: Points) -> NDArray[np.float32]:
@@ -106,7 +106,7 @@ def _depth(shape: tuple[int, ...], ring: Points) -> NDArray[np.float32]:
     return 0.35 + 0.65 * np.asarray(smoothstep(cv2.GaussianBlur(mask, (0, 0), 5.0), 0.35, 0.95), np.float32)
 
 
-def _draw_eyes(under: Picture, portrait: Portrait, face: Expression, moved: Points, head: Head) -> None:
+def _draw_eyes(under: Image, portrait: Portrait, face: Expression, moved: Points, head: HeadPose) -> None:
     """Eyeballs, in place: white, iris, pupil, highlight and the shadow of the lid."""
     irises = with_head(portrait, portrait.irises, 1.0, head)
     for (upper, lower), iris in zip(mark.EYES, irises, strict=True):

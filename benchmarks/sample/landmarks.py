@@ -1,4 +1,4 @@
-"""Which points of MediaPipe's face mesh are where. Sides are the picture's; rows run from the outer end inwards."""
+"""Which points of MediaPipe's face mesh are where. Sides are the image's; rows run from the outer end inwards."""
 
 BROWS = (((70, 63, 105, 66, 107), (46, 53, 52, 65, 55)), ((300, 293, 334, 296, 336), (276, 283, 282, 295, 285)))
 EYES = (

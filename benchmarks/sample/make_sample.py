@@ -1,10 +1,11 @@
-"""Makes the sample clip: `python -m benchmarks.sample.make_sample -o FOLDER`.
+"""Makes the sample clip that comes with Dyad, and its texts.
+
+    ./dyad benchmark make_sample [--output FOLDER]
 
 Writes `sample.mp4`, `sample.vtt` (the sentences and when they are heard) and `sample_descriptions.csv` (what is
 seen, in words written by hand). Needs the packages scikit-image and mediapipe, and the program espeak-ng.
 """
 
-import argparse
 import csv
 import io
 import sys
@@ -16,13 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.common import make_parser
 from benchmarks.sample.drawing import draw
 from benchmarks.sample.expressions import BLINKS, DESCRIPTIONS, DURATION, FRAME_RATE, Expression, expression_at
 from benchmarks.sample.portrait import SIZE, load_portrait
-from benchmarks.sample.posing import Head
-from benchmarks.sample.speech import SAMPLE_RATE, Sound, Spoken, loudness, speak
+from benchmarks.sample.posing import HeadPose
+from benchmarks.sample.speech import SAMPLE_RATE, Spoken, Wave, loudness, speak
 from data.errors import DyadError
 from data.files import atomic_path, write_text
+from data.sample import sample_clip
 
 SWAY = ((0.19, 1.0), (0.43, 0.5), (0.9, 0.33))
 """Waves of the head's movement: Hz and share."""
@@ -36,9 +39,9 @@ ABOUT = (
 def make_sample(folder: Path, seed: int = 7) -> None:
     """Write the clip, its subtitles and its descriptions into `folder`; InputError says what is missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    sound, spoken = speak()
+    wave, spoken = speak()
     with atomic_path(folder / "sample.mp4") as aside:
-        _encode(aside, _frames(loudness(sound), seed), sound)
+        _encode(aside, _frames(loudness(wave), seed), wave)
     write_text(folder / "sample.vtt", _subtitles(spoken))
     write_text(folder / "sample_descriptions.csv", _descriptions())
 
@@ -65,7 +68,7 @@ def _blinked(face: Expression, time: float) -> Expression:
     return replace(face, lids=face.lids * (1 - shut) + 0.05 * shut)
 
 
-def _head_motion(count: int, seed: int) -> list[Head]:
+def _head_motion(count: int, seed: int) -> list[HeadPose]:
     """Small slow movements of the head: sums of sines with drawn phases, and a start and a sinking with the story."""
     draws = np.random.default_rng(seed)
     time = np.arange(count) / FRAME_RATE
@@ -78,7 +81,7 @@ def _head_motion(count: int, seed: int) -> list[Head]:
     sunk = np.interp(time, (0, 7.8, 8.8, DURATION), (0, 0, 1, 1))
     right, down, turn = sway(2.2), sway(1.2) - 4 * np.abs(story) + 6 * sunk, sway(0.8) + 1.2 * story - 1.5 * sunk
     scale = 1 + sway(0.004) + 0.02 * np.clip(story, 0, 1) - 0.02 * np.clip(-story, 0, 1) + 0.015 * sunk
-    return [Head(*map(float, row)) for row in zip(right, down, turn, scale, strict=True)]
+    return [HeadPose(*map(float, row)) for row in zip(right, down, turn, scale, strict=True)]
 
 
 def _labelled(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -89,7 +92,7 @@ def _labelled(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.putText(frame, LABEL, (126, SIZE - 10), font, 0.36, grey, 1, cv2.LINE_AA), np.uint8)
 
 
-def _encode(path: Path, frames: Iterable[NDArray[np.uint8]], sound: Sound) -> None:
+def _encode(path: Path, frames: Iterable[NDArray[np.uint8]], wave: Wave) -> None:
     """H.264 at constant quality and mono AAC in an MP4 whose index comes first."""
     import av
 
@@ -102,16 +105,16 @@ def _encode(path: Path, frames: Iterable[NDArray[np.uint8]], sound: Sound) -> No
         for frame in frames:
             container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(video.encode())
-        for piece in _audio_frames(sound):
+        for piece in _audio_frames(wave):
             container.mux(audio.encode(piece))
         container.mux(audio.encode())
 
 
-def _audio_frames(sound: Sound, size: int = 1024) -> Iterator[Any]:
+def _audio_frames(wave: Wave, size: int = 1024) -> Iterator[Any]:
     import av
 
-    for start in range(0, len(sound), size):
-        frame = av.AudioFrame.from_ndarray(sound[None, start:start + size], format="fltp", layout="mono")
+    for start in range(0, len(wave), size):
+        frame = av.AudioFrame.from_ndarray(wave[None, start:start + size], format="fltp", layout="mono")
         frame.sample_rate, frame.pts = SAMPLE_RATE, start
         yield frame
 
@@ -138,8 +141,8 @@ def _descriptions() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 0 when the clip was made, 1 with a sentence when something was missing."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sample.make_sample", description="Make Dyad's sample clip.")
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent, help="folder to write to")
+    parser = make_parser(__doc__)
+    parser.add_argument("-o", "--output", type=Path, default=sample_clip().parent, help="folder to write to")
     parser.add_argument("--seed", type=int, default=7, help="seed of the head's small movements")
     chosen = parser.parse_args(arguments)
     try:

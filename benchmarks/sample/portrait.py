@@ -10,7 +10,7 @@ from data.errors import InputError
 
 Points = NDArray[np.float64]
 """Points [N, 2]: x to the right, y down."""
-Picture = NDArray[np.float32]
+Image = NDArray[np.float32]
 """RGB [H, W, 3], 0..255."""
 
 SIZE = 480
@@ -23,9 +23,9 @@ CROP = (124, 0, 205)
 
 @dataclass(frozen=True)
 class Portrait:
-    """The picture [FINE, FINE, 3], its mesh (vertices, triangles), and the linear map from controls to vertices."""
+    """The image [FINE, FINE, 3], its mesh (vertices, triangles), and the linear map from controls to vertices."""
 
-    picture: Picture
+    image: Image
     vertices: Points
     texture: Points
     triangles: NDArray[np.int64]
@@ -45,9 +45,9 @@ def load_portrait() -> Portrait:
     left, top, side = CROP
     source, landmarks = _landmarks()
     crop = source[top:top + side, left:left + side]
-    picture = cv2.resize(crop, (FINE, FINE), interpolation=cv2.INTER_LANCZOS4).astype(np.float32)
+    image = cv2.resize(crop, (FINE, FINE), interpolation=cv2.INTER_LANCZOS4).astype(np.float32)
     points = (landmarks - (left, top) + 0.5) * (FINE / side) - 0.5
-    return _meshed(np.clip(picture, 0, 255), points)
+    return _meshed(np.clip(image, 0, 255), points)
 
 
 def _landmarks() -> tuple[NDArray[np.uint8], Points]:
@@ -66,7 +66,7 @@ def _landmarks() -> tuple[NDArray[np.uint8], Points]:
     return source, np.array([(p.x * width, p.y * height) for p in found[0].landmark])
 
 
-def _meshed(picture: Picture, points: Points) -> Portrait:
+def _meshed(image: Image, points: Points) -> Portrait:
     from scipy.spatial import Delaunay
 
     face, around = points[:mark.FACE_POINTS], _around(points)
@@ -82,13 +82,13 @@ def _meshed(picture: Picture, points: Points) -> Portrait:
     distance = np.linalg.norm((vertices - centre - (0, 0.5 * unit)) / (unit * np.array([1.12, 1.42])), axis=1)
     spread *= (1 - smoothstep(distance, 0.9, 1.1))[:, None]
     return Portrait(
-        picture, vertices, _texture(vertices), triangles, controls, spread, _head_weight(vertices, unit, centre),
+        image, vertices, _texture(vertices), triangles, controls, spread, _head_weight(vertices, unit, centre),
         unit, axes, points[list(mark.IRISES)], _shades(points, unit, axes),
     )
 
 
 def _texture(vertices: Points) -> Points:
-    """Where in the picture the skin of each vertex is: lips begin a little off the contour, which has teeth on it."""
+    """Where in the image the skin of each vertex is: lips begin a little off the contour, which has teeth on it."""
     texture = vertices.copy()
     for inner, outer in mark.LIPS:
         for number, (near, far) in enumerate(zip(inner, outer, strict=True)):
@@ -107,7 +107,7 @@ def _frame(points: Points) -> tuple[Points, NDArray[np.float64], float]:
 
 
 def _around(points: Points, step: int = 24) -> Points:
-    """A grid over the picture outside the face, border included."""
+    """A grid over the image outside the face, border included."""
     import cv2
 
     ticks = np.linspace(0, FINE - 1, FINE // step + 1)
@@ -144,7 +144,7 @@ def smoothstep(value: ArrayLike, low: float, high: float) -> NDArray[np.float64]
 
 
 def _head_weight(vertices: Points, unit: float, centre: Points) -> NDArray[np.float64]:
-    """1 on the head, falling to 0 around it and at the border of the picture."""
+    """1 on the head, falling to 0 around it and at the border of the image."""
     middle = centre + (0, 0.05 * unit)
     distance = np.linalg.norm((vertices - middle) / (unit * np.array([1.85, 2.05])), axis=1)
     border = np.minimum(vertices, FINE - 1 - vertices).min(1)

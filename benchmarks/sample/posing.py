@@ -11,7 +11,7 @@ from benchmarks.sample.portrait import FINE, SIZE, Points, Portrait
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadPose:
     """Where the whole head is: shift in pixels of the frame, turn in degrees, scale."""
 
     right: float = 0.0
@@ -20,13 +20,13 @@ class Head:
     scale: float = 1.0
 
 
-def pose(portrait: Portrait, face: Expression, head: Head) -> Points:
-    """Where every vertex of the mesh is, [vertices, 2] in pixels of the fine picture."""
+def pose(portrait: Portrait, face: Expression, head: HeadPose) -> Points:
+    """Where every vertex of the mesh is, [vertices, 2] in pixels of the fine image."""
     moved = portrait.vertices + portrait.spread @ _displacements(portrait, face)
     return with_head(portrait, moved, portrait.head_weight, head)
 
 
-def with_head(portrait: Portrait, points: Points, weight: Any, head: Head) -> Points:
+def with_head(portrait: Portrait, points: Points, weight: Any, head: HeadPose) -> Points:
     """`points` moved with the head; `weight` 0..1 says how far each takes part."""
     pivot = portrait.vertices[152] + (0, 0.2 * portrait.unit)
     angle = np.deg2rad(head.turn)

@@ -13,7 +13,7 @@ from data.errors import InputError
 
 SAMPLE_RATE = 22050
 """What espeak-ng writes, and what the clip keeps."""
-Sound = NDArray[np.float32]
+Wave = NDArray[np.float32]
 """Mono samples, -1..1."""
 
 
@@ -42,30 +42,30 @@ SENTENCES: tuple[Sentence, ...] = (
 
 @dataclass(frozen=True)
 class Spoken:
-    """A sentence with the seconds at which its sound begins and ends."""
+    """A sentence with the seconds at which it begins and ends."""
 
     text: str
     start: float
     end: float
 
 
-def speak() -> tuple[Sound, tuple[Spoken, ...]]:
-    """The clip's sound of `DURATION` s, and when each sentence is heard; InputError without espeak-ng."""
+def speak() -> tuple[Wave, tuple[Spoken, ...]]:
+    """The clip's audio of `DURATION` s, and when each sentence is heard; InputError without espeak-ng."""
     track = np.zeros(round(DURATION * SAMPLE_RATE), np.float32)
     spoken = []
     for sentence in SENTENCES:
-        sound = _synthesised(sentence)
+        wave = _synthesised(sentence)
         at = round(sentence.start * SAMPLE_RATE)
-        if at + len(sound) > len(track):
+        if at + len(wave) > len(track):
             raise InputError(f"The sentence '{sentence.text}' does not fit into the clip; let it begin earlier.")
-        track[at:at + len(sound)] += sound
-        spoken.append(Spoken(sentence.text, sentence.start, sentence.start + len(sound) / SAMPLE_RATE))
+        track[at:at + len(wave)] += wave
+        spoken.append(Spoken(sentence.text, sentence.start, sentence.start + len(wave) / SAMPLE_RATE))
     hiss = np.random.default_rng(7).normal(0, 0.0008, len(track))
     return track + hiss.astype(np.float32), tuple(spoken)
 
 
-def _synthesised(sentence: Sentence) -> Sound:
-    """The sound of one sentence without the silence around it."""
+def _synthesised(sentence: Sentence) -> Wave:
+    """The audio of one sentence without the silence around it."""
     import soundfile
 
     program = shutil.which("espeak-ng")
@@ -73,19 +73,19 @@ def _synthesised(sentence: Sentence) -> Sound:
         raise InputError("The sample clip is spoken by the program espeak-ng; install it (apt-get install espeak-ng).")
     marked = f'<speak><prosody range="{sentence.range}">{sentence.text}</prosody></speak>'
     options = ["-v", "en-us+f3", "-p", str(sentence.pitch), "-s", str(sentence.speed), "-m", "--stdout", marked]
-    wave = subprocess.run([program, *options], check=True, capture_output=True).stdout
-    sound, rate = soundfile.read(io.BytesIO(wave), dtype="float32")
+    written = subprocess.run([program, *options], check=True, capture_output=True).stdout
+    wave, rate = soundfile.read(io.BytesIO(written), dtype="float32")
     if rate != SAMPLE_RATE:
         raise InputError(f"espeak-ng wrote {rate} samples a second instead of {SAMPLE_RATE}; use a voice of its own.")
-    loud = np.flatnonzero(np.abs(sound) > 0.01 * np.abs(sound).max())
-    sound = sound[loud[0]:loud[-1] + 1]
-    return np.asarray(sound * (sentence.peak / np.abs(sound).max()), np.float32)
+    loud = np.flatnonzero(np.abs(wave) > 0.01 * np.abs(wave).max())
+    wave = wave[loud[0]:loud[-1] + 1]
+    return np.asarray(wave * (sentence.peak / np.abs(wave).max()), np.float32)
 
 
-def loudness(sound: Sound) -> NDArray[np.float64]:
+def loudness(wave: Wave) -> NDArray[np.float64]:
     """How loud each frame of the clip is, 0..1, smoothed over about 80 ms as lips move."""
     per_frame = SAMPLE_RATE / FRAME_RATE
     edges = (np.arange(round(DURATION * FRAME_RATE) + 1) * per_frame).astype(int)
-    level = np.sqrt(np.add.reduceat(sound.astype(np.float64) ** 2, edges[:-1]) / per_frame)
+    level = np.sqrt(np.add.reduceat(wave.astype(np.float64) ** 2, edges[:-1]) / per_frame)
     smooth = np.convolve(level, (0.25, 0.5, 0.25), mode="same")
     return np.asarray(np.clip(smooth / np.quantile(smooth, 0.95), 0, 1))

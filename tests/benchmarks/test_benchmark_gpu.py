@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.gpu.measure import Batched, Subject, flops_an_item, matmul_peak, plain_loop, sweep, through_lane
+from benchmarks.gpu.measure import Batched, Workload, flops_an_item, matmul_peak, plain_loop, sweep, through_lane
 from benchmarks.gpu.models import CASES, Case
-from benchmarks.gpu.run import Row, main, parsed
+from benchmarks.gpu.run import ModelRow, main, parsed
 
 CASE = {case.name: case for case in CASES}
 
@@ -48,13 +48,13 @@ def double(factor: float, items: list[float]) -> list[float]:
 
 def test_a_sweep_ends_at_the_memory_and_begins_below_it() -> None:
     for first in (4, 64):
-        found = sweep(Subject(2.0, double, [1.0, 2.0], first=first), "cpu", (), 0.1)
+        found = sweep(Workload(2.0, double, [1.0, 2.0], first=first), "cpu", (), 0.1)
         assert found.memory_ended
         assert found.size <= 16
 
 
 def test_without_room_for_one_item_the_row_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(device: str, precision: str, tiny: bool) -> Subject:
+    def full(device: str, precision: str, tiny: bool) -> Workload:
         raise torch.OutOfMemoryError("out of memory")
 
     from benchmarks.gpu.run import measured
@@ -64,7 +64,7 @@ def test_without_room_for_one_item_the_row_says_so(monkeypatch: pytest.MonkeyPat
 
 
 def test_goals_are_judged_by_the_products_own_speed() -> None:
-    row = Row(CASE["clip-l-14"], "", "bfloat16", Batched(64, 99.0), rate=10.0, flops=5.0, peak=100.0, plain=2.5)
+    row = ModelRow(CASE["clip-l-14"], "", "bfloat16", Batched(64, 99.0), rate=10.0, flops=5.0, peak=100.0, plain=2.5)
     assert (row.share, row.ratio) == (0.5, 4.0)
     assert row.goals() == "≥ 5 x missed, ≥ 40% ok"
 

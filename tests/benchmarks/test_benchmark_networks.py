@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.networks.experts import expert_rows, mixed_by_loop
 from benchmarks.networks.measure import Speed, flops_an_item, measured, plainly
 from benchmarks.networks.subjects import Subject, subjects
-from benchmarks.networks.table import Allowance, Row, main, parsed, row_of
+from benchmarks.networks.table import Allowance, NetworkMeasured, main, parsed, row_of
 from modalities.face_networks.papers.cliper import descriptor_loss
 from modalities.face_networks.parts.experts import AdapterExperts, ExpertShape, Routing
 from modalities.face_networks.registry import network_table
@@ -72,11 +72,11 @@ def test_a_network_that_does_not_fit_or_fails_has_a_row_that_says_so(monkeypatch
 
 def test_goals_are_judged_on_gpus_alone() -> None:
     full = Subject(network_table().choose("s4d"), "clips")
-    row = Row(full, "forward", torch.bfloat16, flops=4.0, peak=100.0, ours=Speed(10.0, 8, 1.0), on_gpu=True)
+    row = NetworkMeasured(full, "forward", torch.bfloat16, flops=4.0, peak=100.0, ours=Speed(10.0, 8, 1.0), on_gpu=True)
     assert row.share == 0.4
     assert row.goals() == "≥ 45% missed"
-    assert Row(full, "training step", flops=4.0, peak=100.0, ours=Speed(10.0), on_gpu=True).goals() == "≥ 35% ok"
-    assert Row(full, "forward", flops=4.0, peak=100.0, ours=Speed(10.0)).goals() == "not judged"
+    assert NetworkMeasured(full, "training step", flops=4.0, peak=100.0, ours=Speed(10.0), on_gpu=True).goals() == "≥ 35% ok"
+    assert NetworkMeasured(full, "forward", flops=4.0, peak=100.0, ours=Speed(10.0)).goals() == "not judged"
 
 
 def test_a_network_compiled() -> None:

@@ -54,7 +54,7 @@ def test_folds_are_kept_and_joined_to_seven_classes(shared: Path, tmp_path: Path
     assert list(voice_folds.rows(shared / "datasets", [4], 8, 1, 7, tmp_path, limit=2)) == first
 
 
-def stills(count: int, seed: int) -> compound_curve.Stills:
+def stills(count: int, seed: int) -> compound_curve.JudgedStills:
     """Probabilities and votes that gather around each still's one or two emotions."""
     random = np.random.default_rng(seed)
     state = np.resize(np.arange(28), count)
@@ -65,7 +65,7 @@ def stills(count: int, seed: int) -> compound_curve.Stills:
     votes = np.array([random.multinomial(10, around / around.sum()) for around in centre]).astype(float)
     compounds = states_of(ABAW_COMPOUNDS)
     label = np.where(np.isin(state, compounds), (state[:, None] == compounds).argmax(1), -1)
-    return compound_curve.Stills(basic, random.normal(0, 1, (count, 5)), state, label, votes)
+    return compound_curve.JudgedStills(basic, random.normal(0, 1, (count, 5)), state, label, votes)
 
 
 def test_every_form_is_fitted_and_answers_all_rows() -> None:
