@@ -214,7 +214,7 @@ def voice_classifier(kind: str, sizes: dict[str, Any], device: str, precision: P
     """An audio classifier on 3 to 4 s of speech."""
     from transformers import AutoConfig, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
-    from modalities.speech.vad_network import SpeechNetwork
+    from modalities.speech.detect import load_detector
     from modalities.voice.audio_classifier import AudioClassifier, body_of, hear
     from modalities.voice.padded_speech import bears_padding, keep_last_state
     from modalities.voice.speech_models import settle
@@ -228,7 +228,7 @@ def voice_classifier(kind: str, sizes: dict[str, Any], device: str, precision: P
     keep_last_state(body_of(network))
     extractor = WhisperFeatureExtractor(feature_size=config.num_mel_bins) if spectral else Wav2Vec2FeatureExtractor()
     padded = bears_padding(config) and device != "cpu"
-    model = AudioClassifier(network, extractor, np.eye(7, dtype=np.float32), SpeechNetwork(), RANDOM, device, dtype, padded)
+    model = AudioClassifier(network, extractor, np.eye(7, dtype=np.float32), load_detector(), RANDOM, device, dtype, padded)
     return Workload(model, hear, waves(*np.linspace(3, 4, 8)), first=8, most=8 if tiny else 256 if spectral else 1024)
 
 

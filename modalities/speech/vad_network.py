@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modalities.speech.detect import CHUNK, CONTEXT
-
 RecurrentState = tuple[Tensor, Tensor]
 
 
 class SpeechNetwork(nn.Module):
     """The 16 kHz network of Silero VAD (MIT), run over a whole block at once instead of chunk by chunk."""
 
-    def __init__(self) -> None:
+    def __init__(self, chunk: int, context: int) -> None:
+        """`chunk`: the samples that it judges at once; `context`: those before them that it also reads."""
         super().__init__()
+        self.chunk, self.context = chunk, context
         self.stft = nn.Conv1d(1, 258, 256, stride=128, bias=False)
         self.encoder = nn.ModuleList([
             nn.Conv1d(129, 128, 3, padding=1), nn.Conv1d(128, 64, 3, stride=2, padding=1),
@@ -33,8 +33,8 @@ class SpeechNetwork(nn.Module):
         self.load_state_dict(state)
 
     def forward(self, samples: Tensor, state: RecurrentState | None = None) -> tuple[Tensor, RecurrentState]:
-        """Speech probability [N] of N chunks; `samples` [64 + N * 512] start with the 64 samples before the first chunk."""
-        chunks = samples.unfold(0, CONTEXT + CHUNK, CHUNK)
+        """Speech probability [N] of N chunks; `samples` [context + N * chunk] start with those before the first chunk."""
+        chunks = samples.unfold(0, self.context + self.chunk, self.chunk)
         real, imaginary = self.stft(F.pad(chunks[:, None], (0, 64), mode="reflect")).chunk(2, dim=1)
         x = (real.square() + imaginary.square()).sqrt()
         for layer in self.encoder:
