@@ -54,6 +54,19 @@ def test_the_site_overwrites_no_folder_of_other_things(tmp_path: Path) -> None:
     assert "--build FOLDER writes it" in wrong.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("installed")
+def test_quick_leaves_out_the_slow_tests(tmp_path: Path) -> None:
+    def collected(*options: str) -> set[str]:
+        done = call(str(LAUNCHER), "test", *options, "--collect-only", "--quiet", "tests/data/manifest", cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return {line for line in done.stdout.splitlines() if "::" in line}
+
+    whole, quick = collected(), collected("--quick")
+    assert whole - quick == {"tests/data/manifest/test_manifest.py::test_a_million_rows"}
+    assert quick
+
+
 def test_says_which_python_it_needs(tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
