@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import shlex
 import shutil
 import subprocess
@@ -70,6 +71,22 @@ def test_help_loads_none_of_the_heavy_libraries() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=HERE, check=True)
     assert "dyad run clip.mp4" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.timing
+def test_help_costs_a_few_times_what_the_library_costs_that_prints_it() -> None:
+    """In processor time, so that a busy machine does not count; one of the heavy libraries alone would be more."""
+
+    def seconds(*arguments: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], capture_output=True, env=HERE, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    def least(*arguments: str) -> float:
+        return min(seconds(*arguments) for _ in range(4))  # the first one reads the files from the disk
+
+    assert least("-P", "-m", "flows", "--help") < 6 * least("-c", "import typer.rich_utils")
 
 
 def completions(line: str, shell: str = "bash") -> list[str]:
