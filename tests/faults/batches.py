@@ -5,8 +5,7 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +48,6 @@ def killed(process: "subprocess.Popen[str]") -> None:
     assert process.poll() is None, process.communicate()
     process.kill()
     process.communicate()
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
-    """Look often until it is true."""
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, "it never came true"
-        time.sleep(0.02)
 
 
 def make_clips(folder: Path, count: int, seconds: float = 1.0) -> Path:

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from flows.dataset import recognise_dataset
-from tests.faults.batches import batch, ended, journal, make_manifest, status, wait_until
+from tests.faults.batches import batch, ended, journal, make_manifest, status
 from tests.media_makers import make_clip
+from tests.waiting import wait_until
 
 
 def test_two_runs_of_one_manifest_at_once(prefect_session: None, tmp_path: Path) -> None:

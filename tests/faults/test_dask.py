@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.batches import batch, ended, half_written, journal, make_manifest, status, wait_until
+from tests.faults.batches import batch, ended, half_written, journal, make_manifest, status
+from tests.waiting import wait_until
 
 
 def processes_of(run: int) -> list[psutil.Process]:

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from data.manifest.manifest import manifest_of_folder
-from tests.faults.batches import ROOT, assert_all_done_once, batch, ended, half_written, journal, killed, make_clips, wait_until
+from tests.faults.batches import ROOT, assert_all_done_once, batch, ended, half_written, journal, killed, make_clips
+from tests.waiting import wait_until
 
 DIES = """
 import os, pathlib, sys

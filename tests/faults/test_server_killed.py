@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from flows.server.up import server_environment
-from tests.faults.batches import batch, ended, journal, killed, make_manifest, status, wait_until
+from tests.faults.batches import batch, ended, journal, killed, make_manifest, status
+from tests.waiting import answers, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 Start = Callable[[], "subprocess.Popen[str]"]
@@ -45,13 +45,6 @@ def start(address: str, tmp_path: Path) -> Iterator[Start]:
     for process in started:
         process.kill()
         process.wait()
-
-
-def answers(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/health", timeout=5).is_success
-    except httpx.HTTPError:
-        return False
 
 
 def test_the_server_is_killed_and_the_same_command_finishes(address: str, start: Start, tmp_path: Path) -> None:

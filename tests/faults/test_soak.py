@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from benchmarks.soak import Look, look
-from tests.faults.batches import batch, ended, make_manifest, wait_until
+from tests.faults.batches import batch, ended, make_manifest
+from tests.waiting import wait_until
 
 CLIPS = int(os.environ.get("DYAD_SOAK_CLIPS", "800"))
 

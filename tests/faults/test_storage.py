@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.batches import batch, ended, half_written, journal, make_clips, make_manifest, status, wait_until
+from tests.faults.batches import batch, ended, half_written, journal, make_clips, make_manifest, status
+from tests.waiting import wait_until
 
 
 @pytest.fixture

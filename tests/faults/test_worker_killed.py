@@ -10,7 +10,8 @@ import pandas as pd
 import psutil
 
 from tests.conftest import OwnServer
-from tests.faults.batches import half_written, journal, make_manifest, status, wait_until
+from tests.faults.batches import half_written, journal, make_manifest, status
+from tests.waiting import wait_until
 
 
 def start(server: OwnServer, manifest: Path, output: Path, workload: str, **more: Any) -> str:

@@ -31,6 +31,7 @@ from flows.batch.run import RECOGNITION
 from flows.batch.storage import output_at
 from flows.dataset import recognise_dataset
 from tests.media_makers import make_clip
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 Dyad = Callable[..., tuple[int, str, str]]
@@ -336,10 +337,7 @@ def test_interrupting_ends_cleanly_and_the_same_command_goes_on(prefect_session:
     command = [sys.executable, "-P", "-m", "flows", "batch", str(folder), "-o", str(tmp_path / "runs"), "--workers", "2"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "runs" / "journal.jsonl"
-    for _ in range(1200):
-        if journal.is_file() and journal.read_bytes().count(b'"done"'):
-            break
-        time.sleep(0.05)
+    wait_until(lambda: journal.is_file() and b'"done"' in journal.read_bytes())
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import yaml
 
 from data.sample import sample_clip
 from tests.media_makers import make_clip
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 Dyad = Callable[..., tuple[int, str, str]]
@@ -196,13 +196,8 @@ def test_ctrl_c_ends_in_a_sentence_and_the_next_run_goes_on(tmp_path: Path) -> N
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path / "prefect")}
     command = [sys.executable, "-P", "-m", "flows", "run", str(sample_clip()), "-o", str(tmp_path / "runs")]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    marker = Path()
-    for _ in range(1200):
-        found = list((tmp_path / "runs").glob("*/.stages/decode.json"))
-        if found:
-            marker = found[0]
-            break
-        time.sleep(0.1)
+    wait_until(lambda: any((tmp_path / "runs").glob("*/.stages/decode.json")))
+    (marker,) = (tmp_path / "runs").glob("*/.stages/decode.json")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130

@@ -19,6 +19,7 @@ from flows.server.deployments import DeploymentOptions, deploy, deployments
 from flows.server.watch_folder import WatchedFolder, watch
 from tests.conftest import ROOT, OwnServer
 from tests.media_makers import make_sound
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -135,10 +136,8 @@ def test_a_run_from_the_form_lands_in_the_folder(own_server: OwnServer, sound: P
     assert own_server.ended(run) == "COMPLETED"
     (folder,) = (own_server.folder / "from-the-form").iterdir()
     assert (folder / "result.json").exists()
-    until = time.monotonic() + 30  # the lines of a run reach the server in batches, a little after its end
-    while not says_what_it_did(own_server, run):
-        assert time.monotonic() < until
-        time.sleep(0.3)
+    # The lines of a run reach the server in batches, a little after its end.
+    wait_until(lambda: says_what_it_did(own_server, run))
 
 
 def test_wrong_parameters_are_refused_by_the_form(own_server: OwnServer) -> None:

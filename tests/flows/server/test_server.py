@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import timeit
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from flows.server.lost_runs import under_way
 from flows.server.up import database_address, server_environment
 from tests.conftest import ROOT, OwnServer
 from tests.media_makers import make_sound
+from tests.waiting import answers, wait_until
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
 
@@ -101,9 +101,7 @@ def test_a_worker_killed_with_its_run_loses_nothing(own_server: OwnServer, sound
     deployment = own_server.ask("deployments/name/recognise-video/recognise-video")["id"]
     parameters = {"video": str(clip), "output": str(own_server.folder / "runs")}
     run = own_server.ask(f"deployments/{deployment}/create_flow_run", {"name": "killed", "parameters": parameters})
-    until = time.monotonic() + 60
-    while not own_server.ask(f"flow_runs/{run['id']}")["infrastructure_pid"] and time.monotonic() < until:
-        time.sleep(0.1)
+    wait_until(lambda: bool(own_server.ask(f"flow_runs/{run['id']}")["infrastructure_pid"]))
     child = int(own_server.ask(f"flow_runs/{run['id']}")["infrastructure_pid"])
     for pid in (pid_of(own_server, "worker-1"), child):
         os.kill(pid, signal.SIGKILL)
@@ -118,7 +116,7 @@ def test_a_worker_killed_with_its_run_loses_nothing(own_server: OwnServer, sound
 def test_a_killed_server_is_noticed_and_started_again(own_server: OwnServer) -> None:
     before = pid_of(own_server, "server")
     os.kill(before, signal.SIGKILL)
-    time.sleep(0.5)
+    wait_until(lambda: not answers(own_server.url))
     told = own_server.dyad("status")
     assert told.returncode == 1
     assert "dyad up" in told.stdout
@@ -205,9 +203,7 @@ def test_who_does_not_listen_is_killed_with_its_children(state: Path, monkeypatc
     starts_another = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {STUBBORN!r}])"
     (state / "stubborn.py").write_text(f"{starts_another}\n{STUBBORN}")
     started = processes.start("stubborn", ["stubborn"], {**os.environ, "PYTHONPATH": str(state)})
-    until = time.monotonic() + 20
-    while processes.log_of("stubborn").read_text().count("ready") < 2 and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(lambda: processes.log_of("stubborn").read_text().count("ready") == 2)
     family = [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]
     assert len(family) == 2
     processes.stop([started])
@@ -217,9 +213,7 @@ def test_who_does_not_listen_is_killed_with_its_children(state: Path, monkeypatc
 def test_what_a_killed_process_left_behind_is_found(state: Path) -> None:
     (state / "parent.py").write_text(f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {STUBBORN!r}]).wait()")
     started = processes.start("parent", ["parent"], {**os.environ, "PYTHONPATH": str(state)})
-    until = time.monotonic() + 20
-    while "ready" not in processes.log_of("parent").read_text() and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(lambda: "ready" in processes.log_of("parent").read_text())
     os.kill(started.pid, signal.SIGKILL)
     assert processes.stop_left_behind() >= 1
 

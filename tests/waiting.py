@@ -1,0 +1,22 @@
+"""Waiting for what other processes and threads do."""
+
+import time
+from collections.abc import Callable
+
+import httpx
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
+    """Look often until it is true; fails when it never is."""
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "it never came true"
+        time.sleep(0.02)
+
+
+def answers(api: str) -> bool:
+    """Whether a Prefect server answers at its API's address."""
+    try:
+        return httpx.get(f"{api}/health", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
