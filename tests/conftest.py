@@ -37,10 +37,14 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In several processes: the tests of a file stay together, so do those of `own_server`; files with slow tests come first."""
+    """What needs `own_server` is slow. In several processes: a file's tests stay together, so do those of `own_server`; what is
+    slow comes first."""
+    groups = ["own server" if "own_server" in getattr(item, "fixturenames", ()) else str(item.path) for item in items]
+    for group, item in zip(groups, items, strict=True):
+        if group == "own server":
+            item.add_marker(pytest.mark.slow)
     if not hasattr(config, "workerinput"):
         return
-    groups = ["own server" if "own_server" in getattr(item, "fixturenames", ()) else str(item.path) for item in items]
     slow = {group for group, item in zip(groups, items, strict=True) if item.get_closest_marker("slow")}
     for group, item in zip(groups, items, strict=True):
         item.add_marker(pytest.mark.xdist_group(group))

@@ -14,6 +14,7 @@ from tests.media_makers import make_clip
 from tests.waiting import wait_until
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_manifest_at_once(prefect_session: None, tmp_path: Path) -> None:
     manifest, output = make_manifest(tmp_path / "media", 600), tmp_path / "runs"
     first = batch(manifest, output, "--workers", 1, workload="slow")
@@ -32,6 +33,7 @@ def test_two_runs_of_one_manifest_at_once(prefect_session: None, tmp_path: Path)
     assert [path.read_text() for path in output.glob("*.txt")] == ["done\n"] * len(names), "each once"
 
 
+@pytest.mark.slow
 def test_models_that_hang_raise_or_use_up_the_memory(prefect_session: None, tmp_path: Path) -> None:
     """Stages of real clips; the one that hangs sleeps in a loop that never looks whether it should stop."""
     names = ("hangs-voice", "memory-decode", "memory-voice", "raises-decode", "raises-voice", "well")
@@ -66,6 +68,7 @@ def test_a_workload_that_breaks_off_fails_its_clip_only(prefect_session: None, t
     assert "The memory is used up" in rows["clip2"]["reason"]
 
 
+@pytest.mark.slow
 def test_a_clip_that_takes_the_process_down_is_a_row_in_the_end(prefect_session: None, tmp_path: Path) -> None:
     manifest, output = make_manifest(tmp_path / "media", 6), tmp_path / "runs"
     died = batch(manifest, output, "--workers", 2, workload="deadly")
@@ -93,6 +96,7 @@ def test_a_clip_with_which_a_process_died_runs_alone(prefect_session: None, tmp_
     assert all(one["end"] <= alone["begin"] or one["begin"] >= alone["end"] for one in times.values())
 
 
+@pytest.mark.slow
 def test_rows_that_cannot_be_used(prefect_session: None, tmp_path: Path) -> None:
     manifest, output = make_manifest(tmp_path / "media", 2), tmp_path / "runs"
     with manifest.open("a") as stream:

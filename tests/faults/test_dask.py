@@ -18,6 +18,7 @@ def processes_of(run: int) -> list[psutil.Process]:
     return [child for child in psutil.Process(run).children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
 
 
+@pytest.mark.slow
 def test_one_of_two_processes_is_killed(prefect_session: None, tmp_path: Path) -> None:
     manifest, output = make_manifest(tmp_path / "media", 50), tmp_path / "runs"
     run = batch(manifest, output, "--dask", "local", "--workers", 2, workload="slow")
@@ -37,6 +38,7 @@ def test_one_of_two_processes_is_killed(prefect_session: None, tmp_path: Path) -
     assert not any(process.is_running() for process in before), "none is left behind"
 
 
+@pytest.mark.slow
 def test_a_clip_that_kills_its_process_is_a_row(prefect_session: None, tmp_path: Path) -> None:
     manifest, output = make_manifest(tmp_path / "media", 6), tmp_path / "runs"
     at_once = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from data.manifest.manifest import manifest_of_folder
 from tests.faults.batches import ROOT, assert_all_done_once, batch, ended, half_written, journal, killed, make_clips
 from tests.waiting import wait_until
@@ -18,6 +20,7 @@ with atomic_path(pathlib.Path(sys.argv[1])) as aside:
 """
 
 
+@pytest.mark.slow
 def test_the_run_is_killed_and_the_same_command_goes_on(prefect_session: None, tmp_path: Path) -> None:
     media, output = make_clips(tmp_path / "media", 12), tmp_path / "runs"
     kill_after(4, output, batch(media, output, "--workers", 2))

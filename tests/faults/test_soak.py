@@ -17,6 +17,7 @@ from tests.waiting import wait_until
 CLIPS = int(os.environ.get("DYAD_SOAK_CLIPS", "800"))
 
 
+@pytest.mark.slow
 def test_memory_threads_and_files_stay_flat(prefect_session: None, tmp_path: Path) -> None:
     manifest, output = make_manifest(tmp_path / "media", CLIPS), tmp_path / "runs"
     process = batch(manifest, output, "--workers", 4, workload="quick")

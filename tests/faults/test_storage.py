@@ -30,6 +30,7 @@ def fill(disk: Path, but: int) -> Path:
     return filler
 
 
+@pytest.mark.slow
 def test_the_disk_is_full(prefect_session: None, small_disk: Path, tmp_path: Path) -> None:
     """The pictures of a clip do not fit; once there is space the same command, asked to, runs them again."""
     media, output = make_clips(tmp_path / "media", 2), small_disk / "runs"
@@ -46,6 +47,7 @@ def test_the_disk_is_full(prefect_session: None, small_disk: Path, tmp_path: Pat
     assert half_written(output) == []
 
 
+@pytest.mark.slow
 def test_the_disk_is_full_before_the_journal_is(prefect_session: None, small_disk: Path, tmp_path: Path) -> None:
     manifest, output = make_manifest(tmp_path / "media", 300), small_disk / "runs"
     filler = fill(small_disk, but=5)
@@ -61,6 +63,7 @@ def test_the_disk_is_full_before_the_journal_is(prefect_session: None, small_dis
     assert len(journal(output)) == 300
 
 
+@pytest.mark.slow
 def test_files_may_only_be_so_large(prefect_session: None, tmp_path: Path) -> None:
     """A limit of the shell (`ulimit -f`), which the journal reaches."""
     manifest, output = make_manifest(tmp_path / "media", 60), tmp_path / "runs"
@@ -88,6 +91,7 @@ def test_an_output_that_cannot_be_written(
     assert "cannot be written or read: " in said
 
 
+@pytest.mark.slow
 def test_the_output_is_removed_in_the_middle(prefect_session: None, tmp_path: Path) -> None:
     """Clips that are under way make folders again; the run must not go on in those."""
     media, output = make_clips(tmp_path / "media", 8), tmp_path / "runs"

@@ -256,20 +256,26 @@ def test_addresses_of_other_file_systems(write: Write) -> None:
         read_manifest("memory://dyad-set/none.csv")
 
 
+@pytest.mark.slow
+@pytest.mark.timing
 def test_a_million_rows(tmp_path: Path) -> None:
-    count = 1_000_000
-    path = tmp_path / "manifest.csv"
-    with path.open("w") as stream:
-        stream.write("path,start,end,label,speaker\n")
-        stream.writelines(f"talks/{i // 10:06d}.mp4,{4 * (i % 10)},{4 * (i % 10) + 4},happy,s{i % 97}\n" for i in range(count))
-    began = time.process_time()
-    manifest = read_manifest(path, check_files=False)
-    seconds = time.process_time() - began
+    def read(count: int) -> tuple[Manifest, float]:
+        """A manifest of so many rows, and the seconds of the processor that reading it took."""
+        path = tmp_path / "manifest.csv"
+        with path.open("w") as stream:
+            stream.write("path,start,end,label,speaker\n")
+            segments = ((i // 10, 4 * (i % 10), i % 97) for i in range(count))
+            stream.writelines(f"talks/{talk:06d}.mp4,{start},{start + 4},happy,s{who}\n" for talk, start, who in segments)
+        began = time.process_time()
+        return read_manifest(path, check_files=False), time.process_time() - began
+
+    _, tenth = read(100_000)
+    manifest, whole = read(1_000_000)
     assert not problems(manifest)[0]
     assert (manifest.table["problem"] == "").all()
     assert manifest.table["clip_id"].is_unique
     assert manifest.table.memory_usage(deep=True).sum() < 400e6
-    assert seconds < 60  # a few in peace; the machine of the tests may have none
+    assert whole < 20 * tenth
     path_of_first, rows = next(iter(manifest.files()))
     assert path_of_first.endswith("talks/000000.mp4")
     assert len(rows) == 10
