@@ -119,6 +119,7 @@ def states_of(result: dict[str, Any]) -> dict[str, str]:
 # ---- what the profiles answer --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", BACKENDS)
 def test_a_profile_answers_with_the_models_it_names(profile: str, dyad: Dyad, tmp_path: Path, result_of: ReadResult) -> None:
     more = ("--descriptions", DESCRIPTIONS) if profile == "cpu" else ()
@@ -139,6 +140,7 @@ def test_a_profile_answers_with_the_models_it_names(profile: str, dyad: Dyad, tm
     assert ran == set()
 
 
+@pytest.mark.slow
 def test_ras_on_a_real_clip(shared: Path, dyad: Dyad, tmp_path: Path, result_of: ReadResult) -> None:
     """The words of a tiny Whisper are no English, so that the text is absent; with given words it is there."""
     clip = shared / "datasets" / "media" / "talking_2.mp4"
@@ -155,6 +157,7 @@ def test_ras_on_a_real_clip(shared: Path, dyad: Dyad, tmp_path: Path, result_of:
     assert states_of(result_of(folder)) == dict.fromkeys(MODALITIES, "present")
 
 
+@pytest.mark.slow
 def test_text_of_the_flow_is_that_of_transformers(ras_run: RunFolder, machine: Path) -> None:
     from transformers import pipeline
 
@@ -169,6 +172,7 @@ def test_text_of_the_flow_is_that_of_transformers(ras_run: RunFolder, machine: P
         assert ours == pytest.approx([theirs[label] for label in order], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_own_yaml_profile_and_two_clips_side_by_side(shared: Path, dyad: Dyad, tmp_path: Path) -> None:
     """Whatever batches the clips share, each gets what it gets alone; both use the same loaded models."""
     profile = tmp_path / "mine.yaml"
@@ -278,6 +282,7 @@ NO_HEADS = {
 }
 
 
+@pytest.mark.slow
 def test_without_heads_two_modalities_are_absent(
     without_heads: None, dyad: Dyad, tmp_path: Path, result_of: ReadResult
 ) -> None:
@@ -295,6 +300,7 @@ def test_without_heads_two_modalities_are_absent(
     assert all(remedy in said for remedy in NO_HEADS.values())
 
 
+@pytest.mark.slow
 def test_missing_models_are_told_with_their_commands_and_used_once_they_are_here(
     without_models: Path, dyad: Dyad, mirror: Path, tmp_path: Path, result_of: ReadResult
 ) -> None:
@@ -324,6 +330,7 @@ def test_score_without_the_model_is_an_error_with_its_command(without_models: Pa
     assert not (tmp_path / "out.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_clip_without_words_beside_it_asks_for_whisper(
     without_models: Path, dyad: Dyad, tmp_path: Path, result_of: ReadResult
 ) -> None:

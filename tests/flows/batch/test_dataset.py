@@ -30,6 +30,7 @@ from flows.batch.one_clip import Outcome
 from flows.batch.run import RECOGNITION
 from flows.batch.storage import output_at
 from flows.dataset import recognise_dataset
+from tests.faults.batches import make_clips
 from tests.media_makers import make_clip
 from tests.waiting import wait_until
 
@@ -118,6 +119,7 @@ def test_labels_give_metrics_and_a_picture(finished: Path) -> None:
     assert (finished / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_what_is_done_is_left_out_until_it_changes(dyad: Dyad, media: Path, tmp_path: Path) -> None:
     folder = tmp_path / "media"
     folder.mkdir()
@@ -258,6 +260,7 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server.stop()
 
 
+@pytest.mark.slow
 def test_a_bucket_in_and_a_bucket_out(
     prefect_session: None, s3: Any, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +310,7 @@ def test_a_bucket_that_cannot_be_reached_any_more(prefect_session: None, s3: Any
         again.stop()
 
 
+@pytest.mark.slow
 def test_labels_of_frames_are_compared_frame_by_frame(prefect_session: None, tmp_path: Path) -> None:
     from data.sample import sample_clip
 
@@ -326,14 +330,12 @@ def test_labels_of_frames_are_compared_frame_by_frame(prefect_session: None, tmp
     assert sure["items"] > 50
 
 
+@pytest.mark.slow
 def test_interrupting_ends_cleanly_and_the_same_command_goes_on(prefect_session: None, media: Path, tmp_path: Path) -> None:
     from prefect.settings import get_current_settings
 
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": str(get_current_settings().api.url)}
-    folder = tmp_path / "media"
-    folder.mkdir()
-    for number in range(6):
-        make_clip(folder / f"clip{number}.mp4", seconds=4)
+    folder = make_clips(tmp_path / "media", 6, seconds=2)
     command = [sys.executable, "-P", "-m", "flows", "batch", str(folder), "-o", str(tmp_path / "runs"), "--workers", "2"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "runs" / "journal.jsonl"

@@ -139,6 +139,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_in_a_sentence_and_the_next_run_finishes(
     dyad: Callable[..., tuple[int, str, str]], small_disk: Path, tmp_path: Path
 ) -> None:

@@ -191,6 +191,7 @@ def test_files_without_an_answer_keep_their_row_and_say_why(dyad: Dyad, tmp_path
     assert pd.read_csv(tmp_path / "out.csv").iloc[:, 1:].isna().all(axis=None)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_in_a_sentence_and_the_next_run_goes_on(tmp_path: Path) -> None:
     """A real process, really interrupted while it works on a clip."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path / "prefect")}

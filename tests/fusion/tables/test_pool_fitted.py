@@ -88,6 +88,7 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
         pool_fitted([some_scores("voice", 2, 1)], read_fitted(tmp_path / "weights.json"))
 
 
+@pytest.mark.slow
 def test_a_run_fuses_by_the_users_own_fit(copied_run: RunFolder, tmp_path: Path, result_of: ReadResult) -> None:
     fit_table(own_table(tmp_path), tmp_path / "weights.json", "weighted-product")
     assert not is_fitted(tmp_path / "own.csv")
