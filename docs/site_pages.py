@@ -20,8 +20,8 @@ from reports.exports.files_page import files_page
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("data", "modalities", "fusion", "reports", "configs", "flows")
-UNLISTED = ("flows/cli", "data/sample")
-"""Folders without calls: `dyad --help` is the reference of the commands."""
+COMMANDS = "flows/cli"
+"""The folder without calls for Python: `dyad --help` is the reference of the commands."""
 LINK = re.compile(r'(?<=\]\()[^)\s#:]+(?=[)#])|(?<=src=")[^":]+(?=")')
 CODE = re.compile(r"(^```.*?^```$|`[^`\n]*`|(?<=\n\n)(?: {4}[^\n]*(?:\n|\Z))+)", re.M | re.S)
 """What Markdown takes for code: with it, a text splits into other text and code by turns."""
@@ -91,7 +91,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def origin_of(uri: str) -> str:
     """The file of the repository that a page of the site was made from."""
     made = {"index.md": "README.md", "tutorial.md": "docs/tutorial.ipynb"}
-    return made.get(uri) or (f"modalities/weights/{uri[6:]}" if uri.startswith("cards/") else f"docs/{uri}")
+    return made.get(uri) or (f"modalities/weights/{Path(uri).name}" if uri.startswith("cards/") else f"docs/{uri}")
 
 
 def uri_of(path: str) -> str:
@@ -99,7 +99,7 @@ def uri_of(path: str) -> str:
     made = {"README.md": "index.md", "docs/tutorial.ipynb": "tutorial.md"}
     if path.startswith("modalities/weights/") and path.endswith(".md"):
         return f"cards/{Path(path).name}"
-    return made.get(path) or (path[5:] if path.startswith("docs/") else f"files/{path}")
+    return made.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else f"files/{path}")
 
 
 def reference_pages() -> Iterator[tuple[str, str]]:
@@ -121,7 +121,7 @@ def reference_pages() -> Iterator[tuple[str, str]]:
         for folder in sorted({path.parent for path in (ROOT / package).rglob("*.py")}):
             name = folder.relative_to(ROOT).as_posix()
             modules = [path.stem for path in sorted(folder.glob("*.py")) if path.stem not in ("__init__", "__main__")]
-            if modules and name not in UNLISTED:
+            if modules and name != COMMANDS:
                 dotted = name.replace("/", ".")
                 parts = [f"::: {dotted}.{module}" for module in modules]
                 yield name, "\n\n".join([f"# `{dotted}`", *parts]) + "\n"

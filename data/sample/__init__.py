@@ -1,4 +1,4 @@
-"""The clip that ships with Dyad, and its script: a public-domain portrait, animated, with a synthetic voice."""
+"""The clip that ships with Dyad: a public-domain portrait, animated, with a synthetic voice; `benchmarks/sample` makes it."""
 
 from pathlib import Path
 
