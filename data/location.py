@@ -24,9 +24,9 @@ class StorageError(DyadError):
     """An address cannot be reached, read or written."""
 
 
-def is_address(place: str | Path) -> bool:
+def is_address(named: str | Path) -> bool:
     """True for fsspec addresses, `file://` included."""
-    return isinstance(place, str) and re.match(ADDRESS, place) is not None
+    return isinstance(named, str) and re.match(ADDRESS, named) is not None
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Location:
     named: str = field(default="", compare=False)
 
     @classmethod
-    def at(cls, place: str | Path) -> Self:
+    def at(cls, path: str | Path) -> Self:
         """The location that a path or an address names."""
-        text = os.fspath(place)
+        text = os.fspath(path)
         if text.startswith(("file://", "local://")):
             text = "/" + text.partition("://")[2].lstrip("/")
         if not is_address(text):

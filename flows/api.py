@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from data.errors import DyadError
 
@@ -31,7 +31,7 @@ def recognise(
     clip: AnyPath,
     *,
     profile: AnyPath = "embedded",
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
     out: AnyPath = "runs",
     transcript: AnyPath | None = None,
     descriptions: AnyPath | None = None,
@@ -66,7 +66,7 @@ def recognise_all(
     clips: Iterable[AnyPath] | AnyPath,
     *,
     profile: AnyPath = "embedded",
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
     out: AnyPath = "runs",
     descriptions: AnyPath | None = None,
     strict: bool = False,
@@ -93,7 +93,7 @@ def recognise_all(
 
 def _wanted(
     profile: AnyPath,
-    settings: Mapping[str, Any] | None,
+    settings: Mapping[str, object] | None,
     out: AnyPath,
     transcript: AnyPath | None,
     descriptions: AnyPath | None,
@@ -149,7 +149,7 @@ def _run(
     return [_answer(future.result()) for future in futures]
 
 
-def _follow(futures: "Sequence[Future[Any]]", news: SimpleQueue[News], telling: "_Telling", many: bool) -> None:
+def _follow(futures: "Sequence[Future[Path | Exception]]", news: SimpleQueue[News], telling: "_Telling", many: bool) -> None:
     """Tell what happens until all clips have ended."""
     for future in futures:
         future.add_done_callback(lambda _: news.put(None))

@@ -75,11 +75,11 @@ def _flow_run_name() -> str:
     return str(flow_run.parameters["manifest"]).rstrip("/").rpartition("/")[2]
 
 
-def read_clips(place: str, limit: int | None, settings: Settings, root: str | None = None) -> Manifest:
+def read_clips(manifest: str, limit: int | None, settings: Settings, root: str | None = None) -> Manifest:
     """The clips of a manifest or a folder, or the first `limit` of them."""
     known_tables = (".csv", ".tsv", ".txt", ".parquet", ".pq")
-    folder = Path(place).is_dir() if not is_address(place) else not place.lower().endswith(known_tables)
-    clips = manifest_of_folder(place) if folder else read_manifest(place, root, compounds=settings.compound_table())
+    folder = Path(manifest).is_dir() if not is_address(manifest) else not manifest.lower().endswith(known_tables)
+    clips = manifest_of_folder(manifest) if folder else read_manifest(manifest, root, compounds=settings.compound_table())
     return clips if limit is None else Manifest(clips.table.head(limit), clips.root, clips.source, clips.notes)
 
 

@@ -4,7 +4,7 @@ import csv
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow, task
 from prefect.artifacts import (
@@ -17,6 +17,7 @@ from data.errors import InputError
 from flows.server import prefect_setup
 from flows.server.artifacts import artifact_key
 from flows.training import reporting
+from modalities.face_networks.registry import Kind
 from modalities.loading.checkpoint import Card
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 
 PROMPTS = Path(__file__).resolve().parents[1] / "configs" / "prompts"
-Kind = Literal["static", "dynamic"]
 
 
 @task(name="fit face network", task_run_name="fit · {kind} {network}", cache_policy=NO_CACHE, persist_result=False)

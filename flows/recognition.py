@@ -161,11 +161,11 @@ class Recognitions(Sequence[Recognition]):
     errors: Mapping[Path, DyadError]
 
     @overload
-    def __getitem__(self, place: int) -> Recognition: ...
+    def __getitem__(self, index: int) -> Recognition: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Recognition]: ...
-    def __getitem__(self, place: int | slice) -> Recognition | Sequence[Recognition]:
-        return self.answers[place]
+    def __getitem__(self, index: slice) -> Sequence[Recognition]: ...
+    def __getitem__(self, index: int | slice) -> Recognition | Sequence[Recognition]:
+        return self.answers[index]
 
     def __len__(self) -> int:
         return len(self.answers)

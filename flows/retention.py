@@ -99,8 +99,8 @@ def _is_note(file: Path) -> bool:
 
 def last_change(folder: Path) -> float:
     """When something in a run folder last changed, s since 1970; a run that is under way changes it with every stage."""
-    places = (folder, folder / ".stages", folder / "work")
-    files = [file for place in places if place.is_dir() for file in (place, *place.iterdir())]
+    folders = (folder, folder / ".stages", folder / "work")
+    files = [file for one in folders if one.is_dir() for file in (one, *one.iterdir())]
     return max((file.lstat().st_mtime for file in files if file.exists()), default=time.time())
 
 

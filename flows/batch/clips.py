@@ -104,8 +104,9 @@ def run_file(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str
         except Exception as error:
             yield from ((row.clip_id, _failed(error, row)) for row in rows)
             return
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".decoded-", dir=folder, ignore_cleanup_errors=True)))
-        whole = functools.cache(lambda: decode_whole(Job(clip, RunFolder(place), plan.settings), place))
+        aside = tempfile.TemporaryDirectory(prefix=".decoded-", dir=folder, ignore_cleanup_errors=True)
+        decoded = Path(stack.enter_context(aside))
+        whole = functools.cache(lambda: decode_whole(Job(clip, RunFolder(decoded), plan.settings), decoded))
         for row in rows:
             stop.check()
             yield row.clip_id, _run_row(plan, row, clip, whole)
@@ -183,11 +184,11 @@ def _descriptions(row: ManifestRow, clip: Clip, target: Path) -> Path | None:
     return given if given is None or clip.start is None else cut_descriptions(given, clip, target)
 
 
-def _here(place: str, target: Path) -> Path | None:
+def _here(named: str, target: Path) -> Path | None:
     """A file that the manifest names, fetched when that is an address."""
-    if not place:
+    if not named:
         return None
-    return fetch(place, target.with_name(f"fetched-{place.rpartition('/')[2]}")) if is_address(place) else Path(place)
+    return fetch(named, target.with_name(f"fetched-{named.rpartition('/')[2]}")) if is_address(named) else Path(named)
 
 
 def _labelled_frames(row: ManifestRow, job: Job) -> dict[str, Any]:

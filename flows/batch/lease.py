@@ -81,9 +81,9 @@ def _has_ended(owner: str) -> bool:
     return machine == socket.gethostname() and (int(pid) == os.getpid() or not psutil.pid_exists(int(pid)))
 
 
-def busy(place: str, by: str) -> str:
+def busy(output: str, by: str) -> str:
     """The sentence for the second of two runs."""
-    return f"Another run writes to {place} now, {by}; wait until it has ended, or choose another output with -o."
+    return f"Another run writes to {output} now, {by}; wait until it has ended, or choose another output with -o."
 
 
 @contextlib.contextmanager

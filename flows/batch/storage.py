@@ -52,9 +52,9 @@ class OutputFolder:
         return output_at(self.address) if self.address else self
 
 
-def output_at(place: str | Path) -> OutputFolder:
+def output_at(path: str | Path) -> OutputFolder:
     """The output for a folder or an fsspec address, known to be writable; the station of an address is in Dyad's own folder."""
-    location = Location.at(place)
+    location = Location.at(path)
     if not location.is_remote:
         check_writable(location.path)
         return OutputFolder(location.path)

@@ -79,14 +79,14 @@ def write_page(output: OutputFolder, summary: SummaryDocument, gathered: Gathere
     return page
 
 
-def remake_page(place: str) -> Path:
+def remake_page(dataset: str) -> Path:
     """Make the page of a data set anew from its status.csv and journal, also of one whose run was interrupted.
 
     InputError when the folder or address holds neither.
     """
-    output = output_at(place)
+    output = output_at(dataset)
     if not (output.get(STATUS) and output.get(JOURNAL)):
-        raise InputError(f"{place} holds no data set (no status.csv and journal.jsonl); name the output of 'dyad batch'.")
+        raise InputError(f"{dataset} holds no data set (no status.csv and journal.jsonl); name the output of 'dyad batch'.")
     known = _json(output, SUMMARY)
     with Journal(output.folder / JOURNAL) as journal:
         compounds = list(known.get("compounds", ())) or [compound.name for compound in ABAW_COMPOUNDS]
@@ -94,14 +94,14 @@ def remake_page(place: str) -> Path:
         for row in _rows(output.folder / STATUS):
             gathered.add(row, None if row.problem else journal.latest(row.clip_id))
     counts = {"total": gathered.rows.total, **{state: gathered.totals.states[state] for state in STATES}}
-    usual = {"dyad": version(), "manifest": place, "profile": "unknown", "notes": []}
+    usual = {"dyad": version(), "manifest": dataset, "profile": "unknown", "notes": []}
     summary = usual | known | {"clips": counts} | gathered.totals.figures()
     return write_page(output, cast(SummaryDocument, summary), gathered)
 
 
-def is_dataset(place: str) -> bool:
+def is_dataset(dataset: str) -> bool:
     """Whether a folder holds a data set's files rather than a clip's."""
-    return any((Path(place) / name).is_file() for name in (STATUS, JOURNAL))
+    return any((Path(dataset) / name).is_file() for name in (STATUS, JOURNAL))
 
 
 def _rows(status: Path) -> Iterator[ManifestRow]:

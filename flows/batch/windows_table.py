@@ -106,7 +106,7 @@ class FormerTable:
 
         self._file = pq.ParquetFile(path)
         self._piece: tuple[int, pa.Table] | None = None
-        keys, places, ended = array("Q"), array("q"), array("d")
+        keys, ranges, ended = array("Q"), array("q"), array("d")
         for group in range(self._file.num_row_groups if "ended" in self._file.schema_arrow.names else 0):
             read = self._file.read_row_group(group, columns=["clip_id", "ended"])
             names = read["clip_id"].to_numpy(zero_copy_only=False)
@@ -114,10 +114,10 @@ class FormerTable:
             ended.extend(read["ended"].to_numpy()[begins].tolist())
             for begin, end in zip(begins, [*begins[1:], len(names)], strict=True):
                 keys.append(_key(str(names[begin])))
-                places.extend((group, begin, end - begin))
+                ranges.extend((group, begin, end - begin))
         order = np.argsort(np.array(keys, np.uint64), kind="stable")
         self._keys, self._ended = np.array(keys, np.uint64)[order], np.array(ended)[order]
-        self._places = np.array(places, np.int64).reshape(-1, 3)[order]
+        self._ranges = np.array(ranges, np.int64).reshape(-1, 3)[order]
 
     def windows(self, entry: Entry) -> "pa.Table | None":
         """The rows of a clip as it ended then; None for one that is not there, or has ended again since."""
@@ -125,7 +125,7 @@ class FormerTable:
         at = int(np.searchsorted(self._keys, key))
         if at == len(self._keys) or self._keys[at] != key or self._ended[at] != entry.ended:
             return None
-        group, begin, rows = (int(value) for value in self._places[at])
+        group, begin, rows = (int(value) for value in self._ranges[at])
         if self._piece is None or self._piece[0] != group:
             self._piece = (group, self._file.read_row_group(group))
         return self._piece[1].slice(begin, rows).drop_columns([*OWN, *TIMES])

@@ -97,14 +97,14 @@ def _cut_rows(rows: "pd.DataFrame", output: Path, options: "CutOptions", workers
 
     said, stop, tell = [""] * len(rows), threading.Event(), _teller(len(rows))
 
-    def work(places: Sequence[int]) -> None:
+    def work(indices: Sequence[int]) -> None:
         from modalities.faces.detectors import choose_detector
 
         with choose_detector(options.detector).open() as detect:
-            for place in places:
+            for index in indices:
                 if stop.is_set():
                     return
-                said[place] = _cut_row(rows.iloc[place], output, options, detect)
+                said[index] = _cut_row(rows.iloc[index], output, options, detect)
                 tell()
 
     with ThreadPoolExecutor(workers) as threads:

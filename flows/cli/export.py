@@ -75,7 +75,7 @@ def exports_named(names: str | None) -> list[str]:
     return list(formats_named(names))
 
 
-def write_exports(place: str | Path, names: list[str], run: bool) -> bool:
+def write_exports(output: str | Path, names: list[str], run: bool) -> bool:
     """Write the exports of a run or a data set and say on stderr where they are; False, and a sentence, when one cannot be."""
     from data.errors import DyadError
     from flows.exports.write import export_beside, export_data_set
@@ -83,7 +83,7 @@ def write_exports(place: str | Path, names: list[str], run: bool) -> bool:
     done, told = True, set[str]()
     for name in names:
         try:
-            said, files = ("", export_beside(Path(place), [name])) if run else export_data_set(str(place), [name])
+            said, files = ("", export_beside(Path(output), [name])) if run else export_data_set(str(output), [name])
         except DyadError as error:
             sys.stderr.write(f"dyad: {name} was not written. {error}\n")
             done = False

@@ -1,9 +1,12 @@
-"""`--static-face` and `--dynamic-face`: the backend of a branch of the face in one word, with its checkpoint."""
+"""The options that several commands have."""
 
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
+
+if TYPE_CHECKING:
+    from modalities.face_networks.registry import Kind
 
 StaticOption = Annotated[
     str | None, typer.Option("--static-face", help="NAME=CHECKPOINT of a network ('dyad models networks'), or a backend.")
@@ -11,30 +14,6 @@ StaticOption = Annotated[
 DynamicOption = Annotated[
     str | None, typer.Option("--dynamic-face", help="NAME=CHECKPOINT of a network ('dyad models networks'), or a backend.")
 ]
-
-
-def face_overrides(static: str | None, dynamic: str | None) -> dict[str, Any]:
-    """The settings that both options mean; InputError for a name that is neither a backend nor a network of that branch.
-
-    `s4d=s4d.safetensors` is the network with its checkpoint, `avcer=resnet.pt,lstm.pt` one of two files, `embedded` a backend.
-    """
-    given = {"static": static, "dynamic": dynamic}
-    return {f"{kind}_face": _meaning(kind, text) for kind, text in given.items() if text is not None}
-
-
-def _meaning(kind: Any, text: str) -> dict[str, Any]:
-    from configs.schema import DynamicFaceSettings, StaticFaceSettings
-    from modalities.face_networks.registry import network_table
-
-    section = StaticFaceSettings if kind == "static" else DynamicFaceSettings
-    name, _, files = text.partition("=")
-    if name in get_args(section.model_fields["backend"].annotation) and name != "network":
-        return {"backend": name}
-    row = network_table().choose(name, kind)
-    fields = zip(("checkpoint", "head"), filter(None, files.split(",")), strict=False)
-    return {"backend": "network", "network": row.name, **dict(fields)}
-
-
 OutputOption = Annotated[Path, typer.Option("-o", "--output", help="Folder that gets a run folder for each clip.")]
 ProfileOption = Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")]
 DetectorOption = Annotated[str | None, typer.Option(help="Face detector: auto, mediapipe or opencv.")]
@@ -49,3 +28,25 @@ WorkersOption = Annotated[
     int | None, typer.Option(min=1, max=64, help="Clips under way at once, sharing the models; 1 on a CPU, else 2.")
 ]
 FreshOption = Annotated[bool, typer.Option(help="Do everything again, also what is already done.")]
+
+
+def face_overrides(static: str | None, dynamic: str | None) -> dict[str, object]:
+    """The settings that both options mean; InputError for a name that is neither a backend nor a network of that branch.
+
+    `s4d=s4d.safetensors` is the network with its checkpoint, `avcer=resnet.pt,lstm.pt` one of two files, `embedded` a backend.
+    """
+    given: dict[Kind, str | None] = {"static": static, "dynamic": dynamic}
+    return {f"{kind}_face": _meaning(kind, text) for kind, text in given.items() if text is not None}
+
+
+def _meaning(kind: "Kind", text: str) -> dict[str, object]:
+    from configs.schema import DynamicFaceSettings, StaticFaceSettings
+    from modalities.face_networks.registry import network_table
+
+    section = StaticFaceSettings if kind == "static" else DynamicFaceSettings
+    name, _, files = text.partition("=")
+    if name in get_args(section.model_fields["backend"].annotation) and name != "network":
+        return {"backend": name}
+    row = network_table().choose(name, kind)
+    fields = zip(("checkpoint", "head"), filter(None, files.split(",")), strict=False)
+    return {"backend": "network", "network": row.name, **dict(fields)}

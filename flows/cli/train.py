@@ -2,11 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from flows.cli.options import DeviceOption
+
+if TYPE_CHECKING:
+    from data.precision import Precision
+    from modalities.face_networks.registry import Kind
 
 train_app = typer.Typer(
     help="Train the networks that Dyad ships.\n\nExample: dyad train voice --data datasets", no_args_is_help=True
@@ -141,7 +145,7 @@ def train_static_face(
     Example: dyad train static-face --data ../shared/datasets -o weights
     Example: dyad train static-face --network ke-fer --clip ViT-B-16.safetensors --corpus raf-db.csv -o weights
     """
-    given = _given(labels, clip, start, prompts, recipe, streams, lora, precision, save_every) | _place(settings, root)
+    given = _given(labels, clip, start, prompts, recipe, streams, lora, precision, save_every, settings, root)
     sys.exit(_train("static", data, output, seed, epochs, limit, device, network, corpus, fold, given))
 
 
@@ -175,8 +179,8 @@ def train_dynamic_face(
     Example: dyad train dynamic-face --network dfer-clip --clip ViT-B-32.safetensors --corpus dfew.csv --fold 1,2,3,4,5
     Example: dyad train dynamic-face --network s4d --corpus ferv39k.csv --with-stills affectnet.csv --start s4d.pth
     """
-    given = _given(labels, clip, start, prompts, recipe, streams, lora, precision, save_every) | _place(settings, root)
-    given = given | {"stills": with_stills}
+    given = _given(labels, clip, start, prompts, recipe, streams, lora, precision, save_every, settings, root)
+    given["stills"] = with_stills
     sys.exit(_train("dynamic", data, output, seed, epochs, limit, device, network, corpus, fold, given))
 
 
@@ -190,49 +194,47 @@ def _given(
     lora: int,
     precision: str,
     save_every: int,
-) -> dict[str, Any]:
+    settings: Path | None,
+    root: Path | None,
+) -> dict[str, object]:
     """The fields of FaceTrainingOptions that the command line sets."""
     from modalities.face_networks.class_texts import read_prompts
 
     texts = read_prompts(prompts) if prompts else None
-    changes = _mapping(recipe, "fields of a recipe and their values, such as: rate: 1.0e-4") if recipe else None
+    changed = _mapping(recipe, "fields of a recipe and their values, such as: rate: 1.0e-4") if recipe else None
+    network = _network_changes(settings)
     return {
-        "labels": labels, "clip": clip, "start": start, "prompts": texts, "recipe": changes, "streams": streams, "lora": lora,
-        "precision": precision_named(precision), "save_every": save_every,
+        "labels": labels, "clip": clip, "start": start, "prompts": texts, "recipe": changed, "streams": streams, "lora": lora,
+        "precision": precision_named(precision), "save_every": save_every, "settings": network.get("settings"),
+        "reads": network.get("input"), "root": root,
     }  # fmt: skip
 
 
-def precision_named(name: str) -> Any:
+def precision_named(name: str) -> "Precision":
     """The precision of a name; InputError for none."""
-    from typing import get_args
-
     from data.errors import InputError
-    from data.precision import Precision as Known
+    from data.precision import Precision
 
-    if name not in get_args(Known):
-        raise InputError(f"'{name}' is no precision; use one of {', '.join(get_args(Known))}.")
-    return name
-
-
-def network_changes(file: Path | None) -> dict[str, Any]:
-    """The settings of a network that a YAML file changes, without those of its input."""
-    return dict(_place(file, None).get("settings") or {})
+    if name not in get_args(Precision):
+        raise InputError(f"'{name}' is no precision; use one of {', '.join(get_args(Precision))}.")
+    return cast(Precision, name)
 
 
-def _place(file: Path | None, root: Path | None) -> dict[str, Any]:
-    """The fields of FaceTrainingOptions that change the network (its settings and its input), and the folder of the paths."""
+def _network_changes(file: Path | None) -> dict[str, dict[str, object]]:
+    """What a YAML file changes of a network: its `settings` and its `input`, where it names them."""
     from data.errors import InputError
 
     if file is None:
-        return {"root": root}
+        return {}
     example = "settings: and input: of a network, such as: input: {size: 112}"
     tree = _mapping(file, example)
-    if set(tree) - {"settings", "input"} or not all(isinstance(value, dict) for value in tree.values()):
+    changes = {name: value for name, value in tree.items() if name in ("settings", "input") and isinstance(value, dict)}
+    if len(changes) < len(tree):
         raise InputError(f"{file} must name {example}")
-    return {"settings": tree.get("settings"), "reads": tree.get("input"), "root": root}
+    return changes
 
 
-def _mapping(file: Path, what: str) -> dict[str, Any]:
+def _mapping(file: Path, what: str) -> dict[str, object]:
     import yaml
 
     from data.errors import InputError
@@ -247,7 +249,7 @@ def _mapping(file: Path, what: str) -> dict[str, Any]:
 
 
 def _train(
-    kind: Any,
+    kind: "Kind",
     data: Path | None,
     output: Path,
     seed: int,
@@ -257,7 +259,7 @@ def _train(
     network: str | None,
     corpus: Path | None,
     fold: str,
-    given: dict[str, Any],
+    given: dict[str, object],
 ) -> int:
     from data.errors import InputError
     from flows.runtime.loaded_models import device_named
@@ -295,8 +297,8 @@ def train_voice_head(
     from flows.training import train_on_terminal
     from modalities.model_store.local import require_repository
 
-    place = {"encoder": require_repository(encoder), "device": device_named(device or "auto")}
-    sys.exit(train_on_terminal("speech_head", data, output, seed, epochs, limit, **place))
+    options = {"encoder": require_repository(encoder), "device": device_named(device or "auto")}
+    sys.exit(train_on_terminal("speech_head", data, output, seed, epochs, limit, **options))
 
 
 @train_app.command("s4d-pretraining")
@@ -323,8 +325,9 @@ def train_s4d_pretraining(
     from flows.face_training import pretrain_on_terminal
     from flows.runtime.loaded_models import device_named
 
-    options: dict[str, Any] = {
-        "roots": tuple(root or ()), "fold": fold, "settings": network_changes(settings), "start": start, "batch": batch,
-        "rate": rate, "device": device_named(device or "auto"), "precision": precision_named(precision), "save_every": save_every,
+    options: dict[str, object] = {
+        "roots": tuple(root or ()), "fold": fold, "settings": _network_changes(settings).get("settings", {}), "start": start,
+        "batch": batch, "rate": rate, "device": device_named(device or "auto"), "precision": precision_named(precision),
+        "save_every": save_every,
     }  # fmt: skip
     sys.exit(pretrain_on_terminal(corpus, output, seed, epochs, limit, options))

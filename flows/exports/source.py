@@ -103,9 +103,9 @@ class ExportTally:
         return f"{self.unanswered} of {self.clips} clips have no answer: {', '.join(self.examples)}{more}\n"
 
 
-def source_at(place: str | Path) -> ExportSource:
+def source_at(path: str | Path) -> ExportSource:
     """What a path or address names; also the result.json in a run folder. InputError where there is no such folder."""
-    root = Location.at(place)
+    root = Location.at(path)
     source = ExportSource(root.parent if root.name == "result.json" else root)
     _ = source.is_run
     return source

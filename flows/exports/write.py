@@ -87,9 +87,9 @@ def export_beside(folder: Path, names: Sequence[str]) -> list[Path]:
     return files
 
 
-def export_data_set(place: str, names: Sequence[str]) -> tuple[str, list[str]]:
+def export_data_set(dataset: str, names: Sequence[str]) -> tuple[str, list[str]]:
     """Write exports of a data set into `exports/` in its folder; returns what is to be said, and the files and folders."""
-    source = source_at(place)
+    source = source_at(dataset)
     root, said, targets = source.root / EXPORTS, [], []
     if not root.is_remote:
         root.path.mkdir(exist_ok=True)
@@ -130,8 +130,8 @@ def _track_files(name: str, made: Submission, split: bool, stem: str) -> ExportF
     """The challenge's one file, or a file a video."""
     if not split:
         yield f"{stem}.txt", _writer([made.text])
-    for video, places in made.by_video.items() if split else ():
-        yield f"{video}.txt", _writer([video_text(TRACKS[name], places)])
+    for video, frames in made.by_video.items() if split else ():
+        yield f"{video}.txt", _writer([video_text(TRACKS[name], frames)])
 
 
 def _writer(pieces: Iterable[str]) -> Callable[[Path], None]:

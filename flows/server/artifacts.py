@@ -24,8 +24,8 @@ def publish_artifacts(folder: RunFolder) -> None:
 
     result: ResultDocument = json.loads(folder.result.read_text(encoding="utf-8"))
     name, sentence = folder.root.name, result["summary"]["sentence"]
-    picture = base64.b64encode(timeline_picture(result)).decode()
-    create_image_artifact(f"data:image/png;base64,{picture}", key=artifact_key("timeline", name), description=sentence)
+    image = base64.b64encode(timeline_picture(result)).decode()
+    create_image_artifact(f"data:image/png;base64,{image}", key=artifact_key("timeline", name), description=sentence)
     create_table_artifact(window_rows(result), key=artifact_key("windows", name), description=f"The windows of {name}")
     markdown = f"{result_markdown(result)}\n{links_markdown(folder.root, Path(result['clip']['path']))}"
     create_markdown_artifact(markdown, key=artifact_key("result", name), description=sentence)
@@ -52,12 +52,12 @@ def links_markdown(folder: Path, media: Path) -> str:
     `DYAD_LINKS` is FOLDER=ADDRESS, several parted by spaces: `/data/runs=https://files.example/runs`. A browser follows no link
     from a page to a file of the machine, so paths are shown as text.
     """
-    places = {"media": media, "run folder": folder, "result": RunFolder(folder).result, "log": RunFolder(folder).log}
-    lines = (f"- {what}: {_place(path.absolute())}" for what, path in places.items())
+    files = {"media": media, "run folder": folder, "result": RunFolder(folder).result, "log": RunFolder(folder).log}
+    lines = (f"- {what}: {_link_or_path(path.absolute())}" for what, path in files.items())
     return "\n".join(("## Files", "", *lines, ""))
 
 
-def _place(path: Path) -> str:
+def _link_or_path(path: Path) -> str:
     from reports.markdown import escape
 
     for pair in os.environ.get("DYAD_LINKS", "").split():
@@ -120,9 +120,9 @@ def publish_summary(summary: SummaryDocument) -> None:
     try:
         create_markdown_artifact(dataset_markdown(summary), key=artifact_key("dataset", name), description=f"Data set {name}")
         if shown := main_figures(summary["metrics"]):
-            picture = base64.b64encode(confusion_picture(shown[1], shown[0])).decode()
+            image = base64.b64encode(confusion_picture(shown[1], shown[0])).decode()
             told = f"Confusion of {shown[0]}, {name}"
-            create_image_artifact(f"data:image/png;base64,{picture}", key=artifact_key("confusion", name), description=told)
+            create_image_artifact(f"data:image/png;base64,{image}", key=artifact_key("confusion", name), description=told)
     except Exception as error:
         logger.warning("The summary could not be shown in Prefect: %s", error)
 

@@ -23,8 +23,8 @@ def create_app() -> Application:
 
 def policy(url: str) -> str:
     """The Content-Security-Policy by which pages connect to their own origin and to the API at `url` only."""
-    place = urlsplit(url).netloc
-    return " ".join(["connect-src 'self'", *([f"http://{place} ws://{place}"] if place else [])])
+    host = urlsplit(url).netloc
+    return " ".join(["connect-src 'self'", *([f"http://{host} ws://{host}"] if host else [])])
 
 
 def with_policy(application: Application, told: str) -> Application:

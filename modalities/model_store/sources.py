@@ -52,7 +52,7 @@ class Mirror:
     def __init__(self, model: PinnedModel, folder: Path) -> None:
         named = [file.name for file in model.files if not file.is_pattern]
         folders = [folder / part for part in (model.repository, model.folder) if part]
-        whole = [place for place in folders if place.is_dir() and all((place / name).is_file() for name in named)]
+        whole = [candidate for candidate in folders if candidate.is_dir() and all((candidate / name).is_file() for name in named)]
         if not whole:
             lacking = next((name for name in named if not (folders[0] / name).is_file()), "")
             raise WeightsError(f"The mirror has no {folders[0] / lacking} for {model.name}; put it there, or unset DYAD_MIRROR.")
