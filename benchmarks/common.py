@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -104,27 +103,15 @@ def run_directly(video: Path, output: Path, brought: "Brought | None" = None) ->
     from configs.settings import load_settings
     from data.media.probe import probe
     from data.run_folder import RunFolder
-    from flows.clip.graph import before
-    from flows.clip.keys import stage_keys
-    from flows.clip.run_stage import prepare_folder, run_stage
-    from flows.clip.stages import STAGES
+    from flows.clip.runner import prepare_folder, run_stages
+    from flows.clip.threads import in_thread
     from flows.job import Brought, Job
 
     clip = probe(video)
     job = Job(clip, RunFolder(output / clip.clip_id), load_settings(), brought or Brought())
     prepare_folder(job, fresh=True)
-    keys = stage_keys(job)
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        futures: dict[str, Future[None]] = {}
-
-        def run(name: str) -> None:
-            wait([futures[earlier] for earlier in before(name)])
-            run_stage(STAGES[name], job, keys[name])
-
-        for name in STAGES:
-            futures[name] = pool.submit(run, name)
-    for future in futures.values():
-        future.result()
+    for error in run_stages(job, in_thread).values():
+        raise error
     job.folder.clear_work()
     return stage_seconds(job.folder)
 

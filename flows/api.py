@@ -124,13 +124,13 @@ def _run(
     gone, news = threading.Event(), SimpleQueue[News]()
 
     def hear(event: "Event") -> None:
-        if stop.abandoned.get() is gone:  # of this call's clips; others may run in this process
+        if gone in stop.abandoned.get():  # of this call's clips; others may run in this process
             news.put(_progress_of(event))
 
     def run(file: Path) -> Path | Exception:
         from flows.video import run_file
 
-        stop.abandoned.set(gone)
+        stop.abandoned.set((gone,))
         prefect_setup.start_temporary_server()
         return run_file(file, wanted)
 

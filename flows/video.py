@@ -1,6 +1,6 @@
 """The main flow: one video in, its run folder out. The graph of `flows.clip.stages`, each stage a Prefect task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,33 +8,30 @@ from typing import Any
 from prefect import Task, allow_failure, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture, wait
+from prefect.futures import PrefectFuture
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from configs.settings import Settings
-from data.errors import DyadError, InputError
+from data.errors import InputError
 from data.manifest.manifest import MEDIA
 from data.media.clip import Clip
 from data.run_folder import RunFolder
-from data.scores import MODALITIES
-from flows.clip.graph import NEEDED, NEEDS, in_order, joins
-from flows.clip.keys import stage_keys, stages_to_run
-from flows.clip.run_stage import lacking, prepare_folder, run_stage
+from flows.clip.graph import NEEDS, joins
+from flows.clip.runner import RETRY_DELAYS, Ended, Turn, recognise_clip
 from flows.clip.stages import STAGES, Stage
 from flows.job import Brought, Job
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, worth_retrying
-from flows.runtime.events import Event, tell
 from flows.runtime.loaded_models import device_named
 from flows.server import prefect_setup
 from flows.server.artifacts import publish_artifacts
 from flows.server.prefect_setup import outlive_worker
 
 RETRIES: dict[str, Any] = {
-    "retries": 2,
-    "retry_delay_seconds": [1, 5],
+    "retries": len(RETRY_DELAYS),
+    "retry_delay_seconds": list(RETRY_DELAYS),
     "retry_condition_fn": lambda task, run, state: worth_retrying(_error_of(state)),
     "cache_policy": NO_CACHE,
     "persist_result": False,
@@ -61,20 +58,43 @@ def _outputs(stage: Stage, job: Job) -> list[str]:
 
 def _task_of(stage: Stage) -> Task[..., Any]:
     @task(name=stage.title, task_run_name=f"{stage.title} · {{clip_id}}", description=stage.description, **RETRIES)
-    def run(clip_id: str, job: Job, key: str, done: bool) -> Any:
-        if done:
-            tell(Event(clip_id, job.clip.path.name, stage.name, "skipped", duration=job.clip.duration))
+    def run(clip_id: str, turn: Turn) -> Any:
+        turn.run()
+        if turn.done:
             done_before = "Already done for this content, these settings and this code."
-            return Completed(name="Cached", message=done_before, data=_outputs(stage, job))
-        run_stage(stage, job, key)
+            return Completed(name="Cached", message=done_before, data=_outputs(stage, turn.job))
         if stage.name == "publish":
-            publish_artifacts(job.folder)
-        return _outputs(stage, job)
+            publish_artifacts(turn.job.folder)
+        return _outputs(stage, turn.job)
 
     return run
 
 
 TASKS = {name: _task_of(stage) for name, stage in STAGES.items()}
+
+
+class _Tasks:
+    """Begins the stages of a clip as tasks of the flow that runs; Prefect tries them again, and draws what waited for what."""
+
+    def __init__(self) -> None:
+        self._futures: dict[str, PrefectFuture[Any]] = {}
+
+    def __call__(self, turn: Turn, ended: Ended) -> None:
+        name, job = turn.stage.name, turn.job
+        earlier: list[Any] = [self._futures[needed] for needed in NEEDS[name]]
+        earlier += [allow_failure(self._futures[joined]) for joined in joins(name, job.captions)]
+        future = TASKS[name].submit(job.clip.clip_id, quote(turn), wait_for=earlier)
+        self._futures[name] = future
+        future.add_done_callback(lambda _: ended(turn.blocked or _error_in(future)))
+
+
+def _error_in(future: PrefectFuture[Any]) -> BaseException | None:
+    """The error that a task's run ended with."""
+    try:
+        future.wait()  # it has ended: this has the future take over how
+        return None if future.state.is_completed() else _error_of(future.state)
+    except BaseException as error:
+        return error
 
 
 @flow(
@@ -109,11 +129,7 @@ def recognise_video(
     brought = Brought(transcript, descriptions, scores or {}).check()
     clip = probe_video(video)
     job = Job(clip, RunFolder(Path(output) / clip.clip_id), settings or Settings(), brought)
-    prepare_folder(job, fresh)
-    keys = stage_keys(job)
-    states = _run_graph(job, keys)
-    _raise_failures(job, states, strict)
-    job.folder.clear_work()
+    recognise_clip(job, _Tasks(), strict=strict, fresh=fresh)
     return job.folder.root
 
 
@@ -122,30 +138,6 @@ def _flow_run_name() -> str:
 
     parameters: dict[str, Any] = flow_run.parameters
     return Path(str(parameters["video"])).name
-
-
-def _run_graph(job: Job, keys: Mapping[str, str]) -> dict[str, State[Any]]:
-    wanted = stages_to_run(job, keys)
-    futures: dict[str, PrefectFuture[Any]] = {}
-    for stage in (STAGES[name] for name in in_order(job.captions)):
-        before: list[Any] = [futures[name] for name in NEEDS[stage.name]]
-        before += [allow_failure(futures[name]) for name in joins(stage.name, job.captions)]
-        futures[stage.name] = TASKS[stage.name].submit(
-            job.clip.clip_id, quote(job), keys[stage.name], stage.name not in wanted, wait_for=before
-        )
-    wait(list(futures.values()))
-    return {name: future.state for name, future in futures.items()}
-
-
-def _raise_failures(job: Job, states: Mapping[str, State[Any]], strict: bool) -> None:
-    """Raise the error of a stage that the clip cannot do without; with `strict`, of any modality."""
-    stop.check()
-    for name in NEEDED:
-        if states[name].is_failed() or states[name].is_crashed():
-            raise _error_of(states[name])
-    if strict and (missing := lacking(job)):
-        count = f"{len(missing)} of {len(MODALITIES)}"
-        raise DyadError(f"{job.clip.path}: --strict wants every modality, and {count} have no answer. " + " ".join(missing))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """One clip without a task a stage: the stages as plain functions in threads, in the order of the graph, with a time limit."""
 
-import errno
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -10,18 +9,15 @@ from typing import Any
 import pandas as pd
 
 from data.emotions import BASIC_EMOTIONS
-from data.errors import DyadError
 from data.media.decode import Decoded
 from data.run_folder import RunFolder
 from flows.batch.journal import Ended
 from flows.clip.all_scores import failure
-from flows.clip.graph import NEEDED
-from flows.clip.run_stage import lacking, prepare_folder
+from flows.clip.runner import recognise_clip
 from flows.clip.stages import STAGES, Stage
 from flows.clip.steps.decode import decode_segment
-from flows.clip.threads import run_stages
+from flows.clip.threads import in_thread
 from flows.job import Job
-from flows.runtime import stop
 from flows.runtime.errors import Interrupted, sentence
 from reports.dataset.clip_brief import brief
 
@@ -58,17 +54,12 @@ def run_clip(
     code are left out.
     """
     try:
-        prepare_folder(job, fresh=False)
-        errors = run_stages(job, _stages(whole), limit or Patience().seconds(job.clip.duration))
-        stop.check()
-        _raise_failures(job, errors, strict)
+        seconds = limit or Patience().seconds(job.clip.duration)
+        recognise_clip(job, in_thread, stages=_stages(whole), seconds=seconds, strict=strict)
         answer = answer_of(job)
-        job.folder.clear_work()
     except Interrupted:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            job.folder.clear_work()  # or what it made so far would keep the others from ending too
         return Outcome("failed", sentence(error), stage_seconds(job.folder))
     reason = " ".join(answer.pop("problems"))
     return Outcome("degraded" if answer.pop("degraded") else "done", reason, stage_seconds(job.folder), answer)
@@ -79,14 +70,6 @@ def _stages(whole: Callable[[], Decoded] | None) -> Mapping[str, Stage]:
     if whole is None:
         return STAGES
     return {**STAGES, "decode": replace(STAGES["decode"], run=lambda job: decode_segment(job, whole()))}
-
-
-def _raise_failures(job: Job, errors: Mapping[str, BaseException], strict: bool) -> None:
-    for name in NEEDED:
-        if name in errors:
-            raise errors[name]
-    if strict and (missing := lacking(job)):
-        raise DyadError(f"{job.clip.path}: --strict wants every modality. {' '.join(missing)}")
 
 
 def answer_of(job: Job) -> dict[str, Any]:

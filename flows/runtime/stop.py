@@ -1,17 +1,29 @@
 """Stopping on request: clips in work end soon and cleanly."""
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from contextvars import ContextVar
 
 from flows.runtime.errors import Interrupted
 
 requested = threading.Event()
-abandoned: ContextVar[threading.Event | None] = ContextVar("abandoned", default=None)
-"""Of the clip that this thread works on: set when nobody waits for it any more, because it took too long."""
+abandoned: ContextVar[tuple[threading.Event, ...]] = ContextVar("abandoned", default=())
+"""Of the work that this thread does: any of them is set when nobody waits for it any more, because it took too long."""
+
+
+@contextlib.contextmanager
+def until_given_up() -> Iterator[threading.Event]:
+    """An event that, once set, stops what was begun inside the block in threads that know its context."""
+    event = threading.Event()
+    token = abandoned.set((*abandoned.get(), event))
+    try:
+        yield event
+    finally:
+        abandoned.reset(token)
 
 
 def check() -> None:
-    """Raise Interrupted when the user has asked to stop, or nobody waits for this clip any more."""
-    gone = abandoned.get()
-    if requested.is_set() or (gone is not None and gone.is_set()):
+    """Raise Interrupted when the user has asked to stop, or nobody waits for this work any more."""
+    if requested.is_set() or any(event.is_set() for event in abandoned.get()):
         raise Interrupted
