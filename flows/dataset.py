@@ -16,8 +16,7 @@ from flows.batch.journal import Journal
 from flows.batch.lease import alone
 from flows.batch.one_clip import Patience
 from flows.batch.run import RECOGNITION, BatchRun, ClipThreads, finish, work_off
-from flows.batch.storage import clear_left_behind, output_at
-from flows.batch.summary import JOURNAL
+from flows.batch.storage import JOURNAL, clear_left_behind, output_at
 from flows.runtime.loaded_models import device_named
 from flows.server.prefect_setup import outlive_worker
 

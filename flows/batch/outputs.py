@@ -12,15 +12,14 @@ from data.manifest.manifest import Manifest, ManifestRow
 from flows.batch.clips import BatchPlan
 from flows.batch.counts import Counts
 from flows.batch.journal import Entry, Journal
-from flows.batch.storage import OutputFolder
-from flows.batch.summary import STATUS, SUMMARY, Gathered, Totals, reason_of, state_of, write_page
-from flows.batch.windows_table import DATASET, DatasetTable
+from flows.batch.storage import CONFUSION, DATASET, STATUS, SUMMARY, OutputFolder
+from flows.batch.summary import Gathered, Totals, reason_of, state_of, write_page
+from flows.batch.windows_table import DatasetTable
 from flows.clip.stages import STAGES
 from reports.dataset.figures import confusion_picture, main_figures
 from reports.documents import Metrics, SummaryDocument
 from reports.result import version
 
-CONFUSION = "confusion.png"
 COLUMNS = ("clip_id", "state", "reason", "path", "start", "end", "split", "label", "top", "emotion", "duration", "seconds")
 
 

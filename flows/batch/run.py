@@ -33,8 +33,7 @@ from flows.batch.journal import Entry, Journal
 from flows.batch.lease import check_there
 from flows.batch.one_clip import Outcome
 from flows.batch.outputs import write_results, write_status
-from flows.batch.storage import clear_left_behind
-from flows.batch.summary import JOURNAL
+from flows.batch.storage import JOURNAL, clear_left_behind
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, sentence
 from flows.server.artifacts import publish_progress, publish_summary
@@ -48,7 +47,7 @@ MOST_GIVEN_UP = 8
 """So many clips that took too long end the run: their threads still hold memory, and the device or the storage hangs."""
 SHOWN = 100
 """So many clips of a run show their result as artifacts in Prefect's UI: a million would fill its database."""
-UPDATES, STATUS = 2.0, 5.0
+PROGRESS_EVERY, STATUS_EVERY = 2.0, 5.0
 """Seconds from one progress artifact to the next, and from one status.csv to the next (longer where writing it takes long)."""
 
 
@@ -116,7 +115,7 @@ class BatchRun:
         self.digest = plan_digest(self.plan.settings, self.plan.strict, self.workload)
         self.counts.total = len(self.clips)
         self.counts.rejected = len(self.clips.problems)
-        self.next_status = time.monotonic() + STATUS
+        self.next_status = time.monotonic() + STATUS_EVERY
 
 
 def work_off(run: BatchRun, most: Callable[[], int]) -> None:
@@ -246,7 +245,7 @@ def _tell(run: BatchRun, at_once: bool = False) -> None:
     """Tell the listeners, the progress artifact and status.csv how far the run is, each as often as it may be."""
     batch_progress.tell(run.counts)
     now = time.monotonic()
-    if at_once or now - run.told >= UPDATES:
+    if at_once or now - run.told >= PROGRESS_EVERY:
         run.artifact = publish_progress(run.artifact, run.clips.source, run.counts.share, run.counts.sentence())
         run.told = time.monotonic()
     if now >= run.next_status:
@@ -257,7 +256,7 @@ def _tell(run: BatchRun, at_once: bool = False) -> None:
         except StorageError as error:  # the next clip that is put there tells whether it has gone for good
             logger.warning("%s", error)
         took = time.monotonic() - now
-        run.next_status = time.monotonic() + max(STATUS, 50 * took)  # never more than 2 % of the time
+        run.next_status = time.monotonic() + max(STATUS_EVERY, 50 * took)  # never more than 2 % of the time
 
 
 def finish(run: BatchRun) -> dict[str, int]:

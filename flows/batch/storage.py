@@ -14,6 +14,9 @@ from data.location import Location, StorageError, is_address
 from flows.runtime.errors import check_writable
 from flows.runtime.state_folder import state_folder
 
+STATUS, SUMMARY, JOURNAL, REPORT = "status.csv", "summary.json", "journal.jsonl", "report.html"
+DATASET, CONFUSION, EXPORTS = "dataset.parquet", "confusion.png", "exports"
+"""Names in the output folder, beside the clips' run folders; `exports` is a folder."""
 LEFT_BEHIND = (".input-*", ".decoded-*", ".status.*", ".dataset.*", ".summary.*", ".confusion.*", ".report.*")
 """Folders and half-written files of a run that was killed."""
 

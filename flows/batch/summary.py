@@ -15,7 +15,7 @@ from data.manifest.manifest import ManifestRow
 from data.run_folder import RunFolder
 from data.scores import MODALITIES
 from flows.batch.journal import Entry, Journal
-from flows.batch.storage import OutputFolder, output_at
+from flows.batch.storage import JOURNAL, REPORT, STATUS, SUMMARY, OutputFolder, output_at
 from flows.clip.stages import STAGES
 from reports.dataset.clip_brief import ClipBrief
 from reports.dataset.figures import Bootstrap, Failures, Reliability, Tally
@@ -34,7 +34,10 @@ from reports.documents import (
 )
 from reports.result import version
 
-JOURNAL, STATUS, SUMMARY, REPORT = "journal.jsonl", "status.csv", "summary.json", "report.html"
+LEVELS = ("clips", "windows", "frames")
+"""What is counted where answers are compared with labels."""
+STATES = ("done", "degraded", "failed", "rejected", "waiting")
+"""How a clip of a data set stands."""
 MOST_THUMBNAILS = 300
 """With more clips the page shows none: it would become too large, and over a network take too long to make."""
 
@@ -136,10 +139,6 @@ def _json(output: OutputFolder, name: str) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-LEVELS = ("clips", "windows", "frames")
-STATES = ("done", "degraded", "failed", "rejected", "waiting")
 
 
 def state_of(row: ManifestRow, entry: Entry | None) -> str:

@@ -13,13 +13,12 @@ import numpy as np
 from data.files import atomic_path
 from data.manifest.manifest import ManifestRow
 from flows.batch.journal import Entry
-from flows.batch.storage import OutputFolder
+from flows.batch.storage import DATASET, OutputFolder
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-DATASET = "dataset.parquet"
 OWN = ("clip_id", "split", "label", "speaker")
 """Columns that the manifest gives, before those of a clip's windows.parquet; `TIMES` stand between them."""
 TIMES = ("segment_start", "ended")

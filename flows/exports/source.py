@@ -12,11 +12,11 @@ from pathlib import Path
 from data.errors import InputError
 from data.location import Location
 from data.run_folder import RunFolder
+from flows.batch.storage import STATUS, SUMMARY
 from reports.documents import SummaryDocument
 from reports.exports.clip import ClipAnswer, Item, Unanswered, read_clip
 from reports.exports.formats import Format
 
-STATUS, SUMMARY, EXPORTS = "status.csv", "summary.json", "exports"
 ANSWERED = ("done", "degraded")
 SHOWN = 5
 """So many clips without an answer are named on stderr."""

@@ -12,7 +12,8 @@ from data.errors import InputError
 from data.files import atomic_path, clear_aside
 from data.location import Location
 from data.run_folder import RunFolder
-from flows.exports.source import EXPORTS, ExportSource, ExportTally, items, source_at
+from flows.batch.storage import EXPORTS
+from flows.exports.source import ExportSource, ExportTally, items, source_at
 from reports.exports.abaw import TRACKS, Submission, abaw, video_text
 from reports.exports.clip import ClipAnswer, Item
 from reports.exports.formats import Format, format_named, text_pieces, write_format, write_pieces

@@ -1,4 +1,4 @@
-"""What the Prefect UI shows of a clip: its timeline and windows as artifacts."""
+"""What the Prefect UI shows of a clip and of a data set, as artifacts of their runs."""
 
 import base64
 import json
@@ -13,6 +13,10 @@ from uuid import UUID
 from data.run_folder import RunFolder
 from reports.dataset.figures import confusion_picture, dataset_markdown, main_figures
 from reports.documents import ResultDocument, SummaryDocument
+
+logger = logging.getLogger(__name__)
+ANSWER, ANSWER_AT_END = 2.0, 15.0
+"""Seconds in which a server must answer to be told of the progress, and of the summary."""
 
 
 def publish_artifacts(folder: RunFolder) -> None:
@@ -71,11 +75,6 @@ def artifact_key(kind: str, name: str) -> str:
     """A key that Prefect accepts (lower case, digits, dashes) for `name`."""
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return f"{kind}-{plain or 'clip'}"
-
-
-logger = logging.getLogger(__name__)
-ANSWER, ANSWER_AT_END = 2.0, 15.0
-"""Seconds in which a server must answer to be told of the progress, and of the summary."""
 
 
 def server_answers(seconds: float = ANSWER) -> bool:

@@ -14,6 +14,8 @@ from data.errors import DyadError, InputError
 from flows.runtime.state_folder import locked, made, state_folder
 from flows.server import processes
 from flows.server.client import common_environment, reporting, reporting_name, worker_arguments
+from flows.server.deployments import DeploymentOptions, deploy
+from flows.server.lost_runs import settle, take_up_again
 from flows.server.processes import Background
 
 HOST = "127.0.0.1"
@@ -33,7 +35,10 @@ def bring_up(
     """
     with locked(made(state_folder()) / "up.lock"):
         server = _server(port, say, listen)
-        _prepare_deployments(str(server.facts["url"]), folder, say)
+        url = str(server.facts["url"])
+        say(f"Deployments: {', '.join(deploy(DeploymentOptions(folder), url))}.")
+        if again := take_up_again(url):
+            say(f"Runs whose process was lost, scheduled again: {', '.join(again)}.")
         _bring_workers(server, workers, say)
         for path in watched:
             _bring_watcher(server, path, say)
@@ -42,14 +47,12 @@ def bring_up(
 
 def bring_down(say: Say) -> bool:
     """Stop workers, watchers and server, and what of them was left behind; False when nothing was running."""
-    from flows.server import lost_runs as lost
-
     with locked(made(state_folder()) / "up.lock"):
         server = processes.running("server")
         clients = processes.all_running("worker") + processes.all_running("watch")
         processes.stop(clients)
         if server and _is_healthy(server):
-            lost.settle(str(server.facts["url"]), "Stopped by 'dyad down'.")
+            settle(str(server.facts["url"]), "Stopped by 'dyad down'.")
         processes.stop([server] if server else [])
         left = processes.stop_left_behind()
     stopped = [background.name for background in (*clients, *([server] if server else []))]
@@ -106,16 +109,6 @@ def database_address(given: str) -> str:
     if not matched:
         raise InputError("DYAD_DATABASE_URL must name a PostgreSQL database: postgresql://user:password@host:5432/name.")
     return f"postgresql+asyncpg://{matched[1]}"
-
-
-def _prepare_deployments(url: str, folder: Path, say: Say) -> None:
-    from flows.server import lost_runs as lost
-    from flows.server.deployments import DeploymentOptions, deploy
-
-    names = deploy(DeploymentOptions(folder), url)
-    say(f"Deployments: {', '.join(names)}.")
-    if again := lost.take_up_again(url):
-        say(f"Runs whose process was lost, scheduled again: {', '.join(again)}.")
 
 
 def _bring_workers(server: Background, wanted: int, say: Say) -> None:
