@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import yaml
@@ -34,7 +34,7 @@ def basic_matrix(labels: Sequence[str], where: str, own: Path | None = None) -> 
     with the table to fill in, and where fewer than two of the seven emotions are left.
     """
     said = meanings_of(own) if own else {}
-    meanings = [_meaning(label, where, said) for label in labels]
+    meanings = [_find_meaning(label, where, said) for label in labels]
     if any(meaning is None for meaning in meanings):
         raise InputError(_unmapped(labels, meanings, where, own))
     matrix = np.array(
@@ -48,7 +48,9 @@ def basic_matrix(labels: Sequence[str], where: str, own: Path | None = None) -> 
     return matrix
 
 
-def to_basic(probabilities: NDArray[np.floating[Any]], matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+def to_basic(
+    probabilities: NDArray[np.float32] | NDArray[np.float64], matrix: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Probabilities [B, 7] of the basic emotions from those of a model's labels [B, L], renormalised over the seven.
 
     Rows that leave nothing for the seven are NaN: the model saw something, but none of them.
@@ -89,10 +91,10 @@ def meanings_of(path: Path) -> dict[str, Meaning]:
         raise InputError(f"{path} is not readable YAML ({reason}); write a line 'label: emotion' for each label.") from error
     if not isinstance(table, dict) or not table:
         raise InputError(f"{path} does not hold a table; write a line 'label: emotion' for each label of the model.")
-    return {_key(str(label)): _said(value, str(label), path) for label, value in table.items()}
+    return {_plain_words(str(label)): _read_meaning(value, str(label), path) for label, value in table.items()}
 
 
-def _said(value: object, label: str, path: Path) -> Meaning:
+def _read_meaning(value: object, label: str, path: Path) -> Meaning:
     """What a table says of a label: an emotion, none, or shares of several, scaled to 1 where they sum to more."""
     shares = value if isinstance(value, dict) else {} if _is_none(value) else {str(value): 1.0}
     found: Meaning = {}
@@ -117,9 +119,9 @@ def _is_none(value: object) -> bool:
 # ---- the table of known labels -------------------------------------------------------------------------------------------
 
 
-def _meaning(label: str, where: str, own: Mapping[str, Meaning]) -> Meaning | None:
+def _find_meaning(label: str, where: str, own: Mapping[str, Meaning]) -> Meaning | None:
     """What a label means, by the user's table, the model's section, and the general words; None when nobody says."""
-    for known in (own, _section(where), _words()):
+    for known in (own, _section_of_model(where), _general_words()):
         for key in _spellings(label):
             if key in known:
                 return known[key]
@@ -128,44 +130,54 @@ def _meaning(label: str, where: str, own: Mapping[str, Meaning]) -> Meaning | No
 
 def _spellings(label: str) -> list[str]:
     """Keys to look a label up by: as it is, without words that say nothing of the emotion, and its parts ('生气/angry')."""
-    telling = " ".join(word for word in _key(label).split() if word not in _aside())
-    parts = [_key(part) for part in label.split("/")] if "/" in label else []
-    return [key for key in (_key(label), telling, *parts) if key]
+    telling = " ".join(word for word in _plain_words(label).split() if word not in _words_aside())
+    parts = [_plain_words(part) for part in label.split("/")] if "/" in label else []
+    return [key for key in (_plain_words(label), telling, *parts) if key]
 
 
-def _key(label: str) -> str:
+def _plain_words(label: str) -> str:
     """The words of a label without case, accents and signs."""
     bare = "".join(sign for sign in unicodedata.normalize("NFKD", label.casefold()) if not unicodedata.combining(sign))
     return " ".join(re.findall(r"[^\W_]+", bare)) or label.strip()
 
 
+class LabelTable(TypedDict):
+    """What `label_maps.yaml` holds: words that say nothing of the emotion, words of each emotion, words that mean several,
+    and the labels of single models."""
+
+    aside: list[str]
+    words: dict[str, list[str]]
+    mixed: dict[str, object]
+    models: dict[str, dict[str, object]]
+
+
 @cache
-def _table() -> dict[str, Any]:
-    table: dict[str, Any] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+def _shipped_table() -> LabelTable:
+    table: LabelTable = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
     return table
 
 
 @cache
-def _aside() -> frozenset[str]:
-    return frozenset(_table()["aside"])
+def _words_aside() -> frozenset[str]:
+    return frozenset(_shipped_table()["aside"])
 
 
 @cache
-def _words() -> dict[str, Meaning]:
+def _general_words() -> dict[str, Meaning]:
     """Every general word: the corpora's, the table's, and compounds, which are half the one and half the other."""
-    words: dict[str, Meaning] = {_key(word): {emotion: 1.0} for word, emotion in EMOTION_WORDS.items()}
-    words |= {_key(one.name): {one.first: 0.5, one.second: 0.5} for one in ABAW_COMPOUNDS}
-    for emotion, others in _table()["words"].items():
-        words |= {_key(str(word)): _said(emotion, word, TABLE) for word in others}
-    return words | {_key(word): _said(shares, word, TABLE) for word, shares in _table()["mixed"].items()}
+    words: dict[str, Meaning] = {_plain_words(word): {emotion: 1.0} for word, emotion in EMOTION_WORDS.items()}
+    words |= {_plain_words(one.name): {one.first: 0.5, one.second: 0.5} for one in ABAW_COMPOUNDS}
+    for emotion, others in _shipped_table()["words"].items():
+        words |= {_plain_words(str(word)): _read_meaning(emotion, word, TABLE) for word in others}
+    return words | {_plain_words(word): _read_meaning(shares, word, TABLE) for word, shares in _shipped_table()["mixed"].items()}
 
 
-def _section(where: str) -> dict[str, Meaning]:
+def _section_of_model(where: str) -> dict[str, Meaning]:
     """The section of the model whose name is a part of the path or repository `where`."""
     parts = re.split(r"[/\\]|--", where)
-    for name, section in _table()["models"].items():
+    for name, section in _shipped_table()["models"].items():
         if name in parts:
-            return {_key(label): _said(value, label, TABLE) for label, value in section.items()}
+            return {_plain_words(label): _read_meaning(value, label, TABLE) for label, value in section.items()}
     return {}
 
 
@@ -181,11 +193,11 @@ def _unmapped(labels: Sequence[str], meanings: Sequence[Meaning | None], where: 
         f"Fill in this table ({', '.join(BASIC_EMOTIONS)}, none, or shares such as {{anger: 0.5, disgust: 0.5}}) and "
         + (f"put it into {own}" if own else new)
         + ":\n\n"
-        + "".join(_line(label, meaning) for label, meaning in zip(labels, meanings, strict=True))
+        + "".join(_table_line(label, meaning) for label, meaning in zip(labels, meanings, strict=True))
     )
 
 
-def _line(label: str, meaning: Meaning | None) -> str:
+def _table_line(label: str, meaning: Meaning | None) -> str:
     """A line of the table to fill in, quoted where YAML needs it."""
     name = yaml.safe_dump(label, allow_unicode=True, width=1000, default_style=None).removesuffix("...\n").strip()
     if meaning is None:

@@ -40,7 +40,7 @@ def image_quality(images: Sequence[Pixels] | Pixels) -> Quality:
 
 
 def speech_quality(speech: ArrayLike, seconds: ArrayLike) -> Quality:
-    """Of sounds of so many seconds with so many seconds of speech."""
+    """Of audio of so many seconds with so many seconds of speech."""
     length = np.maximum(np.asarray(seconds, np.float64), 1e-9)
     return np.asarray(np.clip(np.asarray(speech, np.float64) / length, 0.0, 1.0), np.float32)
 

@@ -75,7 +75,7 @@ def dtype_of(subject: Subject, task: Task, way: Way, device: str) -> torch.dtype
 
 
 def measured(subject: Subject, task: Task, way: Way, device: str, sizes: Sequence[int], seconds: float) -> Speed:
-    """The speed of one way; out of memory, or any other fault of this network alone, becomes its `trouble`."""
+    """The speed of one way; out of memory, or any other error of this network alone, becomes its `trouble`."""
     try:
         if way != "plain":
             return _measured(subject, task, way, device, sizes, seconds)

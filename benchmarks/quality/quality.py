@@ -42,8 +42,8 @@ Vector = np.ndarray
 def interval(figure: Callable[[Vector], float], groups: Vector) -> str:
     """The middle 95 % of a figure of chosen rows over bootstrap draws of whole groups."""
     chance = np.random.default_rng(7)
-    _, place = np.unique(groups.astype(str), return_inverse=True)
-    members = np.split(np.argsort(place, kind="stable"), np.cumsum(np.bincount(place))[:-1])
+    _, index = np.unique(groups.astype(str), return_inverse=True)
+    members = np.split(np.argsort(index, kind="stable"), np.cumsum(np.bincount(index))[:-1])
     drawn = (np.concatenate([members[k] for k in chance.integers(0, len(members), len(members))]) for _ in range(DRAWS))
     return "{:.1f} to {:.1f}".format(*(100 * np.quantile([figure(rows) for rows in drawn], [0.025, 0.975])))
 
@@ -250,7 +250,7 @@ def fusion_rows(data: Path) -> Iterator[Row]:
 def subsets_row(task: str, split: str, rows: LongTable, part: Vector, groups: Vector, method: str) -> Row:
     """The subset of models whose fused accuracy is least above (most below) that of its best member."""
     fits = {int(n): fit_fusion(rows.rows(part != n), (method,))[method] for n in np.unique(part)}
-    alone = {place: rows.probabilities[:, place].argmax(1) == rows.labels for place in range(len(rows.models))}
+    alone = {index: rows.probabilities[:, index].argmax(1) == rows.labels for index in range(len(rows.models))}
     found = {}
     for size in range(2, len(rows.models) + 1):
         for members in combinations(alone, size):
@@ -258,9 +258,9 @@ def subsets_row(task: str, split: str, rows: LongTable, part: Vector, groups: Ve
             for number, fitted in fits.items():
                 fused[part == number] = np.nan_to_num(apply_fusion(fitted, only(rows.rows(part == number), members))).argmax(1)
             found[members] = fused == rows.labels
-    best = {members: max((alone[place] for place in members), key=np.mean) for members in found}
+    best = {members: max((alone[index] for index in members), key=np.mean) for members in found}
     worst = min(found, key=lambda members: found[members].mean() - best[members].mean())
-    name = " + ".join(rows.models[place] for place in worst)
+    name = " + ".join(rows.models[index] for index in worst)
     return difference(f"{task}: {method}, worst subset ({name}) less its best member", split,
                       lambda r: float(found[worst][r].mean()), lambda r: float(best[worst][r].mean()), groups)
 

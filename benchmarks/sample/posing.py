@@ -1,4 +1,4 @@
-"""Moves the mesh of a portrait: an `Expression` of the face and a place of the head -> where every vertex is."""
+"""Moves the mesh of a portrait: an `Expression` of the face and a `HeadPose` -> where every vertex is."""
 
 from dataclasses import dataclass
 from typing import Any

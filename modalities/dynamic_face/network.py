@@ -26,7 +26,7 @@ class DynamicAnswer(NamedTuple):
     attention: Tensor
 
 
-class TemporalBlock(nn.Module):
+class DilatedBlock(nn.Module):
     """A dilated convolution over time that sees both past and future, with a residual; frames outside the mask stay 0."""
 
     def __init__(self, width: int, dilation: int, dropout: float) -> None:
@@ -54,7 +54,7 @@ class DynamicFaceNetwork(nn.Module):
         self.shape = shape = shape or DynamicFaceShape()
         self.norm = nn.LayerNorm(shape.features)
         self.enter = nn.Linear(shape.features + shape.classes + 1, shape.width)
-        self.blocks = nn.ModuleList(TemporalBlock(shape.width, 2**k, shape.dropout) for k in range(shape.blocks))
+        self.blocks = nn.ModuleList(DilatedBlock(shape.width, 2**k, shape.dropout) for k in range(shape.blocks))
         self.attend = nn.Linear(shape.width, shape.heads)
         self.leave = nn.LayerNorm(2 * shape.width)
         self.dropout = nn.Dropout(shape.dropout)

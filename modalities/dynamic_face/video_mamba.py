@@ -30,7 +30,7 @@ class VideoMambaShape(NamedTuple):
     discretisation: Discretisation = "product"
 
 
-class HeadAnswer(NamedTuple):
+class TemporalAnswer(NamedTuple):
     """Logits [B, classes] and features [B, width]: the mean over time of what the last layer says."""
 
     logits: Tensor
@@ -118,14 +118,14 @@ class TemporalShell(nn.Module, ABC):
     def over_time(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """[B, T, d] -> [B, T, d]: the layers."""
 
-    def forward(self, sequences: Tensor, mask: Tensor | None = None) -> HeadAnswer:
+    def forward(self, sequences: Tensor, mask: Tensor | None = None) -> TemporalAnswer:
         """`sequences` [B, T, features]; `mask` bool [B, T] is True for frames, False for the padding after them.
 
         Without a mask every step counts, padding included (so the release treats its zero-padded sequences).
         """
         x = self.over_time(self.image_proj(sequences), mask)
         pooled = x.mean(1) if mask is None else (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).to(x.dtype)
-        return HeadAnswer(self.classifier(pooled), pooled)
+        return TemporalAnswer(self.classifier(pooled), pooled)
 
 
 class VideoMamba(TemporalShell):

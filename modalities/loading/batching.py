@@ -1,7 +1,7 @@
 """Items in batches: how every large network is fed, by one clip alone or by several clips together.
 
 A modality hands over its items and the function that answers a list of them; who calls it decides what runs them: the plain
-`in_batches` here, or a lane that fills its batches from all clips under way. Answers come back in the order of the items.
+`in_batches` here, or a queue that fills its batches from all clips under way. Answers come back in the order of the items.
 """
 
 import gc

@@ -106,9 +106,9 @@ def word_features(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The columns that occur in a text and their values: (1 + ln count) x inverse document frequency, of unit length."""
     counts = Counter(columns[gram] for gram in grams_of(text) if gram in columns)
-    places = np.array(sorted(counts), np.int64)
-    values = (1 + np.log(np.array([counts[place] for place in places], np.float32))) * rarity[places]
-    return places, values / max(float(np.linalg.norm(values)), 1e-12)
+    found = np.array(sorted(counts), np.int64)
+    values = (1 + np.log(np.array([counts[column] for column in found], np.float32))) * rarity[found]
+    return found, values / max(float(np.linalg.norm(values)), 1e-12)
 
 
 def sentences_of(text: object) -> list[str]:

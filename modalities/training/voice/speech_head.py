@@ -80,7 +80,7 @@ def train(
 
     The recordings are those in `data`/audio/ravdess_speech. An interrupted training goes on where it was when it is started
     again with the same settings. `limit` keeps that many utterances of each actor. The states are kept in `output` until the
-    end, in half precision: about 25 kB for each layer and second of sound. InputError when the recordings are missing.
+    end, in half precision: about 25 kB for each layer and second of audio. InputError when the recordings are missing.
     """
     if epochs < 1:
         raise InputError("The training has no epoch; give --epochs 1 or more.")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.errors import InputError
-from data.media.crops import CropWriter, crops_shape, iterate_crops
+from data.media.crops import CropWriter, crops_shape, each_crop, iterate_crops
 
 
 def some_crops(count: int, size: int = 8) -> np.ndarray:
@@ -37,6 +37,7 @@ def test_rows_come_in_the_asked_order_and_as_copies(tmp_path: Path) -> None:
     assert [len(batch) for batch in batches] == [2, 2, 1]
     assert not any(isinstance(batch, np.memmap) or isinstance(batch.base, np.memmap) for batch in batches)
     np.testing.assert_array_equal(np.concatenate(batches), crops[rows])
+    np.testing.assert_array_equal(np.stack(list(each_crop(tmp_path / "crops.npy", rows))), crops[rows])
 
 
 def test_no_rows_yield_nothing(tmp_path: Path) -> None:
