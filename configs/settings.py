@@ -31,11 +31,14 @@ from data.added_modalities import check_added
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, Compound
 from data.errors import InputError
 from data.precision import Precision
+from data.yaml_files import read_yaml
 
 ALONE = ("DYAD_DEVICE", "DYAD_PRECISION", "DYAD_COMPOUNDS")
 """Variables of settings that belong to no section."""
 COLUMNS = frozenset({*BASIC_EMOTIONS, "start", "end", "present", "top", "confidence", "none", "frame", "time_s", "faces"})
 """Names that columns of the tables have already."""
+LINES = "'name: value' lines; see configs/embedded.yaml"
+"""What a file of settings holds."""
 PROFILES = Path(__file__).resolve().parents[1] / "configs"
 
 
@@ -93,7 +96,7 @@ def load_settings(
     """
     check_added()
     path = profile_path(profile)
-    tree = _read_yaml(path)
+    tree = read_yaml(path, LINES)
     tree.setdefault("profile", path.stem)
     tree = _merged(tree, _from_environment(os.environ if environment is None else environment))
     tree = _merged(tree, overrides or {})
@@ -119,7 +122,7 @@ def compound_rows(given: Any) -> Any:
 
     InputError for a file that is not there, a pair that is none, and names that are not in snake case or occur twice.
     """
-    tree = _read_yaml(_compounds_path(given)) if isinstance(given, str) else given
+    tree = read_yaml(_compounds_path(given), LINES) if isinstance(given, str) else given
     if isinstance(tree, Mapping):
         for name, pair in tree.items():
             if not isinstance(pair, list) or len(pair) != 2:
@@ -138,25 +141,13 @@ def _compounds_path(name: str) -> Path:
 
 def read_prompts(name: str) -> dict[str, Any]:
     """Read a prompt file of configs/prompts, or a YAML file anywhere."""
-    return _read_yaml(prompts_path(name))
+    return read_yaml(prompts_path(name), LINES)
 
 
 def prompts_path(name: str) -> Path:
     """The prompt file of configs/prompts that has this name, else the path `name`."""
     path = PROFILES / "prompts" / name
     return path if path.is_file() else Path(name)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}).") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(tree, dict):
-        raise InputError(f"{path} must hold 'name: value' lines; see configs/embedded.yaml.")
-    return tree
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

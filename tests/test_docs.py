@@ -92,6 +92,10 @@ def simple_commands(text: str) -> Iterator[list[str]]:
                 yield command[1:]
 
 
+def source_of_benchmark(module: str) -> str:
+    return (ROOT / "benchmarks" / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+
+
 def parse(words: list[str]) -> None:
     """Raise what the command line would say of wrong usage; nothing is run."""
     from flows.cli.app import app
@@ -104,8 +108,9 @@ def parse(words: list[str]) -> None:
     ):
         return
     if words[0] == "benchmark":
-        files = (ROOT / "benchmarks" / f"{BENCHMARKS[words[1]].replace('.', '/')}.py", ROOT / "benchmarks" / "common.py")
-        source = "".join(file.read_text(encoding="utf-8") for file in files)
+        source = source_of_benchmark(BENCHMARKS[words[1]])
+        shared = re.findall(r"from benchmarks\.(common|[\w]+\.[\w]+) import", source)
+        source += "".join(source_of_benchmark(module) for module in shared)
         for option in (word for word in words if word.startswith("--")):
             assert f'"{option}"' in source, f"benchmark {words[1]} has no {option}"
         return

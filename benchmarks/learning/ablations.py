@@ -8,7 +8,6 @@ half, by the static half, and by both. All arms have the same clips, steps over 
 differences are paired by seed, with Student's 95 % interval.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import header, make_parser, print_table
-from benchmarks.learning.clips import NETWORKS, RECIPE, S4D, SHOWN, Bench, SmallNetwork, said, trained
-from benchmarks.learning.learning import clear_faces, mean_interval, paired_interval
+from benchmarks.common import header, print_table
+from benchmarks.learning.clips import NETWORKS, RECIPE, S4D, SHOWN, Bench, SmallNetwork, bench_of, clip_parser, said, trained
+from benchmarks.learning.learning import mean_interval, paired_interval
 
 FEW = {**RECIPE, "batch": 16}
 """SmallNetwork batches: there are few clips."""
@@ -34,18 +33,11 @@ class Arm:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__, "face/ferplus_train.npz and ferplus_valid.npz")
-    parser.add_argument("--pairs", type=int, default=200, help="pairs of clips to learn from, ten times as many for IFDD")
-    parser.add_argument("--held-out", type=int, default=400, help="pairs of clips to measure on")
-    parser.add_argument("--each", type=int, default=1500, help="stills a class that are learned along")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser = clip_parser(__doc__, pairs=200, held_out=400, seeds=5)
     parser.add_argument("--only", default="s4d,ifdd", help="ablations, with commas between")
-    parser.add_argument("--log", type=Path, help="JSON lines, a row for each training; what is there is not trained again")
-    parser.add_argument("--keep", type=Path, help="a folder that keeps corpora for another run")
     given = parser.parse_args(arguments)
     print(header())
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(given.keep or Path(folder), *clear_faces(given.data), given.pairs, given.held_out, given.each)
+    with bench_of(given) as bench:
         for name in given.only.split(","):
             manifest, arms = ABLATIONS[name](bench)
             print_table([name, "accuracy", "UAR", "UAR less the first's, 95 % over seeds", "seconds"],

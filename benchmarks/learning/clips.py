@@ -14,6 +14,8 @@ all by `modalities.training.face_networks.train.train`.
 `cliper` and `ke-fer-clip` take the mean over frames, by their papers: they are controls, and must not pass.
 """
 
+import argparse
+import contextlib
 import itertools
 import json
 import tempfile
@@ -97,18 +99,11 @@ STARTS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__, "face/ferplus_train.npz and ferplus_valid.npz")
-    parser.add_argument("--pairs", type=int, default=2000, help="pairs of clips to learn from")
-    parser.add_argument("--held-out", type=int, default=480, help="pairs of clips to measure on")
-    parser.add_argument("--each", type=int, default=1500, help="stills a class that the starts learn from")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = clip_parser(__doc__)
     parser.add_argument("--only", default="", help="names of networks, or baselines, with commas between")
-    parser.add_argument("--log", type=Path, help="JSON lines, a row for each training; what is there is not trained again")
-    parser.add_argument("--keep", type=Path, help="a folder that keeps corpora and starts for another run")
     given = parser.parse_args(arguments)
     print(header())
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(given.keep or Path(folder), *clear_faces(given.data), given.pairs, given.held_out, given.each)
+    with bench_of(given) as bench:
         every = NETWORKS | CONTROLS
         wanted = [name for name in given.only.split(",") if name] or ["baselines", *every]
         if "baselines" in wanted:
@@ -117,6 +112,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print_table([head, "accuracy", "95 %"], baselines(bench, start, NETWORKS[like]))
         rows = [row_of(name, every[name], bench, range(given.seeds), given.log) for name in every if name in wanted]
         print_table(["network", "accuracy", "lowest, highest seed", "95 % over pairs", "95 % over seeds", "seconds"], rows)
+
+
+def clip_parser(text: str | None, pairs: int = 2000, held_out: int = 480, seeds: int = 3) -> argparse.ArgumentParser:
+    """The options of a benchmark over clips made of stills, of which `bench_of` makes a `Bench`."""
+    parser = make_parser(text, "face/ferplus_train.npz and ferplus_valid.npz")
+    parser.add_argument("--pairs", type=int, default=pairs, help="pairs of clips to learn from")
+    parser.add_argument("--held-out", type=int, default=held_out, help="pairs of clips to measure on")
+    parser.add_argument("--each", type=int, default=1500, help="stills a class that are learned beside them or before")
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--log", type=Path, help="JSON lines, a row for each training; what is there is not trained again")
+    parser.add_argument("--keep", type=Path, help="a folder that keeps corpora and starts for another run")
+    return parser
+
+
+@contextlib.contextmanager
+def bench_of(given: argparse.Namespace) -> Iterator["Bench"]:
+    """The stills and clips of these options, in the folder that keeps them or one that goes at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Bench(given.keep or Path(folder), *clear_faces(given.data), given.pairs, given.held_out, given.each)
 
 
 # ---- clips whose order is the label --------------------------------------------------------------------------------------

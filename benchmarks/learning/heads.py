@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import header, make_parser, print_table
-from benchmarks.learning.clips import RECIPE, SIDE, Bench, over_pairs, read_log, said
-from benchmarks.learning.learning import LABELS, append_row, clear_faces, mean_interval
+from benchmarks.common import header, print_table
+from benchmarks.learning.clips import RECIPE, SIDE, Bench, bench_of, clip_parser, over_pairs, read_log, said
+from benchmarks.learning.learning import LABELS, append_row, mean_interval
 from data.metrics import scores_of
 from modalities.dynamic_face.video_former import VideoFormer, VideoFormerShape
 from modalities.dynamic_face.video_mamba import TemporalShell, VideoMamba, VideoMambaShape
@@ -59,16 +59,11 @@ def head_named(name: str) -> TemporalShell:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = make_parser(__doc__, "face/ferplus_train.npz and ferplus_valid.npz")
-    options = {"--pairs": 2000, "--held-out": 480, "--each": 1500, "--seeds": 3, "--epochs": 8}
-    for name, number in options.items():
-        parser.add_argument(name, type=int, default=number)
-    parser.add_argument("--log", type=Path, help="JSON lines, a row for each training; what is there is not trained again")
-    parser.add_argument("--keep", type=Path, help="a folder that keeps corpora and starts for another run")
+    parser = clip_parser(__doc__)
+    parser.add_argument("--epochs", type=int, default=8)
     given = parser.parse_args(arguments)
     print(header())
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(given.keep or Path(folder), *clear_faces(given.data), given.pairs, given.held_out, given.each)
+    with bench_of(given) as bench:
         rows = [row_of(name, bench, given.epochs, range(given.seeds), given.log) for name in HEADS]
         print_table(["head", "accuracy", "95 % over pairs", "95 % over seeds", "seconds"], rows)
 

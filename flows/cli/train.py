@@ -198,10 +198,11 @@ def _given(
     root: Path | None,
 ) -> dict[str, object]:
     """The fields of FaceTrainingOptions that the command line sets."""
+    from data.yaml_files import read_yaml
     from modalities.face_networks.class_texts import read_prompts
 
     texts = read_prompts(prompts) if prompts else None
-    changed = _mapping(recipe, "fields of a recipe and their values, such as: rate: 1.0e-4") if recipe else None
+    changed = read_yaml(recipe, "fields of a recipe and their values, such as: rate: 1.0e-4") if recipe else None
     network = _network_changes(settings)
     return {
         "labels": labels, "clip": clip, "start": start, "prompts": texts, "recipe": changed, "streams": streams, "lora": lora,
@@ -223,29 +224,16 @@ def precision_named(name: str) -> "Precision":
 def _network_changes(file: Path | None) -> dict[str, dict[str, object]]:
     """What a YAML file changes of a network: its `settings` and its `input`, where it names them."""
     from data.errors import InputError
+    from data.yaml_files import read_yaml
 
     if file is None:
         return {}
     example = "settings: and input: of a network, such as: input: {size: 112}"
-    tree = _mapping(file, example)
+    tree = read_yaml(file, example)
     changes = {name: value for name, value in tree.items() if name in ("settings", "input") and isinstance(value, dict)}
     if len(changes) < len(tree):
         raise InputError(f"{file} must name {example}")
     return changes
-
-
-def _mapping(file: Path, what: str) -> dict[str, object]:
-    import yaml
-
-    from data.errors import InputError
-
-    try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{file} cannot be read ({error}); give a YAML file that names {what}") from error
-    if not isinstance(tree, dict):
-        raise InputError(f"{file} must name {what}")
-    return tree
 
 
 def _train(

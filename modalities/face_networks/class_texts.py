@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.errors import InputError
+from data.yaml_files import read_yaml
 
 FIELDS = frozenset({"texts", "negative", "template", "negative_template", "words", "caption", "descriptor"})
 
@@ -51,15 +52,7 @@ def class_texts(tree: Mapping[str, object] | None, labels: Sequence[str], name: 
 
 def read_prompts(path: Path) -> dict[str, object]:
     """The content of a prompt file; InputError when it is no YAML with fields."""
-    import yaml
-
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read as a file of class texts ({error}); correct or copy it again.") from error
-    if not isinstance(tree, dict):
-        raise InputError(f"{path} must hold 'texts', or 'template' and 'words'.")
-    return tree
+    return read_yaml(path, "'texts', or 'template' and 'words'")
 
 
 def _texts_of(entries: object, labels: Sequence[str], where: str) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
+from data.yaml_files import read_yaml
 
 Prompts = Mapping[str, object]
 """The content of a prompt file."""
@@ -72,7 +73,8 @@ class TextBank:
 def read_label_texts(prompts: Prompts | Path) -> LabelSets:
     """Check a prompt file or its content; InputError naming the file and the label for anything malformed."""
     name = str(prompts) if isinstance(prompts, Path) else "The prompts"
-    tree = _read_yaml(prompts) if isinstance(prompts, Path) else prompts
+    holds = "'basic' and 'compound', each with labels and their texts"
+    tree = read_yaml(prompts, holds) if isinstance(prompts, Path) else prompts
     if unknown := set(tree) - {*SETTINGS, *KINDS}:
         known = ", ".join(SETTINGS + KINDS)
         raise InputError(f"{name}: '{min(map(str, unknown))}' is no part of a prompt file; known are: {known}.")
@@ -87,21 +89,6 @@ def read_label_texts(prompts: Prompts | Path) -> LabelSets:
     order = [*BASIC_EMOTIONS, *([OTHER] if OTHER in basic else [])]
     temperature = _temperature(tree.get("temperature"), name)
     return LabelSets(tuple(basic[label] for label in order), tuple(compound.values()), temperature, together)
-
-
-def _read_yaml(path: Path) -> Prompts:
-    """The content of a prompt file; InputError where it is no table."""
-    import yaml
-
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}).") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(tree, dict):
-        raise InputError(f"{path} must hold 'basic' and 'compound', each with labels and their texts.")
-    return tree
 
 
 def _check_labels(basic: Mapping[str, LabelTexts], compound: Mapping[str, LabelTexts], name: str) -> None:

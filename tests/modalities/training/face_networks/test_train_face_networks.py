@@ -291,7 +291,7 @@ def test_command_line_says_what_is_missing(tmp_path: Path) -> None:
     bad = tmp_path / "recipe.yaml"
     bad.write_text("- 1\n")
     answer = runner.invoke(app, ["train", "dynamic-face", "--network", "s4d", "--corpus", "x", "--recipe", str(bad)])
-    assert "must name fields" in str(answer.exception)
+    assert "must hold fields" in str(answer.exception)
 
 
 # ---- corpora -------------------------------------------------------------------------------------------------------------
