@@ -1,4 +1,4 @@
-"""How `benchmarks/gpu/run.py` measures: one network in batches, through its lane, and in the plain loop."""
+"""How `benchmarks/gpu/run.py` measures: one network in batches, through its queue, and in the plain loop."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from flows.runtime.batch_queue import lane
+from flows.runtime.batch_queue import batch_queue
 from modalities.loading.batching import free_memory, in_batches, is_out_of_memory
 
 CLIPS = 4
-"""Clips whose threads prepare items for the lane at the same time."""
+"""Clips whose threads prepare items for the queue at the same time."""
 RISE = 1.05
 """A batch twice as large must be faster by this factor, else the sweep ends."""
 
@@ -148,13 +148,13 @@ def _batch_seconds(workload: Workload, device: str, size: int, seconds: float) -
     return sorted(found)[len(found) // 2]
 
 
-def through_lane(workload: Workload, device: str, batched: Batched, seconds: float) -> float:
-    """Items a second of `CLIPS` clips that prepare their items in threads and share the batches of the device's lane."""
+def through_queue(workload: Workload, device: str, batched: Batched, seconds: float) -> float:
+    """Items a second of `CLIPS` clips that prepare their items in threads and share the batches of the device's queue."""
     batches = max(round(batched.rate * seconds / batched.size), 2)
     shares = [part for part in _shares(batches * batched.size) if part]
 
     def clip(number: int) -> None:
-        for _ in lane(device).batches(workload.work, workload.model, workload.items(number), batched.size):
+        for _ in batch_queue(device).batches(workload.work, workload.model, workload.items(number), batched.size):
             pass
 
     with ThreadPoolExecutor(len(shares)) as pool:
@@ -168,8 +168,8 @@ def _shares(number: int) -> list[int]:
 
 
 def let_go(device: str) -> None:
-    """Have the lane run something else, since its thread holds the last model it has run, and give memory back."""
-    for _ in lane(device).batches(_nothing, None, [None], 1):
+    """Have the queue run something else, since its thread holds the last model it has run, and give memory back."""
+    for _ in batch_queue(device).batches(_nothing, None, [None], 1):
         pass
     free_memory()
 

@@ -4,9 +4,9 @@
 
 Architectures have their full size and random weights (speed does not depend on the values); on a CPU, or with --tiny, a few
 channels, which shows that everything runs and says nothing of speed. Each model runs through the product's own batch function
-and the device's lane, in the precision that the product chooses, with synthetic inputs from four clips at once.
+and the device's queue, in the precision that the product chooses, with synthetic inputs from four clips at once.
 
-* Batches double from a first size until memory, or a gain of 5 %, ends it (--batch gives the sizes); the lane may enlarge them.
+* Batches double from a first size until memory, or a gain of 5 %, ends it (--batch gives the sizes); the queue may enlarge them.
 * The plain loop has one thread and one item at a time, in float32 with torch's defaults (no TF32 in matrix products).
 * FLOP are counted by torch (matrix products, convolutions, attention); the peak is that of a large square product in the
   model's type, measured here.
@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from benchmarks.common import header, make_parser, names_among
-from benchmarks.gpu.measure import Batched, Workload, flops_an_item, let_go, matmul_peak, plain_loop, sweep, through_lane
+from benchmarks.gpu.measure import Batched, Workload, flops_an_item, let_go, matmul_peak, plain_loop, sweep, through_queue
 from benchmarks.gpu.models import CASES, Case
 from benchmarks.gpu.qwen import TOKENS
 from data.files import write_text
@@ -112,10 +112,10 @@ def _measured(case: Case, device: str, tiny: bool, sizes: Sequence[int], seconds
 def _product(
     workload: Workload, device: str, sizes: Sequence[int], seconds: float
 ) -> tuple[torch.dtype, Batched, float, float]:
-    """Type, best batch, items a second through the lane, and FLOP an item; the model is gone when it returns."""
+    """Type, best batch, items a second through the queue, and FLOP an item; the model is gone when it returns."""
     flops = flops_an_item(workload)
     batched = sweep(workload, device, sizes, seconds)
-    return _type_of(workload.model, device), batched, through_lane(workload, device, batched, seconds), flops
+    return _type_of(workload.model, device), batched, through_queue(workload, device, batched, seconds), flops
 
 
 def _type_of(model: Any, device: str) -> torch.dtype:
@@ -146,7 +146,7 @@ def lines(device: str, tiny: bool) -> list[str]:
     return [
         f"{header()}; device {device} ({name})", "",
         f"{what}Weights are random, since speed does not depend on their values. Plain loop: one item at a time, float32 with "
-        f"torch's defaults, no lane. Qwen answers {8 if tiny else TOKENS} tokens, Whisper {16 if tiny else 224} with their "
+        f"torch's defaults, no queue. Qwen answers {8 if tiny else TOKENS} tokens, Whisper {16 if tiny else 224} with their "
         "times.", "",
         "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS),
     ]  # fmt: skip

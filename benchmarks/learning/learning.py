@@ -14,8 +14,9 @@ from data.metrics import scores_of
 from modalities.face_networks.parts.base import FaceNetwork
 from modalities.face_networks.parts.clip_tower import ClipNetwork, ClipShape
 from modalities.face_networks.registry import Kind, network_table
+from modalities.face_networks.views import read_views
 from modalities.training.face_networks.batches import BatchMaker
-from modalities.training.face_networks.corpus import FaceSample, read_face_corpus, read_views
+from modalities.training.face_networks.corpus import FaceSample, read_face_corpus
 from modalities.training.face_networks.train import FaceTrainingOptions, network_input, network_settings, new_network
 from modalities.training.faces.stills import FaceVotes, read_faces
 

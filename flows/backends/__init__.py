@@ -8,16 +8,17 @@ from importlib import import_module
 
 from configs.settings import Settings
 from data.added_modalities import added_modalities
+from data.scores import Scores
 from flows.backends.base import Backend, NotHere
 
 MODULES: dict[str, str] = {
     "static_face": "flows.backends.static_face",
     "dynamic_face": "flows.backends.dynamic_face",
-    "scene_labels": "flows.backends.scene_labels",
-    "scene_context": "flows.backends.scene_context",
     "voice": "flows.backends.voice",
-    "transcript": "flows.backends.transcript",
     "text": "flows.backends.text",
+    "scene_labels": "flows.backends.scene_labels",
+    "transcript": "flows.backends.transcript",
+    "scene_context": "flows.backends.scene_context",
     **dict.fromkeys(added_modalities(), "flows.backends.added"),
 }
 """Modality (and the transcript, which text reads) -> the module with its backends."""
@@ -25,14 +26,13 @@ MODULES: dict[str, str] = {
 __all__ = ["MODULES", "Backend", "NotHere", "backend_of", "backends_of"]
 
 
-def backends_of(modality: str) -> Mapping[str, Backend]:
-    """Name in the settings -> backend, of one modality."""
-    backends: Mapping[str, Backend] = import_module(MODULES[modality]).BACKENDS
+def backends_of(modality: str) -> Mapping[str, Backend[object, Scores]]:
+    """The backends of a modality by their names in the settings. The transcript's one answers with words, not with scores."""
+    backends: Mapping[str, Backend[object, Scores]] = import_module(MODULES[modality]).BACKENDS
     return backends
 
 
-def backend_of(settings: Settings, modality: str) -> Backend:
-    """The backend that settings choose for a modality; the only one there is, where they have no choice."""
+def backend_of(settings: Settings, modality: str) -> Backend[object, Scores]:
+    """The backend that settings choose for a modality; it has the modality's own name where they have no choice."""
     section = getattr(settings, modality, None)
-    backends = backends_of(modality)
-    return backends[getattr(section, "backend", modality)]
+    return backends_of(modality)[getattr(section, "backend", modality)]

@@ -9,29 +9,65 @@ from types import ModuleType
 
 import pandas as pd
 
+from configs.settings import Settings
 from data.added_modalities import added_modalities
 from data.errors import InputError
 from data.files import file_digest
 from data.material import Material
 from data.scores import Scores
 from data.tables import read_table
-from flows.backends.base import Backend, frames_of
+from flows.backends.base import Backend, Description, frames_of
 from flows.job import Job
+from flows.runtime.code_digest import Entry
 
 
-def backend(modality: str, path: Path) -> Backend:
-    """The backend that a file is; its answer depends on the file and on what that imports of ours."""
-    return Backend(partial(_recognise, modality, path), lambda job: {}, code=lambda job: (path,))
+class AddedModality(Backend[ModuleType, Scores]):
+    """What a file of the user's answers; the answer depends on the file and on what that imports of ours."""
 
+    def __init__(self, modality: str, path: Path) -> None:
+        self.modality, self.path = modality, path
 
-def _recognise(modality: str, path: Path, job: Job) -> Scores:
-    recognise = getattr(_module(modality, path), "recognise", None)
-    if not callable(recognise):
-        raise InputError(f"{path} has no function recognise(material); docs/how-to/add-a-modality.md shows one.")
-    scores = recognise(material(job, modality))
-    if not isinstance(scores, Scores) or scores.modality != modality or len(scores.windows) != len(job.windows):
-        raise InputError(f"{path}: recognise must return material.answer(...) or material.absent(...).")
-    return scores
+    def load(self, settings: Settings) -> ModuleType:
+        """The file as a module, imported anew when its text has changed."""
+        name = f"dyad_added_{self.modality}_{file_digest(self.path)[:12]}"
+        if name not in sys.modules:
+            spec = importlib.util.spec_from_file_location(name, self.path)
+            if spec is None or spec.loader is None:
+                raise InputError(f"{self.path} cannot be imported; is it a Python file?")
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[name]
+                raise
+        return sys.modules[name]
+
+    def recognise(self, job: Job) -> Scores:
+        """What the file's function `recognise` returns; InputError when that is no answer."""
+        recognise = getattr(self.load(job.settings), "recognise", None)
+        if not callable(recognise):
+            raise InputError(f"{self.path} has no function recognise(material); docs/how-to/add-a-modality.md shows one.")
+        scores = recognise(material(job, self.modality))
+        if not isinstance(scores, Scores) or scores.modality != self.modality or len(scores.windows) != len(job.windows):
+            raise InputError(f"{self.path}: recognise must return material.answer(...) or material.absent(...).")
+        return scores
+
+    def describe(self, settings: Settings) -> Description:
+        """The file; what it uses and where it runs only itself knows."""
+        here = self.path.is_file()
+        return Description(
+            self.path.name, file_digest(self.path)[:12] if here else "", locations={"": str(self.path)},
+            reason="" if here else f"There is no file {self.path}.", remedy="" if here else "Put it back.",
+        )  # fmt: skip
+
+    def inputs(self, job: Job) -> Mapping[str, object]:
+        """Nothing besides the file, which is code."""
+        return {}
+
+    def code(self, job: Job) -> tuple[Entry, ...]:
+        """The file, and what it imports of ours."""
+        return (self.path,)
 
 
 def material(job: Job, modality: str) -> Material:
@@ -47,21 +83,6 @@ def _table(path: Path) -> pd.DataFrame:
     return read_table(path) if path.is_file() else pd.DataFrame()
 
 
-def _module(modality: str, path: Path) -> ModuleType:
-    """The file as a module, imported anew when its text has changed."""
-    name = f"dyad_added_{modality}_{file_digest(path)[:12]}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise InputError(f"{path} cannot be imported; is it a Python file?")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
-    return sys.modules[name]
-
-
-BACKENDS: Mapping[str, Backend] = {name: backend(name, path) for name, path in added_modalities().items()}
+BACKENDS: Mapping[str, Backend[object, Scores]] = {
+    name: AddedModality(name, path) for name, path in added_modalities().items()
+}

@@ -1,34 +1,28 @@
-"""What every backend is made of, and what they share: fetched models, digests of weights."""
+"""What every backend is: one way to recognise a modality, and what can be asked of it."""
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
-from data.errors import InputError
-from data.files import digest
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.settings import Settings
 from data.media.frames import Frame, read_frames
 from data.scores import Scores
 from flows.job import Job
 from flows.runtime import stop
 from flows.runtime.code_digest import Entry
 from flows.runtime.events import reach
-from modalities.model_store.local import find_repository, missing_sentence
 
+if TYPE_CHECKING:
+    from flows.backends.score_inputs import Answers
 
-@dataclass(frozen=True)
-class Backend:
-    """One way to recognise a modality.
-
-    recognise: the scores of a clip; inputs: what they depend on besides settings and code (weights, files); media: whether it
-    reads pictures or sound, which only exist while a run is under way; code: what it imports by a name.
-    """
-
-    recognise: Callable[[Job], Scores]
-    inputs: Callable[[Job], Mapping[str, Any]]
-    media: bool = True
-    code: Callable[[Job], tuple[Entry, ...]] = lambda job: ()
+Medium = Literal["", "picture", "sound", "any"]
+Model = TypeVar("Model", covariant=True)
+Answer = TypeVar("Answer", covariant=True)
 
 
 class NotHere(Exception):
@@ -39,27 +33,62 @@ class NotHere(Exception):
         self.reason, self.remedy = reason, remedy
 
 
-def fetched(model: str, setting: str) -> Path:
-    """The folder of a model that settings name; NotHere when it was not fetched, InputError when none is named."""
-    if not model:
-        raise InputError(f"The settings name no model for this backend; give {setting} a name that 'dyad models list' shows.")
-    found = find_repository(model)
-    if found is None:
-        raise NotHere(*missing_sentence(model))
-    return found
+@dataclass(frozen=True)
+class Description:
+    """What a backend is with certain settings, known without loading it.
+
+    model: its name; revision: a commit, or digits of the weights' digest; licence: of the weights, '' where none is known;
+    device: where it runs; locations: where its files are, for people, or what to do where there are none, by part ('' is the
+    model itself, others are a `head` or a `reader`); reason, remedy: why it is absent and what helps, '' where it is here.
+    """
+
+    model: str
+    revision: str = ""
+    licence: str = ""
+    device: str = ""
+    locations: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+    remedy: str = ""
 
 
-def fingerprint(model: str) -> str:
-    """Digest of a fetched model's folder; empty when it is not here."""
-    found = find_repository(model) if model else None
-    return folder_digest(found) if found else ""
+class Backend(ABC, Generic[Model, Answer]):
+    """One way to recognise a modality: loads a `Model`, gives an `Answer` about a clip (scores; the transcript's, words)."""
+
+    @abstractmethod
+    def load(self, settings: Settings) -> Model:
+        """The model, from memory where it is there already; NotHere when it is not on this machine."""
+
+    @abstractmethod
+    def recognise(self, job: Job) -> Answer:
+        """The answer about a job's clip; NotHere when a model is not on this machine."""
+
+    @abstractmethod
+    def describe(self, settings: Settings) -> Description:
+        """What it is with these settings, without loading anything."""
+
+    @abstractmethod
+    def inputs(self, job: Job) -> Mapping[str, object]:
+        """What its answer depends on besides settings and code: digests of weights, and of files that the user brings."""
+
+    def code(self, job: Job) -> tuple[Entry, ...]:
+        """Modules and files that its answer depends on and that no import names: those chosen in a table."""
+        return ()
+
+    def media(self, job: Job) -> Medium:
+        """What of the clip's media it reads, which only exist while a run is under way; '' for none."""
+        return "any"
+
+    def centroids(self, settings: Settings) -> NDArray[np.float32] | None:
+        """The mean features [7, D] of each emotion in training; None where nobody has measured them."""
+        return None
 
 
-def folder_digest(folder: Path) -> str:
-    """Digest of the names and contents (of large files: size, beginning, middle and end) of a folder's files."""
-    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
-    lines = [f"{file.name} {digest(file)}" for file in files if file.suffix != ".md"]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+class ScoringBackend(Backend[Model, Scores]):
+    """A backend that also answers for many inputs at once (`dyad score`)."""
+
+    @abstractmethod
+    def score(self, table: Path, settings: Settings) -> "Answers":
+        """Names and probabilities of the inputs in a table or a folder; NotHere when a model is not on this machine."""
 
 
 def frames_of(job: Job, frames_per_second: float | None = None) -> Iterator[Frame]:

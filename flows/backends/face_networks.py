@@ -1,26 +1,117 @@
 """Networks of the literature for the face: what static and dynamic face have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal, TypedDict
 
-from configs.schema import DynamicFaceSettings
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from configs.schema import DynamicFaceSettings, StaticFaceSettings
 from configs.settings import Settings
+from data.errors import InputError
 from data.files import digest
-from data.scores import Scores
 from data.tables import read_table
-from flows.backends.base import NotHere
+from data.windows import Windows
+from flows.backends.base import Description, NotHere, ScoringBackend
 from flows.backends.scene_labels import clip_found
+from flows.backends.score_inputs import Beside
 from flows.job import Job
-from flows.runtime import loaded_models as models
 from flows.runtime.code_digest import Entry
+from flows.runtime.loaded_models import device_named, loaded, placing
 from modalities.face_networks.registry import Kind, NetworkRow, network_table
 from modalities.model_store.local import find_clip, find_files
 
+if TYPE_CHECKING:
+    from modalities.face_networks.recognise import FaceRecogniser
 
-def faces_of(job: Job) -> dict[str, Any]:
-    """Where the faces of a job's clip are, as every backend takes them."""
-    return {"crops": job.folder.crops, "faces": read_table(job.folder.faces), "windows": job.windows}
+
+class Faces(TypedDict):
+    """Where the faces of a clip are, and which of them count, as every backend of the face takes them."""
+
+    crops: Path
+    faces: pd.DataFrame
+    windows: Windows
+    which: Literal["main", "all"]
+
+
+def faces_of(job: Job) -> Faces:
+    """The faces of a job's clip."""
+    return {
+        "crops": job.folder.crops, "faces": read_table(job.folder.faces), "windows": job.windows,
+        "which": job.settings.faces.which,
+    }  # fmt: skip
+
+
+class PublishedNetwork(ScoringBackend["FaceRecogniser"]):
+    """A network of the table `modalities/face_networks/networks.yaml`, of one of the two kinds."""
+
+    kind: Kind
+
+    def asked(self, settings: Settings) -> StaticFaceSettings | DynamicFaceSettings:
+        """The section of the settings."""
+        return settings.static_face if self.kind == "static" else settings.dynamic_face
+
+    def row(self, settings: Settings) -> NetworkRow:
+        """The network's row; InputError lists the networks of this kind when there is none of its name."""
+        return network_table().choose(self.asked(settings).network, self.kind)
+
+    def load(self, settings: Settings) -> "FaceRecogniser":
+        """The network with its weights, from memory where it is there already."""
+        from modalities.face_networks.recognise import load
+
+        (files, clip), asked, row = network_files(settings, self.kind), self.asked(settings), self.row(settings)
+        key = ("face_network", row.name, self.kind, *files, clip, asked.labels, asked.streams)
+        return loaded(
+            settings, key,
+            lambda: load(row, self.kind, files, clip=clip, meanings=asked.labels, streams=asked.streams, **placing(settings)),
+            files[0] if files else clip,
+        )  # fmt: skip
+
+    def describe(self, settings: Settings) -> Description:
+        """What the table says of it, and where its weights are."""
+        asked = self.asked(settings)
+        device = device_named(settings.device)
+        try:
+            row = self.row(settings)
+        except InputError as error:
+            locations = {"": f"{asked.network}, {_checkpoint_location(asked.checkpoint, None, self.kind)}"}
+            return Description(asked.network, "", "", device, locations, str(error), "Name one of these.")
+        locations = {"": f"{row.name}, {_checkpoint_location(asked.checkpoint, row, self.kind)}"}
+        described = Description(row.name, "", row.licence, device, locations)
+        try:
+            files, clip = network_files(settings, self.kind)
+        except NotHere as missing:
+            return replace(described, reason=missing.reason, remedy=missing.remedy)
+        gone = next((file for file in files if not file.is_file()), None)
+        if gone is not None:
+            return replace(described, reason=f"There are no weights at {gone}.", remedy="Name an existing file.")
+        return replace(described, revision="+".join(digest(file)[:12] for file in [*files, *([clip] if clip else [])]))
+
+    def inputs(self, job: Job) -> Mapping[str, object]:
+        """Digests of its files and of the notes beside them, and its row of the table."""
+        try:
+            files, clip = network_files(job.settings, self.kind)
+        except NotHere:
+            return {"checkpoint": ""}
+        notes = [file.with_suffix(".json") for file in files]
+        named = {str(number): digest(file) for number, file in enumerate([*files, *notes])}
+        labels, row = digest(self.asked(job.settings).labels), str(self.row(job.settings))
+        return {**named, "clip": digest(clip), "labels": labels, "row": row}
+
+    def code(self, job: Job) -> tuple[Entry, ...]:
+        """The module that the table names."""
+        return (self.row(job.settings).build.partition(":")[0],)
+
+    def contexts(self, model: "FaceRecogniser", known: Sequence[Beside]) -> list[NDArray[np.float32] | None] | None:
+        """The features in the files that are known, for a network that takes a context; None where there is none."""
+        from modalities.face_networks.contexts import read_context
+
+        if "context" not in model.row.needs or not any(one.context for one in known):
+            return None
+        return [read_context(one.context) if one.context else None for one in known]
 
 
 def network_files(settings: Settings, kind: Kind) -> tuple[tuple[Path, ...], Path | None]:
@@ -28,7 +119,7 @@ def network_files(settings: Settings, kind: Kind) -> tuple[tuple[Path, ...], Pat
     asked = settings.static_face if kind == "static" else settings.dynamic_face
     row = network_table().choose(asked.network, kind)
     named = [asked.checkpoint, *([asked.head] if isinstance(asked, DynamicFaceSettings) else [])]
-    files = tuple(file for file in named if file is not None) or fetched_files(row)
+    files = tuple(file for file in named if file is not None) or _fetched_files(row)
     if not files and row.zero_shot is None:
         get = f"Get it with ./dyad models download {row.checkpoint['model']}, or name" if "model" in row.checkpoint else "Name"
         remedy = f"{get} one with {kind}_face.checkpoint ({row.checkpoint['source']}), or train it."
@@ -39,55 +130,15 @@ def network_files(settings: Settings, kind: Kind) -> tuple[tuple[Path, ...], Pat
     return files, found.path if found else None
 
 
-def fetched_files(row: NetworkRow) -> tuple[Path, ...]:
+def _fetched_files(row: NetworkRow) -> tuple[Path, ...]:
     """The authors' files of a network that Dyad can fetch, where they were."""
     return find_files(row.checkpoint["model"], row.checkpoint["files"].split()) if "model" in row.checkpoint else ()
 
 
-def network(job: Job, kind: Kind) -> Scores:
-    """The scores of the network that the settings name for the static or the dynamic face."""
-    from modalities.face_networks import recognise as recogniser
-
-    asked = job.settings.static_face if kind == "static" else job.settings.dynamic_face
-    model = models.face_network(kind, *network_files(job.settings, kind), job.settings)
-    feeding = {"which": job.settings.faces.which, **models.feeding(job.settings, asked.batch)}
-    if kind == "static":
-        return recogniser.recognise_static(model, **faces_of(job), **feeding)
-    if job.settings.dynamic_face.by_frames:
-        from modalities.face_networks.avcer_frames import recognise_frames
-
-        times = read_table(job.folder.frame_times)
-        return recognise_frames(model, **faces_of(job), **feeding, times=times[times["sampled"].astype(bool)])
-    if not job.captions:
-        return recogniser.recognise_dynamic(model, **faces_of(job), **feeding)
-    return recogniser.recognise_dynamic(model, **faces_of(job), **feeding, captions=_captions(job))
-
-
-def _captions(job: Job) -> list[str]:
-    """What the descriptions of the scene say of each window; '' where they say nothing, everywhere when there are none."""
-    said = [""] * len(job.windows)
-    if job.folder.finished("scene_context").get("failed") or not job.folder.evidence("scene_context").is_file():
-        return said
-    table = read_table(job.folder.evidence("scene_context"))
-    for window, text in zip(table["window"], table["text"], strict=True):
-        said[window] = f"{said[window]} {text}".strip()
-    return said
-
-
-def network_inputs(job: Job, kind: Kind) -> Mapping[str, Any]:
-    """What they depend on: files, labels, the row of the table."""
-    try:
-        files, clip = network_files(job.settings, kind)
-    except NotHere:
-        return {"checkpoint": ""}
-    asked = job.settings.static_face if kind == "static" else job.settings.dynamic_face
-    notes = [file.with_suffix(".json") for file in files]
-    named = {str(place): digest(file) for place, file in enumerate([*files, *notes])}
-    row = str(network_table().choose(asked.network, kind))
-    return {**named, "clip": digest(clip), "labels": digest(asked.labels), "row": row}
-
-
-def network_code(job: Job, kind: Kind) -> tuple[Entry, ...]:
-    """The module of the network that the settings name, which the table's row says and nothing imports by itself."""
-    asked = job.settings.static_face if kind == "static" else job.settings.dynamic_face
-    return (network_table().choose(asked.network, kind).build.partition(":")[0],)
+def _checkpoint_location(file: Path | None, row: NetworkRow | None, kind: Kind) -> str:
+    """Where the weights of a network are, for people, or how to name them."""
+    if file is None and row and (found := _fetched_files(row)):
+        return ", ".join(map(str, found))
+    if file is None:
+        return f"no checkpoint; name one with {kind}_face.checkpoint (docs/networks.md)"
+    return str(file) if file.is_file() else f"no checkpoint: there is no file {file}"

@@ -1,31 +1,36 @@
-"""`dyad score static-face` by networks of the literature, and `dyad score dynamic-face`: folders of crops and of clips."""
+"""What `dyad score` is given, a CSV, a folder or an .npz, as inputs in their order; and the answers about them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from configs.settings import Settings
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
-from data.manifest.manifest import MEDIA
-from flows.backends.base import NotHere
-from flows.backends.dynamic_face import NO_HEAD, NO_HEAD_REMEDY
-from flows.backends.face_networks import network_files
-from flows.backends.scene_labels import clip_found
-from flows.runtime import loaded_models as models
-from modalities.face_networks.contexts import read_context
-from modalities.face_networks.registry import NetworkInput
-from modalities.training.face_networks.corpus import read_views
-
-if TYPE_CHECKING:
-    from modalities.face_networks.recognise import FaceRecogniser
 
 Probabilities = NDArray[np.float32]
-Views = NDArray[np.uint8]
-"""What is seen of a clip: RGB [V, T, S, S, 3]."""
+"""[B, 7], a NaN row where an input has no answer."""
+Image = NDArray[np.uint8]
+"""Grey [H, W] or RGB [H, W, 3]."""
+Item = TypeVar("Item")
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
+CHUNK = 512
+"""Inputs read and scored at a time, so that memory does not grow with their number."""
+FILES_AT_ONCE = 64
+"""Images or clips of any size in memory at a time."""
+
+
+class Answers(NamedTuple):
+    """Names of B inputs, their probabilities [B, 7] (NaN rows where absent), why an input has none, by name, and how well each
+    could be seen or heard [B] (`modalities.quality`); None where nothing says it."""
+
+    names: list[str]
+    basic: Probabilities
+    reasons: dict[str, str] = {}
+    quality: NDArray[np.float32] | None = None
 
 
 class Beside(NamedTuple):
@@ -35,110 +40,85 @@ class Beside(NamedTuple):
     caption: str = ""
 
 
-Answer = Callable[[list[Views], Sequence[Beside]], Probabilities]
-"""Probabilities [B, 7] of what is seen of clips, with what is known of them."""
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
-PLAIN = NetworkInput(size=112, frames=20)
-"""What the embedded network over time sees of a clip: the middles of 20 equal parts of it."""
+def in_chunks(items: Sequence[Item], score: Callable[[Sequence[Item]], Probabilities], size: int = CHUNK) -> Probabilities:
+    """Probabilities [B, 7] of B items, of which `score` is shown at most `size` at a time."""
+    parts = [score(items[first : first + size]) for first in range(0, len(items), size)]
+    return np.concatenate(parts) if parts else np.zeros((0, len(BASIC_EMOTIONS)), np.float32)
 
 
-def picture_scorer(settings: Settings) -> Callable[[Sequence[NDArray[np.uint8]], Sequence[Beside]], Probabilities]:
-    """The network that the settings name for the static face, as a function of pictures uint8 [H, W, 3] or [H, W] and of
-    what is known of them, which a network that does not ask for it is not told."""
-    from modalities.face_networks import recognise as recogniser
-
-    model = models.face_network("static", *network_files(settings, "static"), settings)
-
-    def score(pictures: Sequence[NDArray[np.uint8]], known: Sequence[Beside]) -> Probabilities:
-        shown = [_coloured(one) for one in pictures]
-        return recogniser.score_images(model, shown, settings.static_face.batch, _contexts_for(model, known))
-
-    return score
+def column(table: Path, names: tuple[str, ...]) -> list[str]:
+    """The first of the columns `names` that a CSV has, as text, empty where it is; InputError when it has none."""
+    try:
+        rows = pd.read_csv(table, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{table} cannot be read as CSV ({error}); give a table with the column '{names[0]}'.") from error
+    for name in names:
+        if name in rows:
+            return [str(value) for value in rows[name]]
+    raise InputError(f"{table} has no column '{names[0]}', only {', '.join(map(str, rows.columns))}.")
 
 
-def _contexts_for(model: "FaceRecogniser", known: Sequence[Beside]) -> list[NDArray[np.float32] | None] | None:
-    """The features in the files, for a network that takes a context; None where there is none."""
-    if "context" not in model.row.needs or not any(one.context for one in known):
-        return None
-    return [read_context(one.context) if one.context else None for one in known]
+def column_if_any(table: Path, name: str) -> list[str]:
+    """A column that a CSV may have; empty without it."""
+    return column(table, (name,)) if name in pd.read_csv(table, nrows=0) else []
 
 
-def _captions_for(model: "FaceRecogniser", known: Sequence[Beside]) -> list[str] | None:
-    return [one.caption for one in known] if "caption" in model.row.needs else None
+def files_in(table: Path, endings: frozenset[str]) -> list[Path]:
+    """The files below a folder by name, or those of a CSV's column `path`.
 
-
-def clip_scorer(settings: Settings) -> Callable[[Sequence[tuple[Path, Beside]]], Probabilities]:
-    """The dynamic face of the settings, as a function of face clips (media files, or folders of pictures in order) and what is
-    known of each.
-
-    The clips are of faces, cut out as in the corpora of the field: nobody looks for faces in them.
+    A relative path starts from the CSV's folder and may not leave it; an absolute one is taken as it stands.
     """
-    reads, answer = BACKENDS[settings.dynamic_face.backend](settings)
-
-    def score(clips: Sequence[tuple[Path, Beside]]) -> Probabilities:
-        rows = [
-            answer([read_views(str(clip), reads) for clip, _ in part], [known for _, known in part])
-            for part in _parts(clips, settings.dynamic_face.batch)
-        ]
-        return np.concatenate(rows) if rows else np.zeros((0, len(BASIC_EMOTIONS)), np.float32)
-
-    return score
+    if table.is_dir():
+        found = sorted(file for file in table.rglob("*") if file.suffix.lower() in endings)
+        if not found:
+            raise InputError(f"{table} holds no file ending in one of {' '.join(sorted(endings))}.")
+        return found
+    return _inside(table, column(table, ("path", "file", "filename", "audio", "image", "input")))
 
 
-def clips_in(folder: Path) -> list[Path]:
-    """The clips below a folder by name: media files, and folders that hold pictures; InputError when there are none."""
-    files = {file for file in folder.rglob("*") if file.suffix.lower() in MEDIA}
-    of_pictures = {file.parent for file in folder.rglob("*") if file.suffix.lower() in PICTURES}
-    if not files | of_pictures:
-        raise InputError(f"{folder} holds no clips: neither media files nor folders of pictures.")
-    return sorted(files | of_pictures)
+def with_what_is_known(table: Path, files: Sequence[Path]) -> list[tuple[Path, Beside]]:
+    """Each file with what a CSV says of it in the columns `context` (a file) and `caption`."""
+    count = len(files)
+    named, captions = ([] if table.is_dir() else column_if_any(table, name) for name in ("context", "caption"))
+    contexts = [str(one) if name else "" for name, one in zip(named, _inside(table, named), strict=True)]
+    known = map(Beside, contexts or [""] * count, captions or [""] * count)
+    return list(zip(files, known, strict=True))
 
 
-def _by_network(settings: Settings) -> tuple[NetworkInput, Answer]:
-    from modalities.face_networks import recognise as recogniser
-
-    model = models.face_network("dynamic", *network_files(settings, "dynamic"), settings)
-    batch = settings.dynamic_face.batch
-    return model.reads, lambda clips, known: recogniser.score_views(
-        model, clips, batch, _contexts_for(model, known), _captions_for(model, known)
-    )
-
-
-def _by_our_own(settings: Settings) -> tuple[NetworkInput, Answer]:
-    from modalities.dynamic_face import embedded as dynamic_face
-
-    model = models.dynamic_face(settings)
-    return PLAIN, lambda clips, _: dynamic_face.score_sequences(model, [views[0] for views in clips])
+def _inside(table: Path, given: Sequence[str]) -> list[Path]:
+    """The files that a CSV names; InputError for relative ones that leave its folder."""
+    root, names = table.resolve().parent, [Path(name) for name in given]
+    for name in names:
+        if not name.is_absolute() and not (root / name).resolve().is_relative_to(root):
+            raise InputError(f"{table} names {name}, which is outside of {root}; write its absolute path if that is meant.")
+    return [root / name for name in names]
 
 
-def _by_clip(settings: Settings) -> tuple[NetworkInput, Answer]:
-    from modalities.dynamic_face import clip_temporal as clip_dynamic_face
-    from modalities.dynamic_face import temporal_heads
-
-    asked = settings.dynamic_face
-    if asked.head is None:
-        raise NotHere(NO_HEAD, NO_HEAD_REMEDY)
-    model = models.clip_over_time(clip_found(asked.model), asked.head, settings)
-
-    def answer(clips: list[Views], _: Sequence[Beside]) -> Probabilities:
-        sequences = [np.stack(clip_dynamic_face.encode_crops(model.clip, list(views[0]))) for views in clips]
-        return np.stack([found.probabilities for found in temporal_heads.answer_sequences(model.head, sequences)])
-
-    return NetworkInput(size=224, frames=clip_dynamic_face.LENGTH), answer
+def stored_images(table: Path) -> NDArray[np.uint8]:
+    """The array `images` of an .npz, uint8 [B, H, W] or [B, H, W, 3]; InputError when it has none."""
+    try:
+        with np.load(table, allow_pickle=False) as stored:
+            images: NDArray[np.uint8] = stored["images"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{table} is not an .npz with the array 'images' ({error}).") from error
+    return images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
 
 
-BACKENDS: dict[str, Callable[[Settings], tuple[NetworkInput, Answer]]] = {
-    "embedded": _by_our_own,
-    "clip": _by_clip,
-    "network": _by_network,
-}
-"""Backend of the dynamic face -> what it sees of a clip, and its answers [B, 7] to that of several."""
+def read_image(file: Path) -> Image:
+    """RGB [H, W, 3]; InputError when it cannot be read."""
+    import cv2
+
+    image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR_RGB) if file.is_file() else None
+    if image is None:
+        raise InputError(f"{file} is not a picture that can be read; remove it or give another.")
+    return np.asarray(image, np.uint8)
 
 
-def _coloured(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2)
-
-
-def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for first in range(0, len(items), size):
-        yield items[first : first + size]
+def by_shape(images: Sequence[Image], score: Callable[[NDArray[np.uint8]], Probabilities]) -> Probabilities:
+    """Probabilities [B, 7] of images of any sizes; `score` is shown those of one size together, [N, H, W] or [N, H, W, 3]."""
+    answers = np.zeros((len(images), len(BASIC_EMOTIONS)), np.float32)
+    shapes = [image.shape for image in images]
+    for shape in set(shapes):
+        rows = [row for row, own in enumerate(shapes) if own == shape]
+        answers[rows] = score(np.stack([images[row] for row in rows]))
+    return answers

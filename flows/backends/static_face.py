@@ -1,46 +1,158 @@
 """Backends of the static face: our own network, networks of the literature, image classifiers."""
 
-from collections.abc import Mapping
-from functools import partial
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.settings import Settings
 from data.files import digest
 from data.scores import Scores
-from flows.backends.base import Backend, fetched, fingerprint
-from flows.backends.face_networks import faces_of, network, network_code, network_inputs
+from flows.backends.base import Backend, Medium, ScoringBackend
+from flows.backends.face_networks import PublishedNetwork, faces_of
+from flows.backends.fetched_models import FetchedModel, fingerprint
+from flows.backends.own_networks import OwnNetwork
+from flows.backends.score_inputs import (
+    FILES_AT_ONCE,
+    IMAGE_SUFFIXES,
+    Answers,
+    Beside,
+    Image,
+    Probabilities,
+    by_shape,
+    files_in,
+    in_chunks,
+    read_image,
+    stored_images,
+    with_what_is_known,
+)
 from flows.job import Job
-from flows.runtime import loaded_models as models
+from flows.runtime.loaded_models import device_named, feeding, loaded, placing
+
+if TYPE_CHECKING:
+    from modalities.face_networks.recognise import FaceRecogniser
+    from modalities.static_face.embedded import StaticFace
+    from modalities.static_face.image_classifier import ImageClassifier
+
+Model = TypeVar("Model", covariant=True)
 
 
-def _own(job: Job) -> Scores:
-    from modalities.static_face import embedded as static_face
+class StaticFaceBackend(ScoringBackend[Model]):
+    """What all backends of the static face have in common: they score images of faces."""
 
-    return static_face.recognise(models.static_face(job.settings), **faces_of(job), which=job.settings.faces.which)
+    @abstractmethod
+    def score_faces(self, images: Sequence[Image], known: Sequence[Beside], settings: Settings) -> Probabilities:
+        """Probabilities [B, 7] of images of faces in any sizes, and of what is known of each."""
+
+    def score(self, table: Path, settings: Settings) -> Answers:
+        """Of an .npz with `images`, a folder of images, or a CSV that names some."""
+        from modalities.quality import image_quality
+
+        if table.suffix.lower() == ".npz":
+            images = stored_images(table)
+            names = [str(number) for number in range(len(images))]
+            basic = in_chunks(list(images), lambda part: self.score_faces(part, [Beside()] * len(part), settings))
+            return Answers(names, basic, quality=image_quality(images))
+        files, measured = with_what_is_known(table, files_in(table, IMAGE_SUFFIXES)), list[NDArray[np.float32]]()
+
+        def score(part: Sequence[tuple[Path, Beside]]) -> Probabilities:
+            faces = [read_image(file) for file, _ in part]
+            measured.append(image_quality(faces))
+            return self.score_faces(faces, [known for _, known in part], settings)
+
+        basic = in_chunks(files, score, FILES_AT_ONCE)
+        return Answers([str(file) for file, _ in files], basic, quality=np.concatenate(measured) if measured else None)
+
+    def media(self, job: Job) -> Medium:
+        """The pictures: where there are none, nobody has looked for faces."""
+        return "picture"
 
 
-def own_inputs(job: Job) -> Mapping[str, Any]:
-    """What the scores of our own network depend on."""
-    return {"weights": digest(job.settings.static_face.weights or models.shipped_weights("static_face"))}
+class OwnStaticFace(StaticFaceBackend["StaticFace"], OwnNetwork["StaticFace"]):
+    """Our network for single faces."""
+
+    modality = "static_face"
+
+    def read_weights(self, weights: Path | None, settings: Settings) -> "StaticFace":
+        """The network; see `modalities.static_face.embedded.load`."""
+        from modalities.static_face.embedded import load
+
+        return load(weights, device_named(settings.device))
+
+    def recognise(self, job: Job) -> Scores:
+        """Scores of the clip's faces."""
+        from modalities.static_face.embedded import recognise
+
+        return recognise(self.load(job.settings), **faces_of(job))
+
+    def score_faces(self, images: Sequence[Image], known: Sequence[Beside], settings: Settings) -> Probabilities:
+        """Probabilities of images; nothing that is known of them counts."""
+        from modalities.static_face.embedded import score_images
+
+        model = self.load(settings)
+        return by_shape(images, lambda stack: score_images(model, stack))
 
 
-def _classifier(job: Job) -> Scores:
-    from modalities.static_face import image_classifier
+class StaticFaceNetwork(StaticFaceBackend["FaceRecogniser"], PublishedNetwork):
+    """A network of the literature that answers for images."""
 
-    asked = job.settings.static_face
-    model = models.image_classifier(fetched(asked.model, "static_face.model"), job.settings)
-    feeding = models.feeding(job.settings, asked.batch)
-    return image_classifier.recognise(model, **faces_of(job), which=job.settings.faces.which, **feeding)
+    kind = "static"
+
+    def recognise(self, job: Job) -> Scores:
+        """Scores of the clip's faces."""
+        from modalities.face_networks.recognise import recognise_static
+
+        settings = job.settings
+        return recognise_static(self.load(settings), **faces_of(job), **feeding(settings, settings.static_face.batch))
+
+    def score_faces(self, images: Sequence[Image], known: Sequence[Beside], settings: Settings) -> Probabilities:
+        """Probabilities of images, in the contexts that are known where the network takes some."""
+        from modalities.face_networks.recognise import score_images
+
+        model: FaceRecogniser = self.load(settings)
+        shown = [image if image.ndim == 3 else np.repeat(image[..., None], 3, 2) for image in images]
+        return score_images(model, shown, settings.static_face.batch, self.contexts(model, known))
 
 
-def _classifier_inputs(job: Job) -> Mapping[str, Any]:
-    asked = job.settings.static_face
-    return {"model": fingerprint(asked.model), "labels": digest(asked.labels)}
+class FaceClassifier(StaticFaceBackend["ImageClassifier"], FetchedModel["ImageClassifier"]):
+    """An image classifier of transformers."""
+
+    setting = "static_face.model"
+
+    def load(self, settings: Settings) -> "ImageClassifier":
+        """The classifier, from memory where it is there already."""
+        from modalities.static_face.image_classifier import load_image_classifier
+
+        folder, labels = self.folder(settings), settings.static_face.labels
+        key = ("image_classifier", folder, labels)
+        return loaded(settings, key, lambda: load_image_classifier(folder, labels=labels, **placing(settings)), folder)
+
+    def recognise(self, job: Job) -> Scores:
+        """Scores of the clip's faces."""
+        from modalities.static_face.image_classifier import recognise
+
+        settings = job.settings
+        return recognise(self.load(settings), **faces_of(job), **feeding(settings, settings.static_face.batch))
+
+    def score_faces(self, images: Sequence[Image], known: Sequence[Beside], settings: Settings) -> Probabilities:
+        """Probabilities of images; nothing that is known of them counts."""
+        from modalities.static_face.image_classifier import score_images
+
+        model, batch = self.load(settings), settings.static_face.batch
+        return by_shape(images, lambda stack: score_images(model, stack, batch))
+
+    def inputs(self, job: Job) -> Mapping[str, object]:
+        """Digests of the model and of the table of its labels."""
+        asked = job.settings.static_face
+        return {"model": fingerprint(asked.model), "labels": digest(asked.labels)}
 
 
-BACKENDS: Mapping[str, Backend] = {
-    "embedded": Backend(_own, own_inputs),
-    "network": Backend(
-        partial(network, kind="static"), partial(network_inputs, kind="static"), code=partial(network_code, kind="static")
-    ),
-    "transformers": Backend(_classifier, _classifier_inputs),
+OWN = OwnStaticFace()
+BACKENDS: Mapping[str, Backend[object, Scores]] = {
+    "embedded": OWN,
+    "network": StaticFaceNetwork(),
+    "transformers": FaceClassifier(),
 }

@@ -1,52 +1,123 @@
 """Backends of text: our own network, text classifiers."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 
+from configs.settings import Settings
 from data.files import digest
 from data.scores import Scores
 from data.tables import read_notes, read_table
-from flows.backends.base import Backend, NotHere, fetched, fingerprint
+from flows.backends.base import Backend, Medium, NotHere, ScoringBackend
+from flows.backends.fetched_models import FetchedModel, fingerprint
+from flows.backends.own_networks import OwnNetwork
+from flows.backends.score_inputs import Answers, Probabilities, column, column_if_any, in_chunks
 from flows.job import Job
-from flows.runtime import loaded_models as models
+from flows.runtime.loaded_models import device_named, feeding, loaded, placing
+
+if TYPE_CHECKING:
+    from modalities.text.embedded import Text
+    from modalities.text.models import TextClassifier
+
+Model = TypeVar("Model", covariant=True)
+
+
+class TextBackend(ScoringBackend[Model]):
+    """What all backends of text have in common: they read the words of the transcript, and score texts."""
+
+    @abstractmethod
+    def score_texts(self, texts: list[str], dialogues: list[str], settings: Settings) -> Probabilities:
+        """Probabilities [B, 7] of texts, and of the conversation that each belongs to where that is known."""
+
+    def score(self, table: Path, settings: Settings) -> Answers:
+        """Of the column `text` of a CSV, whose column `dialogue` may say what belongs together."""
+        from modalities.quality import words_quality
+
+        texts = column(table, ("text",))
+        return Answers(texts, self.score_texts(texts, column_if_any(table, "dialogue"), settings), quality=words_quality(texts))
+
+    def media(self, job: Job) -> Medium:
+        """None: the words are there already."""
+        return ""
 
 
 def _cues(job: Job) -> pd.DataFrame:
-    from modalities.transcript import whisper as transcript
+    """The words of a clip; NotHere, with what the transcript says of it, when there are none."""
+    from modalities.transcript.whisper import ABSENT_REASON, REMEDY
 
     notes = read_notes(job.folder.cues)
     if not notes.get("origin"):
-        raise NotHere(notes.get("reason") or transcript.ABSENT_REASON, notes.get("remedy") or transcript.REMEDY)
+        raise NotHere(notes.get("reason") or ABSENT_REASON, notes.get("remedy") or REMEDY)
     return read_table(job.folder.cues)
 
 
-def _own(job: Job) -> Scores:
-    from modalities.text import embedded as text
+class OwnText(TextBackend["Text"], OwnNetwork["Text"]):
+    """The sentence encoder and our head for words."""
 
-    return text.recognise(models.text(job.settings), _cues(job), job.windows)
+    modality = "text"
+
+    def read_weights(self, weights: Path | None, settings: Settings) -> "Text":
+        """The network; see `modalities.text.embedded.load`."""
+        from modalities.text.embedded import load
+
+        return load(weights, device_named(settings.device))
+
+    def recognise(self, job: Job) -> Scores:
+        """Scores of the clip's words."""
+        from modalities.text.embedded import recognise
+
+        return recognise(self.load(job.settings), _cues(job), job.windows)
+
+    def score_texts(self, texts: list[str], dialogues: list[str], settings: Settings) -> Probabilities:
+        """Probabilities of texts, each as a line of its conversation where that is known."""
+        from modalities.text.embedded import score_texts
+
+        model = self.load(settings)
+        if dialogues:
+            return score_texts(model, texts, dialogues)
+        return in_chunks(texts, lambda part: score_texts(model, part))
 
 
-def _own_inputs(job: Job) -> Mapping[str, Any]:
-    return {"weights": digest(job.settings.text.weights or models.shipped_weights("text"))}
+class WordsClassifier(TextBackend["TextClassifier"], FetchedModel["TextClassifier"]):
+    """A text classifier of transformers, or Team RAS's mean-pooled network over its encoder."""
+
+    setting = "text.model"
+
+    def load(self, settings: Settings) -> "TextClassifier":
+        """The classifier, from memory where it is there already."""
+        from modalities.text.models import load_mean_pooled_text, load_text_classifier
+
+        folder, labels, head = self.folder(settings), settings.text.labels, settings.text.head
+
+        def load() -> "TextClassifier":
+            if head is not None:
+                return load_mean_pooled_text(head, folder, **placing(settings))
+            return load_text_classifier(folder, labels=labels, **placing(settings))
+
+        return loaded(settings, ("text_classifier", folder, labels, head), load, folder)
+
+    def recognise(self, job: Job) -> Scores:
+        """Scores of the clip's words."""
+        from modalities.text.classifier import recognise
+
+        asked, cues = job.settings.text, _cues(job)
+        fed = feeding(job.settings, asked.batch)
+        return recognise(self.load(job.settings), cues, job.windows, english_only=asked.english_only, **fed)
+
+    def score_texts(self, texts: list[str], dialogues: list[str], settings: Settings) -> Probabilities:
+        """Probabilities of texts, each by itself."""
+        from modalities.text.classifier import score_texts
+
+        model, fed = self.load(settings), feeding(settings, settings.text.batch)
+        return in_chunks(texts, lambda part: score_texts(model, part, **fed))
+
+    def inputs(self, job: Job) -> Mapping[str, object]:
+        """Digests of the model, of the table of its labels, and of the checkpoint over it."""
+        asked = job.settings.text
+        return {"model": fingerprint(asked.model), "labels": digest(asked.labels), "head": digest(asked.head)}
 
 
-def _classifier(job: Job) -> Scores:
-    from modalities.text import classifier as text_classifier
-
-    asked, cues = job.settings.text, _cues(job)
-    model = models.text_classifier(fetched(asked.model, "text.model"), asked.labels, asked.head, job.settings)
-    feeding = models.feeding(job.settings, asked.batch)
-    return text_classifier.recognise(model, cues, job.windows, english_only=asked.english_only, **feeding)
-
-
-def _classifier_inputs(job: Job) -> Mapping[str, Any]:
-    asked = job.settings.text
-    return {"model": fingerprint(asked.model), "labels": digest(asked.labels), "head": digest(asked.head)}
-
-
-BACKENDS: Mapping[str, Backend] = {
-    "embedded": Backend(_own, _own_inputs, media=False),
-    "transformers": Backend(_classifier, _classifier_inputs, media=False),
-}
+BACKENDS: Mapping[str, Backend[object, Scores]] = {"embedded": OwnText(), "transformers": WordsClassifier()}

@@ -1,36 +1,100 @@
-"""The words: given, beside the clip, in the file, or recognised by Whisper."""
+"""The words of a clip: given, beside the clip, in the file, or recognised by Whisper."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
+from configs.settings import Settings
 from data.files import digest, file_digest
 from data.media.subtitles import read_transcript, sidecar_transcript
-from flows.backends.base import NotHere
+from flows.backends.base import Backend, Description, Medium, NotHere
+from flows.backends.fetched_models import checkpoint_location
 from flows.job import Job
-from flows.runtime import loaded_models as models
 from flows.runtime.events import reach
-from modalities.model_store.local import find_whisper, missing_sentence
+from flows.runtime.loaded_models import device_named, feeding, loaded, placing
+from modalities.model_store.local import LocalModel, find_whisper, missing_sentence, row_of
+
+if TYPE_CHECKING:
+    from modalities.transcript.decoding import Recogniser
 
 
-def words_of(job: Job) -> tuple[pd.DataFrame, str]:
-    """The words of a clip with their times, and where they come from; NotHere when there are none."""
-    from modalities.transcript import whisper as transcript
+class Words(NamedTuple):
+    """The words of a clip with their times (`start`, `end` (s), `text`), and where they come from."""
 
-    given, subtitles = given_transcript(job), job.work_file("subtitles")
-    if given is not None:
-        return read_transcript(given, job.clip.duration), given.name
-    if subtitles is not None:
-        return read_transcript(subtitles, job.clip.duration), "subtitles in the file"
-    asked = job.settings.transcript
-    whisper = find_whisper(asked.checkpoint, asked.model).found
-    if whisper is None and asked.model:
-        raise NotHere(*missing_sentence(asked.model))
-    if whisper is None or not job.clip.has_audio:
-        raise NotHere(transcript.ABSENT_REASON, transcript.REMEDY)
-    return _recognised(job, whisper.path), f"Whisper {whisper.name}"
+    cues: pd.DataFrame
+    origin: str
+
+
+class Whisper(Backend["Recogniser", Words]):
+    """The words that are given, else those that Whisper hears."""
+
+    def checkpoint(self, settings: Settings) -> LocalModel:
+        """The checkpoint that settings name, or the best one here; NotHere when there is none."""
+        from modalities.transcript.whisper import ABSENT_REASON, REMEDY
+
+        asked = settings.transcript
+        found = find_whisper(asked.checkpoint, asked.model).found
+        if found is None:
+            raise NotHere(*(missing_sentence(asked.model) if asked.model else (ABSENT_REASON, REMEDY)))
+        return found
+
+    def load(self, settings: Settings) -> "Recogniser":
+        """Whisper, from memory where it is there already."""
+        from modalities.transcript.whisper import load
+
+        path = self.checkpoint(settings).path
+        return loaded(settings, ("whisper", path), lambda: load(path, **placing(settings)), path)
+
+    def recognise(self, job: Job) -> Words:
+        """The words of a clip; NotHere when there are none."""
+        from modalities.transcript.whisper import ABSENT_REASON, REMEDY
+
+        given, subtitles = given_transcript(job), job.work_file("subtitles")
+        if given is not None:
+            return Words(read_transcript(given, job.clip.duration), given.name)
+        if subtitles is not None:
+            return Words(read_transcript(subtitles, job.clip.duration), "subtitles in the file")
+        found = self.checkpoint(job.settings)
+        if not job.clip.has_audio:
+            raise NotHere(ABSENT_REASON, REMEDY)
+        return Words(self._heard(job), f"Whisper {found.name}")
+
+    def _heard(self, job: Job) -> pd.DataFrame:
+        from modalities.speech.detect import speech_in
+        from modalities.transcript.whisper import transcribe
+
+        audio, asked = job.folder.work / "audio.wav", job.settings.transcript
+        speech = [(float(start), float(end)) for start, end in speech_in(audio)]
+        return transcribe(
+            self.load(job.settings), audio, language=asked.language, speech=speech, word_times=asked.word_times,
+            on_time=reach, **feeding(job.settings, asked.batch),
+        )  # fmt: skip
+
+    def describe(self, settings: Settings) -> Description:
+        """The Whisper that is taken where no words are given."""
+        wanted, device = settings.transcript.model, device_named(settings.device)
+        try:
+            found = self.checkpoint(settings)
+        except NotHere as missing:
+            locations = {"": checkpoint_location(None, wanted or "whisper")}
+            return Description(wanted or "Whisper", "", "", device, locations, missing.reason, missing.remedy)
+        row = row_of(wanted or found.name)
+        return Description(found.name, digest(found.path)[:12], row.licence if row else "", device, {"": str(found.path)})
+
+    def inputs(self, job: Job) -> Mapping[str, object]:
+        """The digest of the file that is given or lies beside the clip, or of the Whisper checkpoint."""
+        given = given_transcript(job)
+        if given is not None:
+            return {"given": file_digest(given)}
+        asked = job.settings.transcript
+        found = find_whisper(asked.checkpoint, asked.model).found
+        return {"whisper": digest(found.path) if found else ""}
+
+    def media(self, job: Job) -> Medium:
+        """The sound, or the subtitles in the file, unless the words are given."""
+        return "any" if given_transcript(job) is None else ""
 
 
 def given_transcript(job: Job) -> Path | None:
@@ -39,23 +103,5 @@ def given_transcript(job: Job) -> Path | None:
     return job.brought.transcript or beside
 
 
-def words_inputs(job: Job) -> Mapping[str, Any]:
-    """What the words depend on: the file that is given or lies beside the clip, or the Whisper checkpoint."""
-    given = given_transcript(job)
-    if given is not None:
-        return {"given": file_digest(given)}
-    asked = job.settings.transcript
-    found = find_whisper(asked.checkpoint, asked.model).found
-    return {"whisper": digest(found.path) if found else ""}
-
-
-def _recognised(job: Job, checkpoint: Path) -> pd.DataFrame:
-    from modalities.speech.detect import speech_in
-    from modalities.transcript.whisper import transcribe
-
-    audio, asked = job.folder.work / "audio.wav", job.settings.transcript
-    speech = [(float(start), float(end)) for start, end in speech_in(audio)]
-    return transcribe(
-        models.whisper(checkpoint, job.settings), audio, language=asked.language, speech=speech,
-        word_times=asked.word_times, on_time=reach, **models.feeding(job.settings, asked.batch),
-    )  # fmt: skip
+WHISPER = Whisper()
+BACKENDS: Mapping[str, Backend[object, Words]] = {"transcript": WHISPER}

@@ -1,16 +1,32 @@
-"""Backends of the voice."""
+"""Backends of the voice: our own network, audio classifiers, speech encoders with a head."""
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from configs.settings import Settings
 from data.files import digest
+from data.manifest.manifest import MEDIA
 from data.scores import Scores
-from flows.backends.base import Backend, NotHere, fetched, fingerprint
+from flows.backends.base import Backend, Description, Medium, NotHere, ScoringBackend
+from flows.backends.fetched_models import FetchedModel, fingerprint, head_location
+from flows.backends.own_networks import OwnNetwork
+from flows.backends.score_inputs import Answers, Probabilities, files_in, in_chunks
 from flows.job import Job
-from flows.runtime import loaded_models as models
+from flows.runtime.loaded_models import device_named, feeding, loaded, placing
 
+if TYPE_CHECKING:
+    from modalities.speech.windows import AudioScores
+    from modalities.voice.audio_classifier import AudioClassifier
+    from modalities.voice.embedded import Voice
+    from modalities.voice.speech_encoder import SpeechModel
+
+Model = TypeVar("Model", covariant=True)
 NO_HEAD = "The settings name no head for the speech encoder, and Team RAS published none."
 NO_HEAD_REMEDY = (
     "Train one with ./dyad train voice-head --encoder {model} --data FOLDER and name it with voice.head, or set voice.backend to "
@@ -18,50 +34,141 @@ NO_HEAD_REMEDY = (
 )
 
 
-def _own(job: Job) -> Scores:
-    from modalities.voice import embedded as voice
+class VoiceBackend(ScoringBackend[Model]):
+    """What all backends of the voice have in common: they hear the clip's sound, and score files with speech."""
 
-    return voice.recognise(models.voice(job.settings), job.work_file("audio"), job.windows)
+    @abstractmethod
+    def score_files(self, files: Sequence[Path], settings: Settings) -> "AudioScores":
+        """Probabilities [B, 7] of media files, cut into the windows of the settings."""
 
+    def score(self, table: Path, settings: Settings) -> Answers:
+        """Of a folder of media files, or a CSV that names some."""
+        files = files_in(table, MEDIA)
+        reasons: dict[str, str] = {}
+        shares: list[NDArray[np.float32]] = []
 
-def _own_inputs(job: Job) -> Mapping[str, Any]:
-    return {"weights": digest(job.settings.voice.weights or models.shipped_weights("voice"))}
+        def score(part: Sequence[Path]) -> Probabilities:
+            heard = self.score_files(part, settings)
+            reasons.update({str(file): reason for file, reason in zip(part, heard.reasons, strict=True) if reason})
+            shares.append(heard.quality)
+            return heard.probabilities
 
+        basic = in_chunks(files, score)
+        return Answers([str(file) for file in files], basic, reasons, np.concatenate(shares) if shares else None)
 
-def _classifier(job: Job) -> Scores:
-    from modalities.voice import audio_classifier
-
-    asked = job.settings.voice
-    model = models.audio_classifier(fetched(asked.model, "voice.model"), job.settings)
-    feeding = models.feeding(job.settings, asked.batch)
-    return audio_classifier.recognise(model, job.work_file("audio"), job.windows, **feeding)
-
-
-def _encoder(job: Job) -> Scores:
-    from modalities.voice import speech_encoder
-
-    asked = job.settings.voice
-    folder = fetched(asked.model, "voice.model")
-    model = models.speech_encoder(folder, head_of(job.settings), job.settings)
-    feeding = models.feeding(job.settings, asked.batch)
-    return speech_encoder.recognise(model, job.work_file("audio"), job.windows, **feeding)
+    def media(self, job: Job) -> Medium:
+        """The sound."""
+        return "sound"
 
 
-def head_of(settings: Settings) -> Path:
-    """The head that settings name for the speech encoder; NotHere when they name none."""
-    asked = settings.voice
-    if asked.head is None:
-        raise NotHere(NO_HEAD, NO_HEAD_REMEDY.format(model=asked.model))
-    return asked.head
+class OwnVoice(VoiceBackend["Voice"], OwnNetwork["Voice"]):
+    """The speech detector and our network for voices."""
+
+    modality = "voice"
+
+    def read_weights(self, weights: Path | None, settings: Settings) -> "Voice":
+        """The network; see `modalities.voice.embedded.load`."""
+        from modalities.voice.embedded import load
+
+        return load(weights, device_named(settings.device))
+
+    def recognise(self, job: Job) -> Scores:
+        """Scores of the clip's sound."""
+        from modalities.voice.embedded import recognise
+
+        return recognise(self.load(job.settings), job.work_file("audio"), job.windows)
+
+    def score_files(self, files: Sequence[Path], settings: Settings) -> "AudioScores":
+        """Probabilities of media files."""
+        from modalities.voice.embedded import score_audio
+
+        return score_audio(self.load(settings), files, settings.windows.cut)
 
 
-def _large_inputs(job: Job) -> Mapping[str, Any]:
-    asked = job.settings.voice
-    return {"model": fingerprint(asked.model), "labels": digest(asked.labels), "head": digest(asked.head)}
+class VoiceClassifier(VoiceBackend["AudioClassifier"], FetchedModel["AudioClassifier"]):
+    """An audio classifier of transformers."""
+
+    setting = "voice.model"
+
+    def load(self, settings: Settings) -> "AudioClassifier":
+        """The classifier, from memory where it is there already."""
+        from modalities.voice.audio_classifier import load_audio_classifier
+
+        folder, asked = self.folder(settings), settings.voice
+        return loaded(
+            settings, ("audio_classifier", folder, asked.labels, asked.seconds),
+            lambda: load_audio_classifier(folder, labels=asked.labels, seconds=asked.seconds, **placing(settings)), folder,
+        )  # fmt: skip
+
+    def recognise(self, job: Job) -> Scores:
+        """Scores of the clip's sound."""
+        from modalities.voice.audio_classifier import recognise
+
+        fed = feeding(job.settings, job.settings.voice.batch)
+        return recognise(self.load(job.settings), job.work_file("audio"), job.windows, **fed)
+
+    def score_files(self, files: Sequence[Path], settings: Settings) -> "AudioScores":
+        """Probabilities of media files."""
+        from modalities.voice.audio_classifier import score_audio
+
+        return score_audio(self.load(settings), files, settings.windows.cut, **feeding(settings, settings.voice.batch))
+
+    def inputs(self, job: Job) -> Mapping[str, object]:
+        """Digests of the model and of the table of its labels."""
+        asked = job.settings.voice
+        return {"model": fingerprint(asked.model), "labels": digest(asked.labels), "head": digest(asked.head)}
 
 
-BACKENDS: Mapping[str, Backend] = {
-    "embedded": Backend(_own, _own_inputs),
-    "transformers": Backend(_classifier, _large_inputs),
-    "encoder": Backend(_encoder, _large_inputs),
+class VoiceEncoder(VoiceBackend["SpeechModel"], FetchedModel["SpeechModel"]):
+    """A speech encoder of transformers with a head of its own."""
+
+    setting = "voice.model"
+
+    def load(self, settings: Settings) -> "SpeechModel":
+        """Encoder and head, from memory where they are there already."""
+        from modalities.voice.speech_encoder import load_speech_model
+
+        folder, head = self.folder(settings), settings.voice.head
+        if head is None:
+            raise NotHere(NO_HEAD, NO_HEAD_REMEDY.format(model=settings.voice.model))
+        key = ("speech_encoder", folder, head)
+        return loaded(settings, key, lambda: load_speech_model(folder, head, **placing(settings)), folder)
+
+    def recognise(self, job: Job) -> Scores:
+        """Scores of the clip's sound."""
+        from modalities.voice.speech_encoder import recognise
+
+        fed = feeding(job.settings, job.settings.voice.batch)
+        return recognise(self.load(job.settings), job.work_file("audio"), job.windows, **fed)
+
+    def score_files(self, files: Sequence[Path], settings: Settings) -> "AudioScores":
+        """Probabilities of media files."""
+        from modalities.voice.speech_encoder import score_audio
+
+        return score_audio(self.load(settings), files, settings.windows.cut, **feeding(settings, settings.voice.batch))
+
+    def describe(self, settings: Settings) -> Description:
+        """The encoder as the table of models knows it; absent without a head, which nobody has published."""
+        encoder, head = super().describe(settings), settings.voice.head
+        described = replace(encoder, locations={**encoder.locations, "head": head_location(head, "voice")})
+        if described.reason:
+            return described
+        if head is None:
+            return replace(described, reason=NO_HEAD, remedy=NO_HEAD_REMEDY.format(model=settings.voice.model))
+        return replace(described, model=f"{encoder.model} + {head.name}", revision=f"{encoder.revision}+{digest(head)[:12]}")
+
+    def inputs(self, job: Job) -> Mapping[str, object]:
+        """Digests of the encoder and of its head."""
+        asked = job.settings.voice
+        return {"model": fingerprint(asked.model), "labels": digest(asked.labels), "head": digest(asked.head)}
+
+    def centroids(self, settings: Settings) -> NDArray[np.float32] | None:
+        """Those of the head, where it was trained by us."""
+        return self.load(settings).centroids if settings.voice.head else None
+
+
+BACKENDS: Mapping[str, Backend[object, Scores]] = {
+    "embedded": OwnVoice(),
+    "transformers": VoiceClassifier(),
+    "encoder": VoiceEncoder(),
 }

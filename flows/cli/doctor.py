@@ -6,7 +6,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,12 +17,10 @@ from rich.table import Table
 
 from configs.settings import Settings, load_settings
 from data.errors import DyadError
-from data.files import digest
 
 if TYPE_CHECKING:
     from modalities.model_store.table import PinnedModel
 
-State = Literal["ok", "absent", "broken"]
 COLOURS = {"ok": "green", "absent": "yellow", "broken": "red"}
 LIBRARIES = ("torch", "torchvision", "open_clip", "transformers", "whisper", "librosa", "av", "cv2", "prefect", "pandas")
 
@@ -32,7 +30,7 @@ class Finding:
     """One thing looked at: its state, what was seen, and what to do where it is not `ok`."""
 
     what: str
-    state: State
+    state: Literal["ok", "absent", "broken"]
     seen: str
     remedy: str = ""
 
@@ -57,8 +55,7 @@ def look() -> Iterator[Finding]:
         yield _library(name)
     yield _detector()
     yield from _devices()
-    for name in ("static_face", "dynamic_face", "voice", "text", "scene_context"):
-        yield _weights(name)
+    yield from _own_networks()
     yield _fusion_weights()
     yield from _local_models()
     yield from _profiles()
@@ -101,22 +98,21 @@ def _devices() -> Iterator[Finding]:
         yield Finding("CUDA", "absent", "no CUDA device", "None is needed by the embedded profile.")
 
 
-def _weights(name: str) -> Finding:
-    from flows.runtime import loaded_models as models
+def _own_networks() -> Iterator[Finding]:
+    """Of each of our own networks, whether its weights can be loaded."""
+    from flows.backends import MODULES, backends_of
+    from flows.backends.own_networks import OwnNetwork
 
-    loaders: dict[str, Callable[[Settings], object]] = {
-        "static_face": models.static_face,
-        "dynamic_face": models.dynamic_face,
-        "voice": models.voice,
-        "text": models.text,
-        "scene_context": models.scene_context,
-    }
-    what = f"weights: {name.replace('_', ' ')}"
-    try:
-        loaders[name](Settings())
-    except DyadError as error:
-        return Finding(what, "broken", str(error), "Restore the file from the repository (git checkout modalities/weights).")
-    return Finding(what, "ok", f"revision {digest(models.shipped_weights(name))[:12]}")
+    settings = Settings()
+    own = (one for modality in MODULES for one in backends_of(modality).values() if isinstance(one, OwnNetwork))
+    for network in own:
+        what = f"weights: {network.modality.replace('_', ' ')}"
+        try:
+            network.load(settings)
+        except DyadError as error:
+            yield Finding(what, "broken", str(error), "Restore the file from the repository (git checkout modalities/weights).")
+        else:
+            yield Finding(what, "ok", f"revision {network.describe(settings).revision}")
 
 
 def _fusion_weights() -> Finding:
@@ -129,19 +125,12 @@ def _fusion_weights() -> Finding:
 
 
 def _local_models() -> Iterator[Finding]:
-    from modalities.model_store.local import find_clip, find_whisper
-    from modalities.scene_labels import zero_shot as scene_labels
-    from modalities.transcript import whisper as transcript
+    from flows.backends import backend_of
 
-    whisper, clip = find_whisper().found, find_clip()
-    yield (
-        Finding("Whisper", "ok", str(whisper.path)) if whisper
-        else Finding("Whisper", "absent", transcript.ABSENT_REASON, transcript.REMEDY)
-    )  # fmt: skip
-    yield (
-        Finding("CLIP", "ok", str(clip.found.path)) if clip.found
-        else Finding("CLIP", "absent", " ".join((scene_labels.ABSENT_REASON, *clip.passed_over)), scene_labels.REMEDY)
-    )  # fmt: skip
+    settings = Settings()
+    for what, modality in (("Whisper", "transcript"), ("CLIP", "scene_labels")):
+        found = backend_of(settings, modality).describe(settings)
+        yield Finding(what, "absent" if found.reason else "ok", found.reason or found.locations[""], found.remedy)
 
 
 def _profiles() -> Iterator[Finding]:

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from configs.schema import SceneContextSettings
     from configs.settings import Settings
     from modalities.face_networks.registry import NetworkRow
-    from modalities.model_store.local import LocalModel
     from modalities.model_store.table import PinnedModel
 
 models_app = typer.Typer(
@@ -192,71 +190,11 @@ def _announce(chosen: "Sequence[PinnedModel]") -> None:
 
 def _in_use(settings: "Settings") -> Iterator[tuple[str, str]]:
     """For every modality what recognises it in a profile: a path, or the command that gets what is missing."""
-    from modalities.model_store.local import find_clip, find_whisper
+    from flows.backends import MODULES, backend_of
 
-    for modality in ("static_face", "dynamic_face", "voice", "text"):
-        section = getattr(settings, modality)
-        own = "Dyad's own network" + (f", {section.weights}" if section.weights else "")
-        if section.backend == "embedded":
-            yield modality, own
-        elif section.backend == "network":
-            yield modality, f"{section.network}, {_checkpoint(section.checkpoint, modality, section.network)}"
-        elif section.backend == "clip":
-            yield modality, _seen(find_clip(None, section.model).found, section.model or "clip")
-            yield f"{modality} head", _head(section.head, modality)
-        else:
-            yield modality, _repository(section.model)
-        if section.backend == "encoder":
-            yield f"{modality} head", _head(section.head, modality)
-    labels, words, context = settings.scene_labels, settings.transcript, settings.scene_context
-    yield "scene_labels", _seen(find_clip(labels.checkpoint, labels.model).found, labels.model or "clip")
-    yield "transcript", _seen(find_whisper(words.checkpoint, words.model).found, words.model or "whisper")
-    yield "scene_context", _describer(context)
-    if context.reader:
-        yield "scene_context reader", _repository(context.reader)
-
-
-def _head(head: Path | None, modality: str) -> str:
-    """A head in use, or how to name one: nobody has published any."""
-    if head is None:
-        return f"none; name one with {modality}.head (docs/models.md)"
-    return str(head) if head.is_file() else f"none: there is no file {head}; name an existing one with {modality}.head"
-
-
-def _checkpoint(file: Path | None, modality: str, network: str) -> str:
-    """The weights of a network in use, or how to name them."""
-    from flows.backends.face_networks import fetched_files
-    from modalities.face_networks.registry import network_table
-
-    row = network_table().networks.get(network)
-    if file is None and row and (found := fetched_files(row)):
-        return ", ".join(map(str, found))
-    if file is None:
-        return f"no checkpoint; name one with {modality}.checkpoint (docs/networks.md)"
-    return str(file) if file.is_file() else f"no checkpoint: there is no file {file}"
-
-
-def _describer(context: "SceneContextSettings") -> str:
-    if context.backend == "server":
-        return f"{context.server.model} at {context.server.base_url}"
-    return _repository(context.vision.model) if context.backend == "transformers" else "descriptions given with --descriptions"
-
-
-def _repository(model: str) -> str:
-    from modalities.model_store.local import find_repository, missing_sentence
-
-    found = find_repository(model)
-    return str(found) if found else "none: " + " ".join(missing_sentence(model))
-
-
-def _seen(found: "LocalModel | None", wanted: str) -> str:
-    from modalities.model_store.local import missing_sentence
-    from modalities.model_store.table import model_table
-
-    if found:
-        return str(found.path)
-    group = wanted in model_table().profiles
-    return f"none; run 'dyad models download {wanted}'" if group else "none: " + " ".join(missing_sentence(wanted))
+    for modality in MODULES:
+        for part, location in backend_of(settings, modality).describe(settings).locations.items():
+            yield f"{modality} {part}".strip(), location
 
 
 @contextlib.contextmanager

@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from data.errors import DyadError
-from data.scores import MODALITIES
-from flows.backends import backend_of
-from flows.backends.transcript import given_transcript
+from flows.backends import MODULES, backend_of
 from flows.clip.graph import before, in_order
 from flows.clip.stages import STAGES, Stage
 from flows.job import Job
@@ -75,6 +73,4 @@ def stages_to_run(job: Job, keys: Mapping[str, str]) -> set[str]:
 
 def _reads_media(job: Job, stage: str) -> bool:
     """False for stages that come after decoding but read none of its intermediate media, which is removed after a run."""
-    if stage == "transcript":
-        return given_transcript(job) is None
-    return backend_of(job.settings, stage).media if stage in MODALITIES else stage != "fuse"
+    return bool(backend_of(job.settings, stage).media(job)) if stage in MODULES else stage != "fuse"

@@ -1,6 +1,6 @@
-"""Lanes: on each device one thread runs the large networks, a batch at a time, filled from all clips under way.
+"""Queues of batches: on each device one thread runs the large networks, a batch at a time, filled from all clips under way.
 
-Tasks prepare their items (decode, resize, spectrograms) in threads of their own and hand them to the lane; while it computes,
+Tasks prepare their items (decode, resize, spectrograms) in threads of their own and hand them to the queue; while it computes,
 the next items are being prepared. A batch runs when it is full, or when nobody who feeds the same network has more to give.
 """
 
@@ -42,7 +42,7 @@ class _Asked:
 
 
 @dataclass
-class _Queue:
+class _NetworkQueue:
     """What waits for one network: the items, and how many clips are still preparing some."""
 
     work: Work
@@ -70,12 +70,12 @@ class _Queue:
         return [self.asked.popleft() for _ in range(min(self.size, len(self.asked)))]
 
 
-class Lane:
+class BatchQueue:
     """The batches of one device, run one after the other by a thread of its own."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._queues: dict[Hashable, _Queue] = {}
+        self._queues: dict[Hashable, _NetworkQueue] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -95,16 +95,16 @@ class Lane:
         finally:
             self._leave(queue, owner, feeding)
 
-    def _enter(self, work: Work, model: Any, size: int) -> _Queue:
+    def _enter(self, work: Work, model: Any, size: int) -> _NetworkQueue:
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=f"lane {self.name}", daemon=True)
+                self._thread = threading.Thread(target=self._run, name=f"queue {self.name}", daemon=True)
                 self._thread.start()
-            queue = self._queues.setdefault((work, id(model)), _Queue(work, model, size))
+            queue = self._queues.setdefault((work, id(model)), _NetworkQueue(work, model, size))
             queue.feeders += 1
             return queue
 
-    def _feed(self, queue: _Queue, stream: Iterator[Any], owner: object, waiting: deque[_Asked]) -> bool:
+    def _feed(self, queue: _NetworkQueue, stream: Iterator[Any], owner: object, waiting: deque[_Asked]) -> bool:
         """Ask about the next item; False, and one feeder less, when there is none."""
         try:
             asked = _Asked(next(stream), owner, time.monotonic())
@@ -119,7 +119,7 @@ class Lane:
             self._changed.notify_all()
         return True
 
-    def _leave(self, queue: _Queue, owner: object, feeding: bool) -> None:
+    def _leave(self, queue: _NetworkQueue, owner: object, feeding: bool) -> None:
         """Withdraw what nobody waits for any more (an error, or a request to stop)."""
         with self._changed:
             queue.feeders -= feeding
@@ -140,7 +140,7 @@ class Lane:
                 queue.size = larger(queue.size, queue.most, taken / len(batch), free_bytes(self.name))
             del queue, batch  # while it waits, the thread must not keep the last network in memory
 
-    def _next(self, turn: DeviceTurn) -> _Queue:
+    def _next(self, turn: DeviceTurn) -> _NetworkQueue:
         """The queue whose first item has waited longest, of those that are ready; until there is one, leaves the device."""
         while True:
             now = time.monotonic()
@@ -153,7 +153,7 @@ class Lane:
             self._changed.wait(0.1 if any(queue.asked for queue in self._queues.values()) else None)
 
 
-def _answer(queue: _Queue, batch: list[_Asked]) -> None:
+def _answer(queue: _NetworkQueue, batch: list[_Asked]) -> None:
     """Run a batch; when it fails, once more for each clip alone, so that a bad item fails no other clip."""
     try:
         answers = answer_batch(queue.work, queue.model, [asked.item for asked in batch], queue.halved)
@@ -191,11 +191,11 @@ def _awaited(answer: "Future[Any]") -> Any:
     return answer.result()
 
 
-_lanes: dict[str, Lane] = {}
+_device_queues: dict[str, BatchQueue] = {}
 _guard = threading.Lock()
 
 
-def lane(device: str) -> Lane:
-    """The one lane of a device."""
+def batch_queue(device: str) -> BatchQueue:
+    """The one queue of a device."""
     with _guard:
-        return _lanes.setdefault(device, Lane(device))
+        return _device_queues.setdefault(device, BatchQueue(device))

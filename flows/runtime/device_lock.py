@@ -20,7 +20,7 @@ PAUSE = 0.02
 
 
 class DeviceTurn:
-    """This process' turns on one device; used by the device's lane thread alone."""
+    """This process' turns on one device; used by the thread of the device's queue alone."""
 
     def __init__(self, device: str) -> None:
         self._lock = FileLock(lock_path(device)) if is_shared(device) else None
@@ -40,7 +40,7 @@ class DeviceTurn:
         try:
             lock.acquire()
             self._since = time.monotonic()
-        except OSError as error:  # a lane that died of this would leave every clip waiting
+        except OSError as error:  # a queue that died of this would leave every clip waiting
             logger.warning("Other processes may use the device at once: %s cannot be locked (%s).", lock.path, error)
             self._lock = None
 

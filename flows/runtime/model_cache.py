@@ -22,7 +22,7 @@ SHARE = 0.7
 """Share of a device's free memory that models may fill; the rest is for what they compute."""
 
 
-class Shelf:
+class ModelCache:
     """The models of one device, the least recently used first; `room` is the number of bytes they may take together."""
 
     def __init__(self, device: str, room: int | None = None) -> None:
@@ -52,7 +52,7 @@ class Shelf:
     def size(self) -> int:
         """Bytes of the models that are kept; what two of them share counts once."""
         with self._guard:
-            return sum({place: size for _, storages in self._kept.values() for place, size in storages.items()}.values())
+            return sum({address: size for _, storages in self._kept.values() for address, size in storages.items()}.values())
 
     def _found(self, key: Hashable) -> Any:
         with self._guard:
@@ -102,14 +102,14 @@ class Shelf:
         return int(SHARE * (free_bytes(self.device) + self.size()))
 
 
-_shelves: dict[str, Shelf] = {}
+_caches: dict[str, ModelCache] = {}
 _guard = threading.Lock()
 
 
-def shelf(device: str) -> Shelf:
-    """The one shelf of a device."""
+def model_cache(device: str) -> ModelCache:
+    """The one cache of a device."""
     with _guard:
-        return _shelves.setdefault(device, Shelf(device))
+        return _caches.setdefault(device, ModelCache(device))
 
 
 def free_bytes(device: str) -> int:

@@ -261,7 +261,7 @@ def each_picture(clip: Clip, pictures: list[Picture]) -> list[FloatArray]:
 def shrunk(clip: Clip, picture: Picture) -> Picture:
     """A picture resized and cropped as the network wants it: uint8 [h, w, 3]; it is encoded as the picture itself would be.
 
-    For the threads that bring pictures: a lane then copies and sends a tenth of the bytes, while the network is not kept waiting.
+    For the threads that bring pictures: a queue copies and sends a tenth of the bytes, while the network is not kept waiting.
     """
     levels = _resized(clip, picture[None], "cpu")[0].permute(1, 2, 0)
     return np.asarray(levels.contiguous().numpy(), np.uint8)

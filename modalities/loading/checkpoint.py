@@ -4,13 +4,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
-from torch import Tensor
 
 from data.errors import WeightsError
 from data.files import atomic_path, file_digest, write_text
 from modalities.loading.state_dicts import JsonObject
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / "weights"
 
@@ -19,17 +22,17 @@ WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / "weights"
 class Checkpoint:
     """Tensors by name, the settings that preprocessing and network need, and `revision`: 12 digits of the file's SHA-256."""
 
-    tensors: dict[str, Tensor]
+    tensors: dict[str, "Tensor"]
     settings: JsonObject
     revision: str
 
-    def network(self) -> dict[str, Tensor]:
+    def network(self) -> dict[str, "Tensor"]:
         """The tensors of the network itself: those named 'network.*', without that prefix."""
         return {key[8:]: value for key, value in self.tensors.items() if key.startswith("network.")}
 
 
 def save_checkpoint(
-    path: Path, network: Mapping[str, Tensor], constants: Mapping[str, Tensor], settings: Mapping[str, object]
+    path: Path, network: Mapping[str, "Tensor"], constants: Mapping[str, "Tensor"], settings: Mapping[str, object]
 ) -> None:
     """Write a network's state dict, constants (e.g. `centroids` [7, D]) and JSON settings into one safetensors file."""
     from safetensors.torch import save_file

@@ -16,7 +16,7 @@ from flows.cli import app as cli
 from flows.cli import batch as batch_commands
 from flows.clip.stages import STAGES
 from flows.job import Job
-from flows.runtime.batch_queue import Lane
+from flows.runtime.batch_queue import BatchQueue
 
 Outcomes = Iterator[tuple[str, Outcome]]
 
@@ -47,7 +47,7 @@ def quick(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Outcomes:
 def computing(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Outcomes:
     """Computes for a fifth of a second on a device that all processes of the machine share; notes from when to when."""
     for row in rows:
-        list(Lane("gpu-of-the-test").batches(_compute, plan.output.folder / "turns.txt", [row.clip_id], 1))
+        list(BatchQueue("gpu-of-the-test").batches(_compute, plan.output.folder / "turns.txt", [row.clip_id], 1))
         yield row.clip_id, Outcome("done")
 
 

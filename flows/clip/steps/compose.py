@@ -6,10 +6,9 @@ from pathlib import Path
 from data.files import digest
 from data.fused import read_pooled, write_fused
 from data.tables import write_table
-from flows.backends import MODULES
+from flows.backends import MODULES, backend_of
 from flows.clip.all_scores import all_scores
 from flows.job import Job
-from flows.runtime import loaded_models as models
 from flows.runtime.code_digest import Entry
 from fusion.composer import DEFAULT_COMPOSER, read_composer
 from fusion.fuse import compose_compounds
@@ -21,7 +20,8 @@ def compose(job: Job) -> None:
     asked = job.settings.fusion
     method = asked.composition
     features = {item.modality: item.features for item in all_scores(job) if item.features is not None}
-    centroids = models.centroids(job.settings, features) if method == "pfsa" else {}
+    known = {name: backend_of(job.settings, name).centroids(job.settings) for name in features} if method == "pfsa" else {}
+    centroids = {name: means for name, means in known.items() if means is not None}
     pooled = read_pooled(job.folder.fused)
     fusion = compose_compounds(
         pooled, job.settings.compound_table(), method, features, centroids,

@@ -58,7 +58,7 @@ def _quality(job: Job, scores: Scores) -> NDArray[np.float32]:
 
 
 def _missing_media(job: Job, modality: str) -> str:
-    if modality == "voice" and not job.clip.has_audio:
+    reads = backend_of(job.settings, modality).media(job)
+    if reads == "sound" and not job.clip.has_audio:
         return NO_SOUND
-    needs_picture = modality in ("static_face", "dynamic_face", "scene_labels") or modality == "scene_context" and job.describes
-    return NO_PICTURE if needs_picture and not job.clip.has_video else ""
+    return NO_PICTURE if reads == "picture" and not job.clip.has_video else ""

@@ -8,16 +8,16 @@ from data.files import write_text
 from data.media.subtitles import to_vtt
 from data.tables import write_table
 from flows.backends.base import NotHere
-from flows.backends.transcript import words_inputs, words_of
+from flows.backends.transcript import WHISPER
 from flows.job import Job
 
-inputs = words_inputs
+inputs = WHISPER.inputs
 
 
 def find_words(job: Job) -> Mapping[str, object]:
     """Take the words from where they are: given, beside the clip, in the file, or recognised by Whisper."""
     try:
-        cues, origin = words_of(job)
+        cues, origin = WHISPER.recognise(job)
     except NotHere as absent:
         notes = {"origin": "", "reason": absent.reason, "remedy": absent.remedy}
         write_table(job.folder.cues, pd.DataFrame({"start": [], "end": [], "text": []}), notes)

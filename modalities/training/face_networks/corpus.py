@@ -16,14 +16,13 @@ from data.emotions import EMOTION_WORDS
 from data.errors import InputError
 from data.location import Location
 from data.manifest.manifest import read_manifest
-from modalities.face_networks.prepare import FRAME_RATE, resized, view_frames
 from modalities.face_networks.registry import NetworkInput
+from modalities.face_networks.views import read_views
 from modalities.faces.crops import Pixels
 from modalities.training.faces.stills import split_groups
 
 Batch = TypeVar("Batch")
 Loaded = TypeVar("Loaded")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 PARTS = {"train": "train", "training": "train", "dev": "choose", "val": "choose", "valid": "choose", "validation": "choose",
          "test": "test"}  # fmt: skip
 MORE_WORDS = {
@@ -145,77 +144,6 @@ def _samples_of(table: pd.DataFrame, root: str) -> tuple[FaceSample, ...]:
     paths, contexts = ([path and str(folder / path) for path in table[name]] for name in ("path", "context"))
     columns = (paths, table["class"].tolist(), table["caption"].tolist(), contexts)
     return tuple(FaceSample(*values) for values in zip(*columns, strict=True))
-
-
-# ---- frames --------------------------------------------------------------------------------------------------------------
-
-
-def frame_indices(count: int, reads: NetworkInput, chance: np.random.Generator | None = None) -> NDArray[np.int64]:
-    """Indices [V, T] of the frames that a network sees of a clip of `count` frames: as in recognition, or one view at random.
-
-    At random: a frame of each of T equal parts (temporal segments, Wang et al. 2016), or a run of frames with the row's stride;
-    what a short clip lacks is its last frame once more.
-    """
-    if chance is None:
-        return np.stack(view_frames(np.arange(count) / FRAME_RATE, reads))
-    if reads.stride and reads.frames > 1:
-        room = max(count - (reads.frames - 1) * reads.stride - 1, 0)
-        found = chance.integers(0, room + 1) + reads.stride * np.arange(reads.frames)
-    elif count < reads.frames:
-        found = np.arange(reads.frames)
-    else:
-        edges = np.linspace(0, count, reads.frames + 1)
-        found = (edges[:-1] + chance.random(reads.frames) * np.diff(edges)).astype(np.int64)
-    return np.asarray(np.minimum(found, count - 1)[None], np.int64)
-
-
-def read_views(path: str, reads: NetworkInput, chance: np.random.Generator | None = None) -> Pixels:
-    """The frames of a sample as a network sees them: RGB uint8 [V, T, S, S, 3]; see `frame_indices`.
-
-    InputError, which names the file, when it cannot be read.
-    """
-    try:
-        return _read_views(Path(path), reads, chance)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read as face crops ({error}); correct the manifest or copy the file again."
-        ) from error
-
-
-def _read_views(path: Path, reads: NetworkInput, chance: np.random.Generator | None) -> Pixels:
-    """The views of a folder of images, an image, an array of crops or a video; ValueError where it holds no image."""
-    frames: Sequence[Path | Pixels] | Pixels
-    if path.is_dir():
-        frames = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-    elif path.suffix.lower() in IMAGE_SUFFIXES:
-        frames = [_read_image(path)]
-    elif path.suffix.lower() == ".npy":
-        frames = np.load(path, mmap_mode="r", allow_pickle=False)
-    else:
-        frames = _read_video(path)
-    if not len(frames):
-        raise ValueError("there is no picture in it")
-    chosen = frame_indices(len(frames), reads, chance)
-    seen = (frames[number] for number in chosen.ravel().tolist())
-    images = [_read_image(frame) if isinstance(frame, Path) else np.asarray(frame) for frame in seen]
-    squares = resized(images, reads).round().byte().permute(0, 2, 3, 1).numpy()
-    return np.ascontiguousarray(squares).reshape(*chosen.shape, reads.size, reads.size, 3)
-
-
-def _read_image(path: Path) -> Pixels:
-    import cv2
-
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError("it is no picture" if path.is_file() else "it is not there")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def _read_video(path: Path) -> list[Pixels]:
-    import av
-
-    with av.open(str(path)) as container:
-        return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
 
 
 def views_in_order(

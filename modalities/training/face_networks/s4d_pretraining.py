@@ -24,12 +24,13 @@ from modalities.face_networks.papers.s4d_pretraining import (
     random_mask,
 )
 from modalities.face_networks.registry import NetworkInput, network_table
+from modalities.face_networks.views import IMAGE_SUFFIXES, read_views
 from modalities.faces.crops import Pixels
 from modalities.loading.checkpoint import Card, save_checkpoint
 from modalities.loading.devices import precision_of
 from modalities.loading.state_dicts import JsonObject, read_state_dict
 from modalities.training.common import Progress, Report, read_resume, silent, write_resume
-from modalities.training.face_networks.corpus import IMAGE_SUFFIXES, read_ahead, read_views, without_time
+from modalities.training.face_networks.corpus import read_ahead, without_time
 from modalities.training.face_networks.ranks import Ranks, joined, own_device
 from modalities.training.face_networks.recipes import Recipe, rate_factor
 from modalities.training.face_networks.train import Files, files_named, write_curves

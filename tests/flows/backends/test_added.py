@@ -14,7 +14,7 @@ from data.media.probe import probe
 from data.run_folder import RunFolder
 from data.sample import sample_clip
 from data.scores import MODALITIES
-from flows.backends.added import backend, material
+from flows.backends.added import AddedModality, material
 from flows.job import Job
 from flows.runtime.code_digest import code_digest
 from fusion.weights import read_weights, with_modalities
@@ -72,7 +72,7 @@ def test_the_file_is_asked_with_what_the_clip_was_taken_apart_into(
     given = material(job, "voice_pitch")
     assert given.options == {"low": 80}
     assert {"x", "y", "track_id"} <= set(given.faces.columns)
-    scores = backend("voice_pitch", file).recognise(job)
+    scores = AddedModality("voice_pitch", file).recognise(job)
     count = len(" ".join(given.words["text"]).split())
     np.testing.assert_allclose(scores.probabilities[:, 6], count / (count + 1), rtol=1e-6)
     told = given.answer(scores.probabilities, "words", quality=np.linspace(1, 2, len(given.windows))).quality
@@ -80,9 +80,9 @@ def test_the_file_is_asked_with_what_the_clip_was_taken_apart_into(
     np.testing.assert_allclose(told, np.where(scores.present, np.linspace(1, 2, len(told)), np.nan))
     assert scores.source is not None
     assert (scores.source.backend, scores.source.model) == ("added", "words")
-    before = code_digest(backend("voice_pitch", file).code(job))
+    before = code_digest(AddedModality("voice_pitch", file).code(job))
     file.write_text(WORDS_A_SECOND.replace("words", "Words", 1))
-    assert code_digest(backend("voice_pitch", file).code(job)) != before, "another text runs again"
+    assert code_digest(AddedModality("voice_pitch", file).code(job)) != before, "another text runs again"
     absent = given.absent("Nobody sings.", "Sing.")
     assert (absent.is_absent, absent.reason, absent.remedy) == (True, "Nobody sings.", "Sing.")
 
@@ -105,7 +105,7 @@ def test_what_is_wrong_with_a_file_is_a_sentence(tmp_path: Path, job: Job, text:
     file = tmp_path / "voice_pitch.py"
     file.write_text(text)
     with pytest.raises(InputError, match=words):
-        backend("voice_pitch", file).recognise(job)
+        AddedModality("voice_pitch", file).recognise(job)
 
 
 def test_a_modality_that_nobody_measured_has_the_mean_trust_of_the_others() -> None:

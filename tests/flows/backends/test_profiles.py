@@ -17,11 +17,10 @@ from data.emotions import BASIC_EMOTIONS
 from data.run_folder import RunFolder
 from data.sample import sample_clip
 from data.scores import MODALITIES
-from flows.backends.base import fetched
+from flows.backends import MODULES, backend_of, backends_of
 from flows.cli.doctor import look
-from flows.runtime import loaded_models as models
 from flows.runtime.events import Event, listening
-from flows.runtime.model_cache import shelf
+from flows.runtime.model_cache import model_cache
 from flows.video import recognise_video
 from modalities.model_store.table import model_table
 from tests.tiny_profiles import download_tiny, save_heads
@@ -179,9 +178,8 @@ def test_own_yaml_profile_and_two_clips_side_by_side(shared: Path, dyad: Dyad, t
     profile.write_text(dyad("settings", "--profile", "ras")[1].replace("precision: auto", "precision: float32"))
     clips = [sample_clip(), shared / "datasets" / "media" / "expressive_2.mp4"]
     alone = [run(dyad, clip, tmp_path / "alone", str(profile))[0] for clip in clips]
-    before, settings = shelf("cpu").names(), load_settings(str(profile))
-    text = fetched(settings.text.model, "text.model")
-    reader = models.text_classifier(text, None, None, settings)
+    before, settings = model_cache("cpu").names(), load_settings(str(profile))
+    reader = backend_of(settings, "text").load(settings)
     both, options = tmp_path / "both", ("--profile", profile, "--device", "cpu", "--workers", 2, "--json")
     code, out, err = dyad("run", *clips, "-o", both, *options)
     assert code == 0, err
@@ -191,8 +189,24 @@ def test_own_yaml_profile_and_two_clips_side_by_side(shared: Path, dyad: Dyad, t
             one, other = (pd.read_parquet(place.scores(modality))[list(BASIC_EMOTIONS)].to_numpy()
                           for place in (folder, RunFolder(both / folder.root.name)))  # fmt: skip
             np.testing.assert_allclose(one, other, atol=1e-4)
-    assert sorted(map(str, shelf("cpu").names())) == sorted(map(str, before))
-    assert models.text_classifier(text, None, None, settings) is reader
+    assert sorted(map(str, model_cache("cpu").names())) == sorted(map(str, before))
+    assert backend_of(settings, "text").load(settings) is reader
+
+
+def test_a_classifier_that_reads_words_and_descriptions_is_in_memory_once(machine: Path) -> None:
+    settings = ras(scene_context={"reader": "emotion-distilroberta"})
+    assert backends_of("scene_context")["server"].load(settings) is backend_of(settings, "text").load(settings)
+
+
+@pytest.mark.parametrize("profile", BACKENDS)
+def test_backends_describe_the_models_that_are_here(profile: str, machine: Path) -> None:
+    settings = load_settings(profile, {"device": "cpu"})
+    for modality in MODULES:
+        described = backend_of(settings, modality).describe(settings)
+        assert (described.reason, described.remedy) == ("", "")
+        assert described.revision
+        assert described.licence
+        assert described.device == "cpu"
 
 
 def test_while_a_network_is_built_other_threads_keep_their_dtype(machine: Path) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from flows.runtime.batch_queue import Lane
+from flows.runtime.batch_queue import BatchQueue
 from flows.runtime.device_lock import DeviceTurn, is_shared, lock_path
 from flows.runtime.state_folder import FileLock
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPUTES = """
 import sys, time
-from flows.runtime.batch_queue import Lane
+from flows.runtime.batch_queue import BatchQueue
 
 def work(model, items):
     print("computes", flush=True)
@@ -27,7 +27,7 @@ def work(model, items):
     return items
 
 print("starts", flush=True)
-list(Lane("gpu-of-the-test").batches(work, None, range(int(sys.argv[2])), 1))
+list(BatchQueue("gpu-of-the-test").batches(work, None, range(int(sys.argv[2])), 1))
 print("ends", flush=True)
 time.sleep(60)
 """
@@ -64,7 +64,7 @@ def compute(items: int = 1) -> float:
         at.append(time.monotonic())
         return items
 
-    assert list(Lane("gpu-of-the-test").batches(work, None, range(items), 1)) == list(range(items))
+    assert list(BatchQueue("gpu-of-the-test").batches(work, None, range(items), 1)) == list(range(items))
     return at[0]
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from flows.runtime import stop
-from flows.runtime.batch_queue import Lane, larger
+from flows.runtime.batch_queue import BatchQueue, larger
 from flows.runtime.errors import Interrupted
-from flows.runtime.model_cache import Shelf, free_bytes, shelf, storages_of
+from flows.runtime.model_cache import ModelCache, free_bytes, model_cache, storages_of
 from modalities.loading.batching import Batches, in_batches
 
 
@@ -41,12 +41,12 @@ def squares(network: Network, items: list[int]) -> list[int]:
 @pytest.mark.parametrize("count", [0, 1, 8, 50])
 def test_one_clip_gets_full_batches_and_answers_in_order(count: int) -> None:
     network = Network()
-    assert list(Lane("test").batches(squares, network, range(20, 20 + count), 8)) == [n * n for n in range(20, 20 + count)]
+    assert list(BatchQueue("test").batches(squares, network, range(20, 20 + count), 8)) == [n * n for n in range(20, 20 + count)]
     assert network.batches == [8] * (count // 8) + [count % 8] * (count % 8 > 0)
 
 
 def test_clips_share_batches() -> None:
-    lane, network, together = Lane("test"), Network(), threading.Barrier(6)
+    lane, network, together = BatchQueue("test"), Network(), threading.Barrier(6)
 
     def clip(number: int) -> list[int]:
         def items() -> Iterator[int]:
@@ -62,7 +62,7 @@ def test_clips_share_batches() -> None:
 
 
 def test_a_bad_item_fails_its_own_clip_only() -> None:
-    lane, network, together = Lane("test"), Network(), threading.Barrier(2)
+    lane, network, together = BatchQueue("test"), Network(), threading.Barrier(2)
 
     def clip(first: int) -> list[int]:
         def items() -> Iterator[int]:
@@ -80,7 +80,7 @@ def test_a_bad_item_fails_its_own_clip_only() -> None:
 
 def test_too_little_memory_halves_the_batch_and_loses_nothing() -> None:
     network = Network(memory=3)
-    assert list(Lane("test").batches(squares, network, range(20, 36), 8)) == [n * n for n in range(20, 36)]
+    assert list(BatchQueue("test").batches(squares, network, range(20, 36), 8)) == [n * n for n in range(20, 36)]
     assert set(network.batches) == {2}
 
 
@@ -101,7 +101,7 @@ def test_batches_grow_as_far_as_memory_allows(
 
 def test_what_did_not_fit_once_is_not_tried_again() -> None:
     network = Network(memory=3)
-    list(Lane("test").batches(squares, network, range(20, 60), 8))
+    list(BatchQueue("test").batches(squares, network, range(20, 60), 8))
     assert network.refused == 3, "eight, and its two halves"
     alone = Network(memory=3)
     list(in_batches(squares, alone, range(20, 60), 8))
@@ -123,11 +123,11 @@ def test_the_next_items_are_prepared_while_the_network_runs() -> None:
         list(batches(squares, network, items(), 2))
         return time.perf_counter() - began
 
-    assert seconds(Lane("test").batches) < 0.85 * seconds(in_batches)
+    assert seconds(BatchQueue("test").batches) < 0.85 * seconds(in_batches)
 
 
 def test_who_stops_listening_leaves_nothing_behind() -> None:
-    lane, network = Lane("test"), Network()
+    lane, network = BatchQueue("test"), Network()
     answers = lane.batches(squares, network, range(20, 1000), 4)
     assert next(answers) == 400
     answers.close()  # type: ignore[attr-defined]
@@ -137,7 +137,7 @@ def test_who_stops_listening_leaves_nothing_behind() -> None:
 
 
 def test_a_request_to_stop_ends_the_waiting() -> None:
-    lane, network = Lane("test"), Network(seconds=1.0)
+    lane, network = BatchQueue("test"), Network(seconds=1.0)
     stop.requested.set()
     try:
         with pytest.raises(Interrupted):
@@ -166,7 +166,7 @@ def test_the_size_of_a_model_is_measured() -> None:
 
 
 def test_what_two_models_share_counts_once() -> None:
-    models, shared = Shelf("cpu", room=100_000_000), weights(3)
+    models, shared = ModelCache("cpu", room=100_000_000), weights(3)
     for name in "ab":
         models.get(name, lambda name=name: Weights(shared.network, name))  # type: ignore[misc]
     assert models.names() == ["a", "b"]
@@ -174,7 +174,7 @@ def test_what_two_models_share_counts_once() -> None:
 
 
 def test_the_least_recently_used_model_makes_room() -> None:
-    models = Shelf("cpu", room=10_000_000)
+    models = ModelCache("cpu", room=10_000_000)
     for name in "abc":
         models.get(name, lambda: weights(3))
     models.get("a", lambda: weights(3))
@@ -184,7 +184,7 @@ def test_the_least_recently_used_model_makes_room() -> None:
 
 
 def test_a_model_that_is_still_in_use_is_never_loaded_again() -> None:
-    models, loaded = Shelf("cpu", room=4_000_000), []
+    models, loaded = ModelCache("cpu", room=4_000_000), []
 
     def load() -> Weights:
         loaded.append(1)
@@ -202,7 +202,7 @@ def test_a_model_that_is_still_in_use_is_never_loaded_again() -> None:
 
 
 def test_two_tasks_that_ask_at_once_load_once() -> None:
-    models, loaded = Shelf("cpu"), []
+    models, loaded = ModelCache("cpu"), []
 
     def load() -> Weights:
         loaded.append(1)
@@ -216,7 +216,7 @@ def test_two_tasks_that_ask_at_once_load_once() -> None:
 
 
 def test_a_load_without_memory_is_tried_again_with_everything_put_aside() -> None:
-    models = Shelf("cpu", room=10_000_000)
+    models = ModelCache("cpu", room=10_000_000)
     models.get("a", lambda: weights(3))
 
     def load() -> Weights:
@@ -229,10 +229,10 @@ def test_a_load_without_memory_is_tried_again_with_everything_put_aside() -> Non
 
 
 def test_a_model_larger_than_the_room_is_still_used() -> None:
-    models = Shelf("cpu", room=1_000_000)
+    models = ModelCache("cpu", room=1_000_000)
     assert models.get("a", lambda: weights(3)).network.weight.shape == (750, 1000)
 
 
 def test_there_is_one_shelf_a_device_and_it_knows_the_free_memory() -> None:
-    assert shelf("cpu") is shelf("cpu")
-    assert 0 < shelf("cpu").room() < free_bytes("cpu") * 1.1 + shelf("cpu").size()
+    assert model_cache("cpu") is model_cache("cpu")
+    assert 0 < model_cache("cpu").room() < free_bytes("cpu") * 1.1 + model_cache("cpu").size()

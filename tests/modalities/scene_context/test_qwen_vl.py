@@ -139,7 +139,7 @@ def test_each_request_has_its_own_longest_answer(model: QwenVL) -> None:
 
 
 def test_windows_of_several_clips_share_a_batch(model: QwenVL) -> None:
-    """What a lane does: it fills its batches from the items of all clips."""
+    """What a queue does: it fills its batches from the items of all clips."""
     clips = [
         [request_of(model, pictures(6, seed), FREE, {}, SMALL, 0.0) for seed in seeds] for seeds in ((1, 2), (3,))
     ]

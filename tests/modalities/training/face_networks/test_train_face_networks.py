@@ -19,10 +19,11 @@ from modalities.face_networks.own_checkpoints import load_trained
 from modalities.face_networks.papers import dfer_clip, ke_fer
 from modalities.face_networks.parts.base import FaceInputs
 from modalities.face_networks.registry import NetworkInput, network_table
+from modalities.face_networks.views import frame_indices, read_views
 from modalities.loading.checkpoint import Card
 from modalities.training.common import Progress, read_resume
 from modalities.training.face_networks.batches import BatchMaker, changed, epoch_order, mixed
-from modalities.training.face_networks.corpus import frame_indices, read_face_corpus, read_views
+from modalities.training.face_networks.corpus import read_face_corpus
 from modalities.training.face_networks.loop import follow
 from modalities.training.face_networks.recipes import Recipe, choose_parameters, make_optimiser, rate_factor, recipes_of
 from modalities.training.face_networks.train import FaceTrainingOptions, files_of, train

@@ -11,8 +11,9 @@ from data.errors import InputError
 from modalities.face_networks.own_checkpoints import load_trained
 from modalities.face_networks.parts.base import FaceInputs
 from modalities.face_networks.registry import network_table
+from modalities.face_networks.views import read_views
 from modalities.training.common import Progress
-from modalities.training.face_networks.corpus import read_face_corpus, read_views, without_time
+from modalities.training.face_networks.corpus import read_face_corpus, without_time
 from modalities.training.face_networks.recipes import recipes_of
 from modalities.training.face_networks.train import FaceTrainingOptions, files_of, train
 from tests.face_corpora import write_clips, write_pictures
