@@ -61,7 +61,7 @@ class DynamicFaceBackend(ScoringBackend[Model]):
         """Probabilities [B, 7] of what is seen of clips, and of what is known of each."""
 
     def score(self, table: Path, settings: Settings) -> Answers:
-        """Of a folder of clips (media files, or folders of pictures in order), or a CSV that names some."""
+        """Of a folder of clips (media files, or folders of images in order), or a CSV that names some."""
         from modalities.face_networks.views import read_views
 
         clips = _clips_in(table) if table.is_dir() else files_in(table, MEDIA)
@@ -80,14 +80,14 @@ class DynamicFaceBackend(ScoringBackend[Model]):
 
 
 def _clips_in(folder: Path) -> list[Path]:
-    """The clips below a folder by name: media files, and folders that hold pictures; InputError when there are none."""
-    files = {file for file in folder.rglob("*") if file.suffix.lower() in MEDIA}
+    """The clips below a folder by name: media files, and folders that hold images; InputError when there are none."""
     from modalities.face_networks.views import IMAGE_SUFFIXES
 
-    of_pictures = {file.parent for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES}
-    if not files | of_pictures:
+    files = {file for file in folder.rglob("*") if file.suffix.lower() in MEDIA}
+    of_images = {file.parent for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES}
+    if not files | of_images:
         raise InputError(f"{folder} holds no clips: neither media files nor folders of pictures.")
-    return sorted(files | of_pictures)
+    return sorted(files | of_images)
 
 
 class OwnDynamicFace(DynamicFaceBackend["DynamicFace"], OwnNetwork["DynamicFace"]):
