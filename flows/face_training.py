@@ -42,7 +42,7 @@ def fit_face_network(
     )  # fmt: skip
     files = files_of(output, kind, network, options.fold)
     with files.curves.open(encoding="utf-8", newline="") as stream:
-        rows: list[dict[str, Any]] = list(csv.DictReader(stream))
+        rows = list(csv.DictReader(stream))
     create_table_artifact(rows, key=artifact_key("curves", name), description=f"{name}: figures of every epoch")
     create_markdown_artifact(files.card.read_text(encoding="utf-8"), key=artifact_key("card", name))
     return card
@@ -58,7 +58,7 @@ def train_face_network(
     seed: int = 7,
     epochs: int | None = None,
     limit: int | None = None,
-    options: dict[str, Any] | None = None,
+    options: dict[str, object] | None = None,
 ) -> list[Card]:
     """Train a network of the table on a corpus, or on each of the folds given.
 
@@ -77,7 +77,7 @@ def train_face_network(
     return [fit_face_network(network, kind, corpus, output, seed, epochs, limit, one) for one in several]
 
 
-def _of_folds(network: str, folds: Sequence[int], options: dict[str, Any]) -> list["FaceTrainingOptions"]:
+def _of_folds(network: str, folds: Sequence[int], options: Mapping[str, Any]) -> list["FaceTrainingOptions"]:
     """The options of each training: one for each fold, with Dyad's own texts where none are given."""
     from dataclasses import replace
 
@@ -88,7 +88,7 @@ def _of_folds(network: str, folds: Sequence[int], options: dict[str, Any]) -> li
     return [replace(given, fold=fold) for fold in folds] or [given]
 
 
-def own_prompts(network: str) -> Mapping[str, Any] | None:
+def own_prompts(network: str) -> dict[str, object] | None:
     """The content of the prompt file that comes with Dyad for a network; None where it compares with no texts."""
     from modalities.face_networks.class_texts import read_prompts
     from modalities.face_networks.registry import network_table
@@ -105,7 +105,7 @@ def means_of(cards: Sequence[Card]) -> dict[str, float]:
 
 def train_on_terminal(
     network: str, kind: Kind, corpus: Path, output: Path, folds: str, seed: int, epochs: int | None, limit: int | None,
-    options: dict[str, Any],
+    options: dict[str, object],
 ) -> int:  # fmt: skip
     """Train and print the figures, for several folds their means too; returns the exit code.
 
@@ -140,7 +140,7 @@ def _numbers(folds: str) -> list[int]:
 
 @task(name="pre-train S4D", cache_policy=NO_CACHE, persist_result=False)
 def pretrain_s4d(
-    corpora: Sequence[Path], output: Path, seed: int, epochs: int, limit: int | None, options: dict[str, Any]
+    corpora: Sequence[Path], output: Path, seed: int, epochs: int, limit: int | None, options: Mapping[str, Any]
 ) -> Card:  # fmt: skip
     """Pre-train on the faces of manifests; an epoch's figures are log lines, the curves a table."""
     from modalities.training.face_networks.s4d_pretraining import NAME, PretrainingOptions, pretrain
@@ -152,7 +152,7 @@ def pretrain_s4d(
     )  # fmt: skip
     files = files_named(output, NAME)
     with files.curves.open(encoding="utf-8", newline="") as stream:
-        rows: list[dict[str, Any]] = list(csv.DictReader(stream))
+        rows = list(csv.DictReader(stream))
     create_table_artifact(rows, key=artifact_key("curves", NAME), description=f"{NAME}: figures of every epoch")
     create_markdown_artifact(files.card.read_text(encoding="utf-8"), key=artifact_key("card", NAME))
     return card
@@ -165,7 +165,7 @@ def train_s4d_pretraining(
     seed: int = 7,
     epochs: int = 100,
     limit: int | None = None,
-    options: dict[str, Any] | None = None,
+    options: dict[str, object] | None = None,
 ) -> Card:
     """Pre-train the trunk of S4D on faces without labels.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 from data.errors import DyadError, InputError
 from data.run_folder import RunFolder
@@ -206,7 +206,7 @@ def _answer(name: str, entry: ModalityEntry, folder: Path) -> ModalityAnswer:
     return ModalityAnswer(name, entry["state"], entry["reason"], entry["remedy"], present, windows, entry["source"], folder)
 
 
-def _summary(answer: Recognition) -> dict[str, Any]:
+def _summary(answer: Recognition) -> dict[str, str | float | None]:
     told = answer.result["summary"]
     about = {"clip": answer.clip, "top": answer.top, "confidence": told["confidence"], "none": told["none"]}
     return about | {"duration": answer.duration, "degraded": answer.degraded, "error": "", "folder": str(answer.folder)}

@@ -5,11 +5,11 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
@@ -18,6 +18,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from pydantic import Field
 
 from flows.server.deployments import DeploymentOptions, deployments
+from flows.server.lost_runs import FlowRun
 
 FLOWS = tuple(deployment.name for deployment in deployments(DeploymentOptions(Path())))
 """The flows whose history is Dyad's to prune; those of others on the same server are left alone."""
@@ -135,7 +136,7 @@ def prune_history(flow_name: str, days: int, keep_last: int, dry_run: bool) -> P
     return Pruned(f"runs of {flow_name} in Prefect's history", len(runs), len(old), 0.0, tuple(run["name"] for run in old[:20]))
 
 
-def _finished(client: SyncPrefectClient, flow_name: str) -> Iterator[Mapping[str, Any]]:
+def _finished(client: SyncPrefectClient, flow_name: str) -> Iterator[FlowRun]:
     """Finished runs of a flow, the last first."""
     states = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
     question = {

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -191,7 +190,7 @@ def _here(named: str, target: Path) -> Path | None:
     return fetch(named, target.with_name(f"fetched-{named.rpartition('/')[2]}")) if is_address(named) else Path(named)
 
 
-def _labelled_frames(row: ManifestRow, job: Job) -> dict[str, Any]:
+def _labelled_frames(row: ManifestRow, job: Job) -> dict[str, object]:
     """How often each label of a frame met each answer, `frame_pairs` [label, answer, frames], and how sure the answers were,
     `frame_sure` (see `reports.dataset.clip_brief.binned_hits`); frames without a label are left out."""
     compounds = job.settings.compound_table()

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 from urllib.parse import quote
 from uuid import UUID
 
@@ -35,7 +35,7 @@ def publish_artifacts(folder: RunFolder) -> None:
     create_markdown_artifact(markdown, key=artifact_key("result", name), description=sentence)
 
 
-def window_rows(result: ResultDocument) -> list[dict[str, Any]]:
+def window_rows(result: ResultDocument) -> list[dict[str, object]]:
     """A row a window (the first thousand): times, winner, probability, confidence, and what each modality gave to it."""
     return [
         {

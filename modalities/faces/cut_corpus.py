@@ -1,23 +1,33 @@
 """Faces cut out of whole images and clips as in a run, for corpora that networks of the face are trained on."""
 
 import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from data.errors import MediaError
-from data.files import atomic_path
+from data.errors import InputError, MediaError
+from data.files import atomic_path, write_text
+from data.location import Location
+from data.manifest.manifest import manifest_of_table, read_manifest, write_manifest
 from data.media.crops import CropWriter, each_crop
 from data.media.decode import DecodeOptions, decode
 from data.media.frames import read_frames
 from data.media.probe import probe
 from modalities.faces.crops import Square, cut
-from modalities.faces.detectors import Detect, Detection, overlap
+from modalities.faces.detectors import Detect, Detection, choose_detector, overlap
 from modalities.faces.find import FaceOptions, find_faces
 
 NO_FACE = "No face was found in it."
+BOX = ("face_x", "face_y", "face_width", "face_height")
+"""Columns of a manifest with the box of a picture's face, as AffectNet gives it."""
+LEFT_OUT = ("number", "problem", "start", "end", "transcript", "descriptions", "frame_labels")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 SAME_FACE = 0.2
 """Overlap of a found face with an annotated box from which on it is the annotated one."""
 
@@ -89,3 +99,89 @@ def cut_clip(path: Path, target: Path, options: CutOptions, start: float | None 
             for crop in each_crop(work / "crops.npy", main):
                 writer.append(crop)
     return ""
+
+
+def cut_manifest(
+    manifest: Path,
+    output: Path,
+    root: Path | None,
+    options: CutOptions,
+    workers: int = 1,
+    limit: int | None = None,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[int, list[tuple[str, str]]]:
+    """Cut the faces of a manifest's rows into `output` and write its manifest.csv, and problems.csv where some have none.
+
+    Returns how many there are, and path and reason of the others. Files that are there are not made again. Other columns of the
+    manifest stay (a `context` as a whole path), but those that speak of the media file. `tell` hears of how many rows of all are
+    done. InputError when no row can be used.
+    """
+    read = read_manifest(manifest, root)
+    table = read.table.head(limit) if limit else read.table
+    good = table[table["problem"] == ""].reset_index(drop=True)
+    if good.empty:
+        raise InputError(f"No row of {manifest} can be used; the first: {table['problem'].iloc[0]}")
+    folder = Location(read.root)
+    good = good.assign(source=[str(folder / path) for path in good["path"]], path=_targets(good))
+    said = _cut_rows(good, output, options, workers, tell)
+    bad = table[table["problem"] != ""]
+    reasons = [*zip(bad["path"], bad["problem"], strict=True), *zip(good["source"], said, strict=True)]
+    problems = [(str(path), str(reason)) for path, reason in reasons if reason]
+    kept = good[[not reason for reason in said]]
+    output.mkdir(parents=True, exist_ok=True)
+    if problems:
+        write_text(output / "problems.csv", pd.DataFrame(problems, columns=["path", "problem"]).to_csv(index=False))
+    else:
+        (output / "problems.csv").unlink(missing_ok=True)
+    if len(kept):
+        named = kept.assign(context=[path and str(folder / path) for path in kept["context"]]) if "context" in kept else kept
+        others = [name for name in named.columns if name not in (*LEFT_OUT, *BOX, "source")]
+        write_manifest(manifest_of_table(named[others], output, str(manifest)), output / "manifest.csv")
+    return len(kept), problems
+
+
+def _targets(rows: pd.DataFrame) -> list[str]:
+    """Where the face of each row goes: <split>/<clip_id>.png, or .npy for a clip."""
+    endings = [".png" if path.lower().endswith(IMAGE_SUFFIXES) else ".npy" for path in rows["path"]]
+    parts = zip(rows["split"], rows["clip_id"], endings, strict=True)
+    return [f"{split or 'all'}/{name}{ending}" for split, name, ending in parts]
+
+
+def _cut_rows(
+    rows: pd.DataFrame, output: Path, options: CutOptions, workers: int, tell: Callable[[int, int], None]
+) -> list[str]:
+    """The sentence for each row without a face, '' for the others; each worker has a detector of its own."""
+    said, stop, lock, done = [""] * len(rows), threading.Event(), threading.Lock(), 0
+
+    def work(indices: Sequence[int]) -> None:
+        nonlocal done
+        with choose_detector(options.detector).open() as detect:
+            for index in indices:
+                if stop.is_set():
+                    return
+                said[index] = _cut_row(rows.iloc[index], output, options, detect)
+                with lock:
+                    done += 1
+                    tell(done, len(rows))
+
+    with ThreadPoolExecutor(workers) as threads:
+        running = [threads.submit(work, range(number, len(rows), workers)) for number in range(workers)]
+        try:
+            for one in running:
+                one.result()
+        finally:
+            stop.set()
+    return said
+
+
+def _cut_row(row: pd.Series, output: Path, options: CutOptions, detect: Detect) -> str:
+    target, source = output / row["path"], Path(row["source"])
+    if target.is_file():
+        return ""
+    if target.suffix == ".npy":
+        start, end = (None if np.isnan(row[name]) else float(row[name]) for name in ("start", "end"))
+        return cut_clip(source, target, options, start, end)
+    box = None
+    if all(row.get(name) not in (None, "") for name in BOX):
+        box = np.array([float(row[name]) for name in BOX])
+    return cut_image(source, target, detect, options.size, box)

@@ -11,8 +11,7 @@ from data.corpora import corpus_manifest
 from data.errors import InputError
 from data.manifest.manifest import write_manifest
 from data.sample import sample_clip
-from flows.cli.corpora import cut_manifest
-from modalities.faces.cut_corpus import NO_FACE, CutOptions, cut_clip, cut_image
+from modalities.faces.cut_corpus import NO_FACE, CutOptions, cut_clip, cut_image, cut_manifest
 from modalities.faces.detectors import choose_detector
 from modalities.training.face_networks.corpus import read_face_corpus
 from tests.media_makers import make_clip
