@@ -28,6 +28,7 @@ def test_every_model_runs_in_the_products_way_and_in_the_plain_loop(name: str) -
                                        np.concatenate([np.ravel(part) for part in other]), atol=1e-3)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_table_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table.md"
     assert main(["--device", "cpu", "--only", "video-mamba,clip-b-32", "--seconds", "0.05", "--out", str(out)]) == 0

@@ -34,6 +34,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return [dict(reversed(list(zip(heads, row, strict=True)))) for row in rows]
 
 
+@pytest.mark.slow
 def test_every_network_of_the_table_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, others = tmp_path / "networks.md", ("ke-fer-swin-t", "ifdd-s")  # as their smaller kin
     names = [name for name in network_table().networks if name not in others]
@@ -79,6 +80,7 @@ def test_goals_are_judged_on_gpus_alone() -> None:
     assert NetworkMeasured(full, "forward", flops=4.0, peak=100.0, ours=Speed(10.0)).goals() == "not judged"
 
 
+@pytest.mark.slow
 def test_a_network_compiled() -> None:
     speed = measured(tiny("wavlm-uncertain", "features"), "forward", "compiled", "cpu", [2], 0.01)
     assert (speed.trouble, speed.batch) == ("", 2)
@@ -157,6 +159,7 @@ def test_operations_of_s4d_are_those_of_its_formula() -> None:
     assert flops_an_item(subject, "training step", 3) == pytest.approx(3 * forward - 2.0 * tokens * patches, rel=0.03)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_convolution_in_groups_is_as_much_work_as_twice_the_convolution() -> None:
     """torch's own count overlooks the groups, which are as many as the channels in MViT."""
     forward, step = (flops_an_item(tiny("ifdd-xs"), task, 2) for task in ("forward", "training step"))

@@ -50,6 +50,7 @@ def test_parts_are_balanced_and_no_held_out_apex_is_in_two_pairs(bench: Bench) -
     assert places == set(SHOWN)
 
 
+@pytest.mark.slow
 def test_time_is_learned_by_a_network_over_time_and_not_by_one_that_averages(bench: Bench, tmp_path: Path) -> None:
     log = tmp_path / "rows.jsonl"
     quick = {"batch": 16, "rate": 2e-3}
@@ -92,6 +93,7 @@ def test_which_heads_see_the_order_of_features(name: str) -> None:
     assert torch.allclose(there, back, atol=1e-5) == (name == "video-former, as released")
 
 
+@pytest.mark.slow
 def test_the_arms_of_an_ablation_differ_in_what_they_say_alone(bench: Bench) -> None:
     manifest, arms = ABLATIONS["s4d"](bench)
     assert manifest.name == "emotions.csv"

@@ -195,6 +195,7 @@ def run(dyad: Dyad, clip: Path, folder: RunFolder, settings: dict[str, Any], *mo
     return code, err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_broken_model_is_told_in_a_sentence(
     name: str, clip: Path, copied_run: RunFolder, dyad: Dyad, tmp_path: Path, result_of: ReadResult

@@ -98,7 +98,7 @@ def test_every_way_answers_with_distributions_and_ignores_what_is_absent(method:
     np.testing.assert_allclose(apply_fusion(fitted, shuffled), fused, equal_nan=True)
 
 
-@pytest.mark.parametrize("method", ["mean", "product", "weighted_product", "mhpf", "conditional_mhpf"])
+@pytest.mark.parametrize("method", [*QUICK, pytest.param("conditional_mhpf", marks=pytest.mark.slow)])
 def test_fusion_weighs_evidence_and_leaves_the_absent_out(method: str) -> None:
     fits = fit_fusion(make_table(60), [method])
     table = make_table(400, seed=1)
@@ -127,6 +127,7 @@ def six_models(count: int, seed: int) -> LongTable:
     return LongTable(tuple("abcdef"), CLASSES, clips, probabilities, np.ones((count, 6), bool), labels, empty, empty, clips)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["weighted_product", "mhpf", "conditional_mhpf"])
 def test_no_subset_is_worse_than_its_best_member_by_more_than_noise(method: str) -> None:
     fitted, table = fit_fusion(six_models(240, 1), [method])[method], six_models(1500, 2)

@@ -107,6 +107,7 @@ def test_other_networks_answer_clips(tmp_path: Path) -> None:
         recognise_frames(model, tmp_path / "crops.npy", pd.DataFrame(), pd.DataFrame(), make_windows(4.0))
 
 
+@pytest.mark.slow
 def test_a_run_answers_by_frames(dyad: Callable[..., tuple[int, str, str]], files: list[Path], tmp_path: Path) -> None:
     profile = tmp_path / "mine.yaml"
     profile.write_text("dynamic_face: {by_frames: true}\nprecision: float32\n")

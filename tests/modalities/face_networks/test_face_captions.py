@@ -113,6 +113,7 @@ def test_only_captions_make_the_moving_face_depend_on_descriptions(fineclip: Pat
     assert len(set(keys)) == 3
 
 
+@pytest.mark.slow
 def test_a_batch_with_networks_named_on_the_command_line_and_captions(
     dyad: Dyad, fineclip: Path, s4d: Path, tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_batch_with_networks_named_on_the_command_line_and_captions(
     assert dyad("batch", manifest, "--root", "/", "-o", runs, "--dynamic-face", "video-mamba")[0] == 2
 
 
+@pytest.mark.slow
 def test_a_single_run_waits_for_the_descriptions_too(dyad: Dyad, fineclip: Path, tmp_path: Path) -> None:
     profile, said = tmp_path / "mine.yaml", sample_clip().with_name("sample_descriptions.csv")
     profile.write_text(yaml.safe_dump({"precision": "float32", "dynamic_face": {"captions": True}}))

@@ -348,6 +348,7 @@ def server_settings(url: str, **server: Any) -> Any:
     return load_settings(overrides={"scene_context": {"backend": "server", "server": tree}})
 
 
+@pytest.mark.slow
 def test_the_flow_asks_a_server_once(
     prefect_session: None, tmp_path: Path, result_of: Callable[[RunFolder], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,6 +126,7 @@ def test_texts_without_words_have_no_answer(model: text.Text) -> None:
     assert text.score_texts(model, []).shape == (0, 7)
 
 
+@pytest.mark.slow
 def test_case_and_markup_do_not_matter_but_five_thousand_words_do_not_hurt(model: text.Text) -> None:
     long_text = "How dare you, get out of my house! " * 700
     plain, marked, long = text.score_texts(model, ["I hate this", "<b>I HATE this</b>", long_text])

@@ -117,6 +117,7 @@ def test_a_killed_training_ends_as_one_that_was_not(tmp_path: Path, clip: Path) 
     assert curves[0] == curves[1]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path, clip: Path) -> None:
     manifest = write_clips(tmp_path / "clips", 18)
     given = {"fold": 1, "settings": {"shape": SMALL, "temporal": TEMPORAL}, "reads": {"size": 32, "frames": 4},
@@ -190,6 +191,7 @@ def test_dynamic_network_with_low_rank_adapters_on_a_fold(tmp_path: Path, clip: 
     assert changed_keys == {f"visual.transformer.resblocks.{name}" for name in inside}
 
 
+@pytest.mark.slow
 def test_dfer_clip_learns_what_only_the_order_of_frames_tells(tmp_path: Path, clip: Path) -> None:
     manifest = write_clips(tmp_path / "clips", 160, frames=4)
     recipe = {"batch": 8, "augment": 0.0, "optimiser": "adamw", "groups": {}, "rate": 1e-3, "schedule": "cosine"}

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from modalities.face_networks.own_checkpoints import load_trained
 from tests.face_corpora import write_clips
 
 SIZES = {"size": 32, "patch": 8, "frames": 4, "width": 32, "depth": 2, "heads": 4, "expert_blocks": [1]}
 
 
+@pytest.mark.slow
 def test_two_processes_train_by_the_command_line(tmp_path: Path) -> None:
     manifest = write_clips(tmp_path / "clips", 16)
     small, recipe = tmp_path / "small.yaml", tmp_path / "recipe.yaml"

@@ -156,6 +156,7 @@ def test_pseudo_sequences_are_repeatable_and_labelled(tmp_path: Path) -> None:
     assert len({sequence.label for sequence in first}) > 2
 
 
+@pytest.mark.slow
 def test_static_training_reads_real_stills(shared: Path, tmp_path: Path) -> None:
     seen: list[Progress] = []
     card = static_face.train(shared / "datasets", tmp_path, epochs=3, limit=600, start="random", shape=TINY, report=seen.append)

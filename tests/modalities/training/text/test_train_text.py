@@ -87,6 +87,7 @@ def test_a_missing_corpus_is_named(tmp_path: Path) -> None:
         train_text.train(tmp_path, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_short_training_writes_weights_a_card_and_nothing_else(tmp_path: Path) -> None:
     seen: list[Progress] = []
     card = train_text.train(small_corpora(tmp_path / "data"), tmp_path / "out", epochs=1, report=seen.append)
