@@ -36,20 +36,16 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(os.environ["DYAD_STATE"], ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What needs `own_server` is slow. In several processes: a file's tests stay together, so do those of `own_server`; what is
-    slow comes first."""
-    groups = ["own server" if "own_server" in getattr(item, "fixturenames", ()) else str(item.path) for item in items]
-    for group, item in zip(groups, items, strict=True):
-        if group == "own server":
+    """What needs `own_server` is slow; in several processes files with slow tests come first, so that none ends long after the
+    others."""
+    for item in items:
+        if "own_server" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
-    if not hasattr(config, "workerinput"):
-        return
-    slow = {group for group, item in zip(groups, items, strict=True) if item.get_closest_marker("slow")}
-    for group, item in zip(groups, items, strict=True):
-        item.add_marker(pytest.mark.xdist_group(group))
-    in_order = sorted(zip(groups, items, strict=True), key=lambda pair: (pair[0] != "own server", pair[0] not in slow))
-    items[:] = [item for _, item in in_order]
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
