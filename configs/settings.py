@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import ValidationError, field_validator
@@ -62,7 +61,7 @@ class Settings(Section):
     transcript: TranscriptSettings = TranscriptSettings()
     text: TextSettings = TextSettings()
     fusion: FusionSettings = FusionSettings()
-    added: dict[str, dict[str, Any]] = {}
+    added: dict[str, dict[str, object]] = {}
     """Options of modalities that you add, by the modality's name (docs/how-to/add-a-modality.md)."""
     compounds: tuple[CompoundSetting, ...] = tuple(
         CompoundSetting(name=c.name, first=c.first, second=c.second) for c in ABAW_COMPOUNDS
@@ -72,7 +71,7 @@ class Settings(Section):
 
     @field_validator("compounds", mode="before")
     @classmethod
-    def _compounds(cls, given: Any) -> Any:
+    def _compounds(cls, given: object) -> object:
         """The table, from a file where one is named."""
         return compound_rows(given)
 
@@ -87,7 +86,7 @@ class Settings(Section):
 
 def load_settings(
     profile: str = "embedded",
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Settings:
     """Read a profile (a name in configs/, or a YAML file), then DYAD_SECTION__FIELD variables, then `overrides`.
@@ -117,7 +116,7 @@ def profile_path(profile: str) -> Path:
     raise InputError(f"There is no profile '{profile}': give one of {known}, or the path of a YAML file.")
 
 
-def compound_rows(given: Any) -> Any:
+def compound_rows(given: object) -> object:
     """Rows (name, first, second) of a table of compounds: `name: [first, second]` lines, or the name of a file that has them.
 
     InputError for a file that is not there, a pair that is none, and names that are not in snake case or occur twice.
@@ -139,7 +138,7 @@ def _compounds_path(name: str) -> Path:
     raise InputError(f"There are no compounds '{name}': give one of {known}, or the path of a YAML file.")
 
 
-def read_prompts(name: str) -> dict[str, Any]:
+def read_prompts(name: str) -> dict[str, object]:
     """Read a prompt file of configs/prompts, or a YAML file anywhere."""
     return read_yaml(prompts_path(name), LINES)
 
@@ -150,24 +149,24 @@ def prompts_path(name: str) -> Path:
     return path if path.is_file() else Path(name)
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
     """DYAD_FACES__DETECTOR=opencv -> {'faces': {'detector': 'opencv'}}; names without '__' are settings only if in ALONE."""
-    tree: dict[str, Any] = {}
+    tree: dict[str, object] = {}
     for name, value in environment.items():
         if name in ALONE or (name.startswith("DYAD_") and "__" in name):
             *sections, field = name.removeprefix("DYAD_").lower().split("__")
-            one: dict[str, Any] = {field: yaml.safe_load(value)}
+            one: dict[str, object] = {field: yaml.safe_load(value)}
             for section in reversed(sections):
                 one = {section: one}
             tree = _merged(tree, one)
     return tree
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
     merged = dict(base)
     for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merged(merged[key], value) if both else value
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
     return merged
 
 

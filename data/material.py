@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +32,7 @@ class Material:
     faces: pd.DataFrame
     crops: Path | None
     words: pd.DataFrame
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
 
     def frames(self, frames_per_second: float | None = None) -> Iterator[Frame]:
         """The sampled pictures (`rgb`: uint8 [H, W, 3]; `time_s`), by default all of them; none for a clip without a picture."""

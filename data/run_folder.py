@@ -2,11 +2,21 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from data.files import write_text
+
+
+class StageNote(TypedDict, total=False):
+    """What is noted of a stage: `key` and `seconds` when it has ended, with what later stages must know; else why it failed."""
+
+    key: str
+    seconds: float
+    notes: Mapping[str, Any]
+    failed: str
 
 
 @dataclass(frozen=True)
@@ -129,7 +139,7 @@ class RunFolder:
         """True when the stage ended for this very `key`."""
         return self.finished(stage).get("key") == key
 
-    def mark_done(self, stage: str, key: str, seconds: float, notes: dict[str, Any] | None = None) -> None:
+    def mark_done(self, stage: str, key: str, seconds: float, notes: Mapping[str, object] | None = None) -> None:
         """Note that a stage ended, for which key, how long it took (s), and what later stages must know of it."""
         self._note(stage, {"key": key, "seconds": round(seconds, 4), "notes": notes or {}})
 
@@ -137,13 +147,13 @@ class RunFolder:
         """Note that a stage failed and why, in a sentence."""
         self._note(stage, {"failed": reason})
 
-    def _note(self, stage: str, content: dict[str, Any]) -> None:
+    def _note(self, stage: str, content: StageNote) -> None:
         write_text(self.marker(stage), json.dumps(content))
 
-    def finished(self, stage: str) -> dict[str, Any]:
+    def finished(self, stage: str) -> StageNote:
         """What was noted of a stage; empty when it has not ended (or the note is damaged, which is the same)."""
         try:
-            noted = json.loads(self.marker(stage).read_text(encoding="utf-8"))
+            noted: StageNote | None = json.loads(self.marker(stage).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return noted if isinstance(noted, dict) else {}

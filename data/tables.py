@@ -1,6 +1,7 @@
 """Tables on disk: parquet written whole or not at all, and the parquet form of `Scores`."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from data.files import atomic_path
 from data.scores import Scores, Source
 
 
-def write_table(path: Path, table: pd.DataFrame, notes: dict[str, Any] | None = None) -> None:
+def write_table(path: Path, table: pd.DataFrame, notes: Mapping[str, object] | None = None) -> None:
     """Write a table as parquet; `notes` (JSON values) travel in the file's metadata under 'dyad'."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -30,12 +31,12 @@ def read_table(path: Path) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
-def read_notes(path: Path) -> dict[str, Any]:
+def read_notes(path: Path) -> Mapping[str, Any]:
     """The notes that `write_table` stored with a table; empty without."""
     import pyarrow.parquet as pq
 
     metadata = pq.read_schema(path).metadata or {}
-    notes: dict[str, Any] = json.loads(metadata.get(b"dyad", b"{}"))
+    notes: Mapping[str, Any] = json.loads(metadata.get(b"dyad", b"{}"))
     return notes
 
 

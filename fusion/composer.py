@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class Composer:
     alone: Mapping[str, float]
     joined: Mapping[str, float]
     shares: Mapping[str, float]
-    fitted_on: Mapping[str, Any] = field(default_factory=dict)
+    fitted_on: Mapping[str, object] = field(default_factory=dict)
 
 
 def pair_name(pair: Sequence[int]) -> str:
@@ -155,7 +155,7 @@ def _parse(content: Mapping[str, Any]) -> Composer:
     return Composer(single, pair, balance, offset, alone, joined, shares, dict(content.get("fitted_on", {})))
 
 
-def _finite(value: Any) -> float:
+def _finite(value: SupportsFloat | str) -> float:
     if not np.isfinite(number := float(value)):
         raise ValueError(f"{value} is not a finite number")
     return number

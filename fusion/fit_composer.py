@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def _pair_state(two: Integers) -> Integers:
 
 
 def fit_composer(
-    sources: Sequence[StateRows], fitted_on: Mapping[str, Any] | None = None, strength: float = STRENGTH
+    sources: Sequence[StateRows], fitted_on: Mapping[str, object] | None = None, strength: float = STRENGTH
 ) -> Composer:
     """Parameters with the least log loss of the states; every source counts alike, whatever its number of rows.
 
@@ -96,7 +96,7 @@ def state_scores(flat: "Tensor", single: "Tensor", total: "Tensor", balance: "Te
     return torch.cat([flat[0] * single + alone, flat[1] * total + flat[2] * balance + alike], 1)
 
 
-def _composer(found: Floats, rows: Sequence[StateRows], fitted_on: Mapping[str, Any]) -> Composer:
+def _composer(found: Floats, rows: Sequence[StateRows], fitted_on: Mapping[str, object]) -> Composer:
     """The found parameters by name, and the shares of the pairs that they give for the rows, each source counting alike."""
     single, pair, balance, offset = map(float, found[:4])
     alone, joined = (dict(zip(BASIC_EMOTIONS, part.tolist(), strict=True)) for part in np.split(found[4:], 2))

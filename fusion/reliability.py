@@ -16,7 +16,7 @@ between modalities. Weights fitted on clips that have all of them would.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -30,8 +30,15 @@ CERTAIN = 0.98
 """Recall is held within 1 - CERTAIN and CERTAIN: no finite test shows a model to be always right, or never."""
 
 
+class MeasuredCard(TypedDict, total=False):
+    """What is read of a model card: the recall of each class and the figures (`uar`) on held-out data, 0..1."""
+
+    per_class_recall: Mapping[str, float] | None
+    metrics: Mapping[str, float] | None
+
+
 def derive_weights(
-    cards: Mapping[str, Mapping[str, Any]],
+    cards: Mapping[str, MeasuredCard],
     date: str = "",
     modalities: Sequence[str] = MODALITIES,
     classes: Sequence[str] = BASIC_EMOTIONS,
@@ -51,7 +58,7 @@ def derive_weights(
     return FusionWeights(tuple(modalities), tuple(classes), table, np.zeros(2), text, date)
 
 
-def _log_odds(name: str, card: Mapping[str, Any], classes: Sequence[str]) -> Floats:
+def _log_odds(name: str, card: MeasuredCard, classes: Sequence[str]) -> Floats:
     """The two heads of one modality, [2, C]."""
     uar, recalls = uar_of(name, card), card.get("per_class_recall") or {}
     per_class = np.array([float(recalls.get(word, np.nan)) for word in classes])
@@ -59,7 +66,7 @@ def _log_odds(name: str, card: Mapping[str, Any], classes: Sequence[str]) -> Flo
     return _logit(np.stack([per_class, np.full(len(classes), uar)]))
 
 
-def uar_of(name: str, card: Mapping[str, Any]) -> float:
+def uar_of(name: str, card: MeasuredCard) -> float:
     """The unweighted average recall that a card states, 0..1, or the mean of its per-class recalls."""
     known = [float(value) for value in (card.get("per_class_recall") or {}).values()]
     stated = (card.get("metrics") or {}).get("uar")
@@ -75,7 +82,7 @@ def _logit(recall: Floats) -> Floats:
     return odds
 
 
-def _in_words(cards: Mapping[str, Mapping[str, Any]], measured: Sequence[str], unmeasured: Sequence[str]) -> str:
+def _in_words(cards: Mapping[str, MeasuredCard], measured: Sequence[str], unmeasured: Sequence[str]) -> str:
     reached = ", ".join(f"{name} {100 * uar_of(name, cards[name]):.1f}" for name in measured)
     text = (
         f"derived from the models' held-out recall (UAR %: {reached}) as log-odds of being right: of the mean of class "

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -210,7 +209,8 @@ def _named(table: pd.DataFrame, source: str) -> pd.DataFrame:
 
 def _with_columns(table: pd.DataFrame) -> pd.DataFrame:
     """A copy with all columns, text without nulls, rows numbered from 0."""
-    made: dict[str, Any] = {"number": table["number"] if "number" in table else np.arange(1, len(table) + 1)}
+    numbers = table["number"] if "number" in table else pd.Series(np.arange(1, len(table) + 1), index=table.index)
+    made = {"number": numbers}
     for name in COLUMNS:
         made[name] = table[name] if name in table else pd.Series("", index=table.index, dtype="str")
         if name not in ("start", "end"):

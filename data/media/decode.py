@@ -4,12 +4,12 @@ import os
 import struct
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,9 @@ from data.media.probe import (
     turned,
 )
 from data.media.subtitles import plain_words, to_vtt
+
+if TYPE_CHECKING:
+    import av
 
 SOUND_RATE = 16_000
 """Samples a second of `audio.wav`: what voice activity, emotion and speech models are trained on."""
@@ -82,12 +85,12 @@ def decode(
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".decode-", dir=work) as aside:
         done = _decode(clip, Path(aside), options, on_time)
-        places = {name: getattr(done, name) for name in ("frames", "index", "audio", "subtitles")}
-        for name, path in places.items():
+        written = {name: getattr(done, name) for name in ("frames", "index", "audio", "subtitles")}
+        for name, path in written.items():
             if path is not None:
                 os.replace(path, work / path.name)
-                places[name] = work / path.name
-    return replace(done, **places)
+                written[name] = work / path.name
+    return replace(done, **written)
 
 
 def _decode(clip: Clip, folder: Path, options: DecodeOptions, on_time: Callable[[float], None]) -> Decoded:
@@ -97,7 +100,8 @@ def _decode(clip: Clip, folder: Path, options: DecodeOptions, on_time: Callable[
         pictures = stack.enter_context(_Pictures(clip, streams, folder / "frames.mjpeg", options))
         sound = stack.enter_context(_Sound(clip, streams, folder / "audio.wav"))
         words = _Words(streams)
-        damaged = _run(container, streams, {"video": pictures, "audio": sound, "subtitle": words}, on_time)
+        sinks: dict[str, _Sink] = {"video": pictures, "audio": sound, "subtitle": words}
+        damaged = _run(container, streams, sinks, sound if streams.video is None else pictures, on_time)
         reached = max(pictures.end, sound.end)
         if not reached:
             raise MediaError(f"Nothing in {clip.path} could be decoded; copy or record it again.")
@@ -115,9 +119,18 @@ def _decode(clip: Clip, folder: Path, options: DecodeOptions, on_time: Callable[
     )
 
 
-def _run(container: Any, streams: Streams, sinks: dict[str, Any], on_time: Callable[[float], None]) -> list[str]:
-    """Decode every packet into the sink of its kind; return what was damaged."""
-    leading = sinks["video" if streams.video is not None else "audio"]
+class _Sink(Protocol):
+    """What takes the decoded frames of one kind of stream."""
+
+    def take(self, frame: "av.frame.Frame", packet: "av.Packet") -> None:
+        """Take a frame that a packet gave."""
+
+
+def _run(
+    container: "av.container.InputContainer", streams: Streams, sinks: Mapping[str, _Sink], leading: "_Pictures | _Sound",
+    on_time: Callable[[float], None],
+) -> list[str]:
+    """Decode every packet into the sink of its kind and tell how far `leading` is; return what was damaged."""
     damaged: Counter[str] = Counter()
     if streams.video is not None:
         streams.video.thread_type = "AUTO"
@@ -132,7 +145,7 @@ def _run(container: Any, streams: Streams, sinks: dict[str, Any], on_time: Calla
     return [f"Left out because damaged: {count} packets of the {NAMES[kind]}." for kind, count in damaged.items()]
 
 
-def _cut_off(container: Any, streams: Streams, video_end: float, sound_end: float) -> list[str]:
+def _cut_off(container: "av.container.InputContainer", streams: Streams, video_end: float, sound_end: float) -> list[str]:
     """A sentence for every stream that ends well before the container says."""
     if not TELLING & set(container.format.name.split(",")):
         return []
@@ -164,7 +177,7 @@ class _Pictures:
         self._last = 0.0
         self.path, self.end, self.count = path, 0.0, 0
 
-    def take(self, frame: Any, _packet: Any) -> None:
+    def take(self, frame: "av.VideoFrame", packet: "av.Packet") -> None:
         """Note a decoded frame, and keep its picture when it is the first of its tick."""
         step = 1 / self._clip.frame_rate
         time_s = _time(frame, self._zero, self._clip.duration, otherwise=self._last + step * (self.count > 0))
@@ -173,7 +186,7 @@ class _Pictures:
         self.end = time_s + (min(float(frame.duration * frame.time_base), LONGEST_GAP) if frame.duration else step)
         self.count += 1
 
-    def _picture(self, frame: Any) -> NDArray[np.uint8]:
+    def _picture(self, frame: "av.VideoFrame") -> NDArray[np.uint8]:
         """A frame as uint8 BGR, scaled and converted in one step, upright."""
         from av.video.reformatter import Interpolation
 
@@ -195,8 +208,10 @@ class _Pictures:
         self._writer.__enter__()
         return self
 
-    def __exit__(self, *failure: Any) -> None:
-        self._writer.__exit__(*failure)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.__exit__(kind, error, trace)
 
 
 class _Sound:
@@ -206,8 +221,8 @@ class _Sound:
         self._stream: BinaryIO = path.open("wb")
         self._stream.write(_wav_header(0))
         self._zero, self._duration = streams.zero, clip.duration
-        self._resampler: Any = None
-        self._form: tuple[Any, ...] = ()
+        self._resampler: av.AudioResampler | None = None
+        self._form: tuple[str, str, int] | None = None
         self._expected = 0.0
         self.path, self.written = path, 0
 
@@ -216,7 +231,7 @@ class _Sound:
         """Seconds written so far."""
         return self.written / SOUND_RATE
 
-    def take(self, frame: Any, _packet: Any) -> None:
+    def take(self, frame: "av.AudioFrame", packet: "av.Packet") -> None:
         """Put a decoded piece of sound at its time; one that lies wholly over what is there already is left out."""
         start = _time(frame, self._zero, self._duration, otherwise=self._expected)
         if start < self._expected - SOUND_SLACK:
@@ -224,10 +239,11 @@ class _Sound:
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         if start > self._expected + SOUND_SLACK or form != self._form:
             self._restart(form, start)
+        assert self._resampler is not None
         self._write(self._resampler.resample(frame))
         self._expected += frame.samples / frame.sample_rate
 
-    def _restart(self, form: tuple[Any, ...], start: float) -> None:
+    def _restart(self, form: tuple[str, str, int], start: float) -> None:
         """Finish what was begun, fill with silence up to `start` (s), and resample afresh from there."""
         import av
 
@@ -240,7 +256,7 @@ class _Sound:
         self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SOUND_RATE)
         self._form, self._expected = form, max(start, self._expected)
 
-    def _write(self, frames: list[Any]) -> None:
+    def _write(self, frames: "list[av.AudioFrame]") -> None:
         for frame in frames:
             self._stream.write(frame.to_ndarray().tobytes())
             self.written += frame.samples
@@ -270,9 +286,9 @@ class _Words:
         self._zero = streams.zero
         self._rows: list[tuple[float, float, str]] = []
 
-    def take(self, cue: Any, packet: Any) -> None:
+    def take(self, frame: "av.subtitles.subtitle.Subtitle", packet: "av.Packet") -> None:
         """Note one cue; its markup is left out."""
-        raw = getattr(cue, "dialogue", b"") or getattr(cue, "text", b"")
+        raw = getattr(frame, "dialogue", b"") or getattr(frame, "text", b"")
         text, _ = plain_words(raw.decode("utf-8", errors="replace"))
         if packet.pts is not None and text:
             start = float(packet.pts * packet.time_base) - self._zero
@@ -287,7 +303,7 @@ class _Words:
         return path
 
 
-def _colour_matrix(frame: Any) -> int | None:
+def _colour_matrix(frame: "av.VideoFrame") -> int | None:
     """The matrix of a picture that does not name one: BT.709 from 720 lines on, BT.601 below, as players assume."""
     from av.video.reformatter import Colorspace
 
@@ -297,7 +313,7 @@ def _colour_matrix(frame: Any) -> int | None:
     return int(Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601)
 
 
-def _time(frame: Any, zero: float, duration: float, otherwise: float) -> float:
+def _time(frame: "av.frame.Frame", zero: float, duration: float, otherwise: float) -> float:
     """Seconds from time 0 of a frame; `otherwise` when it has no time stamp or one outside the clip, which is damage."""
     if frame.pts is None:
         return otherwise

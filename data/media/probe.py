@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from data.errors import MediaError
 from data.files import file_digest
 from data.media.clip import Clip, clip_id_of
 
 if TYPE_CHECKING:
+    import av
     import numpy as np
     from numpy.typing import NDArray
 
@@ -30,17 +31,20 @@ DAMAGE_LIMIT = 100
 """Read errors in a row after which the rest of a file is given up."""
 
 
+StreamKind = TypeVar("StreamKind", bound="av.stream.Stream")
+
+
 @dataclass(frozen=True)
 class Streams:
-    """The streams of a file that count (PyAV streams or None), and `zero`: the second of its clock that is time 0."""
+    """The streams of a file that count, and `zero`: the second of its clock that is time 0."""
 
-    video: Any
-    audio: Any
-    subtitles: Any
+    video: "av.VideoStream | None"
+    audio: "av.AudioStream | None"
+    subtitles: "av.subtitles.stream.SubtitleStream | None"
     zero: float
 
     @property
-    def chosen(self) -> tuple[Any, ...]:
+    def chosen(self) -> "tuple[av.stream.Stream, ...]":
         """Those that are there."""
         return tuple(stream for stream in (self.video, self.audio, self.subtitles) if stream is not None)
 
@@ -79,7 +83,7 @@ def check_readable(path: Path) -> None:
 
 
 @contextmanager
-def open_media(path: Path) -> Iterator[Any]:
+def open_media(path: Path) -> "Iterator[av.container.InputContainer]":
     """Open a file with FFmpeg, quietly and without following any address in it; MediaError when it is no media file."""
     import av
 
@@ -97,7 +101,7 @@ def open_media(path: Path) -> Iterator[Any]:
         yield container
 
 
-def pick_streams(container: Any) -> Streams:
+def pick_streams(container: "av.container.InputContainer") -> Streams:
     """The video (no cover picture), audio and text subtitles that the file prefers, and the earliest start of both."""
     videos = [stream for stream in container.streams.video if _decodable(stream) and not _is_cover(stream)]
     audios = [stream for stream in container.streams.audio if _decodable(stream)]
@@ -107,7 +111,7 @@ def pick_streams(container: Any) -> Streams:
     return Streams(video, audio, subtitles, min(starts, default=0.0))
 
 
-def packets(container: Any, streams: Streams) -> Iterator[Any]:
+def packets(container: "av.container.InputContainer", streams: Streams) -> "Iterator[av.Packet]":
     """Every packet of the chosen streams, damaged stretches left out, then an empty one each to flush its decoder."""
     import av
 
@@ -127,14 +131,14 @@ def packets(container: Any, streams: Streams) -> Iterator[Any]:
         yield flush
 
 
-def declared_end(stream: Any, zero: float) -> float | None:
+def declared_end(stream: "av.stream.Stream | None", zero: float) -> float | None:
     """When the container says that a stream ends, seconds from time 0; None where it does not say."""
     if stream is None or not stream.duration:
         return None
     return _seconds((stream.start_time or 0) + stream.duration, stream.time_base) - zero
 
 
-def turned(frame: Any) -> tuple[int, bool]:
+def turned(frame: "av.VideoFrame") -> tuple[int, bool]:
     """Degrees clockwise that turn a decoded picture upright, and whether it must be mirrored left to right before that.
 
     Reads the display matrix (ISO 14496-12, 8.3.2: x' = a x + c y, y' = b x + d y), rounded to quarter turns.
@@ -150,7 +154,7 @@ def turned(frame: Any) -> tuple[int, bool]:
     return int(round(angle / 90) * 90 % 360), bool(mirrored)
 
 
-def shown_size(frame: Any, stream: Any) -> tuple[int, int]:
+def shown_size(frame: "av.VideoFrame", stream: "av.VideoStream") -> tuple[int, int]:
     """Width and height (pixels) of a decoded picture with square pixels, before it is turned upright."""
     ratio = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
     ratio = ratio if Fraction(1, 10) < ratio < 10 else Fraction(1)
@@ -171,14 +175,14 @@ class _Span:
 class _Measured:
     """What one pass over the packets found; a stream without any times has no span."""
 
-    picture: Any
+    picture: "av.VideoFrame | None"
     heard: bool
     pictures: int
     video: _Span | None
     audio: _Span | None
 
 
-def _measure(container: Any, streams: Streams) -> _Measured:
+def _measure(container: "av.container.InputContainer", streams: Streams) -> _Measured:
     """Read every packet; decode until there is one picture and one piece of sound."""
     picture, heard, pictures = None, False, 0
     starts = {stream.index: array("q") for stream in streams.chosen}
@@ -197,7 +201,7 @@ def _measure(container: Any, streams: Streams) -> _Measured:
 
 
 def _spans(
-    media: tuple[Any, ...], starts: "dict[int, array[int]]", lengths: "dict[int, array[int]]"
+    media: "tuple[av.stream.Stream | None, ...]", starts: "dict[int, array[int]]", lengths: "dict[int, array[int]]"
 ) -> list[_Span | None]:
     """The span of each stream, damaged time stamps left out: they would make a clip of days out of one of seconds."""
     import numpy as np
@@ -237,7 +241,7 @@ def _span(
     return _Span(float(begin.min()), float(begin.max()), float(end.max()), len(begin)) if begin.size else None
 
 
-def _frame_rate(video: Any, measured: _Measured) -> float:
+def _frame_rate(video: "av.VideoStream", measured: _Measured) -> float:
     """Average frames a second: the container's figure where the packets agree with it."""
     declared = float(video.average_rate or 0)
     span = measured.video or _Span()
@@ -262,13 +266,13 @@ def _duration(streams: Streams, measured: _Measured) -> float:
     return max(ends)
 
 
-def _believed(measured: float, stream: Any, zero: float) -> float:
+def _believed(measured: float, stream: "av.stream.Stream", zero: float) -> float:
     """The end of a stream (s) as the container says where the packets agree with it, else as the packets say."""
     declared = declared_end(stream, zero)
     return declared if declared is not None and abs(declared - measured) <= DURATION_SLACK else measured
 
 
-def decoded(packet: Any) -> list[Any] | None:
+def decoded(packet: "av.Packet") -> "list[av.VideoFrame | av.AudioFrame | av.subtitles.subtitle.Subtitle] | None":
     """The frames (or subtitles) of a packet, None when it is damaged."""
     import av
 
@@ -278,7 +282,17 @@ def decoded(packet: Any) -> list[Any] | None:
         return None if packet.size else []
 
 
-def _picture_facts(streams: Streams, measured: _Measured) -> dict[str, Any]:
+class _PictureFacts(TypedDict, total=False):
+    """The fields of `Clip` about the picture."""
+
+    has_video: bool
+    frame_rate: float
+    width: int
+    height: int
+    rotation: int
+
+
+def _picture_facts(streams: Streams, measured: _Measured) -> _PictureFacts:
     if measured.picture is None:
         return {}
     rotation, _ = turned(measured.picture)
@@ -312,21 +326,21 @@ def _nothing_inside(path: Path, streams: Streams) -> str:
     return f"{path} is damaged: none of its video or sound can be decoded; copy or record it again."
 
 
-def _decodable(stream: Any) -> bool:
+def _decodable(stream: "av.stream.Stream") -> bool:
     return stream.codec_context is not None
 
 
-def _is_cover(stream: Any) -> bool:
+def _is_cover(stream: "av.VideoStream") -> bool:
     from av.stream import Disposition
 
     return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
 
-def _is_text(stream: Any) -> bool:
+def _is_text(stream: "av.subtitles.stream.SubtitleStream") -> bool:
     return stream.codec_context.name in TEXT_SUBTITLES
 
 
-def _preferred(streams: list[Any]) -> Any:
+def _preferred(streams: list[StreamKind]) -> StreamKind | None:
     """The stream marked as default, else the first; None without any."""
     from av.stream import Disposition
 

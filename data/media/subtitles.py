@@ -5,11 +5,11 @@ import csv
 import html
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from io import StringIO
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import pandas as pd
 
@@ -24,6 +24,14 @@ _SPEAKER = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
 _BREAK = re.compile(r"\\[Nnh]|<br\s*/?>")
 _STAMP = re.compile(rf"<{_CLOCK}>")
 _MARKUP = re.compile(r"</?[A-Za-z0-9][^>]*>|\{\\[^}]*\}")
+
+
+class TimedWord(TypedDict):
+    """A word with the space before it, where there is one, and its time (s)."""
+
+    word: str
+    start: float
+    end: float
 
 
 def read_transcript(path: Path, duration: float | None = None) -> pd.DataFrame:
@@ -85,7 +93,7 @@ def _escaped(text: str) -> str:
     return html.escape(" ".join(text.split()), quote=False)
 
 
-def _stamped(words: Iterable[Mapping[str, Any]], start: float, end: float) -> str:
+def _stamped(words: Iterable[TimedWord], start: float, end: float) -> str:
     """A cue's words with their times; WebVTT wants each time later than the one before it and inside the cue."""
     parts: list[str] = []
     latest, last = (round(time * 1000) for time in (start, end))
@@ -150,22 +158,22 @@ def _timed_table(cues: list[tuple[float, float, str]]) -> pd.DataFrame:
     return table.assign(words=pd.Series(words, table.index, object)) if any(words) else table
 
 
-def _timed_words(start: float, end: float, marked: str) -> list[dict[str, Any]]:
+def _timed_words(start: float, end: float, marked: str) -> list[TimedWord]:
     """The words of a cue by the times inside it; between two times words are spread evenly. Empty without such times."""
     stamps = list(_STAMP.finditer(marked))
     begins = [0, *(stamp.end() for stamp in stamps)]
     ends = [*(stamp.start() for stamp in stamps), len(marked)]
     times = [start, *(_seconds(stamp.group(1, 2, 3)) for stamp in stamps), end]
     times = [min(time, end) for time in accumulate(times, max)]
-    words: list[dict[str, Any]] = []
+    words: list[TimedWord] = []
     space = ""
     for part in range(len(begins) if stamps else 0):
         plain = space + _plain(marked[begins[part] : ends[part]])
         found = re.findall(r"\s*\S+", plain)
         space = " " if plain[-1:].isspace() else ""
         step = (times[part + 1] - times[part]) / max(len(found), 1)
-        for place, word in enumerate(found):
-            said = times[part] + step * place
+        for number, word in enumerate(found):
+            said = times[part] + step * number
             words.append({"word": " " * word[:1].isspace() + word.strip(), "start": said, "end": said + step})
     return words
 

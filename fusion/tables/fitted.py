@@ -28,7 +28,7 @@ class FoldedFusion:
 
     whole: Fitted
     folds: Mapping[str, Fitted]
-    fitted_on: Mapping[str, Any]
+    fitted_on: Mapping[str, object]
 
     def apply(self, table: LongTable) -> Floats:
         """Fused distributions [N, C]: rows of a known fold by the fit that saw nothing of it, others by the one on all rows."""
@@ -95,7 +95,7 @@ def _names(fitted_models: Sequence[str], classes: Sequence[str]) -> dict[str, Se
     return {"model": fitted_models, "class": classes, "head": heads, "feature": FEATURES, "count": counts}
 
 
-def _entry(fitted: Fitted) -> dict[str, Any]:
+def _entry(fitted: Fitted) -> dict[str, object]:
     names, axes = _names(fitted.models, fitted.classes), POOLINGS[fitted.method].axes
     matrix = matrix_of(fitted)
     return {
@@ -109,19 +109,25 @@ def _entry(fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def _named(values: Floats, names: Sequence[Sequence[str]]) -> Any:
+Nested = float | Mapping[str, "Nested"]
+"""Numbers by the names along the axes of an array."""
+
+
+def _named(values: Floats, names: Sequence[Sequence[str]]) -> "Nested":
     """Nested {name: value} along every axis."""
     if not names:
         return float(values)
     return {name: _named(part, names[1:]) for name, part in zip(names[0], values, strict=True)}
 
 
-def _array(named: Any, names: Sequence[Sequence[str]]) -> Floats:
-    """The inverse of `_named`; KeyError for a name that lacks, ValueError for a number that is not finite."""
-    if names:
+def _array(named: "Nested", names: Sequence[Sequence[str]]) -> Floats:
+    """The inverse of `_named`; KeyError for a name that lacks, ValueError for other axes or a number that is not finite."""
+    if isinstance(named, Mapping):
+        if not names:
+            raise ValueError(f"{named} is not a number")
         return np.array([_array(named[name], names[1:]) for name in names[0]], np.float64)
-    if not np.isfinite(float(named)):
-        raise ValueError(f"{named} is not a finite number")
+    if names or not np.isfinite(float(named)):
+        raise ValueError(f"{named} is not a finite number by {len(names)} names")
     return np.asarray(float(named))
 
 

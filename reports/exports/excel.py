@@ -6,13 +6,18 @@
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from data.errors import InputError
 from reports.documents import SummaryDocument
 from reports.exports.clip import ClipAnswer, Item
 from reports.exports.file_schemas import WINDOWS, column_named
 from reports.exports.tables import GIVEN, Cell, unanswered_row, wide_rows
+
+if TYPE_CHECKING:
+    from openpyxl import Workbook
+    from openpyxl.cell import WriteOnlyCell
+    from openpyxl.worksheet._write_only import WriteOnlyWorksheet
 
 SHEETS = ("about", "clips", "windows")
 """In the order in which they stand in the workbook."""
@@ -63,7 +68,7 @@ def write_workbook(path: Path, rows: Iterable[Row], most: int = MOST_ROWS) -> No
     from openpyxl import Workbook
 
     book = Workbook(write_only=True)
-    sheets: dict[str, Any] = {}
+    sheets: dict[str, WriteOnlyWorksheet] = {}
     counts: dict[str, int] = defaultdict(int)
     try:
         for name, values in rows:
@@ -84,7 +89,7 @@ def write_workbook(path: Path, rows: Iterable[Row], most: int = MOST_ROWS) -> No
     book.save(path)
 
 
-def _sheet(book: Any, name: str, heads: Sequence[Cell]) -> Any:
+def _sheet(book: "Workbook", name: str, heads: Sequence[Cell]) -> "WriteOnlyWorksheet":
     from openpyxl.utils import get_column_letter
 
     sheet = book.create_sheet(name)
@@ -94,19 +99,19 @@ def _sheet(book: Any, name: str, heads: Sequence[Cell]) -> Any:
     return sheet
 
 
-def _letters(sheet: Any) -> str:
+def _letters(sheet: "WriteOnlyWorksheet") -> str:
     """The name of a sheet's last column."""
     return str(max(sheet.column_dimensions, key=lambda letters: (len(letters), letters)))
 
 
-def _drop(sheets: Iterable[Any]) -> None:
+def _drop(sheets: "Iterable[WriteOnlyWorksheet]") -> None:
     """End sheets that will not be saved, and remove what they wrote aside."""
     for sheet in sheets:
         sheet.close()
         sheet._writer.cleanup()
 
 
-def _cell(sheet: Any, value: Cell, head: bool) -> Any:
+def _cell(sheet: "WriteOnlyWorksheet", value: Cell, head: bool) -> "Cell | WriteOnlyCell":
     """Text that a spreadsheet could take for a formula or an error is marked as text, for good: also when somebody edits it."""
     if head or (isinstance(value, str) and value):
         from openpyxl.cell import WriteOnlyCell

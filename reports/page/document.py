@@ -38,7 +38,7 @@ def asset(path: Path) -> str:
 
 
 def escaped(value: object) -> str:
-    """Any value as text that HTML shows as it is, also inside an attribute."""
+    """A value as text that HTML shows as it is, also inside an attribute."""
     return html.escape(str(value))
 
 

@@ -6,12 +6,15 @@ A picture is never turned into RGB and back: letters are drawn once, kept as pat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from reports.render.fonts import font, wrapped
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
 
 Plane = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -68,7 +71,7 @@ def panel_height(width: int, height: int) -> int:
     return 2 * round(1.75 * letter_size(width, height))
 
 
-def to_yuv(rgb: NDArray[Any], canvas: Canvas) -> NDArray[np.float64]:
+def to_yuv(rgb: ArrayLike, canvas: Canvas) -> NDArray[np.float64]:
     """RGB 0..255 [..., 3] as Y, U, V of the canvas (ITU-R BT.601, 709 or 2020 by its weights)."""
     red, green, blue = np.moveaxis(np.asarray(rgb, float) / 255, -1, 0)
     light = canvas.red * red + (1 - canvas.red - canvas.blue) * green + canvas.blue * blue
@@ -77,7 +80,7 @@ def to_yuv(rgb: NDArray[Any], canvas: Canvas) -> NDArray[np.float64]:
     return np.stack([low + span * light, 128 + chroma * u, 128 + chroma * v], axis=-1)
 
 
-def patch_of(picture: Any, canvas: Canvas) -> Patch:
+def patch_of(picture: "Image.Image", canvas: Canvas) -> Patch:
     """A patch of a PIL picture (RGBA, even width and height)."""
     pixels = np.asarray(picture.convert("RGBA"))
     yuv = to_yuv(pixels[..., :3], canvas)
@@ -157,16 +160,16 @@ def panel(moment: Moment, canvas: Canvas) -> Patch:
     return patch_of(picture, canvas)
 
 
-def _fitting(words: str, width: int, size: int, bold: bool = True) -> Any:
+def _fitting(words: str, width: int, size: int, bold: bool = True) -> "ImageFont.FreeTypeFont":
     """The largest font up to `size` in which the words are not wider than `width`."""
     while size > 9 and font(size, bold).getlength(words) > width:
         size -= 1
     return font(size, bold)
 
 
-def _bar(draw: Any, place: tuple[int, float, int], value: float, colour: Colour, size: int) -> None:
-    """A bar from 0 to 1 between two edges, with its value as a number at the right; place: left, middle (y), right."""
-    left, middle, right = place
+def _bar(draw: "ImageDraw.ImageDraw", edges: tuple[int, float, int], value: float, colour: Colour, size: int) -> None:
+    """A bar from 0 to 1 between two edges, with its value as a number at the right; edges: left, middle (y), right."""
+    left, middle, right = edges
     letters = font(round(0.85 * size))
     end, half = round(right - 2.4 * size), 0.3 * size
     draw.rectangle((left, middle - half, end, middle + half), outline=SOFT)
@@ -174,7 +177,7 @@ def _bar(draw: Any, place: tuple[int, float, int], value: float, colour: Colour,
     draw.text((right, middle), f"{value:.2f}", font=letters, fill=INK, anchor="rm")
 
 
-def _blank(width: float, height: float, colour: tuple[int, int, int, int]) -> tuple[Any, Any]:
+def _blank(width: float, height: float, colour: tuple[int, int, int, int]) -> "tuple[Image.Image, ImageDraw.ImageDraw]":
     """An RGBA picture of even size, and what draws in it."""
     from PIL import Image, ImageDraw
 

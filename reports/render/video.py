@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from data.media.clip import Clip
 from data.media.probe import Streams, check_readable, decoded, open_media, packets, pick_streams, shown_size, turned
 from reports.render.annotations import Annotations, Drawing
 from reports.render.drawing import Canvas, Plane, panel_height
+
+if TYPE_CHECKING:
+    import av
 
 SUFFIXES = (".mp4", ".mov", ".mkv")
 COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
@@ -75,7 +78,7 @@ def render(
         return Rendered(writer.frames, writer.reached, writer.codec, writer.sound, damaged)
 
 
-def _first_picture(clip: Clip) -> Any:
+def _first_picture(clip: Clip) -> "av.VideoFrame":
     """The first picture that can be decoded: the encoder must know its size and colours before anything is written."""
     with open_media(clip.path) as source:
         streams = pick_streams(source)
@@ -85,7 +88,7 @@ def _first_picture(clip: Clip) -> Any:
     raise MediaError(f"No picture of {clip.path} could be decoded; copy or record it again.")
 
 
-def _seek(source: Any, streams: Streams, clip: Clip) -> None:
+def _seek(source: "av.container.InputContainer", streams: Streams, clip: Clip) -> None:
     """Go to the key frame before a segment."""
     if clip.start and streams.video is not None:
         source.seek(int((streams.zero + clip.start) / streams.video.time_base), stream=streams.video)
@@ -94,18 +97,22 @@ def _seek(source: Any, streams: Streams, clip: Clip) -> None:
 class _Writer:
     """Takes the packets of the source and muxes pictures and sound into the target."""
 
-    def __init__(self, target: Any, streams: Streams, clip: Clip, drawing: Drawing | None, first: Any) -> None:
+    def __init__(
+        self, target: "av.container.OutputContainer", streams: Streams, clip: Clip, drawing: Drawing | None,
+        first: "av.VideoFrame",
+    ) -> None:
+        assert streams.video is not None, "only a clip with a picture is drawn on"
         self._target, self._streams, self._clip = target, streams, clip
         self._drawing, self._picture = drawing, _Picture(first, streams.video, clip)
         self._zero = streams.zero + (clip.start or 0.0)
         self._end = clip.duration if clip.start is not None else float("inf")
         self.codec = "libx264" if _has_encoder("libx264") else "mpeg4"
         self._base = _time_base(streams.video.time_base, self.codec)
-        self._video: Any = target.add_stream(self.codec, rate=_rate(clip))
+        self._video: av.VideoStream = target.add_stream(self.codec, rate=_rate(clip))
         self._picture.describe(self._video, self._base)
         self._last, self.frames, self.reached = -1, 0, 0.0
-        self._audio: Any = None
-        self._resampler: Any = None
+        self._audio: av.AudioStream | None = None
+        self._resampler: av.AudioResampler | None = None
         self._heard = 0
         self.sound = self._add_sound()
         streams.video.thread_type = "AUTO"
@@ -127,7 +134,7 @@ class _Writer:
         self._resampler = av.AudioResampler(**form)
         return "encoded"
 
-    def take(self, packet: Any) -> bool:
+    def take(self, packet: "av.Packet") -> bool:
         """Draw and encode the pictures of a packet, or pass its sound on; False when it is damaged."""
         if packet.stream == self._streams.video:
             frames = decoded(packet)
@@ -135,10 +142,10 @@ class _Writer:
                 self._take_picture(frame)
             return frames is not None
         if packet.stream == self._streams.audio and self._audio is not None:
-            return self._copy_sound(packet) if self._resampler is None else self._encode_sound(packet)
+            return self._copy_sound(packet) if self._resampler is None else self._encode_sound(packet, self._resampler)
         return True
 
-    def _take_picture(self, frame: Any) -> None:
+    def _take_picture(self, frame: "av.VideoFrame") -> None:
         if frame.pts is None:
             return
         time_s = float(frame.pts * frame.time_base) - self._zero
@@ -152,7 +159,7 @@ class _Writer:
         self._target.mux(self._video.encode(made))
         self.frames, self.reached = self.frames + 1, max(time_s, self.reached)
 
-    def _copy_sound(self, packet: Any) -> bool:
+    def _copy_sound(self, packet: "av.Packet") -> bool:
         if packet.dts is None or packet.pts is None:
             return not packet.size
         shift = round(self._zero / packet.time_base)
@@ -162,21 +169,22 @@ class _Writer:
         self._target.mux(packet)
         return True
 
-    def _encode_sound(self, packet: Any) -> bool:
+    def _encode_sound(self, packet: "av.Packet", resampler: "av.AudioResampler") -> bool:
         frames = decoded(packet)
         for frame in frames or ():
             time_s = float(frame.pts * frame.time_base) - self._zero if frame.pts is not None else 0.0
             if 0 <= time_s < self._end:
                 frame.pts = round(time_s / frame.time_base)
-                self._mux_sound(self._resampler.resample(frame))
+                self._mux_sound(resampler.resample(frame))
         return frames is not None
 
-    def _mux_sound(self, frames: Sequence[Any]) -> None:
+    def _mux_sound(self, frames: "Sequence[av.AudioFrame | None]") -> None:
+        assert self._audio is not None
         for frame in frames:
             if frame is not None:  # time stamps rounded by the container must not make the sound stutter
-                place = round(float(frame.pts * frame.time_base) * frame.sample_rate)
-                near = abs(place - self._heard) < SOUND_SLACK * frame.sample_rate
-                frame.time_base, frame.pts = Fraction(1, frame.sample_rate), self._heard if near else place
+                sample = round(float(frame.pts * frame.time_base) * frame.sample_rate)
+                near = abs(sample - self._heard) < SOUND_SLACK * frame.sample_rate
+                frame.time_base, frame.pts = Fraction(1, frame.sample_rate), self._heard if near else sample
                 self._heard = frame.pts + frame.samples
             self._target.mux(self._audio.encode(frame))
 
@@ -213,7 +221,7 @@ def _time_base(source: Fraction, codec: str) -> Fraction:
 class _Picture:
     """How decoded pictures become those that are drawn on: square pixels, upright, even sizes, 4:2:0, the panel's room below."""
 
-    def __init__(self, frame: Any, stream: Any, clip: Clip) -> None:
+    def __init__(self, frame: "av.VideoFrame", stream: "av.VideoStream", clip: Clip) -> None:
         from av.video.reformatter import VideoReformatter
 
         self.rotation, self.mirrored = turned(frame)
@@ -226,7 +234,7 @@ class _Picture:
         red, blue = {9: (0.2627, 0.0593), 1: (0.2126, 0.0722)}.get(self._colours[0], (0.299, 0.114))
         self.canvas = Canvas(*upright, panel_height(*upright), red, blue, self._colours[1] == 2)
 
-    def describe(self, video: Any, base: Fraction) -> None:
+    def describe(self, video: "av.VideoStream", base: Fraction) -> None:
         """Tell the encoder what it gets."""
         context = video.codec_context
         video.width, video.height, video.pix_fmt = self.canvas.width, self.canvas.height + self.canvas.panel, "yuv420p"
@@ -237,7 +245,7 @@ class _Picture:
         else:
             context.bit_rate = 4 * video.width * video.height
 
-    def upright(self, frame: Any) -> tuple[Any, list[Plane]]:
+    def upright(self, frame: "av.VideoFrame") -> "tuple[av.VideoFrame, list[Plane]]":
         """A new picture with the decoded one in it, and its planes to draw on (the picture's and the panel's)."""
         import av
 
@@ -245,18 +253,18 @@ class _Picture:
         made = av.VideoFrame(self.canvas.width, self.canvas.height + self.canvas.panel, "yuv420p")
         planes = []
         for source, target in zip(coded.planes, made.planes, strict=True):
-            pixels, place = _pixels(source), _pixels(target)
+            pixels, room = _pixels(source), _pixels(target)
             turned_pixels = np.rot90(pixels[:, ::-1] if self.mirrored else pixels, -self.rotation // 90)
-            place[: turned_pixels.shape[0]] = turned_pixels
-            planes.append(place)
+            room[: turned_pixels.shape[0]] = turned_pixels
+            planes.append(room)
         return made, planes
 
 
-def _pixels(plane: Any) -> Plane:
+def _pixels(plane: "av.VideoPlane") -> Plane:
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
 
 
-def _colours(frame: Any) -> tuple[int, int, int, int]:
+def _colours(frame: "av.VideoFrame") -> tuple[int, int, int, int]:
     """Matrix, range, primaries and transfer of the pictures to write, the matrix always named: enlarged, it would be guessed
     differently."""
     unspecified = 2
@@ -267,7 +275,7 @@ def _colours(frame: Any) -> tuple[int, int, int, int]:
     return int(matrix), 2 if full else 1, int(frame.color_primaries), int(frame.color_trc)
 
 
-def _swscale(frame: Any) -> int | None:
+def _swscale(frame: "av.VideoFrame") -> int | None:
     """The matrix to turn RGB into; pictures that are YUV keep theirs."""
     from av.video.reformatter import Colorspace
 
