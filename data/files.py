@@ -54,8 +54,8 @@ def quick_digest(path: Path, piece: int = 2**20, most: int = 2**26) -> str:
         return file_digest(path)
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as stream:
-        for place in (0, size // 2, size - piece):
-            stream.seek(place)
+        for offset in (0, size // 2, size - piece):
+            stream.seek(offset)
             digest.update(stream.read(piece))
     return digest.hexdigest()
 

@@ -35,9 +35,9 @@ def calibration_error(probabilities: ArrayLike, truth: ArrayLike, bins: int = 15
     """Expected calibration error of [N, C] probabilities against labels [N] (Guo et al. 2017, equal-width bins)."""
     probabilities, truth = np.asarray(probabilities), np.asarray(truth)
     confidence, hit = probabilities.max(1), probabilities.argmax(1) == truth
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs(hit[place == b].mean() - confidence[place == b].mean()) * (place == b).mean() for b in np.unique(place)]
-    return float(sum(gaps))
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)  # an answer of probability 1 belongs to the last one
+    members = [bin_of == number for number in np.unique(bin_of)]
+    return float(sum(abs(hit[own].mean() - confidence[own].mean()) * own.mean() for own in members))
 
 
 def scores_of_counts(counts: ArrayLike) -> dict[str, float]:

@@ -23,13 +23,14 @@ class Brought:
     def check(self) -> "Brought":
         """This evidence, with every file known to exist; InputError names the one that does not."""
         given = {"--transcript": self.transcript, "--descriptions": self.descriptions}
-        given |= {f"--scores {modality}": path for modality, path in self.scores.items()}
+        given |= {f"--scores {modality.replace('_', '-')}": path for modality, path in self.scores.items()}
         for option, path in given.items():
             if path is not None and not path.is_file():
                 raise InputError(f"{option}: there is no file {path}.")
         for modality in self.scores:
             if modality not in MODALITIES:
-                raise InputError(f"--scores: '{modality}' is not a modality; use one of {', '.join(MODALITIES)}.")
+                known = ", ".join(name.replace("_", "-") for name in MODALITIES)
+                raise InputError(f"--scores: '{modality.replace('_', '-')}' is not a modality; use one of {known}.")
         return self
 
 

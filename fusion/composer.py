@@ -82,11 +82,11 @@ def state_probabilities(composer: Composer, basic: Floats) -> Floats:
 
 def states_of(compounds: Sequence[Compound]) -> Integers:
     """The states [K] of compounds; InputError for a pair of one and the same emotion."""
-    place = {tuple(pair): number for number, pair in enumerate(PAIRS.tolist(), len(BASIC_EMOTIONS))}
+    states = {tuple(pair): state for state, pair in enumerate(PAIRS.tolist(), len(BASIC_EMOTIONS))}
     for compound in compounds:
         if compound.first == compound.second:
             raise InputError(f"The compound '{compound.name}' names {compound.first} twice; give it two different emotions.")
-    return np.array([place[tuple(sorted(compound.pair))] for compound in compounds], np.int64)
+    return np.array([states[tuple(sorted(compound.pair))] for compound in compounds], np.int64)
 
 
 def pair_probabilities(composer: Composer, basic: Floats, compounds: Sequence[Compound]) -> Floats:
@@ -131,7 +131,7 @@ def default_composer() -> Composer:
 
 
 def read_composer(path: Path) -> Composer:
-    """Read what `write_composer` wrote; InputError naming the file and the fault otherwise."""
+    """Read what `write_composer` wrote; InputError naming the file and the error otherwise."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

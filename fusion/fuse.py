@@ -173,8 +173,8 @@ def _stack(scores: Sequence[Scores], modalities: Sequence[str], count: int) -> t
     probabilities = np.full((len(modalities), count, len(BASIC_EMOTIONS)), np.nan)
     present = np.zeros((len(modalities), count), bool)
     for item in scores:
-        place = modalities.index(item.modality)
-        probabilities[place], present[place] = item.probabilities, item.present
+        index = modalities.index(item.modality)
+        probabilities[index], present[index] = item.probabilities, item.present
     return probabilities, present
 
 
@@ -218,10 +218,10 @@ def _similarities(
         raise InputError("PFSA compares features with centroids, and none were given; compose by ppa instead.")
     values = np.full((*pooled.presence.T.shape, len(BASIC_EMOTIONS)), np.nan)
     known = np.zeros(pooled.presence.T.shape, bool)
-    for place, name in enumerate(pooled.modalities):
+    for index, name in enumerate(pooled.modalities):
         if name in features and name in centroids:
-            values[place] = similarities(name, features[name], centroids[name])
-            known[place] = pooled.presence[:, place] & np.isfinite(values[place]).all(1)
+            values[index] = similarities(name, features[name], centroids[name])
+            known[index] = pooled.presence[:, index] & np.isfinite(values[index]).all(1)
     return values, known
 
 

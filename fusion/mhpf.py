@@ -31,8 +31,8 @@ def collapse(weights: FusionWeights, present: Flags | None = None) -> Floats:
 
 def matrices(weights: FusionWeights, present: Flags) -> Floats:
     """`collapse` for every window: presence [M, N] -> [N, M, C]; each pattern of presence is computed once."""
-    patterns, place = np.unique(present.T, axis=0, return_inverse=True)
-    return collapse(weights, patterns)[place.reshape(-1)]
+    patterns, index = np.unique(present.T, axis=0, return_inverse=True)
+    return collapse(weights, patterns)[index.reshape(-1)]
 
 
 def weigh(weights: FusionWeights, probabilities: Floats, present: Flags) -> Floats:

@@ -73,11 +73,11 @@ def forward_fill(rows: ArrayLike, known: ArrayLike, clips: Sequence[str] | None 
     `clips` [T] names each row's clip; without it all rows are of one. (RAS fills across videos: no `clips`.)
     """
     values, flags = np.asarray(rows, np.float64), np.asarray(known, bool)
-    places = np.arange(len(values))
-    source = np.maximum.accumulate(np.where(flags, places, -1))
+    indices = np.arange(len(values))
+    source = np.maximum.accumulate(np.where(flags, indices, -1))
     if clips is not None:
-        begins = [place == 0 or clips[place] != clips[place - 1] for place in range(len(values))]
-        source = np.where(source < np.maximum.accumulate(np.where(begins, places, 0)), -1, source)
+        begins = [row == 0 or clips[row] != clips[row - 1] for row in range(len(values))]
+        source = np.where(source < np.maximum.accumulate(np.where(begins, indices, 0)), -1, source)
     filled: Floats = values[source]
     filled[source < 0] = np.nan
     return filled

@@ -81,7 +81,7 @@ def write_weights(path: Path, weights: FusionWeights) -> None:
 
 
 def read_weights(path: Path = DEFAULT_WEIGHTS) -> FusionWeights:
-    """Read what `write_weights` wrote; InputError naming the file and the fault otherwise."""
+    """Read what `write_weights` wrote; InputError naming the file and the error otherwise."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

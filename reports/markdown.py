@@ -16,11 +16,14 @@ def result_markdown(result: ResultDocument) -> str:
         escape(result["summary"]["sentence"]),
         *(f"**Problem:** {escape(problem)}" for problem in result["problems"]),
         "## Timeline",
-        _table(["from", "to", "compound", "confidence", "neutral"], map(_stretch, result["timeline"])),
+        markdown_table(["from", "to", "compound", "confidence", "neutral"], map(_stretch, result["timeline"])),
         "## Modalities",
-        _table(["modality", "state", "windows", "model", "reason"], [_modality(*item) for item in result["modalities"].items()]),
+        markdown_table(
+            ["modality", "state", "windows", "model", "reason"],
+            [_modality(*item) for item in result["modalities"].items()],
+        ),
         "## Windows",
-        _table(
+        markdown_table(
             ["from", "to", "compound", "probability", "confidence", "most from"],
             map(_window, result["windows"][:LONGEST_TABLE]),
         ),
@@ -80,6 +83,7 @@ def _window(row: WindowEntry) -> list[str]:
     ]
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are escaped already."""
     lines = [" | ".join(heads), " | ".join("---" for _ in heads), *(" | ".join(row) for row in rows)]
     return "\n".join(f"| {line} |" for line in lines)

@@ -138,7 +138,7 @@ def majorities(votes: NDArray[np.float64]) -> list[str]:
     counted = np.where(votes > 1, votes, 0)
     best = counted.argmax(1)
     clear = (counted.max(1) > counted.sum(1) / 2) & (best < 8)
-    return [FER_ORDER[place] if one else "" for place, one in zip(best, clear, strict=True)]
+    return [FER_ORDER[index] if one else "" for index, one in zip(best, clear, strict=True)]
 
 
 def write_fer_pictures(folder: Path, pictures: Path) -> int:
@@ -210,8 +210,8 @@ def _row(path: str, part: str, label: str) -> dict[str, str]:
 
 def _of(order: Sequence[str], number: str, first: int) -> str:
     """The label of a class number, '' for what is none."""
-    place = int(number) - first if number.strip().isdecimal() else -1
-    return order[place] if 0 <= place < len(order) else ""
+    index = int(number) - first if number.strip().isdecimal() else -1
+    return order[index] if 0 <= index < len(order) else ""
 
 
 def _found(tree: Tree, rows: Sequence[dict[str, str]], pictures: Sequence[str]) -> Found:

@@ -114,8 +114,8 @@ def _public_lists(tree: Tree, pattern: str, order: Sequence[str], key: Callable[
 
 
 def _class(number: str, order: Sequence[str], first: int) -> str:
-    place = int(number) - first if number.strip().isdecimal() else -1
-    return order[place] if 0 <= place < len(order) else ""
+    index = int(number) - first if number.strip().isdecimal() else -1
+    return order[index] if 0 <= index < len(order) else ""
 
 
 def _pairs(tree: Tree, path: str) -> list[tuple[str, str]]:

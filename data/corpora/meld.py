@@ -35,10 +35,10 @@ def _rows(tree: Tree, path: str, split: str, files: dict[tuple[str, ...], str], 
     found = [files.get((split, *name)) or (files.get(("", *name)) if alone else None) for name in names]
     clips = [f"dia{dialogue}_utt{turn}" for dialogue, turn in names]
     return pd.DataFrame({
-        "path": [place or f"{_FOLDERS[split]}/{clip}.mp4" for place, clip in zip(found, clips, strict=True)],
+        "path": [file or f"{_FOLDERS[split]}/{clip}.mp4" for file, clip in zip(found, clips, strict=True)],
         "clip_id": [f"{split}_{clip}" for clip in clips], "split": split, "corpus_label": table["Emotion"],
         "label": table["Emotion"].map(our_label), "speaker": table["Speaker"], "language": "en",
-        "transcript": table["Utterance"].str.strip(), "there": [place is not None for place in found],
+        "transcript": table["Utterance"].str.strip(), "there": [file is not None for file in found],
     })  # fmt: skip
 
 

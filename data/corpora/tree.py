@@ -45,14 +45,14 @@ def tree_of(folder: Path) -> Tree:
     files: list[str] = []
     pictures: list[str] = []
     seen: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
+    for current, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(current)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        inside = os.path.relpath(place, folder)
+        inside = os.path.relpath(current, folder)
         visible = [name for name in names if not name.startswith(".")]
         others = [name for name in visible if not name.lower().endswith(PICTURES)]
         files += [name if inside == "." else f"{inside}/{name}" for name in others]

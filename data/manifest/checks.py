@@ -16,8 +16,8 @@ from data.manifest.paths import below, not_files
 from data.media.clip import clip_id_of
 from data.media.subtitles import SUFFIXES as TRANSCRIPTS
 
-Faults = Iterator[tuple[NDArray[np.intp], Sequence[str]]]
-"""Places of rows in the table, and for each what is wrong with it and what to do."""
+RowErrors = Iterator[tuple[NDArray[np.intp], Sequence[str]]]
+"""Indices of rows in the table, and for each what is wrong with it and what to do."""
 PATHS = ("path", "descriptions", "frame_labels", "transcript")
 LONGEST_ID = 200
 """Bytes of a clip id, below the 255 of a file name."""
@@ -38,27 +38,27 @@ def holds_path(table: pd.DataFrame, name: str) -> pd.Series:
     return given & table[name].str.lower().str.endswith(TRANSCRIPTS) if name == "transcript" else given
 
 
-def check_paths(table: pd.DataFrame, root: str, check_files: bool) -> Faults:
-    """Bring all paths into normal form; those that are empty, leave the root or are no files are faults."""
+def check_paths(table: pd.DataFrame, root: str, check_files: bool) -> RowErrors:
+    """Bring all paths into normal form; those that are empty, leave the root or are no files are errors."""
     empty = np.flatnonzero(table["path"].str.strip() == "")
     yield empty, ["the path is empty; give a media file or remove the row"] * len(empty)
     for name in PATHS:
-        places = np.flatnonzero(holds_path(table, name))
-        if len(places):
+        rows = np.flatnonzero(holds_path(table, name))
+        if len(rows):
             what = f"the {name.replace('_', ' ')}"
-            paths, problems = below(table[name].iloc[places], root)
+            paths, problems = below(table[name].iloc[rows], root)
             table.loc[paths.index, name] = paths
             wrong = np.flatnonzero(problems != "")
-            yield places[wrong], [f"{what} {paths.iloc[i]} {problems.iloc[i]}" for i in wrong]
+            yield rows[wrong], [f"{what} {paths.iloc[i]} {problems.iloc[i]}" for i in wrong]
             if check_files and not is_address(root):
                 local = np.flatnonzero((problems == "") & ~paths.str.contains(ADDRESS, regex=True))
                 kinds = not_files(paths.iloc[local].unique().tolist(), root)
                 no_file = local[paths.iloc[local].isin(list(kinds)).to_numpy(bool)] if kinds else local[:0]
-                yield places[no_file], [f"{what} {paths.iloc[i]} {_NO_FILE[kinds[paths.iloc[i]]]}" for i in no_file]
+                yield rows[no_file], [f"{what} {paths.iloc[i]} {_NO_FILE[kinds[paths.iloc[i]]]}" for i in no_file]
 
 
-def check_times(table: pd.DataFrame) -> Faults:
-    """Make `start` and `end` numbers; those that are none, negative, or the wrong way round are faults."""
+def check_times(table: pd.DataFrame) -> RowErrors:
+    """Make `start` and `end` numbers; those that are none, negative, or the wrong way round are errors."""
     for name in ("start", "end"):
         written = table[name].astype("str").fillna("").str.strip()
         numbers = pd.to_numeric(written.replace("", None), errors="coerce").to_numpy(np.float64, na_value=np.nan)
@@ -74,21 +74,21 @@ def check_times(table: pd.DataFrame) -> Faults:
     yield turned, [f"start {start[i]:g} is not before end {end[i]:g}; correct them" for i in turned]
 
 
-def check_labels(table: pd.DataFrame, compounds: Sequence[Compound]) -> Faults:
-    """Write labels in our names; unknown ones are faults."""
+def check_labels(table: pd.DataFrame, compounds: Sequence[Compound]) -> RowErrors:
+    """Write labels in our names; unknown ones are errors."""
     names: dict[str, str] = {}
     for text in table["label"].unique():
         try:
             names[text] = label_name(text, compounds)
         except InputError as error:
             names[text] = text
-            places = np.flatnonzero(table["label"] == text)
-            yield places, [str(error).rstrip(".")] * len(places)
+            rows = np.flatnonzero(table["label"] == text)
+            yield rows, [str(error).rstrip(".")] * len(rows)
     table["label"] = table["label"].map(names).astype("str")
 
 
-def check_ids(table: pd.DataFrame) -> Faults:
-    """Make the clip ids that are not given; given ones that cannot name a folder are faults."""
+def check_ids(table: pd.DataFrame) -> RowErrors:
+    """Make the clip ids that are not given; given ones that cannot name a folder are errors."""
     ids = table["clip_id"].str.strip()
     missing = ids == ""
     if missing.any():
@@ -126,7 +126,7 @@ REPEATS: dict[str, tuple[str, ...]] = {
 """How a row may repeat an earlier one, and the columns that say so."""
 
 
-def check_repeats(table: pd.DataFrame, good: NDArray[np.bool_], how: str, word: str) -> Faults:
+def check_repeats(table: pd.DataFrame, good: NDArray[np.bool_], how: str, word: str) -> RowErrors:
     """Of the `good` rows those that repeat an earlier one in the way `how` of `REPEATS`; `word` is what a row is called."""
     rows, key = table.loc[good, [*REPEATS[how], "number"]], list(REPEATS[how])
     again = rows.duplicated(key)

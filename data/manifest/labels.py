@@ -90,30 +90,30 @@ def _of_numbers(numbers: Sequence[str], lines: Sequence[int], classes: Sequence[
 
 
 def _listed(lines: Sequence[str], classes: Sequence[str], path: Path, video: str) -> pd.DataFrame:
-    frames, numbers, places = [], [], []
-    for place, line in enumerate(lines[1:], 2):
+    frames, numbers, line_numbers = [], [], []
+    for line_number, line in enumerate(lines[1:], 2):
         picture, _, number = line.partition(",")
         folder, _, name = picture.strip().rpartition("/")
         if folder.rpartition("/")[2] != video:
             continue
         if not (stem := name.partition(".")[0]).isdecimal() or int(stem) < 1:
-            raise InputError(f"{path}, line {place}: '{picture}' is not a picture such as {video}/00001.jpg.")
+            raise InputError(f"{path}, line {line_number}: '{picture}' is not a picture such as {video}/00001.jpg.")
         frames.append(int(stem) - 1)
         numbers.append(number.split(",")[0])
-        places.append(place)
-    labels = _of_numbers(numbers, places, classes, path)
+        line_numbers.append(line_number)
+    labels = _of_numbers(numbers, line_numbers, classes, path)
     return pd.DataFrame({"frame": frames, "label": labels}).astype({"frame": int}).sort_values("frame", ignore_index=True)
 
 
 def _named(lines: Sequence[str], header: Sequence[str], path: Path, compounds: tuple[Compound, ...]) -> pd.DataFrame:
     frame, label = header.index("frame"), header.index("label")
     rows = []
-    for place, line in enumerate(lines[1:], 2):
+    for line_number, line in enumerate(lines[1:], 2):
         cells = [*line.split(","), *[""] * len(header)]
         try:
             rows.append((int(cells[frame]), label_name(cells[label], compounds)))
         except ValueError:
-            raise InputError(f"{path}, line {place}: '{cells[frame]}' is no frame number; count frames from 0.") from None
+            raise InputError(f"{path}, line {line_number}: '{cells[frame]}' is no frame number; count frames from 0.") from None
         except InputError as error:
-            raise InputError(f"{path}, line {place}: {error}") from None
+            raise InputError(f"{path}, line {line_number}: {error}") from None
     return pd.DataFrame(rows, columns=["frame", "label"]).sort_values("frame", ignore_index=True)

@@ -16,7 +16,7 @@ from data.location import Location, StorageError
 from data.manifest.checks import (  # fmt: skip
     PATHS,
     REPEATS,
-    Faults,
+    RowErrors,
     check_ids,
     check_labels,
     check_paths,
@@ -105,8 +105,8 @@ class Manifest:
     def files(self) -> Iterator[tuple[str, list[ManifestRow]]]:
         """Each media file once, in the order of its first row, with its rows without problems (its segments) by start."""
         good = self.table[self.table["problem"] == ""]
-        place = pd.factorize(good["path"])[0]
-        ordered = good.iloc[np.lexsort((good["start"].fillna(0.0).to_numpy(), place))]
+        file = pd.factorize(good["path"])[0]
+        ordered = good.iloc[np.lexsort((good["start"].fillna(0.0).to_numpy(), file))]
         group: list[ManifestRow] = []
         for begin in range(0, len(ordered), _PIECE):
             for row in _rows(ordered.iloc[begin : begin + _PIECE], self.root):
@@ -147,10 +147,10 @@ def read_manifest(
     no rows.
     """
     source = os.fspath(path)
-    table, word, faults = read_rows(source)
+    table, word, errors = read_rows(source)
     folder = Location.at(source).parent.text if root is None else root
     return manifest_of_table(
-        table, folder, source, word=word, faults=faults, compounds=compounds, check_files=check_files
+        table, folder, source, word=word, errors=errors, compounds=compounds, check_files=check_files
     )  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def manifest_of_table(
     source: str,
     *,
     word: str = "Row",
-    faults: Mapping[int, str] | None = None,
+    errors: Mapping[int, str] | None = None,
     notes: Sequence[str] = (),
     compounds: Sequence[Compound] = ABAW_COMPOUNDS,
     check_files: bool = True,
@@ -169,7 +169,7 @@ def manifest_of_table(
     root, table = Location.at(root).text, _with_columns(_named(table, source))
     problems = np.full(len(table), "", object)
     checks = (
-        _of_form(table, faults or {}), check_paths(table, root, check_files), check_times(table),
+        _of_form(table, errors or {}), check_paths(table, root, check_files), check_times(table),
         check_labels(table, compounds), check_ids(table),
     )  # fmt: skip
     for check in checks:
@@ -182,16 +182,16 @@ def manifest_of_table(
     return Manifest(table.assign(problem=pd.Series(problems, dtype="str")), root, source, tuple(notes))
 
 
-def _note(problems: NDArray[np.object_], faults: Faults) -> None:
+def _note(problems: NDArray[np.object_], errors: RowErrors) -> None:
     """Keep for each row the first thing that is wrong with it."""
-    for places, said in faults:
-        for place, sentence in zip(places, said, strict=True):
-            problems[place] = problems[place] or sentence
+    for rows, said in errors:
+        for row, sentence in zip(rows, said, strict=True):
+            problems[row] = problems[row] or sentence
 
 
-def _of_form(table: pd.DataFrame, faults: Mapping[int, str]) -> Faults:
-    places = np.flatnonzero(table["number"].isin(list(faults)))
-    yield places, [faults[number] for number in table["number"].iloc[places]]
+def _of_form(table: pd.DataFrame, errors: Mapping[int, str]) -> RowErrors:
+    rows = np.flatnonzero(table["number"].isin(list(errors)))
+    yield rows, [errors[number] for number in table["number"].iloc[rows]]
 
 
 def _named(table: pd.DataFrame, source: str) -> pd.DataFrame:

@@ -21,16 +21,16 @@ def read_rows(source: str) -> tuple[pd.DataFrame, str, dict[int, str]]:
     Also the word for what `number` counts, and by number what is wrong with the form of a row. InputError when the file is
     missing, no table, or has no rows.
     """
-    place = Location.at(source)
+    location = Location.at(source)
     try:
         if source.lower().endswith((".parquet", ".pq")):
-            with place.open() as stream:
+            with location.open() as stream:
                 table = pd.read_parquet(stream)
                 table["number"] = np.arange(1, len(table) + 1)
-                word, faults = "Row", dict[int, str]()
+                word, errors = "Row", dict[int, str]()
         else:
-            with place.open("rt", encoding="utf-8-sig", newline="") as stream:
-                table, faults = _read_csv(stream)
+            with location.open("rt", encoding="utf-8-sig", newline="") as stream:
+                table, errors = _read_csv(stream)
                 word = "Line"
     except FileNotFoundError:
         raise InputError(f"There is no manifest {source}; check the name.") from None
@@ -41,7 +41,7 @@ def read_rows(source: str) -> tuple[pd.DataFrame, str, dict[int, str]]:
         raise InputError(f"{source} cannot be read as a manifest ({reason}); give a CSV in UTF-8 or a parquet file.") from error
     if table.empty:
         raise InputError(f"{source} has no rows; a manifest has a line for each clip.")
-    return table, word, faults
+    return table, word, errors
 
 
 def _read_csv(stream: IO[str]) -> tuple[pd.DataFrame, dict[int, str]]:
@@ -52,24 +52,24 @@ def _read_csv(stream: IO[str]) -> tuple[pd.DataFrame, dict[int, str]]:
         raise ValueError("it is not text")
     delimiter = max(",;\t", key=first.count)
     header = next(csv.reader([first], delimiter=delimiter), [])
-    names = [str(place) for place in range(len(header))]
+    names = [str(column) for column in range(len(header))]
     tables, numbers = [], []
-    faults: dict[int, str] = {}
-    for lines, rows in _pieces(stream, delimiter, len(header), faults):
+    errors: dict[int, str] = {}
+    for lines, rows in _pieces(stream, delimiter, len(header), errors):
         tables.append(pa.table([pa.array(column, pa.large_string()) for column in zip(*rows, strict=True)], names))
         numbers.append(lines)
     if not tables:
-        return pd.DataFrame(columns=header), faults
+        return pd.DataFrame(columns=header), errors
     table: pd.DataFrame = pa.concat_tables(tables).to_pandas()
     table.columns = pd.Index(header)
     table["number"] = np.concatenate(numbers)
-    return table, faults
+    return table, errors
 
 
 def _pieces(
-    stream: IO[str], delimiter: str, width: int, faults: dict[int, str]
+    stream: IO[str], delimiter: str, width: int, errors: dict[int, str]
 ) -> Iterator[tuple[NDArray[np.int64], list[list[str]]]]:
-    """Rows of `width` cells and the lines they begin on; missing cells at the end are empty, too many are noted in `faults`."""
+    """Rows of `width` cells and the lines they begin on; missing cells at the end are empty, too many are noted in `errors`."""
     reader = csv.reader(stream, delimiter=delimiter)
     lines: list[int] = []
     rows: list[list[str]] = []
@@ -77,7 +77,7 @@ def _pieces(
     for cells in reader:
         if cells:
             if len(cells) > width:
-                faults[line] = f"it has {len(cells)} cells, the first line {width}; put text with '{delimiter}' in double quotes"
+                errors[line] = f"it has {len(cells)} cells, the first line {width}; put text with '{delimiter}' in double quotes"
             lines.append(line)
             rows.append(cells if len(cells) == width else (cells + [""] * width)[:width])
         line = reader.line_num + 2

@@ -97,9 +97,9 @@ def _decode(clip: Clip, folder: Path, options: DecodeOptions, on_time: Callable[
     with ExitStack() as stack:
         container = stack.enter_context(open_media(clip.path))
         streams = pick_streams(container)
-        pictures = stack.enter_context(_Pictures(clip, streams, folder / "frames.mjpeg", options))
-        sound = stack.enter_context(_Sound(clip, streams, folder / "audio.wav"))
-        words = _Words(streams)
+        pictures = stack.enter_context(_VideoSink(clip, streams, folder / "frames.mjpeg", options))
+        sound = stack.enter_context(_AudioSink(clip, streams, folder / "audio.wav"))
+        words = _SubtitleSink(streams)
         sinks: dict[str, _Sink] = {"video": pictures, "audio": sound, "subtitle": words}
         damaged = _run(container, streams, sinks, sound if streams.video is None else pictures, on_time)
         reached = max(pictures.end, sound.end)
@@ -127,7 +127,7 @@ class _Sink(Protocol):
 
 
 def _run(
-    container: "av.container.InputContainer", streams: Streams, sinks: Mapping[str, _Sink], leading: "_Pictures | _Sound",
+    container: "av.container.InputContainer", streams: Streams, sinks: Mapping[str, _Sink], leading: "_VideoSink | _AudioSink",
     on_time: Callable[[float], None],
 ) -> list[str]:
     """Decode every packet into the sink of its kind and tell how far `leading` is; return what was damaged."""
@@ -160,7 +160,7 @@ def _cut_off(container: "av.container.InputContainer", streams: Streams, video_e
     ]
 
 
-class _Pictures:
+class _VideoSink:
     """Scales, turns and keeps the frames that are sampled; notes the time of every frame."""
 
     def __init__(self, clip: Clip, streams: Streams, path: Path, options: DecodeOptions) -> None:
@@ -214,7 +214,7 @@ class _Pictures:
         self._writer.__exit__(kind, error, trace)
 
 
-class _Sound:
+class _AudioSink:
     """Resamples to 16 kHz mono and writes a WAV with every sound at its time; silence fills what is missing."""
 
     def __init__(self, clip: Clip, streams: Streams, path: Path) -> None:
@@ -279,7 +279,7 @@ class _Sound:
                 self._stream.write(_wav_header(self.written))
 
 
-class _Words:
+class _SubtitleSink:
     """Collects the cues of a text subtitle stream."""
 
     def __init__(self, streams: Streams) -> None:

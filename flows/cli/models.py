@@ -122,7 +122,7 @@ def where(
     print(f"Whisper's cache:                 {whisper_cache()}")
     print(f"Mirror (DYAD_MIRROR):            {os.environ.get('DYAD_MIRROR') or 'none'}")
     print(f"\nIn profile {profile}:")
-    print("\n".join(_aligned([(f"  {modality}:", seen) for modality, seen in _in_use(settings)])))
+    print("\n".join(_aligned([(f"  {modality.replace('_', ' ')}:", seen) for modality, seen in _in_use(settings)])))
 
 
 @models_app.command()

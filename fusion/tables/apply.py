@@ -58,9 +58,9 @@ def _table(scores: Sequence[Scores], fitted: Fitted) -> LongTable:
     quality = np.full((count, len(fitted.models)), np.nan)
     for item in scores:
         if item.modality in fitted.models:
-            place = fitted.models.index(item.modality)
-            probabilities[:, place] = np.where(item.present[:, None], item.probabilities, np.nan)
-            quality[:, place] = np.nan if item.quality is None else item.quality
+            index = fitted.models.index(item.modality)
+            probabilities[:, index] = np.where(item.present[:, None], item.probabilities, np.nan)
+            quality[:, index] = np.nan if item.quality is None else item.quality
     none = np.full(count, "", object)
     return LongTable(
         fitted.models, BASIC_EMOTIONS, none, probabilities, ~np.isnan(probabilities[:, :, 0]),

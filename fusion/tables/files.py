@@ -125,7 +125,7 @@ def cross_fitted(
 
 def as_given(rows: LongTable) -> dict[str, Floats]:
     """Each model alone, and mean and product of the probabilities without calibration."""
-    answers = {name: rows.probabilities[:, place] for place, name in enumerate(rows.models)}
+    answers = {name: rows.probabilities[:, index] for index, name in enumerate(rows.models)}
     counted = np.where(rows.present[..., None], rows.probabilities, 0.0)
     logs = np.where(rows.present[..., None], np.log(np.maximum(rows.probabilities, 1e-7)), 0.0).sum(1)
     product = np.exp(logs - logs.max(1, keepdims=True))

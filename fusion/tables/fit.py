@@ -66,10 +66,10 @@ class Fitted:
 def calibrate(table: LongTable) -> tuple[Calibration, ...]:
     """Temperature and floor of each model by the least log loss on its labelled rows; no change for a model without any."""
     found = []
-    for place in range(len(table.models)):
-        rows = table.present[:, place]
-        fitted = _calibrate(table.probabilities[rows, place], table.labels[rows])
-        known = np.zeros(0) if table.quality is None else table.quality[rows, place]
+    for index in range(len(table.models)):
+        rows = table.present[:, index]
+        fitted = _calibrate(table.probabilities[rows, index], table.labels[rows])
+        known = np.zeros(0) if table.quality is None else table.quality[rows, index]
         known = known[np.isfinite(known)]
         if len(known):
             fitted = replace(fitted, quality_mean=float(known.mean()), quality_spread=float(known.std()) or 1.0)
@@ -97,8 +97,8 @@ def apply_temperature(probabilities: Floats, temperature: float, floor: float) -
 
 def logs_of(table: LongTable, calibrations: Sequence[Calibration]) -> Floats:
     """Calibrated log-probabilities [N, M, C], 0 where absent."""
-    columns = [apply_temperature(table.probabilities[:, place], given.temperature, given.floor)
-               for place, given in enumerate(calibrations)]  # fmt: skip
+    columns = [apply_temperature(table.probabilities[:, index], given.temperature, given.floor)
+               for index, given in enumerate(calibrations)]  # fmt: skip
     return np.where(table.present[..., None], np.log(np.maximum(np.stack(columns, 1), 1e-12)), 0.0)
 
 
@@ -158,14 +158,14 @@ def check_enough(table: LongTable) -> None:
 
 def parts_of(groups: Words, parts: int, seed: int) -> Integers:
     """The validation part [N] of each row, all of a group in one; groups are dealt out in random order."""
-    names, place = np.unique(groups.astype(str), return_inverse=True)
+    names, index = np.unique(groups.astype(str), return_inverse=True)
     dealt = np.arange(len(names)) % min(parts, len(names))
-    shuffled: Integers = np.random.default_rng(seed).permutation(dealt)[place]
+    shuffled: Integers = np.random.default_rng(seed).permutation(dealt)[index]
     return shuffled
 
 
 Part = tuple[LongTable, tuple[Calibration, ...], Integers]
-"""Of validation: the rows to fit on, the models' calibrations on them, and the places of the rows to answer."""
+"""Of validation: the rows to fit on, the models' calibrations on them, and the indices of the rows to answer."""
 
 
 def _strengths(

@@ -52,7 +52,7 @@ def write_fitted(path: Path, fusion: FoldedFusion) -> None:
 
 
 def read_fitted(path: Path) -> FoldedFusion:
-    """Read what `write_fitted` wrote; InputError naming the file and the fault otherwise."""
+    """Read what `write_fitted` wrote; InputError naming the file and the error otherwise."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

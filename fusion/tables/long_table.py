@@ -23,7 +23,7 @@ UNKNOWN = -1
 class LongTable:
     """N answers to fuse, each of M models over C classes.
 
-    `probabilities` [N, M, C] are distributions where `present` [N, M], NaN elsewhere; `labels` [N] are places in `classes`
+    `probabilities` [N, M, C] are distributions where `present` [N, M], NaN elsewhere; `labels` [N] are indices in `classes`
     or -1; `clips`, `splits`, `folds` and `groups` [N] are words, '' where the table has none (`groups`: then the clip).
     `quality` [N, M] is NaN where unknown; None where the table says nothing of it.
     """
@@ -54,14 +54,14 @@ class LongTable:
         order = [self.classes.index(name) for name in classes]
         probabilities = np.full((len(self.clips), len(models), len(classes)), np.nan)
         quality = None if self.quality is None else np.full((len(self.clips), len(models)), np.nan)
-        for place, name in enumerate(self.models):
-            probabilities[:, models.index(name)] = self.probabilities[:, place][:, order]
+        for index, name in enumerate(self.models):
+            probabilities[:, models.index(name)] = self.probabilities[:, index][:, order]
             if quality is not None and self.quality is not None:
-                quality[:, models.index(name)] = self.quality[:, place]
-        places = np.array([*np.argsort(order), UNKNOWN])
+                quality[:, models.index(name)] = self.quality[:, index]
+        indices = np.array([*np.argsort(order), UNKNOWN])
         present = ~np.isnan(probabilities[:, :, 0])
         return replace(self, models=tuple(models), classes=tuple(classes), probabilities=probabilities, present=present,
-                       labels=places[self.labels], quality=quality)
+                       labels=indices[self.labels], quality=quality)
 
 
 def read_long_table(path: Path) -> LongTable:
@@ -79,17 +79,17 @@ def read_long_table(path: Path) -> LongTable:
         first = rows[doubled].iloc[0]
         raise InputError(f"{path} has clip {first['clip']} of model {first['model']} twice; keep one row of each.")
     models = sorted(rows["model"].unique())
-    index = rows[key].drop_duplicates().reset_index(drop=True)
-    place = index.reset_index().merge(rows[key].reset_index(names="row"), on=key).set_index("row")["index"].sort_index()
-    probabilities = np.full((len(index), len(models), len(classes)), np.nan)
-    where = place.to_numpy(), [models.index(name) for name in rows["model"]]
+    answers = rows[key].drop_duplicates().reset_index(drop=True)
+    answer_of = answers.reset_index().merge(rows[key].reset_index(names="row"), on=key).set_index("row")["index"].sort_index()
+    probabilities = np.full((len(answers), len(models), len(classes)), np.nan)
+    where = answer_of.to_numpy(), [models.index(name) for name in rows["model"]]
     probabilities[where] = as_distribution(values)
     quality = _qualities(path, rows)
     if quality is not None:
-        given, quality = quality, np.full((len(index), len(models)), np.nan)
+        given, quality = quality, np.full((len(answers), len(models)), np.nan)
         quality[where] = given
-    first_rows = np.unique(place.to_numpy(), return_index=True)[1]
-    labels = _labels(path, rows, classes, place.to_numpy())
+    first_rows = np.unique(answer_of.to_numpy(), return_index=True)[1]
+    labels = _labels(path, rows, classes, answer_of.to_numpy())
     columns = {name: rows[name].to_numpy(object)[first_rows] for name in NAMED}
     groups = np.where(columns["group"] == "", columns["clip"], columns["group"])
     return LongTable(tuple(models), tuple(classes), columns["clip"], probabilities, ~np.isnan(probabilities[:, :, 0]),
@@ -103,8 +103,8 @@ def write_fused_table(path: Path, table: LongTable, fused: Floats) -> None:
     rows = pd.DataFrame({name: column for name, column in columns.items() if name == "clip" or (column != "").any()})
     answered = ~np.isnan(fused[:, 0])
     rows["predicted"] = names[np.where(answered, np.nan_to_num(fused).argmax(1), UNKNOWN)]
-    for place, name in enumerate(table.classes):
-        rows[name] = fused[:, place].round(6)
+    for index, name in enumerate(table.classes):
+        rows[name] = fused[:, index].round(6)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as aside:
         rows.to_csv(aside, index=False)
@@ -151,13 +151,13 @@ def _qualities(path: Path, rows: pd.DataFrame) -> Floats | None:
     return values if np.isfinite(values).any() else None
 
 
-def _labels(path: Path, rows: pd.DataFrame, classes: list[str], place: Integers) -> Integers:
+def _labels(path: Path, rows: pd.DataFrame, classes: list[str], answer_of: Integers) -> Integers:
     given = rows["label"].str.strip()
     if unknown := sorted(set(given) - {"", *classes}):
         raise InputError(f"{path} has the label '{unknown[0]}', which is none of the classes {', '.join(classes)}.")
     codes = np.array([classes.index(name) if name else UNKNOWN for name in given], np.int64)
-    labels = np.full(int(place.max()) + 1, UNKNOWN, np.int64)
-    np.maximum.at(labels, place, codes)
-    if (wrong := (codes != UNKNOWN) & (codes != labels[place])).any():
+    labels = np.full(int(answer_of.max()) + 1, UNKNOWN, np.int64)
+    np.maximum.at(labels, answer_of, codes)
+    if (wrong := (codes != UNKNOWN) & (codes != labels[answer_of])).any():
         raise InputError(f"{path} gives clip {rows['clip'][int(np.flatnonzero(wrong)[0])]} two labels; keep one.")
     return labels

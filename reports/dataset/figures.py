@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from data.metrics import scores_of_counts
 from reports.dataset.clip_brief import BINS, Sure
 from reports.documents import FailureEntry, Figures, Measure, Metrics, ReliabilityBin, ReliabilityFigures, SummaryDocument
-from reports.markdown import escape, title
+from reports.markdown import escape, markdown_table, title
 
 NO_ANSWER = "no answer"
 DRAWS = 1000
@@ -194,15 +194,15 @@ def dataset_markdown(summary: SummaryDocument) -> str:
     slowest = sorted(summary["seconds"]["stages"].items(), key=lambda item: -item[1]["total"])
     parts = [
         f"# {escape(summary['manifest'])}",
-        _table(["clips", "done", "degraded", "failed", "rejected", "of them before"],
+        markdown_table(["clips", "done", "degraded", "failed", "rejected", "of them before"],
                [[str(clips[name]) for name in ("total", "done", "degraded", "failed", "rejected", "skipped")]]),
         *_metric_parts(summary["metrics"]),
         *_reliability_parts(summary["reliability"]),
         "## Slowest stages",
-        _table(["stage", "seconds", "a clip"],
+        markdown_table(["stage", "seconds", "a clip"],
                [[title(name), f"{seconds['total']:.1f}", f"{seconds['mean']:.2f}"] for name, seconds in slowest]),
         "## Compounds",
-        _table(["compound", "clips", "seconds"],
+        markdown_table(["compound", "clips", "seconds"],
                [[title(name), str(row["clips"]), f"{row['seconds']:.1f}"] for name, row in summary["compounds"].items()]),
         *_failure_parts(summary["failures"]),
         "All clips stand in a table in report.html, in the folder of the results.",
@@ -217,7 +217,7 @@ def _metric_parts(metrics: Metrics) -> list[str]:
         for kind, levels in metrics.items()
         for by, found in levels.items()
     ]
-    table = _table(["labels", "by", "n", "macro-F1", "UAR", "WAR"], rows)
+    table = markdown_table(["labels", "by", "n", "macro-F1", "UAR", "WAR"], rows)
     return ["## Metrics", table, "In brackets 95 % of a bootstrap over clips."] if rows else []
 
 
@@ -228,14 +228,9 @@ def _figure(found: Figures, name: Measure) -> str:
 
 def _reliability_parts(reliability: Mapping[str, ReliabilityFigures]) -> list[str]:
     rows = [[kind, found["unit"], str(found["items"]), f"{found['ece']:.3f}"] for kind, found in reliability.items()]
-    return ["## Reliability", _table(["labels", "by", "n", "expected calibration error"], rows)] if rows else []
+    return ["## Reliability", markdown_table(["labels", "by", "n", "expected calibration error"], rows)] if rows else []
 
 
 def _failure_parts(failures: Sequence[FailureEntry]) -> list[str]:
     rows = [[str(row["clips"]), escape(row["reason"]), escape(row["example"])] for row in failures]
-    return ["## Failures", _table(["clips", "reason", "for example"], rows)] if rows else []
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [" | ".join(heads), " | ".join("---" for _ in heads), *(" | ".join(row) for row in rows)]
-    return "\n".join(f"| {line} |" for line in lines)
+    return ["## Failures", markdown_table(["clips", "reason", "for example"], rows)] if rows else []

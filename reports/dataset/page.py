@@ -68,10 +68,10 @@ def _head(name: str, summary: SummaryDocument) -> str:
     media = summary["seconds"]["media"]
     pace = f", {seconds / media:.2g} s for each second" if media else ""
     notes = "".join(f"<li>{escaped(note)}</li>" for note in summary["notes"])
-    places = (("labels", "Labels and answers"), ("look", "Clips to look at"), ("failures", "Failures"), ("clips", "All clips"),
+    sections = (("labels", "Labels and answers"), ("look", "Clips to look at"), ("failures", "Failures"), ("clips", "All clips"),
               ("ran", "What ran"))  # fmt: skip
     there = {"labels": bool(summary["metrics"]), "failures": bool(summary["failures"])}
-    links = "".join(f'<a href="#{to}">{said}</a>' for to, said in places if there.get(to, True))
+    links = "".join(f'<a href="#{to}">{said}</a>' for to, said in sections if there.get(to, True))
     return (
         f'<header><h1>{escaped(name)}</h1><p class="sentence">{_many(clips["total"], "clip")}: {ended}.</p>'
         f'<p class="facts">{_time(media)} of media in {_time(seconds)} of work{pace}; profile {escaped(summary["profile"])}; '
@@ -86,10 +86,10 @@ def _together(summary: SummaryDocument) -> str:
     compounds, stages = summary["compounds"], summary["seconds"]["stages"]
     most = max((row["clips"] for row in compounds.values()), default=0) or 1
     shown = [
-        f'<tr><th scope="row"><button type="button" class="link" data-set="answer" data-to="{place}">'
-        f"{_swatch(place)}{words_of(name)}</button></th><td>{_bar(row['clips'] / most, place)}</td>"
+        f'<tr><th scope="row"><button type="button" class="link" data-set="answer" data-to="{index}">'
+        f"{_swatch(index)}{words_of(name)}</button></th><td>{_bar(row['clips'] / most, index)}</td>"
         f"<td>{row['clips']}</td><td>{row['seconds']:.1f} s</td></tr>"
-        for place, (name, row) in enumerate(compounds.items())
+        for index, (name, row) in enumerate(compounds.items())
     ]
     longest = max((stage["total"] for stage in stages.values()), default=0) or 1
     took = [
@@ -271,16 +271,16 @@ def _bars(heads: Sequence[str], rows: Sequence[str]) -> str:
     return f'<table class="bars"><thead><tr>{header}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
-def _bar(share: float, place: int | None = None) -> str:
-    kind = "" if place is None else f' class="k{place % COMPOUND_COLOURS}"'
+def _bar(share: float, index: int | None = None) -> str:
+    kind = "" if index is None else f' class="k{index % COMPOUND_COLOURS}"'
     return (
         '<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect{kind} width="{100 * share:.1f}" height="10"/></svg>'
     )
 
 
-def _swatch(place: int) -> str:
-    return f'<span class="swatch k{place % COMPOUND_COLOURS}"></span>'
+def _swatch(index: int) -> str:
+    return f'<span class="swatch k{index % COMPOUND_COLOURS}"></span>'
 
 
 def _many(count: int, what: str) -> str:

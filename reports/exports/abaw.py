@@ -18,7 +18,7 @@ _ROW = re.compile(r"(.+)/(\d+)\.(\w+)")
 
 
 @dataclass(frozen=True)
-class Track:
+class ChallengeTrack:
     """A challenge: `classes`, columns of frames.parquet in the order of their indices; `names`, the classes in its header."""
 
     classes: tuple[str, ...]
@@ -30,10 +30,11 @@ class Track:
         return ",".join(("image_location", *self.names))
 
 
-COMPOUND = Track(tuple(compound.name for compound in ABAW_COMPOUNDS), tuple(compound.name.title() for compound in ABAW_COMPOUNDS))
-EXPRESSION = Track(BASIC_EMOTIONS, (*(name.title() for name in BASIC_EMOTIONS), "Other"))
+_COMPOUNDS = tuple(compound.name for compound in ABAW_COMPOUNDS)
+COMPOUND = ChallengeTrack(_COMPOUNDS, tuple(name.title() for name in _COMPOUNDS))
+EXPRESSION = ChallengeTrack(BASIC_EMOTIONS, (*(name.title() for name in BASIC_EMOTIONS), "Other"))
 HEADER = COMPOUND.header
-TRACKS: Mapping[str, Track] = {"abaw": COMPOUND, "abaw-expr": EXPRESSION}
+TRACKS: Mapping[str, ChallengeTrack] = {"abaw": COMPOUND, "abaw-expr": EXPRESSION}
 """By the name of the format."""
 
 
@@ -59,7 +60,9 @@ class FrameClasses:
     own: Sequence[bool]
 
 
-def abaw(clips: Iterable[Item], template: str | None = None, fill: str | None = None, track: Track = COMPOUND) -> Submission:
+def abaw(
+    clips: Iterable[Item], template: str | None = None, fill: str | None = None, track: ChallengeTrack = COMPOUND
+) -> Submission:
     """A challenge's text for clips, each with its frames table; a video is known by the name of its media file.
 
     With the organisers' `template` its rows are kept, in their order, whatever was decoded: a frame past the last one that was
@@ -92,12 +95,12 @@ def abaw(clips: Iterable[Item], template: str | None = None, fill: str | None = 
     return Submission("\n".join(lines) + "\n", ways["own"], ways["carried"], ways["filled"], written)
 
 
-def video_text(track: Track, indices: Iterable[int]) -> str:
+def video_text(track: ChallengeTrack, indices: Iterable[int]) -> str:
     """The file of one video as Aff-Wild2's annotations have it: the names of the classes, then an index a line."""
     return "\n".join([",".join(track.names), *map(str, indices)]) + "\n"
 
 
-def frame_classes(clip: ClipAnswer, track: Track = COMPOUND) -> FrameClasses:
+def frame_classes(clip: ClipAnswer, track: ChallengeTrack = COMPOUND) -> FrameClasses:
     """The class of each frame of a clip; InputError when it was not composed into the challenge's compounds."""
     known = {*(row["name"] for row in clip.result["compounds"]), *clip.result["emotions"]}
     if absent := [name for name in track.classes if name not in known]:
@@ -127,7 +130,7 @@ def _at(classes: FrameClasses, number: int) -> tuple[int, str]:
     return classes.index[row], "own" if classes.own[row] and row == number - 1 else "carried"
 
 
-def _by_video(clips: Iterable[Item], track: Track) -> dict[str, FrameClasses | None]:
+def _by_video(clips: Iterable[Item], track: ChallengeTrack) -> dict[str, FrameClasses | None]:
     """The classes of each video; None for one without an answer, whose frames nobody knows."""
     known: dict[str, FrameClasses | None] = {}
     for clip in clips:
@@ -157,7 +160,7 @@ def _template_rows(template: str) -> list[tuple[str, str, int]]:
     return rows
 
 
-def _class_index(name: str, track: Track) -> int:
+def _class_index(name: str, track: ChallengeTrack) -> int:
     if name not in track.classes:
         raise InputError(f"--fill {name}: not one of the challenge's classes that Dyad knows: {', '.join(track.classes)}.")
     return track.classes.index(name)

@@ -38,8 +38,8 @@ def textgrid(clip: ClipAnswer) -> str:
         intervals = _without_gaps(spans, end)
         lines += [f"    item [{number}]:", '        class = "IntervalTier"', f"        name = {_quoted(name)}",
                   "        xmin = 0", f"        xmax = {end:.6f}", f"        intervals: size = {len(intervals)}"]  # fmt: skip
-        for place, span in enumerate(intervals, 1):
-            lines += [f"        intervals [{place}]:", f"            xmin = {span.start:.6f}",
+        for index, span in enumerate(intervals, 1):
+            lines += [f"        intervals [{index}]:", f"            xmin = {span.start:.6f}",
                       f"            xmax = {span.end:.6f}", f"            text = {_quoted(span.label)}"]  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -51,8 +51,8 @@ def elan(clip: ClipAnswer) -> str:
     """
     tiers = {name: _milliseconds(spans) for name, spans in tiers_of(clip).items()}
     every = [item for spans in tiers.values() for item in spans]
-    times = sorted((time, place, side) for place, item in enumerate(every) for side, time in enumerate(item[:2]))
-    slots = {(place, side): f"ts{number}" for number, (_, place, side) in enumerate(times, 1)}
+    times = sorted((time, index, side) for index, item in enumerate(every) for side, time in enumerate(item[:2]))
+    slots = {(index, side): f"ts{number}" for number, (_, index, side) in enumerate(times, 1)}
     order = [f'<TIME_SLOT TIME_SLOT_ID="ts{number}" TIME_VALUE="{time}"/>' for number, (time, _, _) in enumerate(times, 1)]
     parts, first = [], 0
     for name, spans in tiers.items():
@@ -74,10 +74,10 @@ def elan(clip: ClipAnswer) -> str:
 
 def _tier(name: str, spans: Sequence[tuple[int, int, str]], slots: dict[tuple[int, int], str], first: int) -> list[str]:
     lines = [f'<TIER LINGUISTIC_TYPE_REF="default-lt" TIER_ID={quoteattr(one_line(name))}>']
-    for place, (_, _, label) in enumerate(spans, first):
-        refs = f'TIME_SLOT_REF1="{slots[place, 0]}" TIME_SLOT_REF2="{slots[place, 1]}"'
+    for index, (_, _, label) in enumerate(spans, first):
+        refs = f'TIME_SLOT_REF1="{slots[index, 0]}" TIME_SLOT_REF2="{slots[index, 1]}"'
         lines += [
-            f'<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a{place + 1}" {refs}>'
+            f'<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a{index + 1}" {refs}>'
             f"<ANNOTATION_VALUE>{escape(one_line(label))}</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>"
         ]
     return [*lines, "</TIER>"]

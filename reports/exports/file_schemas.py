@@ -72,7 +72,7 @@ FACES = FileSchema("faces.parquet", "The faces that were found; not there withou
 FACE_PICTURES = FileSchema("face_pictures.parquet", "Small pictures of the faces, for the page; not there without a picture.",
                            "a picture", (
     Column("strip", "int32", "", "0: the main face, whoever that is; any other: one track"),
-    Column("cell", "int32", "", "place in the strip: the clip's time in equal parts, from 0"),
+    Column("cell", "int32", "", "index in the strip: the clip's time in equal parts, from 0"),
     Column("track_id", "int32", "", "as in faces.parquet"), TIME, Column("jpeg", "bytes", "", "the picture"),
 ))  # fmt: skip
 SCORES = FileSchema(f"{MODALITY}.parquet", "What one modality says; its source, or the reason for its absence, stands in the "

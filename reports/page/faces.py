@@ -116,9 +116,9 @@ def _strip(table: pd.DataFrame, pictures: pd.DataFrame | None, duration: float, 
 
 def _picture(cell: int, time_s: float, track: int, jpeg: bytes) -> str:
     data = base64.b64encode(jpeg).decode()
-    place = f'x="{100 * cell / CELLS:.5g}%" width="{100 / CELLS:.5g}%" height="100%"'
+    box = f'x="{100 * cell / CELLS:.5g}%" width="{100 / CELLS:.5g}%" height="100%"'
     return (
-        f'<svg {place}><title>{clock(time_s)}: face {track}</title>'
+        f'<svg {box}><title>{clock(time_s)}: face {track}</title>'
         f'<image href="data:image/jpeg;base64,{data}" width="100%" height="95%" preserveAspectRatio="xMidYMid slice"/>'
         f'<text x="3" y="1em">{track}</text></svg>'
     )

@@ -34,7 +34,7 @@ def mean_compounds(result: ResultDocument) -> tuple[dict[str, float], bool]:
 def radar(values: Mapping[str, float]) -> str:
     """An axis for each compound, from the middle outwards; the outermost ring is named."""
     top = next((ring for ring in TOPS if ring >= max(values.values())), 1.0)
-    angles = [2 * math.pi * place / len(values) - math.pi / 2 for place in range(len(values))]
+    angles = [2 * math.pi * index / len(values) - math.pi / 2 for index in range(len(values))]
     circles = (_outline(angles, [share] * len(angles)) for share in (0.25, 0.5, 0.75, 1))
     rings = "".join(f'<polygon class="ring" points="{circle}"/>' for circle in circles)
     spokes = "".join(f'<path class="ring" d="M{CENTRE[0]:g} {CENTRE[1]:g}L{_point(angle, 1)}"/>' for angle in angles)
@@ -67,8 +67,8 @@ def _name(name: str, angle: float) -> str:
     height = 12 * (len(words) - 1)
     up = math.sin(angle)
     first = y + (4 - height if up < -0.5 else 8 if up > 0.5 else 4 - height / 2)
-    places = ((word, first + 12 * row) for row, word in enumerate(words))
-    lines = "".join(f'<tspan x="{x:.1f}" y="{low:.1f}">{escaped(word)}</tspan>' for word, low in places)
+    rows = ((word, first + 12 * row) for row, word in enumerate(words))
+    lines = "".join(f'<tspan x="{x:.1f}" y="{low:.1f}">{escaped(word)}</tspan>' for word, low in rows)
     return f'<text text-anchor="{side}">{lines}</text>'
 
 

@@ -89,8 +89,8 @@ def lettered(start: float, end: float, duration: float, words: str, y: str = "50
     x, width = across(start, end, duration)
     if width < 1000 * ROOM:
         return ""
-    place = f'x="{x / 10:.5g}%" width="{width / 10:.5g}%" height="100%"'
-    return f'<svg class="letters" {place}><text x="6" y="{y}">{html.escape(words)}</text></svg>'
+    box = f'x="{x / 10:.5g}%" width="{width / 10:.5g}%" height="100%"'
+    return f'<svg class="letters" {box}><text x="6" y="{y}">{html.escape(words)}</text></svg>'
 
 
 def block(box: Box, kind: str, title: str, opacity: float = 1.0) -> str:
@@ -153,8 +153,8 @@ def _many_stretches(result: ResultDocument) -> list[str]:
     parts = [f'<path class="none" d="{"".join(_outline((x, 0, width, 100)) for x, width in spans)}"/>']
     for name, kind in compound_kinds(result).items():
         pairs = [_stretch_boxes(row, duration) for row in result["timeline"] if row["compound"] == name]
-        for place, opacity in ((0, 0.35), (1, 1)):
-            shape = "".join(_outline(pair[place]) for pair in pairs)
+        for index, opacity in ((0, 0.35), (1, 1)):
+            shape = "".join(_outline(pair[index]) for pair in pairs)
             parts.append(f'<path class="{kind}" fill-opacity="{opacity}" d="{shape}"/>')
     return parts
 
@@ -165,7 +165,7 @@ def _name(row: StretchEntry) -> str:
 
 def compound_kinds(result: ResultDocument) -> dict[str, str]:
     """The class that gives a compound its colour."""
-    return {compound["name"]: f"k{place % COMPOUND_COLOURS}" for place, compound in enumerate(result["compounds"])}
+    return {compound["name"]: f"k{index % COMPOUND_COLOURS}" for index, compound in enumerate(result["compounds"])}
 
 
 def _stretch_boxes(row: StretchEntry, duration: float) -> tuple[Box, Box]:
@@ -236,7 +236,7 @@ def curves(result: ResultDocument, cells: Columns) -> str:
     table = [[_float(row["basic"].get(name)) for name in names] for row in result["windows"]]
     means = cells.mean(table) if table else np.zeros((0, len(names)))
     middles = (cells.edges[:-1] + cells.edges[1:]) / 2 / _length(result) * 1000
-    lines = [_line(middles, means[:, place], name) for place, name in enumerate(names)]
+    lines = [_line(middles, means[:, index], name) for index, name in enumerate(names)]
     return drawing([*GRID, *lines], "Fused probabilities of the basic emotions over time", "curves")
 
 
@@ -262,11 +262,11 @@ def contributions(result: ResultDocument, cells: Columns) -> str:
         start, end = float(cells.edges[number]), float(cells.edges[number + 1])
         x, width = across(start, end, duration)
         tops = 100 - 100 * np.cumsum(row)
-        for place, (name, value) in enumerate(zip(names, row, strict=True)):
+        for index, (name, value) in enumerate(zip(names, row, strict=True)):
             if value > 0.0005:
                 title = f"{span(start, end)}: {name.replace('_', ' ')} {value:.0%}"
-                box = (x + 0.03 * width, float(tops[place]), 0.94 * width, 100 * float(value))
-                parts.append(block(box, f"m{place % MODALITY_COLOURS}", title))
+                box = (x + 0.03 * width, float(tops[index]), 0.94 * width, 100 * float(value))
+                parts.append(block(box, f"m{index % MODALITY_COLOURS}", title))
     return drawing([*GRID, *parts], "What each modality gave to the winning compound, window by window", "stack")
 
 

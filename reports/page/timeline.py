@@ -37,10 +37,10 @@ def timeline(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.Da
     `reports.page.faces.face_pictures` makes them, None where the run kept none."""
     cells = cells_of(result)
     emotions = [(name, f"c{EMOTION_COLOURS[name] % COLOURS}") for name in result["emotions"]]
-    compounds = [(entry["name"], f"k{place % COMPOUND_COLOURS}") for place, entry in enumerate(result["compounds"])]
-    modalities = [(name, f"m{place % MODALITY_COLOURS}") for place, name in enumerate(result["modalities"])]
+    compounds = [(entry["name"], f"k{index % COMPOUND_COLOURS}") for index, entry in enumerate(result["compounds"])]
+    modalities = [(name, f"m{index % MODALITY_COLOURS}") for index, name in enumerate(result["modalities"])]
     key = "The colour is the likeliest emotion, fuller where likelier; dashed: absent."
-    lanes = [_modality_row(name, place, result, cells) for place, name in enumerate(result["modalities"])]
+    lanes = [_modality_row(name, index, result, cells) for index, name in enumerate(result["modalities"])]
     rows = (
         _slider(float(result["clip"]["duration"])),
         _row("Compounds", "full colour: confidence; grey: none of them", ribbon(result), _legend(compounds)),
@@ -93,10 +93,10 @@ def _row(name: str, note: str, drawn: str, legend: str = "") -> str:
     )
 
 
-def _modality_row(name: str, place: int, result: ResultDocument, cells: Columns) -> str:
+def _modality_row(name: str, index: int, result: ResultDocument, cells: Columns) -> str:
     """A lane. Where the modality is absent, its state is a button that tells why where the pointer rests or the focus is."""
     entry = result["modalities"][name]
-    mark = f'<span class="swatch m{place % MODALITY_COLOURS}"></span>'
+    mark = f'<span class="swatch m{index % MODALITY_COLOURS}"></span>'
     if entry["state"] == "present":
         count = f"present in {entry['windows_present']} of {entry['windows']} windows"
         state = f'<span class="state">{count}</span><span class="at" data-lane="{name}"></span>'

@@ -64,15 +64,15 @@ class Drawing:
         thick = 2 * max(1, round(canvas.letters / 16))
         for number in np.flatnonzero((self._begins <= time_s + 0.02) & (time_s <= self._ends)):
             track = self._tracks[number]
-            place = track.at(time_s)
-            if place is None:
+            area = track.at(time_s)
+            if area is None:
                 continue
             main = track.is_main(time_s)
             colour = MAIN if main else WHITE
-            box(inside, [scale * value for value in place], colour, thick if main else 2, canvas)
+            box(inside, [scale * value for value in area], colour, thick if main else 2, canvas)
             patch = label(f"face {track.number}", canvas, colour)
-            above = scale * place[1] - patch.planes[0].shape[0]
-            lay(inside, patch, round(scale * place[0]), round(max(above, 0)))
+            above = scale * area[1] - patch.planes[0].shape[0]
+            lay(inside, patch, round(scale * area[0]), round(max(above, 0)))
 
     def _said(self, time_s: float) -> str:
         if not len(self._starts):

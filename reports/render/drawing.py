@@ -102,12 +102,12 @@ def lay(planes: Sequence[Plane], patch: Patch, x: int, y: int) -> None:
         part[:] = (part * (255 - alpha) + source * alpha + 127) // 255
 
 
-def box(planes: Sequence[Plane], place: Sequence[float], colour: Colour, thick: int, canvas: Canvas) -> None:
+def box(planes: Sequence[Plane], area: Sequence[float], colour: Colour, thick: int, canvas: Canvas) -> None:
     """The outline of a box (x, y, width, height in pixels of the picture), `thick` pixels (even), inside the picture."""
     values = np.round(to_yuv(np.array(colour), canvas)).astype(np.uint8)
-    left, top = (2 * round(max(value, 0) / 2) for value in place[:2])
-    right = 2 * round(min(place[0] + place[2], canvas.width) / 2)
-    bottom = 2 * round(min(place[1] + place[3], canvas.height) / 2)
+    left, top = (2 * round(max(value, 0) / 2) for value in area[:2])
+    right = 2 * round(min(area[0] + area[2], canvas.width) / 2)
+    bottom = 2 * round(min(area[1] + area[3], canvas.height) / 2)
     if right - left < 2 * thick or bottom - top < 2 * thick:
         return
     for number, (plane, value) in enumerate(zip(planes, values, strict=True)):
