@@ -17,6 +17,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     The temporary name keeps the suffix, since writers choose their format by it.
     """
+    # At most 80 letters of the stem: a name that fills the 255 bytes of a file system leaves no room for what is added.
     aside = path.with_name(f".{path.stem[:80]}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield aside

@@ -26,6 +26,7 @@ def read_ready_scores(path: Path, modality: str, windows: Windows) -> Scores:
     values = _probabilities(table, path)
     spans = _spans(table, windows, path)
     overlap = np.minimum(windows[:, None, 1], spans[None, :, 1]) - np.maximum(windows[:, None, 0], spans[None, :, 0])
+    # Seconds that a row shares with a window, none for rows without an answer: they may lie anywhere in time.
     weights = np.clip(overlap, 0.0, None) * ~np.isnan(values).any(1)
     present = weights.sum(1) > 0
     mixed = weights @ np.nan_to_num(values)

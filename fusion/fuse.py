@@ -105,6 +105,7 @@ def compose_compounds(
     none = none_probability(composer or default_composer(), pooled.basic, compounds)
     if over_time == "neighbours":
         compound, none = smoothed(compound, none, pooled.windows)
+        # The composition knew nothing of the neighbours: the scores must rank the compounds as their distribution now does.
         scores = compound * (1.0 - none)[:, None]
     likeliest = winners(scores)
     winner = abstaining(likeliest, none, none_threshold)
@@ -159,13 +160,9 @@ def _check(scores: Sequence[Scores], weights: FusionWeights) -> Windows:
             known = ", ".join(weights.modalities)
             raise InputError(f"The fusion weights do not know {name}, only {known}; leave it out or use other weights.")
     for item in scores:
-        if not _same(item.windows, scores[0].windows):
+        if item.windows.shape != scores[0].windows.shape or not np.allclose(item.windows, scores[0].windows, atol=1e-6):
             raise InputError(f"The windows of {item.modality} and {names[0]} differ; score both with the same windows.")
     return scores[0].windows
-
-
-def _same(one: Windows, other: Windows) -> bool:
-    return one.shape == other.shape and np.allclose(one, other, atol=1e-6)
 
 
 def _stack(scores: Sequence[Scores], modalities: Sequence[str], count: int) -> tuple[Floats, Flags]:

@@ -113,9 +113,11 @@ def smoothed(
     kinds = compound.shape[1]
     usual = np.array([*np.full(kinds, ASSUMED_SHARE / kinds), 1.0 - ASSUMED_SHARE])
     known: Flags = ~np.logical_or.reduce(np.isnan(answers), axis=1)
+    # An answer tells as much as it exceeds what is usual: posterior over prior is the likelihood that the model wants.
     told = np.where(known[:, None], (np.maximum(np.nan_to_num(answers), 1e-9) / usual) ** trust, 1.0)
     stay = np.exp(-np.diff(windows[:, 0]) / dwell)
     before, after = _expected(told, stay, usual), _expected(told[::-1], stay[::-1], usual)[::-1]
+    # The answers, what comes before and what comes after hold the prior once each, and it counts once.
     posterior = as_distribution(answers * before * after / usual**2)
     return as_distribution(posterior[:, :-1]), posterior[:, -1]
 

@@ -181,7 +181,7 @@ class _VideoSink:
         """Note a decoded frame, and keep its picture when it is the first of its tick."""
         step = 1 / self._clip.frame_rate
         time_s = _time(frame, self._zero, self._clip.duration, otherwise=self._last + step * (self.count > 0))
-        self._last = time_s = max(time_s, self._last)
+        self._last = time_s = max(time_s, self._last)  # damaged stamps must not make time run backwards
         self._writer.add(time_s, self._picture(frame) if self._ticks.takes(time_s) else None)
         self.end = time_s + (min(float(frame.duration * frame.time_base), LONGEST_GAP) if frame.duration else step)
         self.count += 1

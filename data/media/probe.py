@@ -105,10 +105,11 @@ def pick_streams(container: "av.container.InputContainer") -> Streams:
     """The video (no cover picture), audio and text subtitles that the file prefers, and the earliest start of both."""
     videos = [stream for stream in container.streams.video if _decodable(stream) and not _is_cover(stream)]
     audios = [stream for stream in container.streams.audio if _decodable(stream)]
-    texts = [stream for stream in container.streams.subtitles if _decodable(stream) and _is_text(stream)]
-    video, audio, subtitles = _preferred(videos), _preferred(audios), _preferred(texts)
+    subtitles = [stream for stream in container.streams.subtitles if _decodable(stream)]
+    texts = [stream for stream in subtitles if stream.codec_context.name in TEXT_SUBTITLES]  # others are pictures
+    video, audio, text = _preferred(videos), _preferred(audios), _preferred(texts)
     starts = [_seconds(s.start_time, s.time_base) for s in (video, audio) if s is not None and s.start_time is not None]
-    return Streams(video, audio, subtitles, min(starts, default=0.0))
+    return Streams(video, audio, text, min(starts, default=0.0))
 
 
 def packets(container: "av.container.InputContainer", streams: Streams) -> "Iterator[av.Packet]":
@@ -334,10 +335,6 @@ def _is_cover(stream: "av.VideoStream") -> bool:
     from av.stream import Disposition
 
     return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
-
-
-def _is_text(stream: "av.subtitles.stream.SubtitleStream") -> bool:
-    return stream.codec_context.name in TEXT_SUBTITLES
 
 
 def _preferred(streams: list[StreamKind]) -> StreamKind | None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import wave
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +18,7 @@ from data.files import atomic_path, write_text
 from data.media.clip import Clip
 from data.media.decode import SOUND_RATE, Decoded
 from data.media.frames import read_index, read_scale
-from data.media.subtitles import read_transcript, to_vtt
+from data.media.subtitles import TimedWord, read_transcript, to_vtt
 
 PIECE = 2**20
 
@@ -131,7 +132,7 @@ def _cut_sound(audio: Path | None, clip: Clip, target: Path) -> Path | None:
         left = samples
         while left > 0:
             sound = source.readframes(min(SOUND_RATE, left))
-            sound = sound or bytes(2 * min(SOUND_RATE, left))
+            sound = sound or bytes(2 * min(SOUND_RATE, left))  # the sound ends before the picture: silence, so that times hold
             sink.writeframesraw(sound)
             left -= len(sound) // 2
     return target
@@ -169,12 +170,14 @@ def _span(clip: Clip) -> tuple[float, float]:
     return start, start + clip.duration
 
 
-def _moved(words: list[dict[str, object]], clip: Clip) -> list[dict[str, object]]:
+def _moved(words: Sequence[TimedWord], clip: Clip) -> list[TimedWord]:
     """The words said inside the segment."""
     begin, end = _span(clip)
-    inside = [word for word in words if float(str(word["start"])) < end and float(str(word["end"])) > begin]
-    times = [{name: min(max(float(str(word[name])), begin), end) - begin for name in ("start", "end")} for word in inside]
-    return [word | time for word, time in zip(inside, times, strict=True)]
+    return [
+        {"word": word["word"], "start": max(word["start"], begin) - begin, "end": min(word["end"], end) - begin}
+        for word in words
+        if word["start"] < end and word["end"] > begin
+    ]
 
 
 def cut_transcript(transcript: Path, clip: Clip, target: Path) -> Path | None:

@@ -145,6 +145,7 @@ class Failures:
 
     def add(self, reason: str, clip_id: str, path: str) -> None:
         """Count a clip's reason."""
+        # The path before the name in it, or what is left of the path would tell clips apart.
         kind = LINE.sub("", reason.replace(path, "…").replace(path.rpartition("/")[2], "…").replace(clip_id, "…"))
         kind = kind[:1].upper() + kind[1:]
         if kind not in self.counts and len(self.counts) >= MOST_REASONS:

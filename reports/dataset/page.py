@@ -45,11 +45,8 @@ def dataset_page(
         _table(clips, thumbnails), _ran(summary, ran or {}), "</main>",
     )))  # fmt: skip
     facts = _facts(clips, thumbnails)
-    return document(f"{name}: {summary['clips']['total']} clips", body, facts, _style(), asset(SCRIPT))
-
-
-def _style() -> str:
-    return asset(PAGE_STYLE) + asset(STYLE)
+    style = asset(PAGE_STYLE) + asset(STYLE)
+    return document(f"{name}: {summary['clips']['total']} clips", body, facts, style, asset(SCRIPT))
 
 
 def _facts(clips: ClipRows, thumbnails: Sequence[bytes | None] | None) -> dict[str, object]:

@@ -116,6 +116,7 @@ def frame_classes(clip: ClipAnswer, track: ChallengeTrack = COMPOUND) -> FrameCl
     own = ~np.isnan(shares).any(1)
     if not own.any():
         return FrameClasses([-1] * len(own), own.tolist())
+    # Each frame takes the nearest one before it that has an answer; those before the first take the first.
     before = np.maximum.accumulate(np.where(own, np.arange(len(own)), -1))
     nearest = np.where(before < 0, int(own.argmax()), before)
     return FrameClasses(np.nan_to_num(shares).argmax(1)[nearest].tolist(), own.tolist())

@@ -219,7 +219,7 @@ def lane(result: ResultDocument, name: str, cells: Columns) -> str:
 
 def answers(entry: ModalityEntry, cells: Columns) -> Values:
     """What a modality says in each column: [C, 7], NaN where it is absent."""
-    table = [[_float(value) for value in row] for row in entry["probabilities"]]
+    table = [[as_float(value) for value in row] for row in entry["probabilities"]]
     return cells.mean(table) if table else np.zeros((0, len(BASIC_EMOTIONS)))
 
 
@@ -233,7 +233,7 @@ def presence(entry: ModalityEntry) -> str:
 def curves(result: ResultDocument, cells: Columns) -> str:
     """The fused basic emotions over time, 0 at the bottom and 1 at the top."""
     names = list(result["emotions"])
-    table = [[_float(row["basic"].get(name)) for name in names] for row in result["windows"]]
+    table = [[as_float(row["basic"].get(name)) for name in names] for row in result["windows"]]
     means = cells.mean(table) if table else np.zeros((0, len(names)))
     middles = (cells.edges[:-1] + cells.edges[1:]) / 2 / _length(result) * 1000
     lines = [_line(middles, means[:, index], name) for index, name in enumerate(names)]
@@ -280,5 +280,6 @@ def _length(result: ResultDocument) -> float:
     return max(float(result["clip"]["duration"]), 0.1)
 
 
-def _float(value: float | None) -> float:
+def as_float(value: float | None) -> float:
+    """NaN for a number that is not known."""
     return math.nan if value is None else float(value)

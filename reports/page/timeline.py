@@ -1,6 +1,5 @@
 """The timeline of the report page: slider, ribbon, lanes, faces, curves and contributions under each other, on one scale."""
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -19,6 +18,7 @@ from reports.page.svg import (
     Columns,
     Values,
     answers,
+    as_float,
     axis,
     clock,
     columns,
@@ -137,7 +137,7 @@ def _as_table(result: ResultDocument, cells: Columns) -> str:
         return ""
     heads = ("Time", "Compound", "Confidence", "Fused emotion", *(words_of(name) for name in result["modalities"]))
     header = "".join(f'<th scope="col">{head}</th>' for head in heads)
-    fused = cells.mean([[_number(row["basic"].get(name)) for name in result["emotions"]] for row in result["windows"]])
+    fused = cells.mean([[as_float(row["basic"].get(name)) for name in result["emotions"]] for row in result["windows"]])
     lanes = [answers(entry, cells) for entry in result["modalities"].values()]
     rows = []
     for number, part in enumerate(cells.rows):
@@ -162,7 +162,3 @@ def _winner(windows: Sequence[WindowEntry]) -> tuple[str, str]:
 def _said(row: Values) -> str:
     best = _strongest(row)
     return f"{BASIC_EMOTIONS[best[0]]} {best[1]} %" if best else "–"
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)

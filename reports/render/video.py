@@ -108,7 +108,8 @@ class _Writer:
         self._end = clip.duration if clip.start is not None else float("inf")
         self.codec = "libx264" if _has_encoder("libx264") else "mpeg4"
         self._base = _time_base(streams.video.time_base, self.codec)
-        self._video: av.VideoStream = target.add_stream(self.codec, rate=_rate(clip))
+        rate = Fraction(clip.frame_rate or 25.0).limit_denominator(1001)  # 30000/1001 and the like stay exact
+        self._video: av.VideoStream = target.add_stream(self.codec, rate=rate)
         self._picture.describe(self._video, self._base)
         self._last, self.frames, self.reached = -1, 0, 0.0
         self._audio: av.AudioStream | None = None
@@ -205,10 +206,6 @@ def _has_encoder(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _rate(clip: Clip) -> Fraction:
-    return Fraction(clip.frame_rate or 25.0).limit_denominator(1001)
 
 
 def _time_base(source: Fraction, codec: str) -> Fraction:

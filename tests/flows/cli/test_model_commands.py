@@ -168,10 +168,10 @@ def test_where_says_what_a_profile_would_use(dyad: Dyad, tmp_path: Path, store: 
     lines = {line.split(":")[0].strip(): line for line in out.splitlines() if ":" in line}
     assert str(classifier) in lines["text"]
     assert "./dyad models download hubert-large-emotion" in lines["voice"]
-    assert "(8.9 GB) with ./dyad models download qwen3-vl-4b" in lines["scene_context"]
+    assert "(8.9 GB) with ./dyad models download qwen3-vl-4b" in lines["scene context"]
     assert "./dyad models download whisper-turbo" in lines["transcript"]
-    assert "./dyad models download clip-vit-b-32-openai" in lines["scene_labels"]
-    assert "Dyad's own network" in lines["static_face"]
+    assert "./dyad models download clip-vit-b-32-openai" in lines["scene labels"]
+    assert "Dyad's own network" in lines["static face"]
 
 
 def test_an_unknown_name(dyad: Dyad) -> None:
