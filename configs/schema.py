@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data.errors import InputError
+from data.fused import Composition, OverTime
 from data.windows import LENGTH, SHIFT, SHORTEST, Windows, make_windows
 
 
@@ -245,13 +246,13 @@ class FusionSettings(Section):
 
     weights: Path | None = None
     """A weights file of Multi-Head Probability Fusion, or what `dyad fuse fit` wrote; empty for the shipped one."""
-    composition: Literal["learned", "ppa", "pfsa", "avcer_rule1", "avcer_rule2", "avcer_both"] = "learned"
+    composition: Composition = "learned"
     """How basic emotions become compounds: `learned` starts from the pair sum (`ppa`) and knows what people vote for."""
     composer: Path | None = None
     """What `learned` and the probability of none of them go by; empty for the shipped one."""
     none_threshold: float = Field(default=0.5, ge=0, le=1)
     """A window names no compound when none of them is more probable than this; 1 always names one."""
-    over_time: Literal["plain", "geometric", "neighbours"] = "geometric"
+    over_time: OverTime = "geometric"
     """How the windows over a moment are joined; `neighbours` lets each window hear all others first (docs/fusion.md)."""
 
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -15,6 +15,10 @@ from data.files import atomic_path
 from data.windows import Windows
 
 Floats = NDArray[np.float64]
+Composition = Literal["learned", "ppa", "pfsa", "avcer_rule1", "avcer_rule2", "avcer_both"]
+"""How basic emotions become compounds: `fusion.compose.METHODS` has a function for each."""
+OverTime = Literal["plain", "geometric", "neighbours"]
+"""How the windows around a moment become its answer, see `fusion.over_time.WAYS`."""
 
 
 @dataclass(frozen=True, eq=False)

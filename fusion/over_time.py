@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from data.emotions import BASIC_EMOTIONS, Compound
-from data.fused import Fusion, Moments, Stretch
+from data.fused import Fusion, Moments, OverTime, Stretch
 from data.windows import Windows
 from fusion.arrays import Flags, Floats, Integers, as_distribution, ratio
 from fusion.compose import compound_distribution, pairs_of, winners
 from fusion.composer import ASSUMED_SHARE
 
-WAYS = ("plain", "geometric", "neighbours")
+WAYS = get_args(OverTime)
 """How the windows around a moment become its answer: the mean of their scores (RAS); the geometric mean of their
 distributions over the compounds and none; the same after each window has heard its neighbours (`smoothed`). Measured by
 `./dyad benchmark over_time`: the second is better than the first in every sequence tried, the third only in slow ones."""

@@ -1,6 +1,7 @@
 """Composition: methods for any table of compounds, and the answer over time."""
 
 import dataclasses
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, Compound
 from data.errors import InputError
-from data.fused import Fusion
+from data.fused import Composition, Fusion
 from data.scores import Scores
 from data.windows import Windows, make_windows, windows_of
 from fusion.compose import METHODS, compound_distribution, mean_similarity, rarity, similarities, winners
@@ -47,6 +48,10 @@ def test_two_emotions_shown_at_once_make_their_compound(method: str, compound: C
     fusion = fused([{compound.first: 0.45, compound.second: 0.45}], method)
     assert fusion.compounds[fusion.winner[0]] == compound
     assert fusion.confidence[0] == pytest.approx(0.81, abs=1e-6)
+
+
+def test_the_settings_know_every_way_to_compose() -> None:
+    assert tuple(METHODS) == get_args(Composition)
 
 
 def test_pfsa_finds_the_pair_whose_centroids_the_features_lie_between() -> None:
