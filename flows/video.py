@@ -19,7 +19,7 @@ from data.manifest.manifest import MEDIA
 from data.media.clip import Clip
 from data.run_folder import RunFolder
 from flows.clip.graph import NEEDS, joins
-from flows.clip.runner import RETRY_DELAYS, Ended, Turn, recognise_clip
+from flows.clip.runner import RETRY_DELAYS, Turn, WhenEnded, recognise_clip
 from flows.clip.stages import STAGES, Stage
 from flows.job import Brought, Job
 from flows.runtime import stop
@@ -79,7 +79,7 @@ class _Tasks:
     def __init__(self) -> None:
         self._futures: dict[str, PrefectFuture[Any]] = {}
 
-    def __call__(self, turn: Turn, ended: Ended) -> None:
+    def __call__(self, turn: Turn, ended: WhenEnded) -> None:
         name, job = turn.stage.name, turn.job
         earlier: list[Any] = [self._futures[needed] for needed in NEEDS[name]]
         earlier += [allow_failure(self._futures[joined]) for joined in joins(name, job.captions)]

@@ -74,14 +74,14 @@ class Turn:
         tell(replace(started, state="absent" if absent else "done", seconds=seconds, message=absent))
 
 
-Ended = Callable[[BaseException | None], None]
+WhenEnded = Callable[[BaseException | None], None]
 """Is told that a stage ended: well, or with which error."""
-Start = Callable[[Turn, Ended], None]
+Begin = Callable[[Turn, WhenEnded], None]
 """Begins a stage if nothing blocks it, tries again where that helps, and calls the second once, from any thread."""
 
 
 def recognise_clip(
-    job: Job, start: Start, *, stages: Mapping[str, Stage] = STAGES, seconds: float | None = None, strict: bool = False,
+    job: Job, begin: Begin, *, stages: Mapping[str, Stage] = STAGES, seconds: float | None = None, strict: bool = False,
     fresh: bool = False,
 ) -> None:  # fmt: skip
     """Recognise a clip into its run folder. What is done for this content, these settings and this code is left out.
@@ -91,7 +91,7 @@ def recognise_clip(
     """
     prepare_folder(job, fresh)
     try:
-        errors = run_stages(job, start, stages, seconds)
+        errors = run_stages(job, begin, stages, seconds)
         stop.check()
         _raise_errors(job, errors, strict)
     except OSError as error:
@@ -111,7 +111,7 @@ def prepare_folder(job: Job, fresh: bool) -> None:
 
 
 def run_stages(
-    job: Job, start: Start, stages: Mapping[str, Stage] = STAGES, seconds: float | None = None
+    job: Job, begin: Begin, stages: Mapping[str, Stage] = STAGES, seconds: float | None = None
 ) -> dict[str, BaseException]:
     """Begin each stage once those before it have ended; returns when all have, with the errors by stage.
 
@@ -124,13 +124,18 @@ def run_stages(
     ended: SimpleQueue[tuple[str, BaseException | None]] = SimpleQueue()
     errors: dict[str, BaseException] = {}
     deadline = None if seconds is None else time.monotonic() + seconds
+
+    def note(name: str, error: BaseException | None) -> None:
+        ended.put((name, error))
+
     with stop.until_given_up() as give_up:
         while waiting or running:
-            for name in [name for name in waiting if running.union(waiting).isdisjoint(before(name, job.captions))]:
+            for name in [stage for stage in waiting if running.union(waiting).isdisjoint(before(stage, job.captions))]:
                 waiting.remove(name)
                 running.add(name)
                 blocked = next((errors[needed] for needed in NEEDS[name] if needed in errors), None)
-                start(Turn(stages[name], job, keys[name], name not in wanted, blocked), partial(_put, ended, name))
+                turn = Turn(stages[name], job, keys[name], name not in wanted, blocked)
+                begin(turn, partial(note, name))
             try:
                 name, error = ended.get(timeout=None if deadline is None else max(deadline - time.monotonic(), 0.0))
             except Empty:
@@ -141,10 +146,6 @@ def run_stages(
             if error is not None:
                 errors[name] = error
     return errors
-
-
-def _put(ended: SimpleQueue[tuple[str, BaseException | None]], name: str, error: BaseException | None) -> None:
-    ended.put((name, error))
 
 
 def _raise_errors(job: Job, errors: Mapping[str, BaseException], strict: bool) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
-from flows.clip.runner import RETRY_DELAYS, Ended, TooSlow, Turn
+from flows.clip.runner import RETRY_DELAYS, TooSlow, Turn, WhenEnded
 from flows.runtime import stop
 from flows.runtime.errors import worth_retrying
 
 Result = TypeVar("Result")
 
 
-def in_thread(turn: Turn, ended: Ended) -> None:
+def in_thread(turn: Turn, ended: WhenEnded) -> None:
     """Begin a stage in a thread of its own; one that is done or blocked needs none."""
     if turn.done:
         turn.run()
@@ -24,7 +24,7 @@ def in_thread(turn: Turn, ended: Ended) -> None:
         _start(turn.stage.name, lambda: _attempt(turn, ended))
 
 
-def _attempt(turn: Turn, ended: Ended) -> None:
+def _attempt(turn: Turn, ended: WhenEnded) -> None:
     """Run a stage; again after a pause when an error of storage may have passed."""
     for delay in (*RETRY_DELAYS, None):
         try:

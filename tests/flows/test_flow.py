@@ -180,6 +180,33 @@ def test_a_modality_that_fails_is_absent_and_tried_again(copied_run: RunFolder, 
     assert not result_of(copied_run)["degraded"]
 
 
+def test_what_needs_a_failed_stage_is_not_run_and_prefect_shows_it(copied_run: RunFolder, tmp_path: Path) -> None:
+    from prefect.client.orchestration import get_client
+
+    broken = tmp_path / "broken.srt"
+    broken.write_text("no words with times")
+    states = again(copied_run, transcript=broken)
+    assert states["transcript"] == "failed"
+    assert "text" not in states
+    assert states["publish"] == "done"
+    assert states["voice"] == "skipped"
+
+    async def ask() -> dict[str, set[str]]:
+        names: dict[str, set[str]] = {}
+        async with get_client() as client:
+            while not {"text", "voice"} <= names.keys():  # the server records task runs a second later
+                await asyncio.sleep(0.2)
+                for run in await client.read_task_runs():
+                    if run.state and run.state.name not in ("Pending", "Running"):
+                        names.setdefault(run.name.split(" ")[0], set()).add(run.state.name)
+        return names
+
+    shown = asyncio.run(ask())
+    assert "NotReady" in shown["text"]
+    assert "Cached" in shown["voice"]
+    assert "Failed" in shown["transcript"]
+
+
 def test_strict_turns_absence_into_an_error(copied_run: RunFolder) -> None:
     with pytest.raises(DyadError, match="--strict wants every modality.*scene labels: No CLIP"):
         again(copied_run, strict=True)
