@@ -138,14 +138,14 @@ def corpus_manifest(name: str, folder: Path, fold: int | None = None) -> "Manife
     return manifest_of_table(table.reset_index(drop=True), folder, str(folder), notes=found.notes)
 
 
-def with_pictures(name: str, folder: Path, pictures: Path) -> Path:
+def with_images(name: str, folder: Path, images: Path) -> Path:
     """Write the pictures that a corpus keeps in a table into the folder `pictures`, and return it: the corpus with its files.
 
     InputError for a corpus whose pictures are files already.
     """
-    from data.corpora.faces import write_fer_pictures
+    from data.corpora.faces import write_fer_images
 
     if corpus_named(name).reader != "faces.ferplus":
         raise InputError(f"{corpus_named(name).title} keeps no pictures in a table; leave --pictures out.")
-    write_fer_pictures(folder, pictures)
-    return pictures
+    write_fer_images(folder, images)
+    return images

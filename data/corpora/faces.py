@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.corpora.tree import Found, Tree, our_label, picture_files, read_listing, some, stem
+from data.corpora.tree import Found, Tree, image_files, our_label, read_listing, some, stem
 from data.errors import InputError
 
 RAF_ORDER = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
@@ -37,17 +37,17 @@ def raf_db(tree: Tree) -> Found:
     """RAF-DB: {basic,compound}/EmoLabel/list_patition_label.txt; pictures aligned/train_00001_aligned.jpg, else original/."""
     rows = []
     lists = [path for path in tree.files if re.search(r"list_par?tition_label\.txt$", path)]
-    pictures = sorted(picture_files(tree), key=lambda path: "aligned" not in path)
+    images = sorted(image_files(tree), key=lambda path: "aligned" not in path)
     for path in lists:
         compound = "compound" in path.lower()
-        near = [name for name in reversed(pictures) if len(lists) == 1 or ("compound" in name.lower()) == compound]
+        near = [name for name in reversed(images) if len(lists) == 1 or ("compound" in name.lower()) == compound]
         own = {_raf_name(name): name for name in near}
         order = RAF_COMPOUNDS if compound else RAF_ORDER
         for line in (tree.root / path).read_text(encoding="utf-8-sig", errors="replace").splitlines():
             if len(cells := line.split()) == 2:
                 expected = f"{'compound' if compound else 'basic'}/Image/aligned/{stem(cells[0])}_aligned.jpg"
                 rows.append(_row(own.get(_raf_name(cells[0]), expected), cells[0].partition("_")[0], _of(order, cells[1], 1)))
-    return _found(tree, rows, pictures)
+    return _found(tree, rows, images)
 
 
 def _raf_name(path: str) -> str:
@@ -56,8 +56,8 @@ def _raf_name(path: str) -> str:
 
 def affectnet(tree: Tree) -> Found:
     """AffectNet: {train,val}_set/annotations/0_exp.npy with images/0.jpg, or training.csv and validation.csv with pictures."""
-    pictures = picture_files(tree)
-    found = _found(tree, list(_affectnet_arrays(tree, pictures) or _affectnet_tables(tree, pictures)), pictures)
+    images = image_files(tree)
+    found = _found(tree, list(_affectnet_arrays(tree, images) or _affectnet_tables(tree, images)), images)
     said = "AffectNet has no public test set: its validation set, on which the field reports, is the test part here."
     boxes = "These are whole pictures, not faces: 'dyad faces' cuts the faces out that the trainings want."
     if found.table.empty:
@@ -65,9 +65,9 @@ def affectnet(tree: Tree) -> Found:
     return Found(found.table, (*found.notes, said, *((boxes,) if "face_width" in found.table else ())))
 
 
-def _affectnet_arrays(tree: Tree, pictures: Sequence[str]) -> list[dict[str, str]]:
+def _affectnet_arrays(tree: Tree, images: Sequence[str]) -> list[dict[str, str]]:
     arrays = [path for path in tree.files if path.endswith("_exp.npy")]
-    by_stem = {f"{Path(path).parent.parent}/{stem(path)}": path for path in pictures} if arrays else {}
+    by_stem = {f"{Path(path).parent.parent}/{stem(path)}": path for path in images} if arrays else {}
     rows = []
     for path in arrays:
         home, name = str(Path(path).parent.parent), stem(path).removesuffix("_exp")
@@ -85,9 +85,9 @@ def _number_in(path: Path) -> str:
         raise InputError(f"{path} cannot be read as AffectNet's annotation ({error}); copy it again from the corpus.") from error
 
 
-def _affectnet_tables(tree: Tree, pictures: Sequence[str]) -> Iterator[dict[str, str]]:
+def _affectnet_tables(tree: Tree, images: Sequence[str]) -> Iterator[dict[str, str]]:
     """Rows of the CSV files, whose first line may lack; a picture is the file whose path ends as the table says."""
-    by_end = {"/".join(path.split("/")[-2:]): path for path in pictures}
+    by_end = {"/".join(path.split("/")[-2:]): path for path in images}
     for path in tree.files:
         found = re.search(r"(?:^|/)(training|validation|automatically_annotated)\.csv$", path)
         if not found:
@@ -113,8 +113,8 @@ def _affectnet_table(tree: Tree, path: str) -> pd.DataFrame:
 def ferplus(tree: Tree) -> Found:
     """FER+: fer2013new.csv (votes) and FER2013{Train,Valid,Test}/fer0000000.png; the label is the majority of the votes."""
     rows = []
-    pictures = picture_files(tree)
-    by_name = {path.rpartition("/")[2]: path for path in pictures}
+    images = image_files(tree)
+    by_name = {path.rpartition("/")[2]: path for path in images}
     lists = [path for path in tree.files if path.endswith("fer2013new.csv")]
     for path in lists[:1]:
         table = read_listing(tree, path, ("Usage", "Image name", *FER_ORDER))
@@ -124,8 +124,8 @@ def ferplus(tree: Tree) -> Found:
                 folder = FER_FOLDERS.get(use, use)
                 part = PARTS.get(folder.removeprefix("FER2013").lower(), "")
                 rows.append(_row(by_name.get(name.strip(), f"{folder}/{name.strip()}"), part, label))
-    found = _found(tree, rows, pictures)
-    packed = not pictures and any(path.endswith("fer2013.csv") for path in tree.files)
+    found = _found(tree, rows, images)
+    packed = not images and any(path.endswith("fer2013.csv") for path in tree.files)
     more = ("Its pictures are in fer2013.csv: --pictures FOLDER writes them as files.",) if packed else ()
     return Found(found.table, (*found.notes, *more))
 
@@ -141,7 +141,7 @@ def majorities(votes: NDArray[np.float64]) -> list[str]:
     return [FER_ORDER[index] if one else "" for index, one in zip(best, clear, strict=True)]
 
 
-def write_fer_pictures(folder: Path, pictures: Path) -> int:
+def write_fer_images(folder: Path, images: Path) -> int:
     """Write the faces of fer2013.csv as FER2013{Train,Valid,Test}/fer0000000.png with fer2013new.csv beside them; how many.
 
     The folder is then one that `ferplus` reads. InputError when one of the two tables is not there, or they do not belong
@@ -161,11 +161,11 @@ def write_fer_pictures(folder: Path, pictures: Path) -> int:
     for use, name, text in zip(listed["Usage"], listed["Image name"], levels, strict=True):
         if not name.strip():
             continue
-        target = pictures / FER_FOLDERS.get(use, use) / name.strip()
+        target = images / FER_FOLDERS.get(use, use) / name.strip()
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(target) as aside:
-            cv2.imwrite(str(aside), _picture_of(text, tree.root / pixels))
-    write_text(pictures / "fer2013new.csv", listed.to_csv(index=False))
+            cv2.imwrite(str(aside), _image_of(text, tree.root / pixels))
+    write_text(images / "fer2013new.csv", listed.to_csv(index=False))
     return int((listed["Image name"].str.strip() != "").sum())
 
 
@@ -176,7 +176,7 @@ def _the_file(tree: Tree, name: str) -> str:
     return found
 
 
-def _picture_of(text: str, path: Path) -> NDArray[np.uint8]:
+def _image_of(text: str, path: Path) -> NDArray[np.uint8]:
     levels = np.array(text.split(), np.uint8)
     if levels.size != 48 * 48:
         raise InputError(f"{path} has a face of {levels.size} levels, not 48 x 48; copy it again from the corpus.")
@@ -190,7 +190,7 @@ def caer(tree: Tree) -> Found:
 
 def caer_s(tree: Tree) -> Found:
     """CAER-S: {train,test}/<Emotion>/0001.png; whole scenes."""
-    return _of_folders(tree, picture_files(tree))
+    return _of_folders(tree, image_files(tree))
 
 
 def _of_folders(tree: Tree, paths: Sequence[str]) -> Found:
@@ -214,9 +214,9 @@ def _of(order: Sequence[str], number: str, first: int) -> str:
     return order[index] if 0 <= index < len(order) else ""
 
 
-def _found(tree: Tree, rows: Sequence[dict[str, str]], pictures: Sequence[str]) -> Found:
+def _found(tree: Tree, rows: Sequence[dict[str, str]], images: Sequence[str]) -> Found:
     """The rows, and how many of their pictures are not there."""
-    there = set(pictures)
+    there = set(images)
     lost = [row["path"] for row in rows if row["path"] not in there]
     notes = (f"Not in {tree.root}: {some(lost, 'listed pictures')}.",) if lost else ()
     return Found(pd.DataFrame(rows, dtype="str"), notes)

@@ -80,13 +80,13 @@ def _found(tree: Tree, listing: Listing, key: Callable[[str], str], expected: st
     if not listing:
         return Found(pd.DataFrame())
     files = media_by(tree, key)
-    pictures = {key(folder): folder for folder in reversed(tree.picture_folders)}
+    images = {key(folder): folder for folder in reversed(tree.image_folders)}
     table = pd.DataFrame(listing, columns=["key", "corpus_label", "part", "fold"])
-    table["path"] = [files.get(name) or pictures.get(name) or expected.format(name) for name in table["key"]]
+    table["path"] = [files.get(name) or images.get(name) or expected.format(name) for name in table["key"]]
     table["label"] = table["corpus_label"].map(our_label)
     names = table["key"].drop_duplicates()
-    still = names[~names.isin(list(files)) & names.isin(list(pictures))].tolist()
-    lost = names[~names.isin(list(files)) & ~names.isin(list(pictures))].tolist()
+    still = names[~names.isin(list(files)) & names.isin(list(images))].tolist()
+    lost = names[~names.isin(list(files)) & ~names.isin(list(images))].tolist()
     notes = [f"Not in {tree.root}: {some(lost, 'listed clips')}, for example {expected.format(lost[0])}."] if lost else []
     if still:
         notes.append(f"Only as pictures there: {some(still, 'listed clips')}; add the clips, as {expected.format(still[0])}.")

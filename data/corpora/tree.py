@@ -11,18 +11,18 @@ from data.errors import InputError
 from data.manifest.labels import label_name
 from data.manifest.manifest import MEDIA, VIDEO
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp")
 _OF_FACES = ("face", "crop", "align", "224", "256")
 """In the names of folders with clips of faces only; the whole picture is preferred where there is one."""
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A corpus folder: `files` but pictures and `picture_folders` (those with pictures), both relative and sorted."""
+    """A corpus folder: `files` but images and `image_folders` (those with images), both relative and sorted."""
 
     root: Path
     files: tuple[str, ...]
-    picture_folders: tuple[str, ...]
+    image_folders: tuple[str, ...]
 
     @property
     def media(self) -> list[str]:
@@ -43,7 +43,7 @@ def tree_of(folder: Path) -> Tree:
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}; give the folder that the corpus was unpacked in.")
     files: list[str] = []
-    pictures: list[str] = []
+    images: list[str] = []
     seen: set[str] = set()
     for current, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(current)
@@ -54,19 +54,19 @@ def tree_of(folder: Path) -> Tree:
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         inside = os.path.relpath(current, folder)
         visible = [name for name in names if not name.startswith(".")]
-        others = [name for name in visible if not name.lower().endswith(PICTURES)]
+        others = [name for name in visible if not name.lower().endswith(IMAGES)]
         files += [name if inside == "." else f"{inside}/{name}" for name in others]
         if len(others) < len(visible):
-            pictures.append(inside)
-    return Tree(folder.absolute(), tuple(sorted(files)), tuple(sorted(pictures)))
+            images.append(inside)
+    return Tree(folder.absolute(), tuple(sorted(files)), tuple(sorted(images)))
 
 
-def picture_files(tree: Tree) -> list[str]:
+def image_files(tree: Tree) -> list[str]:
     """The pictures of a corpus, relative and sorted; they are listed when they are asked for, since clips have many."""
     found = []
-    for folder in tree.picture_folders:
+    for folder in tree.image_folders:
         with os.scandir(tree.root / folder) as entries:
-            names = [one.name for one in entries if one.name.lower().endswith(PICTURES) and not one.name.startswith(".")]
+            names = [one.name for one in entries if one.name.lower().endswith(IMAGES) and not one.name.startswith(".")]
         found += names if folder == "." else [f"{folder}/{name}" for name in names]
     return sorted(found)
 

@@ -92,12 +92,12 @@ def _of_numbers(numbers: Sequence[str], lines: Sequence[int], classes: Sequence[
 def _listed(lines: Sequence[str], classes: Sequence[str], path: Path, video: str) -> pd.DataFrame:
     frames, numbers, line_numbers = [], [], []
     for line_number, line in enumerate(lines[1:], 2):
-        picture, _, number = line.partition(",")
-        folder, _, name = picture.strip().rpartition("/")
+        image, _, number = line.partition(",")
+        folder, _, name = image.strip().rpartition("/")
         if folder.rpartition("/")[2] != video:
             continue
         if not (stem := name.partition(".")[0]).isdecimal() or int(stem) < 1:
-            raise InputError(f"{path}, line {line_number}: '{picture}' is not a picture such as {video}/00001.jpg.")
+            raise InputError(f"{path}, line {line_number}: '{image}' is not a picture such as {video}/00001.jpg.")
         frames.append(int(stem) - 1)
         numbers.append(number.split(",")[0])
         line_numbers.append(line_number)

@@ -36,8 +36,8 @@ ROW = ("number", "clip_id", "path", *COLUMNS[2:], "problem")
 """The columns that make a `ManifestRow`, in its order."""
 OTHER_NAMES = {"start_s": "start", "end_s": "end", "lang": "language", "file": "path"}
 VIDEO = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv")
-SOUND = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac")
-MEDIA = frozenset(VIDEO + SOUND)
+AUDIO = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac")
+MEDIA = frozenset(VIDEO + AUDIO)
 """Endings of the files that are taken from a folder."""
 _PIECE = 65_536
 

@@ -34,9 +34,9 @@ from data.media.subtitles import plain_words, to_vtt
 if TYPE_CHECKING:
     import av
 
-SOUND_RATE = 16_000
+AUDIO_RATE = 16_000
 """Samples a second of `audio.wav`: what voice activity, emotion and speech models are trained on."""
-SOUND_SLACK = 0.05
+AUDIO_SLACK = 0.05
 """Seconds by which sound may be off its time stamp before silence is put in or a frame is left out."""
 CUT_OFF = 0.5
 """Seconds that must be missing at the end before a stream counts as truncated."""
@@ -97,22 +97,22 @@ def _decode(clip: Clip, folder: Path, options: DecodeOptions, on_time: Callable[
     with ExitStack() as stack:
         container = stack.enter_context(open_media(clip.path))
         streams = pick_streams(container)
-        pictures = stack.enter_context(_VideoSink(clip, streams, folder / "frames.mjpeg", options))
-        sound = stack.enter_context(_AudioSink(clip, streams, folder / "audio.wav"))
+        video = stack.enter_context(_VideoSink(clip, streams, folder / "frames.mjpeg", options))
+        audio = stack.enter_context(_AudioSink(clip, streams, folder / "audio.wav"))
         words = _SubtitleSink(streams)
-        sinks: dict[str, _Sink] = {"video": pictures, "audio": sound, "subtitle": words}
-        damaged = _run(container, streams, sinks, sound if streams.video is None else pictures, on_time)
-        reached = max(pictures.end, sound.end)
+        sinks: dict[str, _Sink] = {"video": video, "audio": audio, "subtitle": words}
+        damaged = _run(container, streams, sinks, audio if streams.video is None else video, on_time)
+        reached = max(video.end, audio.end)
         if not reached:
             raise MediaError(f"Nothing in {clip.path} could be decoded; copy or record it again.")
-        problems = (*damaged, *_cut_off(container, streams, pictures.end, sound.end))
+        problems = (*damaged, *_cut_off(container, streams, video.end, audio.end))
     index = folder / "frames_index.parquet"
-    if pictures.count:
-        pictures.write_index(index)
+    if video.count:
+        video.write_index(index)
     return Decoded(
-        frames=pictures.path if pictures.count else None,
-        index=index if pictures.count else None,
-        audio=sound.path if sound.written else None,
+        frames=video.path if video.count else None,
+        index=index if video.count else None,
+        audio=audio.path if audio.written else None,
         subtitles=words.write(folder / "subtitles.vtt"),
         problems=problems,
         duration=clip.duration if abs(clip.duration - reached) <= DURATION_SLACK else reached,
@@ -145,14 +145,14 @@ def _run(
     return [f"Left out because damaged: {count} packets of the {NAMES[kind]}." for kind, count in damaged.items()]
 
 
-def _cut_off(container: "av.container.InputContainer", streams: Streams, video_end: float, sound_end: float) -> list[str]:
+def _cut_off(container: "av.container.InputContainer", streams: Streams, video_end: float, audio_end: float) -> list[str]:
     """A sentence for every stream that ends well before the container says."""
     if not TELLING & set(container.format.name.split(",")):
         return []
     ends = [("video", declared_end(streams.video, streams.zero), video_end)]
-    ends += [("sound", declared_end(streams.audio, streams.zero), sound_end)]
+    ends += [("sound", declared_end(streams.audio, streams.zero), audio_end)]
     if all(declared is None for _, declared, _ in ends) and container.duration:
-        ends = [("file", container.duration / 1e6, max(video_end, sound_end))]
+        ends = [("file", container.duration / 1e6, max(video_end, audio_end))]
     return [
         f"The {name} stops at {reached:.1f} s of {declared:.1f} s: the file is truncated or damaged."
         for name, declared, reached in ends
@@ -182,11 +182,11 @@ class _VideoSink:
         step = 1 / self._clip.frame_rate
         time_s = _time(frame, self._zero, self._clip.duration, otherwise=self._last + step * (self.count > 0))
         self._last = time_s = max(time_s, self._last)  # damaged stamps must not make time run backwards
-        self._writer.add(time_s, self._picture(frame) if self._ticks.takes(time_s) else None)
+        self._writer.add(time_s, self._image(frame) if self._ticks.takes(time_s) else None)
         self.end = time_s + (min(float(frame.duration * frame.time_base), LONGEST_GAP) if frame.duration else step)
         self.count += 1
 
-    def _picture(self, frame: "av.VideoFrame") -> NDArray[np.uint8]:
+    def _image(self, frame: "av.VideoFrame") -> NDArray[np.uint8]:
         """A frame as uint8 BGR, scaled and converted in one step, upright."""
         from av.video.reformatter import Interpolation
 
@@ -229,15 +229,15 @@ class _AudioSink:
     @property
     def end(self) -> float:
         """Seconds written so far."""
-        return self.written / SOUND_RATE
+        return self.written / AUDIO_RATE
 
     def take(self, frame: "av.AudioFrame", packet: "av.Packet") -> None:
         """Put a decoded piece of sound at its time; one that lies wholly over what is there already is left out."""
         start = _time(frame, self._zero, self._duration, otherwise=self._expected)
-        if start < self._expected - SOUND_SLACK:
+        if start < self._expected - AUDIO_SLACK:
             return
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if start > self._expected + SOUND_SLACK or form != self._form:
+        if start > self._expected + AUDIO_SLACK or form != self._form:
             self._restart(form, start)
         assert self._resampler is not None
         self._write(self._resampler.resample(frame))
@@ -248,12 +248,12 @@ class _AudioSink:
         import av
 
         self._finish()
-        silence = round(start * SOUND_RATE) - self.written
+        silence = round(start * AUDIO_RATE) - self.written
         while silence > 0:
-            self._stream.write(bytes(2 * min(silence, SOUND_RATE)))
-            self.written += min(silence, SOUND_RATE)
-            silence -= SOUND_RATE
-        self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SOUND_RATE)
+            self._stream.write(bytes(2 * min(silence, AUDIO_RATE)))
+            self.written += min(silence, AUDIO_RATE)
+            silence -= AUDIO_RATE
+        self._resampler = av.AudioResampler(format="s16", layout="mono", rate=AUDIO_RATE)
         self._form, self._expected = form, max(start, self._expected)
 
     def _write(self, frames: "list[av.AudioFrame]") -> None:
@@ -324,5 +324,5 @@ def _time(frame: "av.frame.Frame", zero: float, duration: float, otherwise: floa
 def _wav_header(samples: int) -> bytes:
     """The RIFF header of 16-bit mono sound."""
     size = 2 * samples
-    sound = (b"fmt ", 16, 1, 1, SOUND_RATE, 2 * SOUND_RATE, 2, 16, b"data", size)
-    return struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", *sound)
+    form = (b"fmt ", 16, 1, 1, AUDIO_RATE, 2 * AUDIO_RATE, 2, 16, b"data", size)
+    return struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", *form)

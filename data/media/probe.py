@@ -59,12 +59,12 @@ def probe(path: Path) -> Clip:
     with open_media(path) as container:
         streams = pick_streams(container)
         measured = _measure(container, streams)
-        if measured.picture is None and not measured.heard:
+        if measured.image is None and not measured.heard:
             raise MediaError(_nothing_inside(path, streams))
         subtitles = None if streams.subtitles is None else streams.subtitles.index
         return Clip(
             path.absolute(), clip_id_of(path.stem, content_hash), content_hash, _duration(streams, measured),
-            has_audio=measured.heard, subtitle_stream=subtitles, **_picture_facts(streams, measured),
+            has_audio=measured.heard, subtitle_stream=subtitles, **_image_facts(streams, measured),
         )
 
 
@@ -176,16 +176,16 @@ class _Span:
 class _Measured:
     """What one pass over the packets found; a stream without any times has no span."""
 
-    picture: "av.VideoFrame | None"
+    image: "av.VideoFrame | None"
     heard: bool
-    pictures: int
+    images: int
     video: _Span | None
     audio: _Span | None
 
 
 def _measure(container: "av.container.InputContainer", streams: Streams) -> _Measured:
     """Read every packet; decode until there is one picture and one piece of sound."""
-    picture, heard, pictures = None, False, 0
+    image, heard, images = None, False, 0
     starts = {stream.index: array("q") for stream in streams.chosen}
     lengths = {stream.index: array("q") for stream in streams.chosen}
     for packet in packets(container, streams):
@@ -193,12 +193,12 @@ def _measure(container: "av.container.InputContainer", streams: Streams) -> _Mea
         if start is not None:
             starts[packet.stream.index].append(start)
             lengths[packet.stream.index].append(packet.duration or 0)
-        pictures += kind == "video" and packet.size > 0
-        if kind == "video" and picture is None:
-            picture = next(iter(decoded(packet) or ()), None)
+        images += kind == "video" and packet.size > 0
+        if kind == "video" and image is None:
+            image = next(iter(decoded(packet) or ()), None)
         elif kind == "audio" and not heard:
             heard = bool(decoded(packet))
-    return _Measured(picture, heard, pictures, *_spans((streams.video, streams.audio), starts, lengths))
+    return _Measured(image, heard, images, *_spans((streams.video, streams.audio), starts, lengths))
 
 
 def _spans(
@@ -258,9 +258,9 @@ def _duration(streams: Streams, measured: _Measured) -> float:
     first = min((span.first for span in spans), default=0.0)
     zero = streams.zero if abs(streams.zero - first) < LONGEST_GAP else first
     ends = [0.0]
-    if measured.picture is not None:
+    if measured.image is not None:
         frame = 1 / _frame_rate(streams.video, measured)
-        span = measured.video or _Span(end=streams.zero + measured.pictures * frame)
+        span = measured.video or _Span(end=streams.zero + measured.images * frame)
         ends.append(_believed(span.end + frame * (span.end == span.last) - zero, streams.video, zero))
     if measured.audio is not None:
         ends.append(_believed(measured.audio.end - zero, streams.audio, zero))
@@ -283,7 +283,7 @@ def decoded(packet: "av.Packet") -> "list[av.VideoFrame | av.AudioFrame | av.sub
         return None if packet.size else []
 
 
-class _PictureFacts(TypedDict, total=False):
+class _ImageFacts(TypedDict, total=False):
     """The fields of `Clip` about the picture."""
 
     has_video: bool
@@ -293,11 +293,11 @@ class _PictureFacts(TypedDict, total=False):
     rotation: int
 
 
-def _picture_facts(streams: Streams, measured: _Measured) -> _PictureFacts:
-    if measured.picture is None:
+def _image_facts(streams: Streams, measured: _Measured) -> _ImageFacts:
+    if measured.image is None:
         return {}
-    rotation, _ = turned(measured.picture)
-    width, height = shown_size(measured.picture, streams.video)
+    rotation, _ = turned(measured.image)
+    width, height = shown_size(measured.image, streams.video)
     if rotation in (90, 270):
         width, height = height, width
     rate = _frame_rate(streams.video, measured)

@@ -16,7 +16,7 @@ import pandas as pd
 from data.errors import InputError, MediaError
 from data.files import atomic_path, write_text
 from data.media.clip import Clip
-from data.media.decode import SOUND_RATE, Decoded
+from data.media.decode import AUDIO_RATE, Decoded
 from data.media.frames import read_index, read_scale
 from data.media.subtitles import TimedWord, read_transcript, to_vtt
 
@@ -64,8 +64,8 @@ def cut(whole: Decoded, clip: Clip, work: Path) -> Decoded:
     with tempfile.TemporaryDirectory(prefix=".cut-", dir=work) as aside:
         folder = Path(aside)
         made = (
-            *_cut_pictures(whole, clip, folder),
-            _cut_sound(whole.audio, clip, folder / "audio.wav"),
+            *_cut_images(whole, clip, folder),
+            _cut_audio(whole.audio, clip, folder / "audio.wav"),
             _cut_cues(whole.subtitles, clip, folder / "subtitles.vtt"),
         )
         for path in made:
@@ -75,7 +75,7 @@ def cut(whole: Decoded, clip: Clip, work: Path) -> Decoded:
     return Decoded(frames, index, audio, subtitles, whole.problems, clip.duration)
 
 
-def _cut_pictures(whole: Decoded, clip: Clip, folder: Path) -> tuple[Path | None, Path | None]:
+def _cut_images(whole: Decoded, clip: Clip, folder: Path) -> tuple[Path | None, Path | None]:
     if whole.frames is None or whole.index is None:
         return None, None
     rows = read_index(whole.index)
@@ -122,19 +122,19 @@ def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
         size -= len(piece)
 
 
-def _cut_sound(audio: Path | None, clip: Clip, target: Path) -> Path | None:
+def _cut_audio(audio: Path | None, clip: Clip, target: Path) -> Path | None:
     if audio is None:
         return None
-    first, samples = round(_span(clip)[0] * SOUND_RATE), round(clip.duration * SOUND_RATE)
+    first, samples = round(_span(clip)[0] * AUDIO_RATE), round(clip.duration * AUDIO_RATE)
     with wave.open(str(audio), "rb") as source, wave.open(str(target), "wb") as sink:
-        sink.setparams((1, 2, SOUND_RATE, samples, "NONE", "not compressed"))
+        sink.setparams((1, 2, AUDIO_RATE, samples, "NONE", "not compressed"))
         source.setpos(min(first, source.getnframes()))
         left = samples
         while left > 0:
-            sound = source.readframes(min(SOUND_RATE, left))
-            sound = sound or bytes(2 * min(SOUND_RATE, left))  # the sound ends before the picture: silence, so that times hold
-            sink.writeframesraw(sound)
-            left -= len(sound) // 2
+            block = source.readframes(min(AUDIO_RATE, left))
+            block = block or bytes(2 * min(AUDIO_RATE, left))  # the sound ends before the picture: silence, so that times hold
+            sink.writeframesraw(block)
+            left -= len(block) // 2
     return target
 
 

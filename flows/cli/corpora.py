@@ -58,10 +58,10 @@ def corpus(
 
     Example: dyad corpus ravdess ../shared/datasets/audio/ravdess_speech -o ravdess.csv
     """
-    from data.corpora import corpus_manifest, corpus_named, with_pictures
+    from data.corpora import corpus_manifest, corpus_named, with_images
     from data.manifest.manifest import write_manifest
 
-    manifest = corpus_manifest(name, folder if pictures is None else with_pictures(name, folder, pictures), fold)
+    manifest = corpus_manifest(name, folder if pictures is None else with_images(name, folder, pictures), fold)
     output.parent.mkdir(parents=True, exist_ok=True)
     root = write_manifest(manifest, output)
     for note in manifest.notes:

@@ -59,7 +59,7 @@ def render(
     """
     folder = RunFolder(run.parent if run.name == "result.json" else run)
     done = render_run(folder, output, tracks=tracks, video=video, shown=True)
-    sys.stderr.write(f"{done.frames} pictures ({done.seconds:.1f} s), sound {done.sound}, written to {output}\n")
+    sys.stderr.write(f"{done.frames} pictures ({done.seconds:.1f} s), sound {done.audio}, written to {output}\n")
 
 
 def render_run(

@@ -80,9 +80,9 @@ def to_yuv(rgb: ArrayLike, canvas: Canvas) -> NDArray[np.float64]:
     return np.stack([low + span * light, 128 + chroma * u, 128 + chroma * v], axis=-1)
 
 
-def patch_of(picture: "Image.Image", canvas: Canvas) -> Patch:
+def patch_of(image: "Image.Image", canvas: Canvas) -> Patch:
     """A patch of a PIL picture (RGBA, even width and height)."""
-    pixels = np.asarray(picture.convert("RGBA"))
+    pixels = np.asarray(image.convert("RGBA"))
     yuv = to_yuv(pixels[..., :3], canvas)
     halved = (yuv[::2, ::2] + yuv[1::2, ::2] + yuv[::2, 1::2] + yuv[1::2, 1::2]) / 4
     alpha = pixels[..., 3].astype(np.uint16)
@@ -121,9 +121,9 @@ def label(words: str, canvas: Canvas, colour: Colour) -> Patch:
     """A few words on a dark ground, for the name of a track."""
     letters = font(max(12, round(0.75 * canvas.letters)))
     left, top, right, bottom = letters.getbbox(words)
-    picture, draw = _blank(right - left + 8, bottom - top + 6, (*GROUND, 190))
+    image, draw = _blank(right - left + 8, bottom - top + 6, (*GROUND, 190))
     draw.text((4 - left, 3 - top), words, font=letters, fill=colour)
-    return patch_of(picture, canvas)
+    return patch_of(image, canvas)
 
 
 @lru_cache(maxsize=64)
@@ -133,18 +133,18 @@ def subtitle(words: str, canvas: Canvas) -> Patch:
     lines = wrapped(words, letters, round(0.92 * canvas.width) - canvas.letters)
     step = round(1.3 * canvas.letters)
     width = max(round(letters.getlength(line)) for line in lines) + canvas.letters
-    picture, draw = _blank(width, step * len(lines) + round(0.4 * canvas.letters), (0, 0, 0, 175))
+    image, draw = _blank(width, step * len(lines) + round(0.4 * canvas.letters), (0, 0, 0, 175))
     for number, line in enumerate(lines):
         middle = (width / 2, 0.2 * canvas.letters + (number + 0.5) * step)
         draw.text(middle, line, font=letters, fill=(255, 255, 255), anchor="mm")
-    return patch_of(picture, canvas)
+    return patch_of(image, canvas)
 
 
 @lru_cache(maxsize=128)
 def panel(moment: Moment, canvas: Canvas) -> Patch:
     """The panel under the picture: the compound with a bar for its confidence, and two emotions with bars for theirs."""
     size, width = canvas.letters, canvas.width
-    picture, draw = _blank(width, canvas.panel, (*GROUND, 255))
+    image, draw = _blank(width, canvas.panel, (*GROUND, 255))
     margin, line = round(0.6 * size), canvas.panel / 2
     title = _fitting(moment.title, round(0.56 * width) - margin, size)
     draw.text((margin, 0.55 * line), moment.title, font=title, fill=INK, anchor="lm")
@@ -157,7 +157,7 @@ def panel(moment: Moment, canvas: Canvas) -> Patch:
         draw.text((left, 1.45 * line), emotion, font=small, fill=INK, anchor="lm")
         edges = (left + round(0.44 * half), 1.45 * line, left + half - (1 + (number == 0)) * margin)
         _bar(draw, edges, value, EMOTIONS.get(emotion, INK), round(0.85 * size))
-    return patch_of(picture, canvas)
+    return patch_of(image, canvas)
 
 
 def _fitting(words: str, width: int, size: int, bold: bool = True) -> "ImageFont.FreeTypeFont":
@@ -181,5 +181,5 @@ def _blank(width: float, height: float, colour: tuple[int, int, int, int]) -> "t
     """An RGBA picture of even size, and what draws in it."""
     from PIL import Image, ImageDraw
 
-    picture = Image.new("RGBA", (2 * -(-int(width) // 2), 2 * -(-int(height) // 2)), colour)
-    return picture, ImageDraw.Draw(picture)
+    image = Image.new("RGBA", (2 * -(-int(width) // 2), 2 * -(-int(height) // 2)), colour)
+    return image, ImageDraw.Draw(image)

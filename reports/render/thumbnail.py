@@ -37,17 +37,17 @@ def make_thumbnail(frames: Path, index: Path, time_s: float) -> bytes | None:
     row = sampled.iloc[int((sampled["time_s"] - time_s).abs().to_numpy().argmin())]
     with frames.open("rb") as stream:
         stream.seek(int(row["offset"]))
-        picture = cv2.imdecode(np.frombuffer(stream.read(int(row["size"])), np.uint8), cv2.IMREAD_COLOR)
-    return None if picture is None else _small(picture)
+        image = cv2.imdecode(np.frombuffer(stream.read(int(row["size"])), np.uint8), cv2.IMREAD_COLOR)
+    return None if image is None else _small(image)
 
 
-def _small(picture: NDArray[np.uint8]) -> bytes | None:
+def _small(image: NDArray[np.uint8]) -> bytes | None:
     import cv2
 
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = min(WIDTH / width, HEIGHT / height, 1.0)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     for quality in (70, 55, 40, 25, 10):
         _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])
         if len(jpeg) <= MOST_BYTES:

@@ -28,7 +28,7 @@ COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 SMALLEST = 360
 """A picture whose shorter side has fewer pixels is enlarged, so that letters can be read."""
 FINEST = 1_000_000
-SOUND_SLACK = 0.05
+AUDIO_SLACK = 0.05
 """Seconds by which sound that is encoded again may be off its time stamp before it is moved."""
 
 
@@ -39,7 +39,7 @@ class Rendered:
     frames: int
     seconds: float
     codec: str
-    sound: str
+    audio: str
     damaged: int
 
 
@@ -59,7 +59,7 @@ def render(
     if not clip.has_video:
         raise InputError(f"{clip.path} has no picture to draw on; 'dyad report' shows its sound over time.")
     check_readable(clip.path)
-    first = _first_picture(clip)
+    first = _first_image(clip)
     with open_media(clip.path) as source, atomic_path(output) as aside, av.open(str(aside), "w") as target:
         streams = pick_streams(source)
         writer = _Writer(target, streams, clip, None if plain else Drawing(drawn, clip), first)
@@ -75,10 +75,10 @@ def render(
         writer.finish()
         if not writer.frames:
             raise MediaError(f"No picture of {clip.path} could be decoded; copy or record it again.")
-        return Rendered(writer.frames, writer.reached, writer.codec, writer.sound, damaged)
+        return Rendered(writer.frames, writer.reached, writer.codec, writer.audio, damaged)
 
 
-def _first_picture(clip: Clip) -> "av.VideoFrame":
+def _first_image(clip: Clip) -> "av.VideoFrame":
     """The first picture that can be decoded: the encoder must know its size and colours before anything is written."""
     with open_media(clip.path) as source:
         streams = pick_streams(source)
@@ -103,22 +103,22 @@ class _Writer:
     ) -> None:
         assert streams.video is not None, "only a clip with a picture is drawn on"
         self._target, self._streams, self._clip = target, streams, clip
-        self._drawing, self._picture = drawing, _Picture(first, streams.video, clip)
+        self._drawing, self._image = drawing, _Image(first, streams.video, clip)
         self._zero = streams.zero + (clip.start or 0.0)
         self._end = clip.duration if clip.start is not None else float("inf")
         self.codec = "libx264" if _has_encoder("libx264") else "mpeg4"
         self._base = _time_base(streams.video.time_base, self.codec)
         rate = Fraction(clip.frame_rate or 25.0).limit_denominator(1001)  # 30000/1001 and the like stay exact
         self._video: av.VideoStream = target.add_stream(self.codec, rate=rate)
-        self._picture.describe(self._video, self._base)
+        self._image.describe(self._video, self._base)
         self._last, self.frames, self.reached = -1, 0, 0.0
         self._audio: av.AudioStream | None = None
         self._resampler: av.AudioResampler | None = None
         self._heard = 0
-        self.sound = self._add_sound()
+        self.audio = self._add_audio()
         streams.video.thread_type = "AUTO"
 
-    def _add_sound(self) -> str:
+    def _add_audio(self) -> str:
         """Add the stream of the sound; 'copied', 'encoded' or 'none'."""
         import av
 
@@ -140,27 +140,27 @@ class _Writer:
         if packet.stream == self._streams.video:
             frames = decoded(packet)
             for frame in frames or ():
-                self._take_picture(frame)
+                self._take_image(frame)
             return frames is not None
         if packet.stream == self._streams.audio and self._audio is not None:
-            return self._copy_sound(packet) if self._resampler is None else self._encode_sound(packet, self._resampler)
+            return self._copy_audio(packet) if self._resampler is None else self._encode_audio(packet, self._resampler)
         return True
 
-    def _take_picture(self, frame: "av.VideoFrame") -> None:
+    def _take_image(self, frame: "av.VideoFrame") -> None:
         if frame.pts is None:
             return
         time_s = float(frame.pts * frame.time_base) - self._zero
         if not -0.5 / max(self._clip.frame_rate, 1) <= time_s < self._end:
             return
-        made, planes = self._picture.upright(frame)
+        made, planes = self._image.upright(frame)
         if self._drawing is not None:
-            self._drawing.draw(planes, time_s, self._picture.canvas)
+            self._drawing.draw(planes, time_s, self._image.canvas)
         self._last = made.pts = max(round(time_s / self._base), self._last + 1)
         made.time_base = self._base
         self._target.mux(self._video.encode(made))
         self.frames, self.reached = self.frames + 1, max(time_s, self.reached)
 
-    def _copy_sound(self, packet: "av.Packet") -> bool:
+    def _copy_audio(self, packet: "av.Packet") -> bool:
         if packet.dts is None or packet.pts is None:
             return not packet.size
         shift = round(self._zero / packet.time_base)
@@ -170,21 +170,21 @@ class _Writer:
         self._target.mux(packet)
         return True
 
-    def _encode_sound(self, packet: "av.Packet", resampler: "av.AudioResampler") -> bool:
+    def _encode_audio(self, packet: "av.Packet", resampler: "av.AudioResampler") -> bool:
         frames = decoded(packet)
         for frame in frames or ():
             time_s = float(frame.pts * frame.time_base) - self._zero if frame.pts is not None else 0.0
             if 0 <= time_s < self._end:
                 frame.pts = round(time_s / frame.time_base)
-                self._mux_sound(resampler.resample(frame))
+                self._mux_audio(resampler.resample(frame))
         return frames is not None
 
-    def _mux_sound(self, frames: "Sequence[av.AudioFrame | None]") -> None:
+    def _mux_audio(self, frames: "Sequence[av.AudioFrame | None]") -> None:
         assert self._audio is not None
         for frame in frames:
             if frame is not None:  # time stamps rounded by the container must not make the sound stutter
                 sample = round(float(frame.pts * frame.time_base) * frame.sample_rate)
-                near = abs(sample - self._heard) < SOUND_SLACK * frame.sample_rate
+                near = abs(sample - self._heard) < AUDIO_SLACK * frame.sample_rate
                 frame.time_base, frame.pts = Fraction(1, frame.sample_rate), self._heard if near else sample
                 self._heard = frame.pts + frame.samples
             self._target.mux(self._audio.encode(frame))
@@ -195,7 +195,7 @@ class _Writer:
             return
         self._target.mux(self._video.encode(None))
         if self._resampler is not None:
-            self._mux_sound([*self._resampler.resample(None), None])
+            self._mux_audio([*self._resampler.resample(None), None])
 
 
 def _has_encoder(name: str) -> bool:
@@ -215,7 +215,7 @@ def _time_base(source: Fraction, codec: str) -> Fraction:
     return source if source.denominator <= FINEST else Fraction(1, 90_000)
 
 
-class _Picture:
+class _Image:
     """How decoded pictures become those that are drawn on: square pixels, upright, even sizes, 4:2:0, the panel's room below."""
 
     def __init__(self, frame: "av.VideoFrame", stream: "av.VideoStream", clip: Clip) -> None:

@@ -82,7 +82,7 @@ def test_times_stay_those_of_the_container(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "uneven.mkv", times=times, sound_start=0.0)
     done = rendered(clip, tmp_path / "out.mp4")
     assert pictures(tmp_path / "out.mp4")[0] == pytest.approx(times, abs=2e-3)
-    assert (done.frames, done.sound, done.damaged) == (6, "copied", 0)
+    assert (done.frames, done.audio, done.damaged) == (6, "copied", 0)
 
 
 @pytest.mark.parametrize("clockwise", [90, 180, 270])
@@ -105,7 +105,7 @@ def test_turned_pictures_are_upright_and_boxes_fit(clockwise: int, tmp_path: Pat
 
 def test_small_and_odd_pictures_are_enlarged_to_be_read(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "small.mkv", seconds=0.4, size=(161, 121), pixels="yuv444p", sound=None)
-    assert rendered(clip, tmp_path / "out.mkv").sound == "none"
+    assert rendered(clip, tmp_path / "out.mkv").audio == "none"
     shape = pictures(tmp_path / "out.mkv")[1][0].shape
     assert shape[1] == 482  # 3 x 161, even
     assert shape[0] > 362
@@ -211,7 +211,7 @@ def test_a_full_disk_leaves_nothing_and_is_said(copied_run: RunFolder, tmp_path:
 
 def test_sound_that_the_format_does_not_take_is_encoded(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mkv", sound_codec="pcm_s16le")
-    assert rendered(clip, tmp_path / "out.mp4").sound == "encoded"
+    assert rendered(clip, tmp_path / "out.mp4").audio == "encoded"
     with av.open(str(tmp_path / "out.mp4")) as container:
         audio = container.streams.audio[0]
         assert float(audio.duration * audio.time_base) == pytest.approx(2.0, abs=0.06)

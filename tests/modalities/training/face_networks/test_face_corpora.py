@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from data.corpora import corpus_manifest
-from data.corpora.faces import FER_ORDER, majorities, write_fer_pictures
+from data.corpora.faces import FER_ORDER, majorities, write_fer_images
 from data.errors import InputError
 from data.manifest.manifest import Manifest
 from flows.cli.app import app
@@ -136,7 +136,7 @@ def test_ferplus(tmp_path: Path) -> None:
     ]  # fmt: skip
     put(corpus / "fer2013.csv", "emotion,pixels,Usage\n0,1 2 3,Training\n")
     with pytest.raises(InputError, match="has 1 faces and"):
-        write_fer_pictures(corpus, pictures)
+        write_fer_images(corpus, pictures)
     refused = CliRunner().invoke(app, ["corpus", "caer", str(corpus), "--pictures", str(pictures)])
     assert "CAER keeps no pictures in a table" in str(refused.exception)
 
