@@ -41,7 +41,7 @@ def sentence(error: BaseException) -> str:
 
 
 def worth_retrying(error: BaseException) -> bool:
-    """True for faults of storage that may pass: an interrupted call, a stale handle of a network file system, a time-out."""
+    """True for errors of storage that may pass: an interrupted call, a stale handle of a network file system, a time-out."""
     passing = {errno.EINTR, errno.EAGAIN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY}
     return isinstance(error, (TimeoutError, ConnectionError)) or (isinstance(error, OSError) and error.errno in passing)
 
