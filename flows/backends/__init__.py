@@ -7,18 +7,12 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from configs.settings import Settings
-from data.added_modalities import added_modalities
+from data.added_modalities import BUILT_IN, added_modalities
 from data.scores import Scores
 from flows.backends.base import Backend, NotHere
 
 MODULES: dict[str, str] = {
-    "static_face": "flows.backends.static_face",
-    "dynamic_face": "flows.backends.dynamic_face",
-    "voice": "flows.backends.voice",
-    "text": "flows.backends.text",
-    "scene_labels": "flows.backends.scene_labels",
-    "transcript": "flows.backends.transcript",
-    "scene_context": "flows.backends.scene_context",
+    **{name: f"flows.backends.{name}" for name in (*BUILT_IN, "transcript")},
     **dict.fromkeys(added_modalities(), "flows.backends.added"),
 }
 """Modality (and the transcript, which text reads) -> the module with its backends."""

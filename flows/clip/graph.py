@@ -1,18 +1,16 @@
 """The graph of a clip by names alone: which stage reads what, and which may fail without stopping another."""
 
-from data.added_modalities import added_modalities
+from data.added_modalities import BUILT_IN, added_modalities
 from data.scores import MODALITIES
 
+OF_FACES, OF_WORDS = ("static_face", "dynamic_face"), ("text",)
+"""Modalities that read the faces, or the words; the others read the images or the audio."""
 NEEDS: dict[str, tuple[str, ...]] = {
     "decode": (),
     "faces": ("decode",),
-    "static_face": ("faces",),
-    "dynamic_face": ("faces",),
-    "scene_labels": ("decode",),
-    "scene_context": ("decode",),
-    "voice": ("decode",),
+    **{name: ("faces",) if name in OF_FACES else ("decode",) for name in BUILT_IN if name not in OF_WORDS},
     "transcript": ("decode",),
-    "text": ("transcript",),
+    **dict.fromkeys(OF_WORDS, ("transcript",)),
     **dict.fromkeys(added_modalities(), ("decode",)),
     "fuse": ("decode",),
     "compose": ("fuse",),

@@ -146,7 +146,8 @@ def test_score_offers_the_modalities_whose_backends_can(tmp_path: Path) -> None:
     able = {modality for modality, name in ALL if isinstance(backends_of(modality)[name], ScoringBackend)}
     assert able == {"static_face", "dynamic_face", "voice", "text", "scene_context"}
     for unable in ("scene_labels", "transcript", "gestures"):
-        with pytest.raises(InputError, match=f"'{unable}' cannot score tables; use one of static-face, dynamic-face, voice"):
+        said = f"'{unable}' cannot score tables; use one of static-face, dynamic-face, scene-context, voice, text"
+        with pytest.raises(InputError, match=said):
             score_table(unable, tmp_path, tmp_path / "out.csv", Settings())
 
 
