@@ -64,11 +64,12 @@ class DynamicFaceNetwork(nn.Module):
     def forward(self, features: Tensor, log_probabilities: Tensor, gaps: Tensor, mask: Tensor) -> DynamicAnswer:
         """`features` [B, T, D], `log_probabilities` [B, T, classes], `gaps` [B, T] in seconds, `mask` bool [B, T]."""
         present = mask[:, :, None].to(features.dtype)
-        log_probabilities = log_probabilities.clamp_min(-8.0)
+        log_probabilities = log_probabilities.clamp_min(-8.0)  # else one impossible class would outweigh the mean of all frames
         entered = torch.cat([self.norm(features), log_probabilities, gaps.clamp(0, 2)[:, :, None]], 2)
         x = F.gelu(self.enter(entered)) * present
         for block in self.blocks:
             x = block(x, present)
+        # -1e4 and not minus infinity: it fits into half precision, and its softmax is 0 all the same
         weights = torch.softmax(self.attend(x).masked_fill(~mask[:, :, None], -1e4), 1)
         heads = x.view(*x.shape[:2], self.shape.heads, -1)
         attended = (weights[..., None] * heads).sum(1).flatten(1)

@@ -62,7 +62,7 @@ def cut(rgb: Pixels, square: Square, size: int) -> Pixels:
     height, width = (max(round(length / shrink), 1) for length in part.shape[:2])
     small = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA) if shrink > 1 else part
     factor = np.array([width / part.shape[1], height / part.shape[0]])
-    centre = np.array([square.x - left, square.y - top]) * factor - 0.5
+    centre = np.array([square.x - left, square.y - top]) * factor - 0.5  # warpAffine counts from the middle of a pixel
     zoom = size / square.side
     cos, sin = np.cos(square.angle) * zoom, np.sin(square.angle) * zoom
     turn = np.array([[cos, sin], [-sin, cos]]) / factor

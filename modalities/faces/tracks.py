@@ -78,6 +78,7 @@ def cost(track: Track, one: Sighting, time_s: float, cut: bool) -> float:
     alike = float(old.look @ one.look)
     if moved > reach or grown > 1 or alike < ALIKE or (cut and (shared < 0.5 or alike < SAME)):
         return float("inf")
+    # Colours count most: they tell people apart who cross each other, whose boxes and sizes are alike.
     return float(moved / reach + grown + (1 - shared) / 2 + 2 * (1 - alike))
 
 

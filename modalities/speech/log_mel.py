@@ -27,7 +27,7 @@ def log_mel(waves: Tensor, filters: Tensor) -> Tensor:
     spectrum = torch.stft(waves, FFT_SIZE, STEP, window=window, return_complex=True)
     powers = spectrum[..., :-1].abs().square()
     levels = (filters @ powers.contiguous()).clamp(min=1e-10).log10()
-    return (torch.maximum(levels, levels.amax((1, 2), keepdim=True) - 8) + 4) / 4
+    return (torch.maximum(levels, levels.amax((1, 2), keepdim=True) - 8) + 4) / 4  # as in whisper.audio, for each wave
 
 
 def compute_norms_in_half(network: nn.Module, dtype: torch.dtype) -> None:

@@ -38,7 +38,7 @@ class TrainingPlan:
     """All that a training is, but its state: samples, stages, batches, seed, precision; `total` steps in `per_epoch` of them.
 
     `about` names what a broken-off training must share to be gone on with; `resume` is its file, `best` that of the best weights;
-    `ranks` are the processes that share every batch; `beside` are images that have steps of their own between those of clips.
+    `ranks` are the processes that share every batch; `stills` are images that have steps of their own between those of clips.
     """
 
     samples: Sequence[FaceSample]
@@ -192,7 +192,7 @@ def _epochs_before(state: TrainingState, plan: TrainingPlan) -> int:
 
 def _step(state: TrainingState, plan: TrainingPlan, recipe: Recipe, batches: Sequence[_Batch]) -> None:
     """One step of the optimiser over the mean loss of its batches."""
-    draw = plan.ranks.number * 15_485_863 + state.updates
+    draw = plan.ranks.number * 15_485_863 + state.updates  # processes draw apart; a step that is done again draws the same
     torch.manual_seed(plan.seed * 1_000_003 + draw)
     chance = torch.Generator(plan.maker.device).manual_seed(plan.seed * 7_919 + draw)
     count = sum(batch.whole for batch in batches)
