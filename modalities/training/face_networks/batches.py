@@ -75,10 +75,9 @@ class BatchMaker:
     def _tokens(self, captions: Sequence[str]) -> Tensor | None:
         if not self.captions or not any(captions):
             return None
-        from modalities.face_networks.parts.clip_tower import tokens_of
+        from modalities.face_networks.parts.clip_tower import caption_tokens
 
-        said = torch.tensor([[bool(text)] for text in captions])
-        return (tokens_of(captions) * said).to(self.device)
+        return caption_tokens(captions).to(self.device)
 
     def shares(self, drawn: DrawnSamples, smoothing: float = 0.0) -> Tensor:
         """Shares [B, C] of the classes."""
