@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError, field_validator
 
+from configs import DEFAULT_PROFILE
 from configs.schema import (
     CompoundSetting,
     DecodeSettings,
@@ -44,7 +45,7 @@ PROFILES = Path(__file__).resolve().parents[1] / "configs"
 class Settings(Section):
     """All settings of a run."""
 
-    profile: str = "embedded"
+    profile: str = DEFAULT_PROFILE
     """The profile these settings started from."""
     device: str = "cpu"
     """Where networks run: `auto` (the best there is), `cpu`, `cuda:0`, `mps`."""
@@ -85,7 +86,7 @@ class Settings(Section):
 
 
 def load_settings(
-    profile: str = "embedded",
+    profile: str = DEFAULT_PROFILE,
     overrides: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Settings:

@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
+from configs import DEFAULT_PROFILE
 from data.errors import DyadError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ News: TypeAlias = tuple[str, int, int] | None
 def recognise(
     clip: AnyPath,
     *,
-    profile: AnyPath = "embedded",
+    profile: AnyPath = DEFAULT_PROFILE,
     settings: Mapping[str, object] | None = None,
     out: AnyPath = "runs",
     transcript: AnyPath | None = None,
@@ -65,7 +66,7 @@ def recognise(
 def recognise_all(
     clips: Iterable[AnyPath] | AnyPath,
     *,
-    profile: AnyPath = "embedded",
+    profile: AnyPath = DEFAULT_PROFILE,
     settings: Mapping[str, object] | None = None,
     out: AnyPath = "runs",
     descriptions: AnyPath | None = None,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypedDict, cast
 
 import typer
 
+from configs import DEFAULT_PROFILE
 from flows.cli.export import ExportsOption, exports_named, write_exports
 from flows.cli.options import DynamicOption, StaticOption, face_overrides
 
@@ -45,7 +46,7 @@ def batch(
         str, typer.Argument(help="CSV or parquet with a column `path`, a folder, or an address.", show_default=False)
     ],
     output: Annotated[str, typer.Option("-o", "--output", help="Folder or address (s3://...) for all results.")] = "runs",
-    profile: Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")] = "embedded",
+    profile: Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")] = DEFAULT_PROFILE,
     device: Annotated[str | None, typer.Option(help="Where networks run: auto, cpu, cuda:0 or mps.")] = None,
     static_face: StaticOption = None,
     dynamic_face: DynamicOption = None,

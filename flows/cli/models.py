@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from configs import DEFAULT_PROFILE
+
 if TYPE_CHECKING:
     from configs.settings import Settings
     from modalities.face_networks.registry import NetworkRow
@@ -107,7 +109,7 @@ def remove(what: Annotated[str, typer.Argument(help="A model or a group that was
 
 @models_app.command()
 def where(
-    profile: Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")] = "embedded",
+    profile: Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")] = DEFAULT_PROFILE,
 ) -> None:
     """Show the folders where models are looked for, and the model that each modality uses in a profile.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from configs import DEFAULT_PROFILE
 from flows.cli.export import ExportsOption, exports_named, write_exports
 from flows.cli.options import (
     CompoundsOption,
@@ -39,7 +40,7 @@ FaceOption = Annotated[WhichFace | None, typer.Option(help="Answer about the mai
 def run(
     files: Annotated[list[Path], typer.Argument(help="Media files, or folders of them.", show_default=False)],
     output: OutputOption = Path("runs"),
-    profile: ProfileOption = "embedded",
+    profile: ProfileOption = DEFAULT_PROFILE,
     transcript: Annotated[Path | None, typer.Option(help="The words: .srt, .vtt, .txt or .csv.")] = None,
     descriptions: Annotated[Path | None, typer.Option(help="Scene descriptions: CSV with window or start,end, and text.")] = None,
     scores: Annotated[list[str] | None, typer.Option(help="Ready probabilities: MODALITY=FILE; repeatable.")] = None,
@@ -100,7 +101,7 @@ def score(
     modality: Annotated[str, typer.Argument(help="text, scene-context, voice, static-face or dynamic-face.")],
     table: Annotated[Path, typer.Argument(help="CSV, folder of files, or .npz with `images`.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The CSV to write.")],
-    profile: ProfileOption = "embedded",
+    profile: ProfileOption = DEFAULT_PROFILE,
     static_face: StaticOption = None,
     dynamic_face: DynamicOption = None,
     device: DeviceOption = None,

@@ -2,10 +2,11 @@
 
 import sys
 
+from configs import DEFAULT_PROFILE
 from flows.cli.options import ProfileOption
 
 
-def settings(profile: ProfileOption = "embedded") -> None:
+def settings(profile: ProfileOption = DEFAULT_PROFILE) -> None:
     """Print every setting with its value, as YAML to start your own profile from.
 
     Example: dyad settings > mine.yaml
