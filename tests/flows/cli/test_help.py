@@ -74,7 +74,7 @@ def test_help_loads_none_of_the_heavy_libraries() -> None:
 
 
 @pytest.mark.timing
-def test_help_costs_a_few_times_what_the_library_costs_that_prints_it() -> None:
+def test_help_costs_little_more_than_the_library_that_prints_it() -> None:
     """In processor time, so that a busy machine does not count; one of the heavy libraries alone would be more."""
 
     def seconds(*arguments: str) -> float:
@@ -86,7 +86,7 @@ def test_help_costs_a_few_times_what_the_library_costs_that_prints_it() -> None:
     def least(*arguments: str) -> float:
         return min(seconds(*arguments) for _ in range(4))  # the first one reads the files from the disk
 
-    assert least("-P", "-m", "flows", "--help") < 6 * least("-c", "import typer.rich_utils")
+    assert least("-P", "-m", "flows", "--help") < 3 * least("-c", "import typer.rich_utils")
 
 
 def completions(line: str, shell: str = "bash") -> list[str]:
