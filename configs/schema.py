@@ -229,10 +229,12 @@ class SceneContextSettings(NetworkSettings):
 class TranscriptSettings(Section):
     """Where the words come from when none are given."""
 
+    words: Literal["base", "tiny.en", "off"] = "base"
+    """The Whisper that hears them, else any on this machine; tiny.en knows English alone, `off`: words are given or absent."""
     model: str = ""
-    """A size of Whisper (`small`, `turbo`, ...) or a name that `dyad models list` shows; empty: one already on this machine."""
+    """Another size of Whisper (`small`, `turbo`, ...) or a name that `dyad models list` shows, and no other then."""
     checkpoint: Path | None = None
-    """A Whisper checkpoint (.pt) instead."""
+    """A Whisper checkpoint (.pt, .safetensors) instead."""
     language: str | None = None
     """The language spoken, e.g. `en`; empty: recognised."""
     word_times: bool = True

@@ -5,7 +5,7 @@ import csv
 import html
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from itertools import accumulate
 from pathlib import Path
@@ -73,12 +73,13 @@ def sidecar_transcript(media: Path) -> Path | None:
     return None
 
 
-def to_vtt(table: pd.DataFrame) -> str:
+def to_vtt(table: pd.DataFrame, notes: Sequence[str] = ()) -> str:
     """WebVTT of a transcript (start, end, text, perhaps speaker and words); rows without times are left out.
 
-    Where a row has `words`, their times stand inside the cue: `Hello<00:00:01.500> world`.
+    Where a row has `words`, their times stand inside the cue: `Hello<00:00:01.500> world`. Each of `notes` becomes a comment
+    before the first cue, which players do not show.
     """
-    cues = ["WEBVTT\n"]
+    cues = ["WEBVTT\n", *(f"NOTE {' '.join(note.split()).replace('-->', '→')}\n" for note in notes)]
     for row in table.dropna(subset=["start", "end"]).to_dict("records"):
         speaker = str(row.get("speaker") or "")
         timed = row.get("words")

@@ -45,13 +45,17 @@ class TextBackend(ScoringBackend[Model]):
 
 
 def _cues(job: Job) -> pd.DataFrame:
-    """The words of a clip; NotHere, with what the transcript says of it, when there are none."""
+    """The words to be read: the clip's, or their English where Whisper translated; NotHere, with why, where there are none."""
     from modalities.transcript.whisper import ABSENT_REASON, REMEDY
 
     notes = read_notes(job.folder.cues)
     if not notes.get("origin"):
         raise NotHere(notes.get("reason") or ABSENT_REASON, notes.get("remedy") or REMEDY)
-    return read_table(job.folder.cues)
+    cues = read_table(job.folder.cues)
+    if "english" not in cues:
+        return cues
+    translated = cues.assign(text=cues["english"], language="en").drop(columns=["english", "words"])
+    return translated[translated["text"] != ""].reset_index(drop=True)
 
 
 class OwnText(TextBackend["Text"], OwnNetwork["Text"]):

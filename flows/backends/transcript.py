@@ -15,27 +15,32 @@ from flows.job import Job
 from flows.runtime.events import reach
 from flows.runtime.loaded_models import device_named, feeding, loaded, placing
 from modalities.model_store.local import LocalModel, find_whisper, missing_sentence, row_of
+from modalities.speech.singing import can_find_singing
 
 if TYPE_CHECKING:
     from modalities.transcript.decoding import Recogniser
+    from modalities.transcript.hear import Rejected
 
 
 class Words(NamedTuple):
-    """The words of a clip with their times (`start`, `end` (s), `text`), and where they come from."""
+    """The words of a clip with their times (`start`, `end` (s), `text`), where they come from, and what was heard in vain."""
 
     cues: pd.DataFrame
     origin: str
+    rejected: "tuple[Rejected, ...]" = ()
 
 
 class Whisper(Backend["Recogniser", Words]):
     """The words that are given, else those that Whisper hears."""
 
     def checkpoint(self, settings: Settings) -> LocalModel:
-        """The checkpoint that settings name, or the best one here; NotHere when there is none."""
-        from modalities.transcript.whisper import ABSENT_REASON, REMEDY
+        """The checkpoint that settings name, or another one here; NotHere when there is none, or none is wanted."""
+        from modalities.transcript.whisper import ABSENT_REASON, OFF_REASON, OFF_REMEDY, REMEDY
 
         asked = settings.transcript
-        found = find_whisper(asked.checkpoint, asked.model).found
+        if asked.words == "off":
+            raise NotHere(OFF_REASON, OFF_REMEDY)
+        found = find_whisper(asked.checkpoint, asked.model, preferred=asked.words).found
         if found is None:
             raise NotHere(*(missing_sentence(asked.model) if asked.model else (ABSENT_REASON, REMEDY)))
         return found
@@ -56,21 +61,20 @@ class Whisper(Backend["Recogniser", Words]):
             return Words(read_transcript(given, job.clip.duration), given.name)
         if subtitles is not None:
             return Words(read_transcript(subtitles, job.clip.duration), "subtitles in the file")
-        found = self.checkpoint(job.settings)
+        self.checkpoint(job.settings)
         if not job.clip.has_audio:
             raise NotHere(ABSENT_REASON, REMEDY)
-        return Words(self._heard(job), f"Whisper {found.name}")
+        return self._heard(job)
 
-    def _heard(self, job: Job) -> pd.DataFrame:
-        from modalities.speech.detect import speech_in
-        from modalities.transcript.whisper import transcribe
+    def _heard(self, job: Job) -> Words:
+        from modalities.transcript.hear import hear_words
 
         audio, asked = job.folder.work / "audio.wav", job.settings.transcript
-        speech = [(float(start), float(end)) for start, end in speech_in(audio)]
-        return transcribe(
-            self.load(job.settings), audio, language=asked.language, speech=speech, word_times=asked.word_times,
-            on_time=reach, **feeding(job.settings, asked.batch),
+        heard = hear_words(
+            self.load(job.settings), audio, language=asked.language, word_times=asked.word_times,
+            into_english=_reads_english(job.settings), on_time=reach, **feeding(job.settings, asked.batch),
         )  # fmt: skip
+        return Words(heard.cues, heard.origin, heard.rejected)
 
     def describe(self, settings: Settings) -> Description:
         """The Whisper that is taken where no words are given."""
@@ -78,7 +82,8 @@ class Whisper(Backend["Recogniser", Words]):
         try:
             found = self.checkpoint(settings)
         except NotHere as missing:
-            locations = {"": checkpoint_location(None, wanted or "whisper")}
+            size = settings.transcript.words
+            locations = {"": "off" if size == "off" else checkpoint_location(None, wanted or f"whisper-{size}")}
             return Description(wanted or "Whisper", "", "", device, locations, missing.reason, missing.remedy)
         row = row_of(wanted or found.name)
         return Description(found.name, digest(found.path)[:12], row.licence if row else "", device, {"": str(found.path)})
@@ -89,8 +94,11 @@ class Whisper(Backend["Recogniser", Words]):
         if given is not None:
             return {"given": file_digest(given)}
         asked = job.settings.transcript
-        found = find_whisper(asked.checkpoint, asked.model).found
-        return {"whisper": digest(found.path) if found else ""}
+        if asked.words == "off":
+            return {"whisper": ""}
+        found = find_whisper(asked.checkpoint, asked.model, preferred=asked.words).found
+        english = _reads_english(job.settings)
+        return {"whisper": digest(found.path) if found else "", "singing": can_find_singing(), "into_english": english}
 
     def media(self, job: Job) -> Medium:
         """The sound, or the subtitles in the file, unless the words are given."""
@@ -101,6 +109,11 @@ def given_transcript(job: Job) -> Path | None:
     """The transcript that the user gave or put beside the clip (that beside a file is not a segment's)."""
     beside = sidecar_transcript(job.clip.path) if job.clip.start is None else None
     return job.brought.transcript or beside
+
+
+def _reads_english(settings: Settings) -> bool:
+    """Whether what reads the words knows no other language."""
+    return settings.text.backend == "embedded" or settings.text.english_only
 
 
 WHISPER = Whisper()

@@ -15,7 +15,7 @@ import typer
 
 from configs import DEFAULT_PROFILE
 from flows.cli.export import ExportsOption, exports_named, write_exports
-from flows.cli.options import DynamicOption, StaticOption, face_overrides
+from flows.cli.options import DynamicOption, LanguageOption, NoWordsOption, StaticOption, face_overrides, words_overrides
 
 if TYPE_CHECKING:
     from prefect import Flow, State
@@ -50,6 +50,8 @@ def batch(
     device: Annotated[str | None, typer.Option(help="Where networks run: auto, cpu, cuda:0 or mps.")] = None,
     static_face: StaticOption = None,
     dynamic_face: DynamicOption = None,
+    language: LanguageOption = None,
+    no_words: NoWordsOption = False,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Clips under way at once, sharing the models; with --dask local processes.")
     ] = None,
@@ -70,8 +72,8 @@ def batch(
     from configs.settings import load_settings
 
     names = exports_named(exports)
-    of_faces = face_overrides(static_face, dynamic_face)
-    settings = load_settings(profile, ({"device": device} if device else {}) | of_faces)
+    overrides = face_overrides(static_face, dynamic_face) | words_overrides(language, no_words)
+    settings = load_settings(profile, ({"device": device} if device else {}) | overrides)
     options = BatchOptions(
         workers=workers, retry_failed=retry_failed, limit=limit, strict=strict, seconds_per_second=patience, root=root
     )

@@ -28,6 +28,8 @@ WorkersOption = Annotated[
     int | None, typer.Option(min=1, max=64, help="Clips under way at once, sharing the models; 1 on a CPU, else 2.")
 ]
 FreshOption = Annotated[bool, typer.Option(help="Do everything again, also what is already done.")]
+LanguageOption = Annotated[str | None, typer.Option(help="The language spoken, e.g. en; else found.")]
+NoWordsOption = Annotated[bool, typer.Option("--no-words", help="Hear no words; those that are given count all the same.")]
 
 
 def face_overrides(static: str | None, dynamic: str | None) -> dict[str, object]:
@@ -50,3 +52,9 @@ def _meaning(kind: "Kind", text: str) -> dict[str, object]:
     row = network_table().choose(name, kind)
     fields = zip(("checkpoint", "head"), filter(None, files.split(",")), strict=False)
     return {"backend": "network", "network": row.name, **dict(fields)}
+
+
+def words_overrides(language: str | None, no_words: bool) -> dict[str, object]:
+    """The settings that --language and --no-words mean."""
+    words = ({"language": language} if language else {}) | ({"words": "off"} if no_words else {})
+    return {"transcript": words} if words else {}

@@ -18,12 +18,15 @@ from flows.cli.options import (
     ExplainOption,
     FreshOption,
     JsonOption,
+    LanguageOption,
+    NoWordsOption,
     OutputOption,
     ProfileOption,
     StaticOption,
     StrictOption,
     WorkersOption,
     face_overrides,
+    words_overrides,
 )
 
 
@@ -42,6 +45,8 @@ def run(
     output: OutputOption = Path("runs"),
     profile: ProfileOption = DEFAULT_PROFILE,
     transcript: Annotated[Path | None, typer.Option(help="The words: .srt, .vtt, .txt or .csv.")] = None,
+    language: LanguageOption = None,
+    no_words: NoWordsOption = False,
     descriptions: Annotated[Path | None, typer.Option(help="Scene descriptions: CSV with window or start,end, and text.")] = None,
     scores: Annotated[list[str] | None, typer.Option(help="Ready probabilities: MODALITY=FILE; repeatable.")] = None,
     face: FaceOption = None,
@@ -72,7 +77,8 @@ def run(
         profile,
         {"faces": {name: value for name, value in faces.items() if value is not None}}
         | {name: value for name, value in whole.items() if value is not None}
-        | face_overrides(static_face, dynamic_face),
+        | face_overrides(static_face, dynamic_face)
+        | words_overrides(language, no_words),
     )
     names = exports_named(exports)
     how = {"as_json": json, "explain": explain, "strict": strict, "fresh": fresh}

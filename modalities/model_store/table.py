@@ -4,7 +4,7 @@ import ast
 import importlib.util
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,23 @@ class ModelFile:
 
 
 @dataclass(frozen=True)
+class Package:
+    """A wheel of the package index by name, version and SHA-256, and the file in it that holds a part of a model."""
+
+    name: str
+    version: str
+    sha256: str
+    member: str
+
+
+@dataclass(frozen=True)
 class PinnedModel:
     """One row of the table.
 
     A model of a hub has `repository` and `revision`, another one `url`. `folder` is its place in Dyad's folder of models;
     size in MB; `unverified` when the row could not be confirmed; `weights_only` when pickles among its files are wanted, which
-    are loaded as tensors alone.
+    are loaded as tensors alone. `packages` hold the same weights in CTranslate2's form, one part each; `converted` is the file
+    that is made of them.
     """
 
     name: str
@@ -51,6 +62,8 @@ class PinnedModel:
     unverified: bool = False
     weights_only: bool = False
     note: str = ""
+    packages: tuple[Package, ...] = ()
+    converted: ModelFile | None = None
 
     @property
     def is_pinned(self) -> bool:
@@ -87,7 +100,9 @@ def model_table() -> ModelTable:
     ]
     rows += [_archive(name, row) for name, row in tree["archives"].items()]
     addresses = whisper_addresses()
-    rows += [_whisper(name, size, addresses[name]) for name, size in tree["whisper"].items() if name in addresses]
+    packaged = tree["packages"]
+    rows += [_whisper(name, size, addresses[name], packaged.get(f"whisper-{name}"))
+             for name, size in tree["whisper"].items() if name in addresses]
     return ModelTable({row.name: row for row in rows}, {name: tuple(rows) for name, rows in tree["groups"].items()})
 
 
@@ -111,10 +126,14 @@ def _archive(name: str, row: Mapping[str, Any]) -> PinnedModel:
     return PinnedModel(name=name, folder="archives", files=(file,), **fields)
 
 
-def _whisper(name: str, size: int, url: str) -> PinnedModel:
+def _whisper(name: str, size: int, url: str, packaged: Mapping[str, Any] | None) -> PinnedModel:
     """OpenAI's addresses carry the SHA-256 of the file as their last folder."""
     file = ModelFile(url.rsplit("/", 1)[-1], url.split("/")[-2])
-    return PinnedModel(f"whisper-{name}", "transcript", "whisper", (file,), size, "MIT", url=url)
+    model = PinnedModel(f"whisper-{name}", "transcript", "whisper", (file,), size, "MIT", url=url)
+    if packaged is None:
+        return model
+    parts = tuple(Package(**part) for part in packaged["parts"])
+    return replace(model, packages=parts, converted=ModelFile(**packaged["converted"]))
 
 
 def whisper_addresses() -> dict[str, str]:

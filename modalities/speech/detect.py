@@ -108,10 +108,10 @@ def speech_span(spoken: Segments, start: float, end: float) -> tuple[int, int]:
     return round(first * SAMPLE_RATE), round(last * SAMPLE_RATE)
 
 
-def read_blocks(audio: Path) -> Iterator[Wave]:
-    """The samples of a 16 kHz mono WAV in blocks for `find_speech`."""
-    with open_audio(audio) as file:
-        yield from file.blocks(BLOCK, dtype="float32")
+def read_blocks(audio: Path, size: int = BLOCK) -> Iterator[Wave]:
+    """The sound of a 16 kHz mono WAV, `size` samples at a time; MediaError for another file."""
+    with open_audio(audio) as sound:
+        yield from sound.blocks(size, dtype="float32")
 
 
 def open_audio(audio: Path) -> "SoundFile":

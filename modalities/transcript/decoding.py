@@ -4,11 +4,12 @@ A piece is heard the way `whisper.transcribe` hears it (greedy, temperature 0, n
 timestamp heard again), but every step is taken for a whole batch.
 """
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,9 @@ NO_SPACES = ("zh", "ja", "th", "lo", "my", "yue")
 _ALIGNING = Lock()  # whisper reads attention by a switch that all networks of a process share
 
 
+Task = Literal["transcribe", "translate"]
+
+
 @dataclass(frozen=True)
 class Recogniser:
     """A Whisper network in evaluation mode, where it came from, and the heads [H, 2] (layer, head) that follow the sound."""
@@ -43,25 +47,48 @@ class Recogniser:
 
 @dataclass(frozen=True)
 class Gate:
-    """When a stretch of sound has no words: Whisper's own probability of no speech is high and its words are unlikely.
+    """When what was decoded is rejected: no speech, or nonsense that Whisper writes for it.
 
-    The defaults are those of openai-whisper (arXiv 2212.04356, section 4.5); `shortest` (s) is new: a rest shorter than
-    that, after the last timestamp, is not heard again, since Whisper invents thanks and farewells for it.
+    `no_speech`: Whisper's own probability, which alone decides: over noise, music and silence the words may well be likely.
+    `log_probability`: the mean of the tokens below it is too unlikely; an English network writes so what another language only
+    resembles. `compression`: bytes of the text to those of it compressed; a sentence said again and again, as in a language
+    that is not the spoken one, lies above. `shortest` (s): a rest shorter than that, after the last timestamp, is not heard
+    again, since Whisper invents thanks and farewells for it.
     """
 
     no_speech: float = 0.6
     log_probability: float = -1.0
+    compression: float = 10.0
     shortest: float = 0.3
+
+    def reason_against(self, text: str, no_speech: float, log_probability: float) -> str:
+        """Why a text with these two figures of Whisper's is rejected; empty when it is not."""
+        if no_speech > self.no_speech:
+            return f"no speech (Whisper: {no_speech:.2f})"
+        if log_probability < self.log_probability:
+            return f"unlikely words (mean log probability {log_probability:.2f})"
+        said = text.encode()
+        if said and (ratio := len(said) / len(zlib.compress(said))) > self.compression:
+            return f"one thing repeated (compression {ratio:.1f})"
+        return ""
+
+
+ENGLISH_GATE = Gate(log_probability=-0.7)
+"""For networks that know English alone."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Sound to be heard at once: `samples` [T] float32 at 16 kHz, at most 30 s, and the code of its language."""
+    """Sound to be heard at once: `samples` [T] float32 at 16 kHz, at most 30 s, the code of its language, and the task.
+
+    `translate` writes English whatever the language is; words that are translated have no times of their own.
+    """
 
     samples: NDArray[np.float32]
     language: str
     word_times: bool = True
     gate: Gate = Gate()
+    task: Task = "transcribe"
 
 
 @dataclass(frozen=True)
@@ -75,7 +102,10 @@ class Word:
 
 @dataclass(frozen=True)
 class Segment:
-    """What is said between two timestamps (s, in the piece); `words` is empty where their times were not asked for."""
+    """What is said between two timestamps (s, in the piece); `words` is empty where their times were not asked for.
+
+    `rejected` says why the text counts for nothing; empty where it counts.
+    """
 
     start: float
     end: float
@@ -84,6 +114,7 @@ class Segment:
     words: tuple[Word, ...]
     no_speech: float
     log_probability: float
+    rejected: str = ""
 
 
 @dataclass
@@ -107,14 +138,15 @@ class _Hearing:
 
 
 def decode_pieces(model: Recogniser, pieces: Sequence[Piece]) -> list[list[Segment]]:
-    """The segments of each piece, in order of time; pieces of one language are decoded together."""
+    """The segments of each piece, in order of time; pieces of one language and task are decoded together."""
     import torch
 
     with torch.inference_mode():
         hearings = list(map(_Hearing, pieces, _mels(model, [piece.samples for piece in pieces])))
         while waiting := [hearing for hearing in hearings if hearing.is_open()]:
-            language = waiting[0].piece.language
-            _hear(model, [hearing for hearing in waiting if hearing.piece.language == language], language)
+            first = waiting[0].piece
+            alike = [one for one in waiting if (one.piece.language, one.piece.task) == (first.language, first.task)]
+            _hear(model, alike, first.language, first.task)
     return [hearing.segments for hearing in hearings]
 
 
@@ -153,22 +185,22 @@ def _mels(model: Recogniser, sounds: Sequence[NDArray[np.float32]]) -> list["Ten
     return [mel[:, : len(sound) // STEP] for mel, sound in zip(mels, sounds, strict=True)]
 
 
-def _hear(model: Recogniser, hearings: Sequence[_Hearing], language: str) -> None:
+def _hear(model: Recogniser, hearings: Sequence[_Hearing], language: str, kind: Task) -> None:
     """Decode what each hearing has still to hear, all of them at once, and move each on."""
     import torch
     import whisper
 
     windows = [whisper.pad_or_trim(one.mel[:, one.seek : one.seek + one.size], FRAMES) for one in hearings]
-    task = decoding_task(model, language)
+    task = decoding_task(model, language, kind)
     for hearing, result in zip(hearings, task.run(encoded(model, torch.stack(windows))), strict=True):
-        if _is_silent(result, hearing.piece.gate):
-            hearing.seek += hearing.size
+        figures = result.text, result.no_speech_prob, result.avg_logprob
+        if reason := hearing.piece.gate.reason_against(*figures):
+            start, hearing.seek = hearing.seek / 100, hearing.seek + hearing.size
+            if result.text.strip():
+                said = Segment(start, hearing.seek / 100, result.text, tuple(result.tokens), (), *figures[1:], reason)
+                hearing.segments.append(said)
         else:
             _take(model, hearing, result, task.tokenizer)
-
-
-def _is_silent(result: "DecodingResult", gate: Gate) -> bool:
-    return bool(result.no_speech_prob > gate.no_speech and result.avg_logprob <= gate.log_probability)
 
 
 def _take(model: Recogniser, hearing: _Hearing, result: "DecodingResult", tokenizer: "Tokenizer") -> None:
@@ -274,15 +306,15 @@ class _ReadAttention:
         return kept
 
 
-def decoding_task(model: Recogniser, language: str) -> "DecodingTask":
+def decoding_task(model: Recogniser, language: str, kind: Task = "transcribe") -> "DecodingTask":
     """whisper's greedy decoding with timestamps: `run` takes features of any precision, and the rules whole batches."""
     from whisper.decoding import ApplyTimestampRules, DecodingOptions, DecodingTask
 
-    class Task(DecodingTask):  # type: ignore[misc]
+    class OwnTask(DecodingTask):  # type: ignore[misc]
         def _get_audio_features(self, features: "Tensor") -> "Tensor":
             return features  # whisper's own knows two precisions only
 
-    task = Task(model.network, DecodingOptions(language=language, temperature=0.0, fp16=False))
+    task = OwnTask(model.network, DecodingOptions(task=kind, language=language, temperature=0.0, fp16=False))
     task.logit_filters = [
         TimestampRules(rules) if isinstance(rules, ApplyTimestampRules) else rules for rules in task.logit_filters
     ]

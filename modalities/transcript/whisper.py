@@ -6,6 +6,7 @@ either. Decoding is greedy at temperature 0: the same sound gives the same words
 """
 
 import contextlib
+import json
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +23,18 @@ from data.scores import Source
 from modalities.loading.batching import Batches, in_batches
 from modalities.loading.devices import precision_of
 from modalities.model_store.local import is_torchscript
-from modalities.transcript.decoding import PIECE, SAMPLE_RATE, Gate, Piece, Recogniser, Segment, decode_pieces, detect_languages
+from modalities.transcript.decoding import (
+    ENGLISH_GATE,
+    PIECE,
+    SAMPLE_RATE,
+    Gate,
+    Piece,
+    Recogniser,
+    Segment,
+    Task,
+    decode_pieces,
+    detect_languages,
+)
 from modalities.transcript.repetitions import clean
 
 if TYPE_CHECKING:
@@ -33,7 +45,7 @@ __all__ = ["Gate", "Recogniser", "load", "pieces", "recognise_speech", "transcri
 
 GAP = 3.0
 """Silence (s) that does not end a piece: each piece costs Whisper as much as 30 s of sound."""
-COLUMNS = {"start": "float64", "end": "float64", "text": "str", "language": "str", "words": "object"}
+COLUMNS = {"start": "float64", "end": "float64", "text": "str", "language": "str", "words": "object", "rejected": "str"}
 BATCH = 8
 """Pieces that are decoded together."""
 Interval = tuple[float, float]
@@ -41,13 +53,17 @@ Said = dict[str, Any]
 
 ABSENT_REASON = "No transcript was given and no Whisper checkpoint is on this machine."
 REMEDY = (
-    "Put a .srt, .vtt, .txt or .csv of the same name beside the clip, or give --transcript FILE, or download a Whisper "
-    "checkpoint (484 MB) with ./dyad models download whisper; it is used from then on."
+    "Put a .srt, .vtt, .txt or .csv of the same name beside the clip, or give --transcript FILE, or download Whisper base "
+    "(145 MB) with ./dyad models download whisper-base; it is used from then on."
 )
+REJECTED_REASON = "What was heard is not believed: {reason}."
+REJECTED_REMEDY = "Give the words with --transcript FILE, or put such a file of the same name beside the clip."
+OFF_REASON = "No transcript was given, and the settings say that none is to be heard."
+OFF_REMEDY = "Give the words with --transcript FILE, or leave out --no-words (transcript.words)."
 
 
 def load(checkpoint: Path, device: str = "cpu", precision: Precision = "auto") -> Recogniser:
-    """Load a checkpoint in openai-whisper's layout (`dims` and `model_state_dict`), as weights only.
+    """Load a checkpoint in openai-whisper's layout (`dims` and `model_state_dict`), or as Dyad converts it, as weights only.
 
     `precision` auto is float16 on GPUs, the precision that OpenAI's weights are published in, and else that of
     `precision_of`. On processors only the encoder is in half precision: single tokens are decoded faster in float32, and
@@ -56,7 +72,7 @@ def load(checkpoint: Path, device: str = "cpu", precision: Precision = "auto") -
     """
     path = checkpoint.resolve()  # a bare name such as "tiny" would mean a download
     if not path.is_file():
-        raise WeightsError(f"There is no Whisper checkpoint at {checkpoint}; give the path of an existing .pt file.")
+        raise WeightsError(f"There is no Whisper checkpoint at {checkpoint}; give the path of an existing file.")
     if is_torchscript(path):
         raise WeightsError(f"{checkpoint} is a TorchScript archive and not a Whisper checkpoint; give another file.")
     network, digest = _network(path, checkpoint), file_digest(path)
@@ -86,13 +102,27 @@ def _network(path: Path, named: Path) -> "Whisper":
     import whisper
 
     try:
-        network: Whisper = whisper.load_model(str(path), device="cpu")
+        network: Whisper = _converted(path) if path.suffix == ".safetensors" else whisper.load_model(str(path), device="cpu")
     except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError, ValueError, EOFError, OSError) as error:
         said = str(error).strip().splitlines()
         raise WeightsError(
             f"{named} is not a readable Whisper checkpoint ({said[0][:120] if said else type(error).__name__}); "
             "copy or download it again."
         ) from error
+    return network
+
+
+def _converted(path: Path) -> "Whisper":
+    """The network of a file that `modalities.model_store.ctranslate2` wrote."""
+    from safetensors import SafetensorError, safe_open
+    from whisper.model import ModelDimensions, Whisper
+
+    try:
+        with safe_open(path, framework="pt") as opened:
+            network = Whisper(ModelDimensions(**json.loads((opened.metadata() or {})["dims"])))
+            network.load_state_dict({name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
     return network
 
 
@@ -142,19 +172,21 @@ def transcribe(
     language: str | None = None,
     speech: Sequence[Interval] | None = None,
     word_times: bool = True,
+    task: Task = "transcribe",
     gate: Gate | None = None,
     batches: Batches = in_batches,
     batch: int = BATCH,
     on_time: Callable[[float], None] = lambda seconds: None,
 ) -> pd.DataFrame:
-    """Recognise the words of a 16 kHz mono file: a table of `start`, `end` (s), `text`, `language` (code), `words`, by time.
+    """Recognise the words of a 16 kHz mono file: a table of `start`, `end` (s), `text`, `language`, `words`, `rejected`, by time.
 
     `speech` are the intervals (s) in which somebody speaks, from voice activity detection: only they are heard, and an
     empty sequence gives an empty table. Without it the whole file is heard. Without `language` (code or English name) it is
     detected on the longest piece. `words` is for each row a list of `{"word": " so", "start": 1.2, "end": 1.4}`, the space
     before a word kept, empty without `word_times`; parquet, `data.media.subtitles.to_vtt` and `text.window_texts` take it as it
-    is. `on_time` is told up to which second the file was heard. MediaError when the file cannot be read or has another rate,
-    InputError for a language that the network lacks.
+    is. `rejected` says why a text is none (`Gate`), and is empty for those that count. With `task` translate the text is English,
+    whatever is spoken. `on_time` is told up to which second the file was heard. MediaError when the file cannot be read or has
+    another rate, InputError for a language that the network lacks.
     """
     import soundfile
 
@@ -165,18 +197,24 @@ def transcribe(
             heard = [(0.0, len(sound) / SAMPLE_RATE)] if speech is None else speech
             cuts = pieces(heard, _loudness(sound)) if len(heard) else []
             code = _code(recogniser, language) if language else _language(recogniser, sound, cuts, batches, batch)
-            items = (Piece(_read(sound, *cut), code, word_times, gate or Gate()) for cut in cuts)
+            gate = gate or (Gate() if recogniser.network.is_multilingual else ENGLISH_GATE)
+            items = (Piece(_read(sound, *cut), code, word_times, gate, task) for cut in cuts)
             found = zip(cuts, batches(decode_pieces, recogniser, items, batch), strict=True)
-            rows: list[tuple[float, float, str, str, list[Said]]] = []
+            rows: list[tuple[float, float, str, str, list[Said], str]] = []
             for cut, segments in found:
-                rows += _rows(cut, segments, code)
+                rows += _rows(cut, segments, "en" if task == "translate" else code)
                 on_time(cut[1])
     except soundfile.SoundFileError as error:
         raise MediaError(f"{audio} cannot be read as sound ({error}); decode the clip again.") from error
-    return clean(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    counts = table["rejected"] == ""
+    kept = clean(table[counts].reset_index(drop=True))
+    return pd.concat([kept, table[~counts]]).sort_values("start", kind="stable", ignore_index=True)
 
 
-def _rows(cut: Interval, segments: Sequence[Segment], language: str) -> Iterator[tuple[float, float, str, str, list[Said]]]:
+def _rows(
+    cut: Interval, segments: Sequence[Segment], language: str
+) -> Iterator[tuple[float, float, str, str, list[Said], str]]:
     """Rows of a piece: times are moved to the clip's and kept inside the piece, and words never run backwards."""
     begin, end = cut
     for segment in segments:
@@ -187,7 +225,7 @@ def _rows(cut: Interval, segments: Sequence[Segment], language: str) -> Iterator
             start = min(max(begin + word.start, latest), last)
             latest = min(max(begin + word.end, start), last)
             words.append({"word": word.text, "start": start, "end": latest})
-        yield first, last, segment.text, language, words
+        yield first, last, segment.text, language, words, segment.rejected
 
 
 def _code(recogniser: Recogniser, language: str) -> str:

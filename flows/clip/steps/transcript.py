@@ -10,6 +10,8 @@ from data.tables import write_table
 from flows.backends.base import NotHere
 from flows.backends.transcript import WHISPER
 from flows.job import Job
+from modalities.transcript import whisper as transcript
+from modalities.transcript.hear import Rejected
 
 inputs = WHISPER.inputs
 
@@ -17,12 +19,23 @@ inputs = WHISPER.inputs
 def find_words(job: Job) -> Mapping[str, object]:
     """Take the words from where they are: given, beside the clip, in the file, or recognised by Whisper."""
     try:
-        cues, origin = WHISPER.recognise(job)
+        words = WHISPER.recognise(job)
     except NotHere as absent:
-        notes = {"origin": "", "reason": absent.reason, "remedy": absent.remedy}
+        notes: dict[str, object] = {"origin": "", "reason": absent.reason, "remedy": absent.remedy}
         write_table(job.folder.cues, pd.DataFrame({"start": [], "end": [], "text": []}), notes)
         job.folder.transcript.unlink(missing_ok=True)
         return {"absent": absent.reason}
-    write_table(job.folder.cues, cues, {"origin": origin})
-    write_text(job.folder.transcript, to_vtt(cues))
-    return {"origin": origin}
+    notes = {"origin": words.origin, "rejected": words.rejected}
+    if words.cues.empty and words.rejected:
+        reason = transcript.REJECTED_REASON.format(reason=words.rejected[0]["reason"])
+        notes |= {"origin": "", "reason": reason, "remedy": transcript.REJECTED_REMEDY}
+    write_table(job.folder.cues, words.cues, notes)
+    if words.cues.empty:
+        job.folder.transcript.unlink(missing_ok=True)
+    else:
+        write_text(job.folder.transcript, to_vtt(words.cues, [f"Words: {words.origin}.", *map(_sentence, words.rejected)]))
+    return {"origin": words.origin} | ({"absent": notes["reason"]} if "reason" in notes else {})
+
+
+def _sentence(rejected: Rejected) -> str:
+    return f"Rejected, {rejected['start']:.1f} to {rejected['end']:.1f} s, {rejected['reason']}: {rejected['text']}"

@@ -141,14 +141,15 @@ def test_a_profile_answers_with_the_models_it_names(profile: str, dyad: Dyad, tm
 
 @pytest.mark.slow
 def test_ras_on_a_real_clip(shared: Path, dyad: Dyad, tmp_path: Path, result_of: ReadResult) -> None:
-    """The words of a tiny Whisper are no English, so that the text is absent; with given words it is there."""
+    """The words of a tiny Whisper are no English, but what it translates them into is; with given words nothing is heard."""
     clip = shared / "datasets" / "media" / "talking_2.mp4"
     folder, _ = run(dyad, clip, tmp_path, "ras")
-    assert folder.finished("transcript")["notes"]["origin"] == "Whisper large-v3-turbo"
+    origin = folder.finished("transcript")["notes"]["origin"]
+    assert origin.startswith("Whisper large-v3-turbo, ")
+    assert origin.endswith(", translated into English by it")
     assert folder.transcript.read_text().count("-->") > 0
     result = result_of(folder)
-    assert states_of(result) == dict.fromkeys(MODALITIES, "present") | {"text": "absent"}
-    assert "text.english_only" in result["modalities"]["text"]["remedy"]
+    assert states_of(result) == dict.fromkeys(MODALITIES, "present")
     words = tmp_path / "words.srt"
     words.write_text("1\n00:00:00,000 --> 00:00:04,000\nWhat a wonderful surprise\n")
     _, ran = run(dyad, clip, tmp_path, "ras", "--transcript", words, "--strict")

