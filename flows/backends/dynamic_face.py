@@ -126,7 +126,7 @@ class OwnDynamicFace(DynamicFaceBackend["DynamicFace"], OwnNetwork["DynamicFace"
         return {"over time": super().inputs(job)["weights"], **OWN_STATIC_FACE.inputs(job)}
 
 
-class DynamicFaceNetwork(DynamicFaceBackend["FaceRecogniser"], PublishedNetwork):
+class PublishedDynamicFace(DynamicFaceBackend["FaceRecogniser"], PublishedNetwork):
     """A network of the literature that answers for clips."""
 
     kind = "dynamic"
@@ -226,6 +226,6 @@ class ClipOverTime(DynamicFaceBackend["ClipDynamicFace"]):
 
 BACKENDS: Mapping[str, Backend[object, Scores]] = {
     "embedded": OwnDynamicFace(),
-    "network": DynamicFaceNetwork(),
+    "network": PublishedDynamicFace(),
     "clip": ClipOverTime(),
 }

@@ -96,7 +96,7 @@ class OwnStaticFace(StaticFaceBackend["StaticFace"], OwnNetwork["StaticFace"]):
         return by_shape(images, lambda stack: score_images(model, stack))
 
 
-class StaticFaceNetwork(StaticFaceBackend["FaceRecogniser"], PublishedNetwork):
+class PublishedStaticFace(StaticFaceBackend["FaceRecogniser"], PublishedNetwork):
     """A network of the literature that answers for images."""
 
     kind = "static"
@@ -153,6 +153,6 @@ class FaceClassifier(StaticFaceBackend["ImageClassifier"], FetchedModel["ImageCl
 OWN = OwnStaticFace()
 BACKENDS: Mapping[str, Backend[object, Scores]] = {
     "embedded": OWN,
-    "network": StaticFaceNetwork(),
+    "network": PublishedStaticFace(),
     "transformers": FaceClassifier(),
 }

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 from flows.runtime import stop
 from flows.runtime.device_lock import DeviceTurn
@@ -20,7 +20,7 @@ from modalities.loading.batching import answer_batch
 Model = TypeVar("Model")
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-Work = Callable[[Any, list[Any]], Sequence[Any]]
+Work = Callable[[object, list[object]], Sequence[object]]
 PATIENCE = 2.0
 """Seconds that an item waits for its batch to fill."""
 AHEAD = 2
@@ -35,10 +35,10 @@ ROOM = 0.7
 class _Asked:
     """One item of a clip: `owner` tells clips apart."""
 
-    item: Any
+    item: object
     owner: object
     since: float
-    answer: "Future[Any]" = field(default_factory=Future)
+    answer: "Future[object]" = field(default_factory=Future)
 
 
 @dataclass
@@ -46,7 +46,7 @@ class _NetworkQueue:
     """What waits for one network: the items, and how many clips are still preparing some."""
 
     work: Work
-    model: Any
+    model: object
     size: int
     asked: deque[_Asked] = field(default_factory=deque)
     feeders: int = 0
@@ -83,7 +83,7 @@ class BatchQueue:
         self, work: Callable[[Model, list[Item]], Sequence[Answer]], model: Model, items: Iterable[Item], size: int
     ) -> Iterator[Answer]:
         """Answers in the order of the items (`modalities.loading.batching.Batches`); ends early when the user asks to stop."""
-        queue = self._enter(work, model, size)
+        queue = self._enter(cast(Work, work), model, size)
         waiting, feeding = deque[_Asked](), True
         stream, owner = iter(items), object()
         try:
@@ -91,11 +91,11 @@ class BatchQueue:
                 while feeding and len(waiting) < AHEAD * queue.size:
                     feeding = self._feed(queue, stream, owner, waiting)
                 if waiting:
-                    yield _awaited(waiting.popleft().answer)
+                    yield cast(Answer, _awaited(waiting.popleft().answer))
         finally:
             self._leave(queue, owner, feeding)
 
-    def _enter(self, work: Work, model: Any, size: int) -> _NetworkQueue:
+    def _enter(self, work: Work, model: object, size: int) -> _NetworkQueue:
         with self._changed:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=f"queue {self.name}", daemon=True)
@@ -104,7 +104,7 @@ class BatchQueue:
             queue.feeders += 1
             return queue
 
-    def _feed(self, queue: _NetworkQueue, stream: Iterator[Any], owner: object, waiting: deque[_Asked]) -> bool:
+    def _feed(self, queue: _NetworkQueue, stream: Iterator[object], owner: object, waiting: deque[_Asked]) -> bool:
         """Ask about the next item; False, and one feeder less, when there is none."""
         try:
             asked = _Asked(next(stream), owner, time.monotonic())
@@ -185,7 +185,7 @@ def _memory_used(device: str, reset: bool = False) -> int | None:
     return int(torch.cuda.max_memory_allocated(device))
 
 
-def _awaited(answer: "Future[Any]") -> Any:
+def _awaited(answer: "Future[object]") -> object:
     while not wait([answer], timeout=0.2).done:
         stop.check()
     return answer.result()

@@ -11,9 +11,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from modalities.loading.batching import free_memory, is_out_of_memory
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 Loaded = TypeVar("Loaded")
@@ -27,8 +30,8 @@ class ModelCache:
 
     def __init__(self, device: str, room: int | None = None) -> None:
         self.device, self._room = device, room
-        self._kept: OrderedDict[Hashable, tuple[Any, Storages]] = OrderedDict()
-        self._alive: weakref.WeakValueDictionary[Hashable, Any] = weakref.WeakValueDictionary()
+        self._kept: OrderedDict[Hashable, tuple[object, Storages]] = OrderedDict()
+        self._alive: weakref.WeakValueDictionary[Hashable, object] = weakref.WeakValueDictionary()
         self._locks: dict[Hashable, threading.Lock] = {}
         self._guard = threading.RLock()
 
@@ -37,7 +40,7 @@ class ModelCache:
         with self._guard:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
-            model: Loaded | None = self._found(key)
+            model = cast("Loaded | None", self._found(key))
             if model is None:
                 self._make_room(expected)
                 model = self._loaded(load)
@@ -54,7 +57,7 @@ class ModelCache:
         with self._guard:
             return sum({address: size for _, storages in self._kept.values() for address, size in storages.items()}.values())
 
-    def _found(self, key: Hashable) -> Any:
+    def _found(self, key: Hashable) -> object:
         with self._guard:
             model = self._alive.get(key)
             if model is not None and key in self._kept:
@@ -73,7 +76,7 @@ class ModelCache:
         self._put_aside(0)
         return load()
 
-    def _keep(self, key: Hashable, model: Any) -> None:
+    def _keep(self, key: Hashable, model: object) -> None:
         storages = storages_of(model)
         self._make_room(sum(storages.values()))
         with self._guard:
@@ -131,12 +134,12 @@ def _number(path: Path) -> int | None:
         return None
 
 
-def storages_of(model: Any) -> Storages:
+def storages_of(model: object) -> Storages:
     """Address and bytes of every storage of tensors in a model (a network, or a dataclass that holds networks)."""
     return {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in _tensors(model)}
 
 
-def _tensors(part: Any) -> Iterator[Any]:
+def _tensors(part: object) -> Iterator["torch.Tensor"]:
     import torch
 
     if isinstance(part, torch.Tensor):

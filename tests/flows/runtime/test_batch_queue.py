@@ -1,6 +1,5 @@
-"""Lanes and shelves: batches filled across clips, order kept, faults kept apart, models loaded once and put aside by size."""
+"""Queues of batches: filled across clips, in order, errors kept apart, smaller where memory lacks."""
 
-import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ import torch
 from flows.runtime import stop
 from flows.runtime.batch_queue import BatchQueue, larger
 from flows.runtime.errors import Interrupted
-from flows.runtime.model_cache import ModelCache, free_bytes, model_cache, storages_of
 from modalities.loading.batching import Batches, in_batches
 
 
@@ -46,14 +44,14 @@ def test_one_clip_gets_full_batches_and_answers_in_order(count: int) -> None:
 
 
 def test_clips_share_batches() -> None:
-    lane, network, together = BatchQueue("test"), Network(), threading.Barrier(6)
+    queue, network, together = BatchQueue("test"), Network(), threading.Barrier(6)
 
     def clip(number: int) -> list[int]:
         def items() -> Iterator[int]:
             together.wait()
             yield from range(100 * number, 100 * number + 4)
 
-        return list(lane.batches(squares, network, items(), 8))
+        return list(queue.batches(squares, network, items(), 8))
 
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(clip, range(1, 7)))
@@ -62,14 +60,14 @@ def test_clips_share_batches() -> None:
 
 
 def test_a_bad_item_fails_its_own_clip_only() -> None:
-    lane, network, together = BatchQueue("test"), Network(), threading.Barrier(2)
+    queue, network, together = BatchQueue("test"), Network(), threading.Barrier(2)
 
     def clip(first: int) -> list[int]:
         def items() -> Iterator[int]:
             together.wait()
             yield from range(first, first + 4)
 
-        return list(lane.batches(squares, network, items(), 8))
+        return list(queue.batches(squares, network, items(), 8))
 
     with ThreadPoolExecutor(2) as pool:
         good, bad = pool.submit(clip, 20), pool.submit(clip, 11)
@@ -127,112 +125,20 @@ def test_the_next_items_are_prepared_while_the_network_runs() -> None:
 
 
 def test_who_stops_listening_leaves_nothing_behind() -> None:
-    lane, network = BatchQueue("test"), Network()
-    answers = lane.batches(squares, network, range(20, 1000), 4)
+    queue, network = BatchQueue("test"), Network()
+    answers = queue.batches(squares, network, range(20, 1000), 4)
     assert next(answers) == 400
     answers.close()  # type: ignore[attr-defined]
     ran = sum(network.batches)
-    assert list(lane.batches(squares, network, [2, 3], 4)) == [4, 9]
+    assert list(queue.batches(squares, network, [2, 3], 4)) == [4, 9]
     assert ran <= 3 * 4
 
 
 def test_a_request_to_stop_ends_the_waiting() -> None:
-    lane, network = BatchQueue("test"), Network(seconds=1.0)
+    queue, network = BatchQueue("test"), Network(seconds=1.0)
     stop.requested.set()
     try:
         with pytest.raises(Interrupted):
-            list(lane.batches(squares, network, range(20, 40), 4))
+            list(queue.batches(squares, network, range(20, 40), 4))
     finally:
         stop.requested.clear()
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A model of so many bytes."""
-
-    network: torch.nn.Linear
-    name: str = ""
-
-
-def weights(megabytes: int) -> Weights:
-    return Weights(torch.nn.Linear(1000, 250 * megabytes, bias=False))
-
-
-def test_the_size_of_a_model_is_measured() -> None:
-    model = weights(3)
-    assert sum(storages_of(model).values()) == 3_000_000
-    model.network.register_buffer("same", model.network.weight.data)
-    assert sum(storages_of(model).values()) == 3_000_000, "one storage is counted once"
-
-
-def test_what_two_models_share_counts_once() -> None:
-    models, shared = ModelCache("cpu", room=100_000_000), weights(3)
-    for name in "ab":
-        models.get(name, lambda name=name: Weights(shared.network, name))  # type: ignore[misc]
-    assert models.names() == ["a", "b"]
-    assert models.size() == 3_000_000
-
-
-def test_the_least_recently_used_model_makes_room() -> None:
-    models = ModelCache("cpu", room=10_000_000)
-    for name in "abc":
-        models.get(name, lambda: weights(3))
-    models.get("a", lambda: weights(3))
-    models.get("d", lambda: weights(3))
-    assert models.names() == ["c", "a", "d"]
-    assert models.size() <= 10_000_000
-
-
-def test_a_model_that_is_still_in_use_is_never_loaded_again() -> None:
-    models, loaded = ModelCache("cpu", room=4_000_000), []
-
-    def load() -> Weights:
-        loaded.append(1)
-        return weights(3)
-
-    used = models.get("a", load)
-    models.get("b", lambda: weights(3))
-    assert models.names() == ["b"]
-    assert models.get("a", load) is used
-    del used
-    models.get("b", lambda: weights(3))
-    gc.collect()
-    models.get("a", load)
-    assert len(loaded) == 2, "nobody used it any more, so its memory was free"
-
-
-def test_two_tasks_that_ask_at_once_load_once() -> None:
-    models, loaded = ModelCache("cpu"), []
-
-    def load() -> Weights:
-        loaded.append(1)
-        time.sleep(0.1)
-        return weights(1)
-
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: models.get("a", load), range(4)))
-    assert len(loaded) == 1
-    assert all(model is found[0] for model in found)
-
-
-def test_a_load_without_memory_is_tried_again_with_everything_put_aside() -> None:
-    models = ModelCache("cpu", room=10_000_000)
-    models.get("a", lambda: weights(3))
-
-    def load() -> Weights:
-        if models.names():
-            raise torch.OutOfMemoryError("out of memory")
-        return weights(3)
-
-    models.get("b", load)
-    assert models.names() == ["b"]
-
-
-def test_a_model_larger_than_the_room_is_still_used() -> None:
-    models = ModelCache("cpu", room=1_000_000)
-    assert models.get("a", lambda: weights(3)).network.weight.shape == (750, 1000)
-
-
-def test_there_is_one_shelf_a_device_and_it_knows_the_free_memory() -> None:
-    assert model_cache("cpu") is model_cache("cpu")
-    assert 0 < model_cache("cpu").room() < free_bytes("cpu") * 1.1 + model_cache("cpu").size()
