@@ -1,6 +1,7 @@
 """Profiles cpu, gpu and ras end to end: tiny models where `dyad models download` puts the real ones, through the real flow."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from data.emotions import BASIC_EMOTIONS
 from data.run_folder import RunFolder
 from data.sample import sample_clip
 from data.scores import MODALITIES
-from flows.backends import MODULES, backend_of, backends_of
+from flows.backends import MODULES, NotHere, backend_of, backends_of
 from flows.cli.doctor import look
 from flows.runtime.events import Event, listening
 from flows.runtime.model_cache import model_cache
@@ -316,6 +317,15 @@ def test_without_heads_two_modalities_are_absent(
 
 
 @pytest.mark.slow
+def test_a_backend_whose_head_nobody_named_says_so(without_heads: None) -> None:
+    for modality, remedy in NO_HEADS.items():
+        described = backend_of(ras(), modality).describe(ras())
+        assert "Team RAS published none" in described.reason
+        assert remedy in described.remedy
+        with pytest.raises(NotHere, match=re.escape(described.reason)):
+            backend_of(ras(), modality).load(ras())
+
+
 def test_missing_models_are_told_with_their_commands_and_used_once_they_are_here(
     without_models: Path, dyad: Dyad, mirror: Path, tmp_path: Path, result_of: ReadResult
 ) -> None:
