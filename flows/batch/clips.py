@@ -165,17 +165,13 @@ def _brought(row: ManifestRow, clip: Clip, folder: RunFolder) -> Brought:
 
 def _words(row: ManifestRow, clip: Clip, target: Path) -> Path | None:
     if row.transcript and not row.words_file:
-        return _written(target.with_suffix(".txt"), row.transcript)
+        write_text(target.with_suffix(".txt"), row.transcript)
+        return target.with_suffix(".txt")
     given = _here(row.words_file, target)
     if clip.start is None:
         return given
     given = given or sidecar_transcript(clip.path)
     return cut_transcript(given, clip, target.with_name(f"{GIVEN}_words.vtt")) if given else None
-
-
-def _written(path: Path, text: str) -> Path:
-    write_text(path, text)
-    return path
 
 
 def _descriptions(row: ManifestRow, clip: Clip, target: Path) -> Path | None:

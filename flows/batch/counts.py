@@ -58,12 +58,9 @@ class Counts:
         states = [(self.done, "done"), (self.degraded, "degraded"), (self.failed, "failed"), (self.rejected, "rejected")]
         parts = ", ".join(f"{count} {name}" for count, name in states if count) or "none ended yet"
         before = f" ({self.skipped} of them before)" if self.skipped else ""
-        speed = f"; {_rate(self.rate)}, {duration(self.left)} left" if self.left and self.ended < self.total else ""
+        rate = f"{self.rate:.1f} a second" if self.rate >= 1 else f"{self.rate * 60:.1f} a minute"
+        speed = f"; {rate}, {duration(self.left)} left" if self.left and self.ended < self.total else ""
         return f"{self.ended} of {self.total} clips: {parts}{before}{speed}"
-
-
-def _rate(a_second: float) -> str:
-    return f"{a_second:.1f} a second" if a_second >= 1 else f"{a_second * 60:.1f} a minute"
 
 
 def duration(seconds: float | None) -> str:

@@ -22,7 +22,8 @@ class UnderWay:
     def __init__(self, output: Path) -> None:
         self._folder = output / FOLDER
         self._folder.mkdir(exist_ok=True)
-        self._deaths = dict(_read(path.name) for path in self._folder.iterdir())
+        names = [path.name.partition(" ") for path in self._folder.iterdir()]
+        self._deaths = {clip_id: int(number) if number.isdecimal() else 0 for number, _, clip_id in names}
 
     def deaths(self, clip_id: str) -> int | None:
         """How often a process has died with this clip alone under way; None when none has died with it."""
@@ -42,8 +43,3 @@ class UnderWay:
         deaths = self._deaths.pop(clip_id, None)
         for number in (0,) if deaths is None else (deaths, deaths + 1):
             (self._folder / f"{number} {clip_id}").unlink(missing_ok=True)
-
-
-def _read(name: str) -> tuple[str, int]:
-    number, _, clip_id = name.partition(" ")
-    return clip_id, int(number) if number.isdecimal() else 0

@@ -5,7 +5,7 @@ import re
 import socket
 import sysconfig
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,11 @@ def reporting(url: str, since: datetime | None = None) -> set[str]:
     except DyadError:
         return set()
     heard = {str(one["name"]): datetime.fromisoformat(one["last_heartbeat_time"]) for one in told if one["status"] == "ONLINE"}
-    ended = {reporting_name(name) for name in _own_names(heard) if processes.running(name) is None}
+    # Of those that 'dyad up' started here, whose notes are named so, the server goes on believing for a while after their end.
+    own = re.compile(re.escape(reporting_name("")) + r"(worker-\d+)")
+    names = [matched[1] for name in heard if (matched := own.fullmatch(name))]
+    ended = {reporting_name(name) for name in names if processes.running(name) is None}
     return {name for name, last in heard.items() if since is None or last > since} - ended
-
-
-def _own_names(heard: Iterable[str]) -> set[str]:
-    """Of workers that the server knows, those that 'dyad up' started on this machine, as their notes are named."""
-    pattern = re.compile(re.escape(reporting_name("")) + r"(worker-\d+)")
-    return {matched[1] for name in heard if (matched := pattern.fullmatch(name))}
 
 
 def ask(url: str, path: str, question: Mapping[str, object] | None = None, method: str = "") -> Any:

@@ -35,7 +35,8 @@ def _rows(url: str) -> Iterator[Row]:
     size = sum(file.stat().st_size for file in state_folder().rglob("*") if file.is_file())
     yield "state folder", str(state_folder()), f"{size / 1e6:.0f} MB"
     yield from _workers(url)
-    yield from _watchers()
+    for watcher in processes.all_running("watch"):
+        yield "watched folder", str(watcher.facts.get("folder", "")), f"pid {watcher.pid}"
     for deployment in ask(url, "deployments/filter", {"sort": "NAME_ASC"}):
         yield "deployment", deployment["name"], _schedule(deployment)
     yield from _runs(url)
@@ -51,11 +52,6 @@ def _workers(url: str) -> Iterator[Row]:
             yield "process", worker.name, f"pid {process.pid}, {held / 1e6:.0f} MB"
     if not there:
         yield "worker", f"pool {POOL}", "none reports: runs wait; start one with 'dyad up' or 'dyad worker'"
-
-
-def _watchers() -> Iterator[Row]:
-    for watcher in processes.all_running("watch"):
-        yield "watched folder", str(watcher.facts.get("folder", "")), f"pid {watcher.pid}"
 
 
 def _schedule(deployment: Mapping[str, Any]) -> str:

@@ -62,17 +62,16 @@ class Mirror:
     def __init__(self, model: PinnedModel, folder: Path) -> None:
         named = [file.name for file in model.files if not file.is_pattern]
         folders = [folder / part for part in (model.repository, model.folder) if part]
-        whole = [candidate for candidate in folders if candidate.is_dir() and all((candidate / name).is_file() for name in named)]
+        whole = [one for one in folders if one.is_dir() and all((one / name).is_file() for name in named)]
         if not whole:
             lacking = next((name for name in named if not (folders[0] / name).is_file()), "")
             raise WeightsError(f"The mirror has no {folders[0] / lacking} for {model.name}; put it there, or unset DYAD_MIRROR.")
         self._folder, self.revision, self.origin = whole[0], model.revision, model.repository or model.url
-        chosen = resolve(model, [path.name for path in sorted(self._folder.iterdir()) if path.is_file()])
-        self.files = tuple(self._file(file) for file in chosen)
-
-    def _file(self, file: ModelFile) -> RemoteFile:
-        path = self._folder / file.name
-        return RemoteFile(file.name, file.sha256 or file_digest(path), path.stat().st_size)
+        files = []
+        for file in resolve(model, [path.name for path in sorted(self._folder.iterdir()) if path.is_file()]):
+            path = self._folder / file.name
+            files.append(RemoteFile(file.name, file.sha256 or file_digest(path), path.stat().st_size))
+        self.files = tuple(files)
 
     def get(self, name: str, folder: Path) -> None:
         """Copy a file."""
