@@ -73,6 +73,7 @@ def view_frames(times: NDArray[np.float64], asked: NetworkInput) -> list[NDArray
 
 
 def _even_frames(count: int, frames: int) -> NDArray[np.int64]:
+    """The middle of each of `frames` equal parts; fewer frames are all taken, the last one again and again."""
     if count <= frames:
         return np.minimum(np.arange(frames), count - 1)
     part = count / frames

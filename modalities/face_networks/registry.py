@@ -116,6 +116,7 @@ def build_network(row: NetworkRow, settings: Mapping[str, object] | None = None)
 
 
 def _row(name: str, fields: JsonObject, pixels: Mapping[str, JsonObject]) -> NetworkRow:
+    """One network of the YAML, its pixels looked up among those that have a name."""
     given = dict(fields.get("input", {}))
     normal = pixels[given.pop("pixels", "none")]
     lists = {key: tuple(value) for key, value in normal.items() if isinstance(value, list)}

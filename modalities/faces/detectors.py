@@ -62,11 +62,13 @@ def distinct(found: list[Detection]) -> list[Detection]:
 
 
 def _same_face(first: Box, second: Box) -> bool:
+    """Whether two boxes overlap by more than 0.3, or lie within a third of a face of each other."""
     apart = np.abs(first[:2] + first[2:] / 2 - second[:2] - second[2:] / 2).max()
     return bool(overlap(first, second[None])[0] > 0.3 or apart < 0.35 * min(first[2], second[2]))
 
 
 def _lies_within(small: Box, large: Box) -> bool:
+    """Whether more than 0.7 of a small box lies in one that is half again as wide."""
     shared = np.minimum(small[:2] + small[2:], large[:2] + large[2:]) - np.maximum(small[:2], large[:2])
     return bool(large[2] > 1.5 * small[2] and shared.clip(0).prod() > 0.7 * small[2:].prod())
 
@@ -253,6 +255,7 @@ SURE_WITHOUT_EYES = 0.5
 
 
 def _haar_faces(rgb: Pixels, face: Any, eye: Any) -> list[Detection]:
+    """Faces in the smallest copy that shows one."""
     import cv2
 
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)

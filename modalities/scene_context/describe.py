@@ -240,6 +240,7 @@ def _bare(name: str) -> str:
 
 
 def _columns_of(answer: str | Refused, names: Mapping[str, str]) -> dict[str, str]:
+    """`text`, `label` and `problem` of an answer."""
     if isinstance(answer, Refused):
         return {"text": "", "label": "", "problem": answer.reason}
     text, label = read_answer(answer, names)

@@ -90,6 +90,7 @@ def attach_texts(clip: Clip, prompts: Prompts | Path, temperature: float | None 
 
 
 def _attach(clip: Clip, sets: LabelSets, temperature: float | None) -> SceneLabels:
+    """A CLIP with the embeddings of these texts, and what all of it is called."""
     basic, compound = (bank_of(entries, lambda texts: encode_texts(clip, texts)) for entries in (sets.basic, sets.compound))
     chosen = temperature or sets.temperature or 1.0 / clip.logit_scale
     over = "the basic and compound labels together" if sets.together else "the basic emotions"

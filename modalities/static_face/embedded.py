@@ -99,6 +99,7 @@ def _precision(device: str) -> "torch.dtype":
 
 
 def _answer(model: StaticFace, images: NDArray[np.uint8]) -> FaceAnswers:
+    """Answers for one batch, as the network gives them in the precision of its device."""
     import torch
 
     from modalities.static_face.network import standardise

@@ -197,5 +197,6 @@ def _padding(config: Any, tokenizer: Any) -> int:
 
 
 def _source(backend: str, name: str, revision: str, longest: int, matrix: NDArray[np.float32]) -> Source:
+    """What made the answers, with the length of its pieces and the emotions that it cannot answer."""
     notes = [f"pieces of at most {longest} tokens", missing_note(matrix)]
     return Source(backend, name, revision, "; ".join(note for note in notes if note))

@@ -140,6 +140,7 @@ def _some_of(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
 
 
 def _samples_of(table: pd.DataFrame, root: str) -> tuple[FaceSample, ...]:
+    """The samples of these rows, their files found from the root."""
     folder = Location(root)
     paths, contexts = ([path and str(folder / path) for path in table[name]] for name in ("path", "context"))
     columns = (paths, table["class"].tolist(), table["caption"].tolist(), contexts)

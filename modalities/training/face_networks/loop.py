@@ -216,6 +216,7 @@ def _step(state: TrainingState, plan: TrainingPlan, recipe: Recipe, batches: Seq
 def _losses(
     network: FaceNetwork, plan: TrainingPlan, recipe: Recipe, batch: _Batch, chance: torch.Generator
 ) -> dict[str, Tensor]:
+    """The named terms of the loss for one batch, its samples changed and mixed as the recipe says."""
     maker = batch.maker
     drawn = maker.drawn(batch.samples, batch.views)
     inputs, shares = changed(maker.inputs(drawn), recipe, chance), maker.shares(drawn, recipe.smoothing)
@@ -268,6 +269,7 @@ def _close_epoch(state: TrainingState, plan: TrainingPlan, judge: Judge) -> None
 
 
 def _next_stage(state: TrainingState, plan: TrainingPlan) -> None:
+    """Go on to the next stage, which trains other parameters, where there is one."""
     state.stage, state.epoch = state.stage + 1, 0
     if state.stage < len(plan.recipes):
         state.optimiser = make_optimiser(state.network, plan.recipes[state.stage])
@@ -299,6 +301,7 @@ def _on_cpu(tree: object) -> object:
 
 
 def _restore(state: TrainingState, plan: TrainingPlan) -> None:
+    """Go on from what an earlier run of the same plan left; without it, no best weights are left over either."""
     kept = read_resume(plan.resume, plan.about)
     plan.ranks.wait()  # nobody writes the file before all have read it
     if kept is None:

@@ -74,6 +74,7 @@ def _recipe(given: Mapping[str, object], network: str) -> Recipe:
 
 
 def _check(recipe: Recipe, network: str) -> None:
+    """InputError where a number is out of range, or the optimiser or the schedule is not known."""
     shares = recipe.average, recipe.warmup, recipe.smoothing, 1 - recipe.layer_decay
     counts = recipe.epochs, recipe.batch, recipe.accumulate
     if min(counts) < 1 or recipe.rate <= 0 or min(*shares, recipe.still_steps) < 0 or max(shares) >= 1:

@@ -342,6 +342,7 @@ def held_out_losses(network: MaskedPretraining, plan: PretrainingPlan) -> dict[s
 
 
 def _close_epoch(state: PretrainingState, plan: PretrainingPlan) -> None:
+    """Note the figures of the epoch, and go on to the next."""
     losses = plan.ranks.add_up(state.losses)
     row = {"epoch": float(state.epoch + 1)}
     row |= {f"loss_{kind}": losses[kind] / len(plan.fit.of(kind)) for kind in SHARES if kind in losses}
@@ -361,6 +362,7 @@ def _save(state: PretrainingState, plan: PretrainingPlan) -> None:
 
 
 def _restore(state: PretrainingState, plan: PretrainingPlan) -> None:
+    """Go on from what an earlier run of the same plan left."""
     kept = read_resume(plan.files.resume, plan.about)
     plan.ranks.wait()  # nobody writes the file before all have read it
     if kept is None:

@@ -294,6 +294,7 @@ def _make_card(
 
 
 def _command(row: NetworkRow, kind: Kind, data: Path, plan: TrainingPlan, options: FaceTrainingOptions) -> str:
+    """The command that trains the same again."""
     given = {"--fold": options.fold, "--labels": options.labels, "--clip": options.clip and options.clip.name,
              "--start": options.start and options.start.name, "--lora": options.lora,
              "--with-stills": options.stills and options.stills.name}  # fmt: skip

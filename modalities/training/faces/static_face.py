@@ -139,6 +139,7 @@ def mix(pixels: Tensor, targets: Tensor, chance: torch.Generator) -> tuple[Tenso
 
 
 def _optimiser(network: nn.Module) -> torch.optim.Optimizer:
+    """AdamW whose weight decay is on kernels and matrices alone."""
     decayed = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
