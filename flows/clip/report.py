@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from data.run_folder import RunFolder
@@ -61,8 +61,7 @@ def read_result(folder: "RunFolder") -> "ResultDocument":
         raise InputError(f"{folder.root} holds no readable result.json; name a clip's folder that 'dyad run' wrote.") from None
     if not isinstance(content, dict) or "windows" not in content:
         raise InputError(f"{folder.result} is no answer about a clip; name the folder of a clip that 'dyad run' wrote.")
-    result: ResultDocument = content  # type: ignore[assignment]
-    return result
+    return cast("ResultDocument", content)
 
 
 def _tables(folder: "RunFolder") -> dict[str, Any]:
