@@ -77,6 +77,7 @@ def test_each_modality_answers_for_itself(copied_run: RunFolder) -> None:
     assert labels.evidence.empty
 
 
+@pytest.mark.slow
 def test_a_stop_ends_cleanly_and_the_same_call_goes_on_and_tells_how_far(prefect_session: None, tmp_path: Path) -> None:
     told: Told = []
 

@@ -161,6 +161,7 @@ def test_other_descriptions_run_scene_context_again(copied_run: RunFolder, tmp_p
     assert pd.read_parquet(copied_run.scores("scene_context"))["present"].tolist()[:1] == [True]
 
 
+@pytest.mark.slow
 def test_fresh_does_everything_again(copied_run: RunFolder) -> None:
     assert ran(again(copied_run, fresh=True)) == set(NEEDS)
 
@@ -236,6 +237,7 @@ def test_evidence_that_does_not_exist_is_an_error_at_once(copied_run: RunFolder,
         again(copied_run, transcript=tmp_path / "none.srt")
 
 
+@pytest.mark.slow
 def test_a_stop_in_the_middle_keeps_what_is_done(prefect_session: None, tmp_path: Path, result_of: ReadResult) -> None:
     def stop_at_faces(event: Event) -> None:
         if event.stage == "faces" and event.state == "started":
@@ -282,6 +284,7 @@ def models_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return folder
 
 
+@pytest.mark.slow
 def test_models_that_lie_on_the_machine_are_used(
     models_of_this_machine: Path, prefect_session: None, tmp_path: Path, result_of: ReadResult
 ) -> None:
@@ -295,6 +298,7 @@ def test_models_that_lie_on_the_machine_are_used(
     assert folder.transcript.read_text().startswith("WEBVTT")
 
 
+@pytest.mark.slow
 def test_a_model_that_appears_later_is_used_then(
     copied_run: RunFolder, models_of_this_machine: Path, result_of: ReadResult
 ) -> None:

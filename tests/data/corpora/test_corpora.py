@@ -319,6 +319,7 @@ def test_the_real_lists_of_meld(shared: Path, tmp_path: Path) -> None:
     assert manifest.notes[2] == f"No test_sent_emo.csv in {tmp_path}; the test set is left out."
 
 
+@pytest.mark.slow
 def test_a_corpus_becomes_a_manifest_that_batch_runs(dyad: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     corpus, manifest = tmp_path / "corpus" / "Actor_01", tmp_path / "lists" / "ravdess.csv"
     corpus.mkdir(parents=True)

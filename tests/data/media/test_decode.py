@@ -335,6 +335,7 @@ def test_an_interruption_leaves_nothing_behind(minute: Path, tmp_path: Path) -> 
     assert list((tmp_path / f"work{len(codes) - 1}").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_clip(minute: Path, tmp_path: Path) -> None:
     peaks = []
     for path in (make_clip(tmp_path / "short.mp4", seconds=6, fps=10, size=(640, 480)), minute):
@@ -352,6 +353,7 @@ def test_options_are_checked(wrong: dict[str, float]) -> None:
 REAL = ["crowd_10s.mp4", "face_then_none.mov", "group_five_frames.mp4", "speech_podium.mp4", "talking_1.mp4"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_real_clips_agree_with_plain_decoding(shared: Path, tmp_path: Path, name: str) -> None:
     path = shared / "datasets" / "media" / name

@@ -162,6 +162,7 @@ def test_non_ascii_and_very_long_names(tmp_path: Path) -> None:
     assert clip_id_of("ünïcödé 视频 🎬", "0123456789") == "ünïcödé_视频-01234567"
 
 
+@pytest.mark.slow
 @given(st.text(max_size=300), st.text("0123456789abcdef", min_size=64, max_size=64))
 def test_a_clip_id_is_always_a_safe_name(stem: str, content_hash: str) -> None:
     name = clip_id_of(stem, content_hash)

@@ -275,6 +275,7 @@ def test_a_setting_runs_only_what_depends_on_it(copied_run: RunFolder, change: d
     assert again(copied_run, ras(**change)) == expected
 
 
+@pytest.mark.slow
 def test_a_head_that_is_trained_again_is_used(copied_run: RunFolder, tmp_path: Path, heads: dict[str, str]) -> None:
     """Under the same name, in the same process: neither the run folder nor the loaded model may stand for the old one."""
     import torch

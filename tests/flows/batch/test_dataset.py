@@ -217,6 +217,7 @@ def test_two_runs_of_one_output_do_not_meet(dyad: Dyad, media: Path, tmp_path: P
         recognise_dataset(str(media / "clips.csv"), "memory://taken")
 
 
+@pytest.mark.slow
 def test_files_come_from_and_go_to_addresses(
     prefect_session: None, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +288,7 @@ def putting(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str,
         yield row.clip_id, Outcome("done")
 
 
+@pytest.mark.slow
 def test_a_bucket_that_cannot_be_reached_any_more(prefect_session: None, s3: Any, tmp_path: Path) -> None:
     """No clip is lost, and none is a failed one for it: the run ends with a sentence and the same command goes on."""
     for number in range(20):

@@ -49,6 +49,7 @@ def test_what_is_no_media_is_refused_in_a_sentence(name: str, tmp_path: Path) ->
     assert not list((tmp_path / "runs").glob("*")), "nothing is left of a clip that could not be read"
 
 
+@pytest.mark.slow
 def test_a_truncated_film_is_recognised_as_far_as_it_goes(tmp_path: Path, result_of: ReadResult) -> None:
     whole = tmp_path / "whole.mkv"
     make_clip(whole, seconds=6)
@@ -93,6 +94,7 @@ def test_no_face_no_speech_no_words_is_an_answer_too(tmp_path: Path, result_of: 
     assert result["windows"][0]["reason"] == "No modality answers for this window."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -30,6 +30,7 @@ def test_demo_shows_timeline_evidence_and_where_the_result_is(dyad: Dyad, tmp_pa
     assert "surprised" in out
 
 
+@pytest.mark.slow
 def test_json_prints_results_and_nothing_else(dyad: Dyad, tmp_path: Path) -> None:
     clips = [make_clip(tmp_path / f"{name}.mp4", seconds=1) for name in ("one", "two")]
     code, out, _ = dyad("run", *clips, "--json", "-o", tmp_path / "runs")
@@ -38,6 +39,7 @@ def test_json_prints_results_and_nothing_else(dyad: Dyad, tmp_path: Path) -> Non
     assert [Path(result["clip"]["path"]).stem for result in results] == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_a_folder_runs_its_media_files(dyad: Dyad, tmp_path: Path) -> None:
     make_clip(tmp_path / "b.mp4", seconds=1)
     make_clip(tmp_path / "a.mkv", seconds=1)
@@ -210,6 +212,7 @@ def test_ctrl_c_ends_in_a_sentence_and_the_next_run_goes_on(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_explain_says_in_words_what_made_each_answer(dyad: Dyad, tmp_path: Path) -> None:
     code, out, _ = dyad("demo", "-o", tmp_path, "--explain")
     assert code == 0

@@ -99,6 +99,7 @@ def completions(line: str, shell: str = "bash") -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_shells_complete_commands_options_and_formats() -> None:
     assert completions("dyad exp") == ["export"]
     assert completions("dyad run clip.mp4 --expl")[0] == "--explain"
@@ -108,6 +109,7 @@ def test_shells_complete_commands_options_and_formats() -> None:
     assert any("export" in line for line in completions("dyad exp", "zsh"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_installs_itself(shell: str, tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-m", "flows", "--install-completion", shell]

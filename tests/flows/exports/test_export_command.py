@@ -137,6 +137,7 @@ def test_clips_are_read_one_by_one(sample_run: RunFolder, tmp_path: Path) -> Non
     assert next(clips, None) is None
 
 
+@pytest.mark.slow
 def test_a_run_exports_beside_its_own_files_also_when_it_was_done_before(
     copied_run: RunFolder, dyad: Dyad, tmp_path: Path
 ) -> None:
@@ -158,6 +159,7 @@ def test_a_run_exports_beside_its_own_files_also_when_it_was_done_before(
     assert list(runs.glob("mute-*/*.rttm")), "the others are written all the same"
 
 
+@pytest.mark.slow
 def test_a_batch_exports_into_a_folder_of_its_own(dyad: Dyad, tmp_path: Path) -> None:
     (tmp_path / "media").mkdir()
     make_clip(tmp_path / "media" / "one.mp4", seconds=1)

@@ -97,6 +97,7 @@ def test_batches_grow_as_far_as_memory_allows(
     assert larger(size, most, bytes_per_item, free) == expected
 
 
+@pytest.mark.slow
 def test_what_did_not_fit_once_is_not_tried_again() -> None:
     network = Network(memory=3)
     list(BatchQueue("test").batches(squares, network, range(20, 60), 8))

@@ -108,6 +108,7 @@ def test_fusion_weighs_evidence_and_leaves_the_absent_out(method: str) -> None:
     assert right == pytest.approx((table.probabilities[:, 0].argmax(1) == table.labels).mean(), abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_fit_beats_the_plain_mean_and_the_best_model_on_new_clips() -> None:
     fits = fit_fusion(make_table(150), QUICK)
     table = make_table(1500, seed=2)
@@ -152,6 +153,7 @@ def seen_well_or_not(count: int, seed: int) -> LongTable:
                    quality=quality)
 
 
+@pytest.mark.slow
 def test_gates_hear_the_model_that_sees_well_and_are_static_without_quality() -> None:
     fits, table = fit_fusion(seen_well_or_not(400, 1), ["mhpf", "conditional_mhpf"]), seen_well_or_not(1000, 2)
     right = {name: (apply_fusion(fitted, table).argmax(1) == table.labels).mean() for name, fitted in fits.items()}
@@ -163,6 +165,7 @@ def test_gates_hear_the_model_that_sees_well_and_are_static_without_quality() ->
     np.testing.assert_allclose(apply_fusion(fits["conditional_mhpf"], some)[:500], known[:500])
 
 
+@pytest.mark.slow
 def test_conditional_fusion_is_the_static_one_where_the_gates_say_nothing() -> None:
     fits = fit_fusion(make_table(60), ["mhpf", "conditional_mhpf"])
     conditional, static = fits["conditional_mhpf"], fits["mhpf"]
@@ -268,6 +271,7 @@ def test_the_command_line_fits_and_applies(
     assert (code, "dyad fuse fit" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_comparison_shows_every_way(tmp_path: Path) -> None:
     ways = ("product", "dirichlet", "stacking")
     shown = compare_table(write_csv(tmp_path / "t.csv", make_table(60)), methods=ways)

@@ -58,6 +58,7 @@ def test_the_card_shows_both_figures() -> None:
     assert SHIPPED.stat().st_size <= 600_000
 
 
+@pytest.mark.slow
 def test_a_short_smile_counts_more_than_its_share_of_frames(model: DynamicFace, shared: Path) -> None:
     held_out = read_faces(shared / "datasets" / "face" / "ferplus_valid.npz")
     neutral, smile = (held_out.images[(held_out.majority == k) & (held_out.votes.max(1) > 9)] for k in (0, 4))

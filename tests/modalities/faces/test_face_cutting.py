@@ -67,6 +67,7 @@ def test_a_corpus_of_scenes_becomes_one_of_faces(dyad: Dyad, scene: Path, tmp_pa
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*.png")} == before
 
 
+@pytest.mark.slow
 def test_clips_and_their_segments(tmp_path: Path) -> None:
     (tmp_path / "train/Happy").mkdir(parents=True)
     (tmp_path / "train/Happy/0001.mp4").write_bytes(sample_clip().read_bytes())

@@ -182,6 +182,7 @@ def test_sharpness_falls_with_blur() -> None:
 # ---- tracks --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", DETECTOR_NAMES)
 def test_two_people_keep_their_numbers_through_a_gap(tmp_path: Path, detector: str) -> None:
     near, far = portrait(300), portrait(230, mirrored=True)
@@ -289,6 +290,7 @@ def test_every_picture_is_reported_and_a_failure_leaves_no_file(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_clip(tmp_path: Path) -> None:
     def peak(count: int) -> int:
         rgb = picture((portrait(), 20, 30))
@@ -313,6 +315,7 @@ def test_unknown_and_missing_detectors(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_detector("mediapipe")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(DETECTORS["mediapipe"].missing()), reason=DETECTORS["mediapipe"].missing())
 def test_mediapipe_keeps_quiet_and_other_words_pass(tmp_path: Path) -> None:
     code = (
@@ -330,6 +333,7 @@ def test_mediapipe_keeps_quiet_and_other_words_pass(tmp_path: Path) -> None:
 # ---- real clips ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", DETECTOR_NAMES)
 @pytest.mark.parametrize("name", ["talking_1", "talking_2", "expressive_4", "speech_podium", "single_face"])
 def test_one_speaker_is_one_track(shared: Path, tmp_path: Path, detector: str, name: str) -> None:
@@ -339,6 +343,7 @@ def test_one_speaker_is_one_track(shared: Path, tmp_path: Path, detector: str, n
     assert len(faces.table) >= 0.95 * len(frames)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", DETECTOR_NAMES)
 def test_no_faces_where_there_are_none(shared: Path, tmp_path: Path, detector: str) -> None:
     media = shared / "datasets" / "media"
@@ -355,6 +360,7 @@ def test_small_faces_of_a_group_are_three_tracks(shared: Path, tmp_path: Path, d
     assert faces.table.width.max() < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", DETECTOR_NAMES)
 def test_cuts_of_a_concert_part_the_singer_from_the_audience(shared: Path, tmp_path: Path, detector: str) -> None:
     faces, _ = found(frames_of(shared / "datasets" / "media" / "crowd_10s.mp4"), tmp_path, detector)

@@ -24,6 +24,7 @@ def test_answers_come_in_the_order_of_the_items(count: int, size: int) -> None:
     assert list(in_batches(doubled, [100], range(count), size)) == [2 * item for item in range(count)]
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost() -> None:
     memory = [3]
     assert list(in_batches(doubled, memory, range(10), 10)) == [2 * item for item in range(10)]

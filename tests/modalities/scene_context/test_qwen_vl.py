@@ -302,6 +302,7 @@ def test_the_prompts_that_come_with_dyad(name: str, model: QwenVL) -> None:
 # ---- a real clip, from its file to scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
 def test_a_real_clip(family: str, folders: Callable[[str], Path], shared: Path, tmp_path: Path) -> None:
     clip = probe(shared / "datasets" / "media" / "expressive_1.mp4")

@@ -110,6 +110,7 @@ def test_plain_descriptions(model: scene_context.SceneContext, description: str,
     assert BASIC_EMOTIONS[int(scores.argmax())] == emotion
 
 
+@pytest.mark.slow
 def test_descriptions_without_words_have_no_answer(model: scene_context.SceneContext) -> None:
     scores = scene_context.score_texts(model, ["", "!?", "一个男人在哭", HAPPY, HAPPY * 200])
     assert np.isnan(scores).all(1).tolist() == [True, True, True, False, False]

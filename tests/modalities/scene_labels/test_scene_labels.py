@@ -247,6 +247,7 @@ def test_batches_of_any_kind_give_the_same(model: scene_labels.SceneLabels) -> N
         np.testing.assert_allclose(again.probabilities, plain.probabilities, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["talking_1.mp4", "expressive_1.mp4", "no_face.mp4", "face_then_none.mov"])
 def test_real_clips_are_scored_in_order(name: str, model: scene_labels.SceneLabels, shared: Path) -> None:
     with av.open(shared / "datasets" / "media" / name) as video:

@@ -57,6 +57,7 @@ def test_shipped_weights_recognise_held_out_stills(model: StaticFace, stills: Fa
     assert set(card.per_class_recall) == set(BASIC_EMOTIONS)
 
 
+@pytest.mark.slow
 def test_probabilities_follow_the_taggers(model: StaticFace, stills: FaceVotes) -> None:
     seven = stills.votes[:, :7] / stills.votes[:, :7].sum(1, keepdims=True)
     distance = np.abs(score_images(model, stills.images) - seven).sum(1).mean()

@@ -256,6 +256,7 @@ def test_weights_that_are_missing_or_of_another_modality(tmp_path: Path) -> None
         text.load(tmp_path / "other.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.timing
 @pytest.mark.usefixtures("one_thread")  # threads that wait for each other on a busy machine would count as work
 def test_sixty_windows_cost_less_than_sixty_times_one(model: text.Text) -> None:
@@ -268,6 +269,7 @@ def test_sixty_windows_cost_less_than_sixty_times_one(model: text.Text) -> None:
     assert seconds(60) < 60 * seconds(1)
 
 
+@pytest.mark.slow
 def test_importing_brings_no_heavy_library() -> None:
     heavy = "{'transformers', 'tokenizers', 'sklearn', 'sentence_transformers'}"
     code = f"import modalities.text.embedded, modalities.scene_context.embedded, sys; print(sorted({heavy} & set(sys.modules)))"
@@ -275,6 +277,7 @@ def test_importing_brings_no_heavy_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_held_out_dev_rows(model: text.Text, shared: Path) -> None:
     table = pd.read_csv(shared / "datasets/text/goemotions_ekman_dev.csv")
     single = table[~table["labels"].str.contains("|", regex=False)].iloc[::12]

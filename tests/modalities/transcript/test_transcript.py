@@ -45,6 +45,7 @@ def recogniser(checkpoint: Path) -> Recogniser:
     return transcript.load(checkpoint, precision="float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word_times", [False, True])
 def test_recognised_words_are_those_of_whisper_called_directly(
     recogniser: Recogniser, checkpoint: Path, speech: Path, word_times: bool

@@ -57,6 +57,7 @@ def tokens_of(segments: list[Segment]) -> list[int]:
     return [token for segment in segments for token in segment.tokens]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word_times", [False, True])
 def test_a_batch_gives_what_whisper_gives_for_each_piece(checkpoint: Path, model: Recogniser, word_times: bool) -> None:
     import whisper

@@ -55,6 +55,7 @@ def by_transformers(folder: Path, wave: Wave) -> tuple[np.ndarray, np.ndarray]:
         return network(next(iter(inputs.values()))).logits.softmax(-1)[0].numpy(), states.mean(1)[0].numpy()
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_transformers_alone_and_in_a_batch(folder):
     model = load_audio_classifier(folder, precision="float32")
     check_answers(replace(model, padded=False), folder)

@@ -250,6 +250,7 @@ def recordings(tmp_path_factory) -> Path:
     return data
 
 
+@pytest.mark.slow
 def test_a_head_learns_and_is_loaded_back(recordings, tmp_path):
     torch.set_num_threads(1)
     encoder = save_tiny_encoder(tmp_path / "encoder", "wavlm", feat_extract_norm="layer", conv_bias=True)
@@ -279,6 +280,7 @@ def test_a_head_learns_and_is_loaded_back(recordings, tmp_path):
     assert model.centroids.shape == (7, together[0].features.shape[0])
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_as_one_that_was_not(recordings, tmp_path):
     encoder = save_tiny_encoder(tmp_path / "encoder", "whisper")
 

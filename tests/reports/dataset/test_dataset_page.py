@@ -233,6 +233,7 @@ def test_ten_thousand_clips_stay_usable(open_page: OpenPage, tmp_path: Path) -> 
     assert page.locator("#table tbody tr").count() == 50
 
 
+@pytest.mark.slow
 def test_more_clips_than_fit_are_counted(tmp_path: Path) -> None:
     reason = "It could not be read, for a reason that is long enough to fill the page with such sentences alone: number "
     failed = [ClipRow(f"late{number}", "x.mp4", "failed", f"{reason}{number}.") for number in range(1000)]

@@ -114,6 +114,7 @@ def test_a_set_without_any_answer_is_rows_with_reasons() -> None:
     assert read_csv([]) == []
 
 
+@pytest.mark.slow
 def test_parquet_and_csv_say_the_same(clip: ClipAnswer, tmp_path: Any) -> None:
     for arrow, text in ((arrow_wide, csv_wide), (arrow_long, csv_long)):
         table = pa.concat_tables(arrow([BAD, clip])).to_pandas()

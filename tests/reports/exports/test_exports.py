@@ -214,6 +214,7 @@ def test_windows_are_cut_in_the_middle_of_their_overlap(sample: ClipAnswer) -> N
     assert [(span.start, span.end, span.label) for span in spans] == [(0, 5, "neutral"), (7, 10, "anger")]
 
 
+@pytest.mark.slow
 def test_real_clips_with_neither_face_nor_speech(prefect_session: None, tmp_path: Path) -> None:
     from flows.video import recognise_video
 

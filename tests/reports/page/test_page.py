@@ -257,6 +257,7 @@ def test_no_windows_and_no_answer_still_make_a_page(result: dict[str, Any]) -> N
     assert "No words are known" in page.text()
 
 
+@pytest.mark.slow
 def test_eight_hours_stay_under_three_megabytes(result: dict[str, Any]) -> None:
     content = long_clip(result, 8)
     times = np.arange(0, 8 * 3600, 0.2)

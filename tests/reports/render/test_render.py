@@ -197,6 +197,7 @@ def test_a_damaged_file_is_said(tmp_path: Path) -> None:
     assert list(tmp_path.glob("*out*")) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing_and_is_said(copied_run: RunFolder, tmp_path: Path) -> None:
     limits = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))"
     limited = f"{limits}; from flows.cli.app import main; main()"

@@ -39,6 +39,7 @@ def corpora(folder: Path, count: int = 48) -> list[Path]:
     return [write_pictures(folder / "pictures", count), write_clips(folder / "clips", count // 2)]
 
 
+@pytest.mark.slow
 def test_what_is_hidden_is_drawn_better_and_better(tmp_path: Path) -> None:
     seen: list[dict[str, float]] = []
     options = PretrainingOptions(settings=TINY, fold=1, batch=8, rate=3e-3)

@@ -82,6 +82,7 @@ def test_a_network_learns_a_corpus_and_is_loaded_again(tmp_path: Path, clip: Pat
 MANY = {**QUICK, "accumulate": 2, "batch": 8, "average": 0.9, "mixup": 0.4, "smoothing": 0.1, "augment": 1.0, "balanced": True}
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_as_one_that_was_not(tmp_path: Path, clip: Path) -> None:
     manifest = write_pictures(tmp_path / "faces", 64)
     options = small(clip, recipe=MANY, save_every=2)

@@ -32,6 +32,7 @@ def options(stills: Path | None, **recipe: float) -> FaceTrainingOptions:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_s4d_learns_stills_and_clips_with_two_heads(tmp_path: Path) -> None:
     clips, stills = write_clips(tmp_path / "clips", 40), write_pictures(tmp_path / "stills", 200)
     card = train(clips, tmp_path / "out", network="s4d", kind="dynamic", epochs=12, options=options(stills, still_steps=4))

@@ -30,6 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Card,
     return data, output, card, seen
 
 
+@pytest.mark.slow
 def test_static_training_learns_drawn_faces(trained: tuple[Path, Path, Card, list[Progress]]) -> None:
     data, output, card, seen = trained
     assert seen[-1].figures["loss"] < seen[0].figures["loss"]
@@ -43,6 +44,7 @@ def test_static_training_learns_drawn_faces(trained: tuple[Path, Path, Card, lis
     assert not (output / "static_face.resume.pt").exists()
 
 
+@pytest.mark.slow
 def test_dynamic_training_learns_over_the_static_face(trained: tuple[Path, Path, Card, list[Progress]]) -> None:
     data, output, _, _ = trained
     seen: list[Progress] = []
@@ -59,6 +61,7 @@ class Broken(Exception):
     """Stands for a power cut."""
 
 
+@pytest.mark.slow
 def test_a_broken_off_training_goes_on(tmp_path: Path) -> None:
     data = write_drawn_faces(tmp_path / "data", 160, 20)
 

@@ -101,6 +101,7 @@ def test_a_short_training_writes_weights_a_card_and_nothing_else(tmp_path: Path)
     assert np.isfinite(text.score_texts(model, ["I love this"])).all()
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_and_ends_alike(tmp_path: Path) -> None:
     data = small_corpora(tmp_path / "data")
     whole = train_text.train(data, tmp_path / "whole", epochs=2)
@@ -118,6 +119,7 @@ def test_an_interrupted_training_goes_on_and_ends_alike(tmp_path: Path) -> None:
     assert parts.metrics == whole.metrics
 
 
+@pytest.mark.slow
 def test_learning_lowers_the_loss(tmp_path: Path) -> None:
     examples = text_corpora.read_corpora(small_corpora(tmp_path) / "text", "train")
     torch.manual_seed(0)
@@ -142,6 +144,7 @@ def test_dialogues_stay_whole_and_are_heard_in_order(tmp_path: Path) -> None:
     assert examples.earlier()[spoken[0]].tolist() == [[-1, -1, -1], [84, -1, -1], [85, 84, -1]]
 
 
+@pytest.mark.slow
 def test_learning_dialogues_tells_lines_from_comments(tmp_path: Path) -> None:
     examples = text_corpora.read_corpora(small_corpora(tmp_path) / "text", "train")
     kept = {f"head.{name}": value for name, value in EmotionHead().state_dict().items()}
@@ -169,6 +172,7 @@ def test_thresholds_and_temperature_are_fitted() -> None:
 # ---- scene context
 
 
+@pytest.mark.slow
 def test_a_scene_training_learns_and_writes_what_loads(tmp_path: Path) -> None:
     card = train_scene.train(small_descriptions(tmp_path / "data"), tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scene_context.md", "scene_context.safetensors"]

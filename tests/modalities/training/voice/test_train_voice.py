@@ -42,6 +42,7 @@ def wheel(tmp_path_factory) -> Path:
     return write_wheel(tmp_path_factory.mktemp("wheel") / "speaker.whl")
 
 
+@pytest.mark.slow
 def test_a_short_training_learns_what_an_unseen_voice_does(hums, wheel):
     torch.set_num_threads(1)
     examples = training.make_examples(hums, read_speaker(wheel), seed=1, variants=1)
@@ -55,6 +56,7 @@ def test_a_short_training_learns_what_an_unseen_voice_does(hums, wheel):
     assert (answers == truth).float().mean() > 0.6
 
 
+@pytest.mark.slow
 def test_the_layer_over_the_encoder_learns_by_itself(hums, wheel):
     examples = training.make_examples(hums, read_speaker(wheel), seed=1, variants=1)
     assert examples.states.shape == (45, 2, 512)
@@ -91,6 +93,7 @@ def test_a_scream_that_the_detector_misses_is_cut_by_loudness():
     assert len(cut) == pytest.approx(RATE, rel=0.2)
 
 
+@pytest.mark.slow
 def test_training_writes_weights_and_card_and_goes_on_after_an_interruption(shared: Path, wheel, tmp_path, monkeypatch):
     """Two utterances of each actor: nothing is learnt from them, but every step is gone."""
     monkeypatch.setattr(training, "VARIANTS", 1)

@@ -32,6 +32,7 @@ def test_a_larger_number_of_actors_holds_the_smaller_ones_and_both_sexes() -> No
     assert len(voice_folds.some_actors(others, 15, seed=7)) == 15
 
 
+@pytest.mark.slow
 def test_calm_is_an_eighth_emotion_only_where_asked(shared: Path) -> None:
     data = shared / "datasets"
     seven, eight = (read_ravdess(data, limit=12, calm=calm) for calm in (False, True))
@@ -40,6 +41,7 @@ def test_calm_is_an_eighth_emotion_only_where_asked(shared: Path) -> None:
     np.testing.assert_array_equal(np.where(eight.emotions == CALM, 0, eight.emotions), seven.emotions)
 
 
+@pytest.mark.slow
 def test_folds_are_kept_and_joined_to_seven_classes(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(voice_folds, "VARIANTS", 1)
     monkeypatch.setenv("DYAD_MODELS", str(tmp_path))
@@ -68,6 +70,7 @@ def stills(count: int, seed: int) -> compound_curve.JudgedStills:
     return compound_curve.JudgedStills(basic, random.normal(0, 1, (count, 5)), state, label, votes)
 
 
+@pytest.mark.slow
 def test_every_form_is_fitted_and_answers_all_rows() -> None:
     known, new = stills(280, 1), stills(140, 2)
     assert set(known.label) == {-1, *range(7)}
