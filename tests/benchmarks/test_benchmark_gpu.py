@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.gpu.measure import Batched, Workload, flops_an_item, matmul_peak, plain_loop, sweep, through_lane
+from benchmarks.gpu.measure import Batched, Workload, flops_an_item, matmul_peak, plain_loop, sweep, through_queue
 from benchmarks.gpu.models import CASES, Case
 from benchmarks.gpu.run import ModelRow, main, parsed
 
@@ -81,7 +81,7 @@ def test_flop_of_a_known_network_are_counted() -> None:
 def test_speeds_are_positive_and_the_peak_is_a_peak() -> None:
     subject = CASE["video-mamba"].build("cpu", "float32", True)
     assert plain_loop(subject, "cpu", 0.05) > 0
-    assert through_lane(subject, "cpu", Batched(8, 100.0), 0.2) > 0
+    assert through_queue(subject, "cpu", Batched(8, 100.0), 0.2) > 0
     assert matmul_peak("cpu", torch.float32, 0.05) > 1e9
 
 
