@@ -64,7 +64,7 @@ _STAGES = (
     Stage("faces", faces.find_faces, lambda f: (f.crops, f.faces), ("faces",)),
     _modality("static_face", "Score each face by itself.", "faces"),
     _modality("dynamic_face", "Score each window's faces as a sequence.", "static_face", "faces"),
-    _modality("scene_labels", "Match the pictures with CLIP's prompts."),
+    _modality("scene_labels", "Match the images with CLIP's prompts."),
     _modality("scene_context", "Read the emotion of scene descriptions: given ones, else a vision-language model's."),
     _modality("voice", "Score the sound of the voice."),
     Stage("transcript", transcript.find_words, lambda f: (f.cues,), ("transcript", "precision"), transcript.inputs),

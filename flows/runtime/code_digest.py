@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -30,7 +31,7 @@ Entry = str | Path
 """A module by its name, or a Python file that is no module of ours."""
 
 
-class Changed(NamedTuple):
+class FileState(NamedTuple):
     """What tells that a file is still the same; the second time cannot be set, as tools that unpack archives set the first."""
 
     size: int
@@ -38,7 +39,7 @@ class Changed(NamedTuple):
     changed_ns: int
 
 
-class Source(NamedTuple):
+class SourceFile(NamedTuple):
     """What was read of a file: its digest, the names that it imports from our packages, and strings that may name data files."""
 
     digest: str
@@ -56,22 +57,23 @@ class SourceTree:
         self.root, self._cache_file = root, cache_file
         self._modules: dict[str, str] = {}
         self._data: dict[str, list[str]] = {}
-        self._changed: dict[str, Changed] = {}
+        self._states: dict[str, FileState] = {}
         for package in PACKAGES:
             self._list(package)
-        self._sources = _read_cache(cache_file, self._changed) if cache_file else {}
-        self._unsaved = False
+        self._sources = _read_cache(cache_file, self._states) if cache_file else {}
+        self._unsaved, self._lock = False, threading.Lock()
         self._direct: dict[str, tuple[str, ...]] = {}
         self._digests: dict[object, str] = {}
 
     def digest(self, entries: Sequence[Entry]) -> str:
         """Digest of all that can be reached from `entries`; InputError when there is no module of such a name."""
-        key = tuple((entry, _changed_now(entry)) if isinstance(entry, Path) else entry for entry in entries)
-        if key not in self._digests:
-            content = sorted((self._label(file), self._source(file).digest) for file in self.reached(entries))
-            self._digests[key] = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-            self._save()
-        return self._digests[key]
+        key = tuple((entry, _state_of(entry)) if isinstance(entry, Path) else entry for entry in entries)
+        with self._lock:  # several clips of a batch begin at once
+            if key not in self._digests:
+                content = sorted((self._label(file), self._source(file).digest) for file in self.reached(entries))
+                self._digests[key] = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+                self._save()
+            return self._digests[key]
 
     def reached(self, entries: Sequence[Entry]) -> set[str]:
         """The modules and data files that can be reached from `entries`, these among them."""
@@ -102,7 +104,7 @@ class SourceTree:
                 elif not folder.startswith(VALUES):
                     self._data.setdefault(entry.name, []).append(file)
                 status = entry.stat()
-                self._changed[file] = Changed(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+                self._states[file] = FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def _files_of(self, entry: Entry) -> list[str]:
         if isinstance(entry, Path):
@@ -123,7 +125,7 @@ class SourceTree:
             source = self._source(file)
             imported = [module for name in source.imports for module in self._run_by(name)]
             found = tuple(dict.fromkeys([*imported, *self._read_by(file, source.strings)]))
-            if file not in self._changed:
+            if file not in self._states:
                 return found
             self._direct[file] = found
         return self._direct[file]
@@ -138,10 +140,10 @@ class SourceTree:
 
     def _label(self, file: str) -> str:
         """What a file is called in a digest: not where it lies on this machine."""
-        return file if file in self._changed else os.path.basename(file)
+        return file if file in self._states else os.path.basename(file)
 
-    def _source(self, file: str) -> Source:
-        if file not in self._changed:
+    def _source(self, file: str) -> SourceFile:
+        if file not in self._states:
             return _read(Path(file))
         if file not in self._sources:
             self._sources[file] = _read(self.root / file)
@@ -151,7 +153,7 @@ class SourceTree:
     def _save(self) -> None:
         """Keep what was read; where nothing can be written it is read again next time."""
         if self._unsaved and self._cache_file is not None:
-            files = {file: [self._changed[file], *source] for file, source in self._sources.items()}
+            files = {file: [self._states[file], *source] for file, source in self._sources.items()}
             with contextlib.suppress(OSError):
                 made(self._cache_file.parent)
                 write_text(self._cache_file, json.dumps({"reader": _reader(), "files": files}, separators=(",", ":")))
@@ -170,15 +172,15 @@ def code_digest(entries: Sequence[Entry]) -> str:
     return sources().digest(entries)
 
 
-def _read_cache(file: Path, changed: Mapping[str, Changed]) -> dict[str, Source]:
+def _read_cache(file: Path, states: Mapping[str, FileState]) -> dict[str, SourceFile]:
     """What was kept about files that are still the same; nothing when the cache is damaged, or was written by other code."""
-    found: dict[str, Source] = {}
+    found: dict[str, SourceFile] = {}
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
         if kept["reader"] == _reader():
             for name, (status, digest, imports, strings) in kept["files"].items():
-                if changed.get(name) == tuple(status):
-                    found[name] = Source(digest, tuple(imports), tuple(strings))
+                if states.get(name) == tuple(status):
+                    found[name] = SourceFile(digest, tuple(imports), tuple(strings))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
     return found
@@ -190,25 +192,25 @@ def _reader() -> str:
     return file_digest(Path(__file__))
 
 
-def _changed_now(path: Path) -> Changed | None:
+def _state_of(path: Path) -> FileState | None:
     try:
         status = path.stat()
     except OSError:
         return None
-    return Changed(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _read(path: Path) -> Source:
+def _read(path: Path) -> SourceFile:
     """Read a file; one that is gone or no Python imports nothing, and fails where it is used."""
     try:
         content = path.read_bytes()
     except OSError:
-        return Source("")
+        return SourceFile("")
     imports, strings = set[str](), set[str]()
     if path.suffix == ".py":
         with contextlib.suppress(SyntaxError, ValueError):
             _collect(ast.parse(content), imports, strings)
-    return Source(hashlib.sha256(content).hexdigest(), tuple(sorted(imports)), tuple(sorted(strings)))
+    return SourceFile(hashlib.sha256(content).hexdigest(), tuple(sorted(imports)), tuple(sorted(strings)))
 
 
 def _collect(node: ast.AST, imports: set[str], strings: set[str]) -> None:

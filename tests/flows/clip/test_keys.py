@@ -114,6 +114,7 @@ def changed(old: dict[str, str], new: dict[str, str]) -> set[str]:
     return {stage for stage in old if old[stage] != new[stage]}
 
 
+@pytest.mark.slow
 def test_a_changed_file_changes_the_keys_of_the_stages_that_can_reach_it_and_no_other(
     our_code: Path, keys_now: Callable[[Job], dict[str, str]], tmp_path: Path
 ) -> None:
@@ -235,6 +236,7 @@ print(json.dumps(used))
 """
 
 
+@pytest.mark.slow
 def test_nothing_that_a_real_run_imports_or_opens_is_left_out(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-P", "-c", RUN_ALL, str(ROOT), str(tmp_path / "run")]
