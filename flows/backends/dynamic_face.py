@@ -213,6 +213,9 @@ class ClipOverTime(DynamicFaceBackend["ClipDynamicFace"]):
             return replace(described, reason=NO_HEAD, remedy=NO_HEAD_REMEDY)
         if described.reason:
             return described
+        if not asked.head.is_file():
+            remedy = "Name an existing one with dynamic_face.head."
+            return replace(described, reason=f"There is no file {asked.head}.", remedy=remedy)
         revision = f"{clip.revision}+{digest(asked.head)[:12]}"
         return replace(described, model=f"{clip.model} + {asked.head.name}", revision=revision)
 

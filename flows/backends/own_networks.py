@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.settings import Settings
+from data.errors import WeightsError
 from data.files import digest
 from flows.backends.base import Description, ScoringBackend
 from flows.job import Job
@@ -51,10 +52,9 @@ class OwnNetwork(ScoringBackend[OwnModel]):
         """What it is, and the terms that the model card beside the weights names."""
         given = self.weights(settings)
         weights = given or shipped_weights(self.modality)
-        card = weights.with_suffix(".md")
         missing = not weights.is_file()
         return Description(
-            "Dyad's own network", digest(weights)[:12], Card.read(card).terms if card.is_file() else "",
+            "Dyad's own network", digest(weights)[:12], _terms(weights.with_suffix(".md")),
             device_named(settings.device), {"": "Dyad's own network" + (f", {given}" if given else "")},
             f"There are no weights at {weights}." if missing else "", "Name an existing file." if missing else "",
         )  # fmt: skip
@@ -66,6 +66,14 @@ class OwnNetwork(ScoringBackend[OwnModel]):
     def centroids(self, settings: Settings) -> NDArray[np.float32] | None:
         """As they were stored with the weights."""
         return self.load(settings).centroids
+
+
+def _terms(card: Path) -> str:
+    """The terms of the weights that a model card names; '' where there is no card."""
+    try:
+        return Card.read(card).terms
+    except WeightsError:  # weights of the user's need no card
+        return ""
 
 
 def shipped_weights(name: str) -> Path:

@@ -155,6 +155,8 @@ class VoiceEncoder(VoiceBackend["SpeechModel"], FetchedModel["SpeechModel"]):
             return described
         if head is None:
             return replace(described, reason=NO_HEAD, remedy=NO_HEAD_REMEDY.format(model=settings.voice.model))
+        if not head.is_file():
+            return replace(described, reason=f"There is no file {head}.", remedy="Name an existing one with voice.head.")
         return replace(described, model=f"{encoder.model} + {head.name}", revision=f"{encoder.revision}+{digest(head)[:12]}")
 
     def inputs(self, job: Job) -> Mapping[str, object]:

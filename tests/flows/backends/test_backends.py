@@ -102,6 +102,8 @@ def test_own_weights_are_told_and_used_by_their_path(tmp_path: Path) -> None:
     assert backend.load(settings) is backend.load(settings)
     assert backend.load(settings) is not backend.load(Settings())
     assert str(copy) in backend.describe(settings).locations[""]
+    copy.with_suffix(".md").write_text("Notes of mine, no model card.")
+    assert backend.describe(settings).licence == ""
     copy.unlink()
     assert f"There are no weights at {copy}." in backend.describe(settings).reason
 

@@ -325,6 +325,8 @@ def test_a_backend_whose_head_nobody_named_says_so(without_heads: None) -> None:
         assert remedy in described.remedy
         with pytest.raises(NotHere, match=re.escape(described.reason)):
             backend_of(ras(), modality).load(ras())
+        gone = ras(**{modality: {"head": "gone.pt"}})
+        assert backend_of(gone, modality).describe(gone).reason == "There is no file gone.pt."
 
 
 def test_missing_models_are_told_with_their_commands_and_used_once_they_are_here(
