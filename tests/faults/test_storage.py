@@ -53,7 +53,7 @@ def test_the_disk_is_full_before_the_journal_is(prefect_session: None, small_dis
     filler = fill(small_disk, but=5)
     code, said = ended(batch(manifest, output, workload="quick"))
     assert code == 1
-    assert said.startswith("dyad: ")
+    assert "dyad: " in said
     assert "the disk is full; free some space and run the same command again." in said
     filler.unlink()
     before = len(journal(output))
@@ -69,8 +69,7 @@ def test_files_may_only_be_so_large(prefect_session: None, tmp_path: Path) -> No
     manifest, output = make_manifest(tmp_path / "media", 60), tmp_path / "runs"
     code, said = ended(batch(manifest, output, workload="quick", before=("prlimit", "--fsize=4000")))
     assert code == 1
-    assert said.startswith("dyad: ")
-    assert "larger than is permitted" in said
+    assert "dyad: A file cannot be written or read: it would be larger than is permitted here" in said
     before = len(journal(output))
     assert 10 < before < 60
     code, said = ended(batch(manifest, output, workload="quick"))
@@ -100,7 +99,7 @@ def test_the_output_is_removed_in_the_middle(prefect_session: None, tmp_path: Pa
     shutil.rmtree(output, ignore_errors=True)
     code, said = ended(process)
     assert code == 1
-    assert said == (
+    assert said.endswith(  # a slow machine has told before how far it is
         f"dyad: {output} has been removed, or its storage has gone, while this run wrote to it; see that it is there, then "
         "run the same command again."
     )
