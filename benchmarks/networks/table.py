@@ -223,9 +223,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="a few channels instead of full sizes")
     parser.add_argument("--only", type=names_among(names, "network of the table"), default=[], metavar="NAME,...",
                         help=f"some of {', '.join(names)}")  # fmt: skip
-    parser.add_argument("--items", type=names_among(ITEMS, "kind of items"), default=list(ITEMS), metavar="KIND,...",
+    parser.add_argument("--items", type=names_among(ITEMS, "kind of items of the table"), default=list(ITEMS), metavar="KIND,...",
                         help=f"some of {', '.join(ITEMS)}")  # fmt: skip
-    parser.add_argument("--ways", type=names_among(WAYS, "way"), default=list(WAYS), metavar="WAY,...",
+    parser.add_argument("--ways", type=names_among(WAYS, "way of the table"), default=list(WAYS), metavar="WAY,...",
                         help="some of ours, plain, compiled: compiling takes minutes a network on a processor")  # fmt: skip
     parser.add_argument("--batch", type=_batch_size, default=[], metavar="N",
                         help="this batch size; without it 1, and on a GPU doubled until speed or memory end it")  # fmt: skip

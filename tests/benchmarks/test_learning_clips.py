@@ -66,7 +66,7 @@ def test_time_is_learned_by_a_network_over_time_and_not_by_one_that_averages(ben
 def test_models_of_single_frames_are_right_half_of_the_time(bench: Bench) -> None:
     found = {str(what): float(str(share)) for what, share, _ in baselines(bench)}
     assert found["the frames' mean"] == found["every frame, answers multiplied"] == 0.5
-    assert len([what for what in found if "its place known" in what]) == 4
+    assert len([what for what in found if "its number known" in what]) == 4
 
 
 @pytest.mark.parametrize("title", [*NETWORKS, *CONTROLS])
