@@ -379,8 +379,8 @@ def test_where_names_every_model_of_a_profile(
     code, out, _ = dyad("models", "where", "--profile", profile)
     rows = {line.split(":")[0].strip(): line for line in out.split("In profile")[1].splitlines()[1:]}
     assert code == 0
-    named = {"dynamic_face head", "voice head"} if profile == "ras" else set()
-    assert set(rows) == {*MODALITIES, "transcript"} | named
+    named = {"dynamic face head", "voice head"} if profile == "ras" else set()
+    assert set(rows) == {*(name.replace("_", " ") for name in MODALITIES), "transcript"} | named
     assert "none" not in out.split("In profile")[1]
     for model in model_table().choose(profile):
         assert any(str(machine / model.folder) in row for row in rows.values())
