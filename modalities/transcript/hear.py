@@ -34,7 +34,8 @@ class HeardWords:
     """What was heard in a clip.
 
     `cues` has `start`, `end` (s), `text`, `language`, `words`, and `english` where the language is another: what the text means
-    in English, as Whisper itself translates it. `rejected` is in order of time. `origin` says in a few words who wrote it.
+    in English, as Whisper itself translates it, where it is sure enough of any of that. `rejected` is in order of time.
+    `origin` says in a few words who wrote it.
     """
 
     cues: pd.DataFrame
@@ -56,20 +57,27 @@ def hear_words(
     table = transcribe(
         recogniser, audio, language=language, speech=spoken, word_times=word_times, batches=batches, batch=batch, on_time=on_time
     )
-    counts = table["rejected"] == ""
-    heard = zip(*(table.loc[~counts, name] for name in ("start", "end", "text", "rejected")), strict=True)
-    rejected = [Rejected(start=start, end=end, text=text, reason=reason) for start, end, text, reason in heard]
+    rejected = rejected_of(table)
     rejected += [Rejected(start=float(start), end=float(end), text="", reason=SUNG) for start, end in speech[sung]]
-    cues = table[counts].drop(columns="rejected").reset_index(drop=True)
+    cues = table[table["rejected"] == ""].drop(columns="rejected").reset_index(drop=True)
     codes = sorted(set(cues["language"]))
     origin = f"Whisper {recogniser.source.model}, {', '.join(codes)}" if codes else f"Whisper {recogniser.source.model}"
     if into_english and codes not in ([], ["en"]) and recogniser.network.is_multilingual:
         english = transcribe(
             recogniser, audio, language=codes[0], speech=spoken, word_times=False, task="translate", batches=batches, batch=batch
         )
-        cues = cues.assign(english=translations(cues, english[english["rejected"] == ""]))
-        origin += ", translated into English by it"
+        rejected += [Rejected(**{**row, "reason": f"its English: {row['reason']}"}) for row in rejected_of(english)]
+        believed = english[english["rejected"] == ""]
+        if len(believed):
+            cues = cues.assign(english=translations(cues, believed))
+            origin += ", translated into English by it"
     return HeardWords(cues, tuple(sorted(rejected, key=lambda row: row["start"])), origin)
+
+
+def rejected_of(table: pd.DataFrame) -> list[Rejected]:
+    """The rows of a transcript that count for nothing."""
+    rows = zip(*(table.loc[table["rejected"] != "", name] for name in ("start", "end", "text", "rejected")), strict=True)
+    return [Rejected(start=start, end=end, text=text, reason=reason) for start, end, text, reason in rows]
 
 
 def translations(cues: pd.DataFrame, english: pd.DataFrame) -> list[str]:
