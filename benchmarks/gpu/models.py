@@ -18,7 +18,7 @@ from benchmarks.gpu.qwen import qwen2_5_vl, qwen3_vl
 from data.emotions import BASIC_EMOTIONS
 from data.precision import Precision
 from data.scores import Source
-from modalities.encoders.clip import Clip
+from modalities.encoders.clip import ClipEncoder
 from modalities.loading.devices import precision_of
 
 Build = Callable[[str, Precision, bool], Workload]
@@ -54,7 +54,7 @@ def waves(*seconds: float) -> list[NDArray[np.float32]]:
 # ---- CLIP and heads over it ----------------------------------------------------------------------------------------------
 
 
-def clip_of(architecture: str, device: str, precision: Precision, tiny: bool) -> Clip:
+def clip_of(architecture: str, device: str, precision: Precision, tiny: bool) -> ClipEncoder:
     """A CLIP as `modalities.encoders.clip.load_clip` leaves it, without a tokenizer."""
     import open_clip
     from open_clip.model import set_model_preprocess_cfg
@@ -71,7 +71,8 @@ def clip_of(architecture: str, device: str, precision: Precision, tiny: bool) ->
     set_model_preprocess_cfg(network, vars(images))
     dtype = precision_of(device, precision)
     network = network.requires_grad_(False).to(dtype=dtype).eval()
-    return Clip(network, image_transform_v2(images, is_train=False), None, RANDOM, device, dtype, config["embed_dim"], 100.0)
+    transform, width = image_transform_v2(images, is_train=False), config["embed_dim"]
+    return ClipEncoder(network, transform, None, RANDOM, device, dtype, width, 100.0)
 
 
 def clip_frames(architecture: str, device: str, precision: Precision, tiny: bool) -> Workload:

@@ -14,7 +14,7 @@ from flows.runtime.loaded_models import device_named, feeding, loaded, placing
 from modalities.model_store.local import LocalModel, find_clip, missing_sentence, row_of
 
 if TYPE_CHECKING:
-    from modalities.encoders.clip import Clip
+    from modalities.encoders.clip import ClipEncoder
     from modalities.scene_labels.zero_shot import SceneLabels
 
 
@@ -30,7 +30,7 @@ def clip_found(model: str, checkpoint: Path | None = None) -> LocalModel:
     return search.found
 
 
-def load_clip(found: LocalModel, settings: Settings, architecture: str = "") -> "Clip":
+def load_clip(found: LocalModel, settings: Settings, architecture: str = "") -> "ClipEncoder":
     """CLIP from a checkpoint; one in memory for every modality that needs it."""
     from modalities.encoders.clip import load_clip as load
 

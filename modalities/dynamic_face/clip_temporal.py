@@ -18,7 +18,7 @@ from data.precision import Precision
 from data.scores import Scores, Source
 from data.windows import Windows, windows_of
 from modalities.dynamic_face.temporal_heads import TemporalHead, answer_sequences, load_head
-from modalities.encoders.clip import Clip, picture_features
+from modalities.encoders.clip import ClipEncoder, picture_features
 from modalities.faces.windows import FaceScores, Which, chosen_faces, frame_means, no_faces
 from modalities.loading.batching import Batches, in_batches
 
@@ -30,7 +30,7 @@ LENGTH = 20
 class ClipDynamicFace:
     """The loaded model: a CLIP, the temporal head that was trained over its features, and what they are together."""
 
-    clip: Clip
+    clip: ClipEncoder
     head: TemporalHead
     source: Source
 
@@ -42,7 +42,7 @@ class FrameSequences(NamedTuple):
     frames: list[NDArray[np.int64]]
 
 
-def load(clip: Clip, head_path: Path, device: str = "cpu", precision: Precision = "auto") -> ClipDynamicFace:
+def load(clip: ClipEncoder, head_path: Path, device: str = "cpu", precision: Precision = "auto") -> ClipDynamicFace:
     """A loaded CLIP with the head at `head_path`; WeightsError when the head does not read features of this length."""
     head = load_head(head_path, device, precision)
     if head.features != clip.width:
@@ -60,7 +60,7 @@ def sample_frames(count: int, most: int = LENGTH) -> NDArray[np.int64]:
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most, dtype=np.int64)
 
 
-def encode_crops(clip: Clip, crops: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+def encode_crops(clip: ClipEncoder, crops: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
     """CLIP's features [D] of each crop uint8 [S, S, 3] RGB, not of unit length."""
     return list(picture_features(clip, crops))
 

@@ -1,6 +1,6 @@
 """CLIP: opening a checkpoint that lies on this machine, and encoding pictures and texts in batches.
 
-One loaded `Clip` serves every modality that needs one. Everything goes through open_clip: its architectures by name, folders in
+One loaded network serves every modality that needs one. Everything goes through open_clip: its architectures by name, folders in
 the hub's layout (open_clip_config.json with weights and, for SigLIP and others, tokenizer files), or single files of weights.
 """
 
@@ -40,7 +40,7 @@ PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "size")
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClipEncoder:
     """A CLIP network in evaluation mode, ready to encode.
 
     `preprocess` is open_clip's own transform of one PIL picture; `prepared` gives the same for many at once. Embeddings have
@@ -61,7 +61,7 @@ class Clip:
 
 def load_clip(
     checkpoint: Path, architecture: str = "", tag: str = "", *, device: str = "cpu", precision: Precision = "auto"
-) -> Clip:
+) -> ClipEncoder:
     """Open CLIP weights: safetensors, or a state dict read as weights only; a file, or a folder in the hub's layout.
 
     `architecture` and `tag` are open_clip's names; the tag says how pictures are normalised. An empty architecture is taken
@@ -76,7 +76,7 @@ def load_clip(
     scale, bias = network.logit_scale.exp().item(), getattr(network, "logit_bias", None)  # before half precision rounds them
     dtype = precision_of(device, precision)
     name = f"{architecture} {tag}".strip() or file.parent.name
-    return Clip(
+    return ClipEncoder(
         network.to(device=device, dtype=dtype).eval(),
         _transform(network),
         tokenizer,
@@ -238,12 +238,12 @@ def _transform(network: Any) -> "Callable[[Image], Tensor]":
     return transform
 
 
-def encode_pictures(clip: Clip, pictures: Sequence[Picture]) -> FloatArray:
+def encode_pictures(clip: ClipEncoder, pictures: Sequence[Picture]) -> FloatArray:
     """Embeddings of unit length [B, D] of RGB pictures uint8 [H, W, 3] of any sizes."""
     return unit(picture_features(clip, pictures))
 
 
-def picture_features(clip: Clip, pictures: Sequence[Picture]) -> FloatArray:
+def picture_features(clip: ClipEncoder, pictures: Sequence[Picture]) -> FloatArray:
     """Embeddings [B, D] of RGB pictures uint8 [H, W, 3] as the network projects them, not of unit length."""
     import torch
 
@@ -253,12 +253,12 @@ def picture_features(clip: Clip, pictures: Sequence[Picture]) -> FloatArray:
         return _to_numpy(clip.network.encode_image(prepared(clip, pictures).to(clip.dtype), normalize=False))
 
 
-def each_picture(clip: Clip, pictures: list[Picture]) -> list[FloatArray]:
+def each_picture(clip: ClipEncoder, pictures: list[Picture]) -> list[FloatArray]:
     """`encode_pictures` as work for `modalities.loading.batching`: a unit embedding [D] for each picture."""
     return list(encode_pictures(clip, pictures))
 
 
-def shrunk(clip: Clip, picture: Picture) -> Picture:
+def shrunk(clip: ClipEncoder, picture: Picture) -> Picture:
     """A picture resized and cropped as the network wants it: uint8 [h, w, 3]; it is encoded as the picture itself would be.
 
     For the threads that bring pictures: a queue copies and sends a tenth of the bytes, while the network is not kept waiting.
@@ -267,7 +267,7 @@ def shrunk(clip: Clip, picture: Picture) -> Picture:
     return np.asarray(levels.contiguous().numpy(), np.uint8)
 
 
-def encode_texts(clip: Clip, texts: Sequence[str]) -> FloatArray:
+def encode_texts(clip: ClipEncoder, texts: Sequence[str]) -> FloatArray:
     """Embeddings of unit length [P, D] of texts; what is longer than the network's context is cut off."""
     import torch
 
@@ -288,7 +288,7 @@ def _to_numpy(tensor: "Tensor") -> FloatArray:
     return np.asarray(tensor.float().cpu().numpy(), np.float32)
 
 
-def prepared(clip: Clip, pictures: Sequence[Picture]) -> "Tensor":
+def prepared(clip: ClipEncoder, pictures: Sequence[Picture]) -> "Tensor":
     """Pictures as the network wants them: float32 [B, 3, H, W] on its device.
 
     Pictures of one size are resized together, on the GPU where there is one. That is open_clip's transform of each PIL picture
@@ -307,7 +307,7 @@ def prepared(clip: Clip, pictures: Sequence[Picture]) -> "Tensor":
     return (levels.float() / 255 - mean) / std
 
 
-def _resized(clip: Clip, pictures: Picture, device: str) -> "Tensor":
+def _resized(clip: ClipEncoder, pictures: Picture, device: str) -> "Tensor":
     """Pictures [B, H, W, 3] of one size resized and cropped as the network wants, on a device: uint8 [B, 3, h, w]."""
     import torch
     from open_clip.transform import center_crop_or_pad

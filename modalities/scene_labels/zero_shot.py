@@ -20,7 +20,7 @@ from data.media.frames import Frame, Ticks
 from data.precision import Precision
 from data.scores import Scores, Source
 from data.windows import Windows, windows_of
-from modalities.encoders.clip import Clip, FloatArray, each_picture, encode_texts, load_clip, shrunk
+from modalities.encoders.clip import ClipEncoder, FloatArray, each_picture, encode_texts, load_clip, shrunk
 from modalities.loading.batching import Batches, in_batches
 from modalities.scene_labels.prompts import (
     LabelSets,
@@ -43,7 +43,7 @@ REMEDY = "Download a CLIP checkpoint (605 MB) with ./dyad models download clip; 
 class SceneLabels:
     """A CLIP with embedded texts, the temperature that divides scores, and whether both sets share one softmax."""
 
-    clip: Clip
+    clip: ClipEncoder
     basic: TextBank
     compound: TextBank
     temperature: float
@@ -80,7 +80,7 @@ def load(
     return _attach(load_clip(checkpoint, architecture, tag, device=device, precision=precision), sets, temperature)
 
 
-def attach_texts(clip: Clip, prompts: Prompts | Path, temperature: float | None = None) -> SceneLabels:
+def attach_texts(clip: ClipEncoder, prompts: Prompts | Path, temperature: float | None = None) -> SceneLabels:
     """Embed the texts of a prompt file, or of its content, with a CLIP that is open already.
 
     `temperature` comes first, then the prompt file's, then the network's own: 1 / its logit scale. InputError for malformed
@@ -89,7 +89,7 @@ def attach_texts(clip: Clip, prompts: Prompts | Path, temperature: float | None 
     return _attach(clip, read_label_texts(prompts), temperature)
 
 
-def _attach(clip: Clip, sets: LabelSets, temperature: float | None) -> SceneLabels:
+def _attach(clip: ClipEncoder, sets: LabelSets, temperature: float | None) -> SceneLabels:
     """A CLIP with the embeddings of these texts, and what all of it is called."""
     basic, compound = (bank_of(entries, lambda texts: encode_texts(clip, texts)) for entries in (sets.basic, sets.compound))
     chosen = temperature or sets.temperature or 1.0 / clip.logit_scale

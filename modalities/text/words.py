@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.media.subtitles import TimedWord
 from data.scores import Scores, Source
 from data.windows import Windows, windows_of
 from modalities.encoders.sentence_encoder import plain_text
-
-
-class TimedWord(TypedDict):
-    """A word of a cue with the space before it, and the time (s) in which it is said."""
-
-    word: object
-    start: float
-    end: float
-
 
 ABSENT_REASON = "There is no transcript, so there are no words to judge."
 REMEDY = "Give the words with --transcript FILE (.srt, .vtt, .txt or .csv), or put such a file of the same name beside the clip."

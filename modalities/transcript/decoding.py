@@ -101,7 +101,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Segment:
+class SpokenSegment:
     """What is said between two timestamps (s, in the piece); `words` is empty where their times were not asked for.
 
     `rejected` says why the text counts for nothing; empty where it counts.
@@ -125,7 +125,7 @@ class _Hearing:
     mel: "Tensor"
     seek: int = 0
     last_word: float = 0.0
-    segments: list[Segment] = field(default_factory=list)
+    segments: list[SpokenSegment] = field(default_factory=list)
 
     @property
     def size(self) -> int:
@@ -137,7 +137,7 @@ class _Hearing:
         return self.size > (self.piece.gate.shortest * 100 if self.seek else 0)
 
 
-def decode_pieces(model: Recogniser, pieces: Sequence[Piece]) -> list[list[Segment]]:
+def decode_pieces(model: Recogniser, pieces: Sequence[Piece]) -> list[list[SpokenSegment]]:
     """The segments of each piece, in order of time; pieces of one language and task are decoded together."""
     import torch
 
@@ -197,7 +197,7 @@ def _hear(model: Recogniser, hearings: Sequence[_Hearing], language: str, kind: 
         if reason := hearing.piece.gate.reason_against(*figures):
             start, hearing.seek = hearing.seek / 100, hearing.seek + hearing.size
             if result.text.strip():
-                said = Segment(start, hearing.seek / 100, result.text, tuple(result.tokens), (), *figures[1:], reason)
+                said = SpokenSegment(start, hearing.seek / 100, result.text, tuple(result.tokens), (), *figures[1:], reason)
                 hearing.segments.append(said)
         else:
             _take(model, hearing, result, task.tokenizer)
@@ -241,12 +241,12 @@ def segment_spans(
     return spans, size if ended else round(spans[-1][1] * 100), ended
 
 
-def _segment(found: dict[str, Any], result: "DecodingResult", tokenizer: "Tokenizer") -> Iterator[Segment]:
+def _segment(found: dict[str, Any], result: "DecodingResult", tokenizer: "Tokenizer") -> Iterator[SpokenSegment]:
     """The segment that whisper's dictionary describes; none when it says nothing or takes no time."""
     text = tokenizer.decode([token for token in found["tokens"] if token < tokenizer.eot])
     if text.strip() and found["start"] != found["end"]:
         words = joined_words(found.get("words", []), tokenizer.language or "en")
-        yield Segment(
+        yield SpokenSegment(
             found["start"], found["end"], text, tuple(found["tokens"]), tuple(words), result.no_speech_prob, result.avg_logprob
         )
 

@@ -30,7 +30,7 @@ from modalities.transcript.decoding import (
     Gate,
     Piece,
     Recogniser,
-    Segment,
+    SpokenSegment,
     Task,
     decode_pieces,
     detect_languages,
@@ -213,7 +213,7 @@ def transcribe(
 
 
 def _rows(
-    cut: Interval, segments: Sequence[Segment], language: str
+    cut: Interval, segments: Sequence[SpokenSegment], language: str
 ) -> Iterator[tuple[float, float, str, str, list[Said], str]]:
     """Rows of a piece: times are moved to the clip's and kept inside the piece, and words never run backwards."""
     begin, end = cut

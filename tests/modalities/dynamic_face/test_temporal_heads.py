@@ -17,7 +17,7 @@ from modalities.dynamic_face.clip_temporal import ClipDynamicFace, load, recogni
 from modalities.dynamic_face.temporal_heads import answer_sequences, load_head
 from modalities.dynamic_face.video_former import VideoFormer
 from modalities.dynamic_face.video_mamba import MambaBlock, VideoMamba, VideoMambaShape
-from modalities.encoders.clip import Clip, load_clip, picture_features
+from modalities.encoders.clip import ClipEncoder, load_clip, picture_features
 from tests.parity import assert_parity, read_parity
 from tests.tiny_faces import TINY_FORMER, TINY_MAMBA, faces_of, save_head, tiny_head
 from tests.tiny_models import save_tiny_clip
@@ -195,12 +195,12 @@ def test_half_precision_stays_close(tmp_path: Path, sequences: list[np.ndarray])
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+def clip(tmp_path_factory: pytest.TempPathFactory) -> ClipEncoder:
     return load_clip(save_tiny_clip(tmp_path_factory.mktemp("clip")), precision="float32")
 
 
 @pytest.fixture(scope="module")
-def model(clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> ClipDynamicFace:
+def model(clip: ClipEncoder, tmp_path_factory: pytest.TempPathFactory) -> ClipDynamicFace:
     return load(clip, save_head(tiny_head("mamba", clip.width), tmp_path_factory.mktemp("head") / "mamba.safetensors"))
 
 
@@ -276,7 +276,7 @@ def test_without_faces_dynamic_face_is_absent(model: ClipDynamicFace, drawn: np.
     assert elsewhere.reason == "No face lies in any window."
 
 
-def test_a_head_over_another_clip_is_refused(clip: Clip, tmp_path: Path) -> None:
+def test_a_head_over_another_clip_is_refused(clip: ClipEncoder, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"reads features of length 24, but .* gives 64"):
         load(clip, save_head(tiny_head("mamba"), tmp_path / "head.pt"))
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from data.errors import WeightsError
 from modalities.encoders.clip import (
-    Clip,
+    ClipEncoder,
     each_picture,
     encode_pictures,
     encode_texts,
@@ -46,7 +46,7 @@ def siglip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def clip(checkpoint: Path) -> Clip:
+def clip(checkpoint: Path) -> ClipEncoder:
     return load_clip(checkpoint, precision="float32")
 
 
@@ -75,7 +75,7 @@ def test_embeddings_are_those_of_open_clip_called_directly(kind: str, request: p
     assert np.ptp(encode_pictures(ours, shown), axis=0).max() > 1e-2
 
 
-def test_a_siglip_brings_its_bias_and_its_own_tokenizer(siglip: Path, clip: Clip) -> None:
+def test_a_siglip_brings_its_bias_and_its_own_tokenizer(siglip: Path, clip: ClipEncoder) -> None:
     ours = load_clip(siglip.parent)
     assert ours.logit_bias == -10
     assert clip.logit_bias is None
@@ -158,7 +158,7 @@ def test_pictures_are_prepared_as_open_clip_does(mode: str, size: tuple[int, int
             assert levels.mean() <= mean
 
 
-def test_frames_of_a_video_are_prepared_as_open_clip_does(clip: Clip, shared: Path) -> None:
+def test_frames_of_a_video_are_prepared_as_open_clip_does(clip: ClipEncoder, shared: Path) -> None:
     with av.open(shared / "datasets" / "media" / "single_face.mp4") as video:
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)][::20]
     reference = torch.stack([clip.preprocess(Image.fromarray(frame)) for frame in frames])
@@ -169,7 +169,7 @@ def test_frames_of_a_video_are_prepared_as_open_clip_does(clip: Clip, shared: Pa
     np.testing.assert_allclose(encode_pictures(clip, frames), expected, atol=1e-4)
 
 
-def test_a_batch_gives_what_single_items_give(clip: Clip, siglip: Path) -> None:
+def test_a_batch_gives_what_single_items_give(clip: ClipEncoder, siglip: Path) -> None:
     shown = pictures((48, 96), (100, 70), (48, 96), (64, 64), (100, 70))
     for model in (clip, load_clip(siglip, precision="float32")):
         alone = np.concatenate([encode_pictures(model, [picture]) for picture in shown])
@@ -182,7 +182,9 @@ def test_a_batch_gives_what_single_items_give(clip: Clip, siglip: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(90, 160, 3), (64, 64, 3), (200, 50, 3)])
-def test_a_picture_that_its_clip_has_shrunk_is_the_same_to_the_network(clip: Clip, siglip: Path, shape: tuple[int, ...]) -> None:
+def test_a_picture_that_its_clip_has_shrunk_is_the_same_to_the_network(
+    clip: ClipEncoder, siglip: Path, shape: tuple[int, ...]
+) -> None:
     picture = np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
     for model in (clip, load_clip(siglip, precision="float32")):
         small = shrunk(model, picture)
@@ -212,7 +214,7 @@ def test_sizes_before_the_crop_are_those_of_open_clip() -> None:
 
 
 @pytest.mark.parametrize("file", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
-def test_both_layouts_of_the_hub_give_the_same(file: str, clip: Clip, tmp_path: Path) -> None:
+def test_both_layouts_of_the_hub_give_the_same(file: str, clip: ClipEncoder, tmp_path: Path) -> None:
     environment = {"DYAD_MODELS": str(tmp_path)}
     saved = save_tiny_clip(models_folder(environment) / "open_clip" / "mine", file=file)
     found = find_clip(environment=environment).found
@@ -225,7 +227,7 @@ def test_both_layouts_of_the_hub_give_the_same(file: str, clip: Clip, tmp_path: 
         assert again.source.revision != ""
 
 
-def test_a_name_opens_plain_weights(checkpoint: Path, clip: Clip, tmp_path: Path) -> None:
+def test_a_name_opens_plain_weights(checkpoint: Path, clip: ClipEncoder, tmp_path: Path) -> None:
     (tmp_path / "tiny-clip-of-the-tests.json").write_text(json.dumps(TINY_CLIP))
     open_clip.add_model_config(tmp_path / "tiny-clip-of-the-tests.json")
     weights = tmp_path / "weights.safetensors"

@@ -14,7 +14,7 @@ from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
 from data.errors import InputError, WeightsError
 from data.media.frames import Frame
 from data.windows import make_windows
-from modalities.encoders.clip import Clip, encode_pictures, encode_texts
+from modalities.encoders.clip import ClipEncoder, encode_pictures, encode_texts
 from modalities.loading.batching import answer_batch
 from modalities.scene_labels import zero_shot as scene_labels
 from modalities.scene_labels.prompts import (
@@ -46,7 +46,7 @@ def model(checkpoint: Path) -> scene_labels.SceneLabels:
 
 
 @pytest.fixture(scope="module")
-def clip(model: scene_labels.SceneLabels) -> Clip:
+def clip(model: scene_labels.SceneLabels) -> ClipEncoder:
     return model.clip
 
 
@@ -127,7 +127,7 @@ def test_the_temperature_is_the_networks_own_unless_given(model: scene_labels.Sc
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_prompt_file_scores_a_clip(name: str, clip: Clip) -> None:
+def test_every_prompt_file_scores_a_clip(name: str, clip: ClipEncoder) -> None:
     model = scene_labels.attach_texts(clip, FOLDER / f"{name}.yaml")
     scores = scene_labels.recognise(model, pictures(6.0), make_windows(6.0), frames_per_second=1.0)
     assert scores.present.all()
@@ -159,7 +159,7 @@ def test_the_papers_settings_give_the_papers_numbers(shared: Path) -> None:
     np.testing.assert_allclose(seven_of(banks[0], basic)[0], basic[0, :7] / basic[0, :7].sum(), rtol=1e-5)
 
 
-def test_a_labels_texts_are_averaged_after_each_has_unit_length(clip: Clip) -> None:
+def test_a_labels_texts_are_averaged_after_each_has_unit_length(clip: ClipEncoder) -> None:
     words = {label: ["angry", "a furious man"] for label in (*BASIC_EMOTIONS, "other")}
     model = scene_labels.attach_texts(clip, {"basic": words, "compound": {"a": ["x"], "b": ["y"]}})
     mean = encode_texts(clip, ["angry", "a furious man"]).mean(0)
@@ -177,7 +177,7 @@ def test_templates_hold_every_word_of_a_label() -> None:
     assert sets.compound[1].positive == ("a Y person", "somebody Y", "Y!")
 
 
-def test_negative_texts_give_the_log_odds_of_a_choice_between_two(clip: Clip) -> None:
+def test_negative_texts_give_the_log_odds_of_a_choice_between_two(clip: ClipEncoder) -> None:
     entries = [LabelTexts("calm", ("calm", "at rest"), ("nervous",)), LabelTexts("glad", ("glad",), ("sorry", "gloomy"))]
     bank = bank_of(entries, lambda texts: encode_texts(clip, texts))
     embeddings = encode_pictures(clip, [frame.rgb for frame in pictures(1.0)])
@@ -194,7 +194,7 @@ def test_negative_texts_give_the_log_odds_of_a_choice_between_two(clip: Clip) ->
     assert bank.texts == ("calm", "at rest", "glad")
 
 
-def test_one_softmax_over_both_sets_weighs_pictures_by_their_share(clip: Clip) -> None:
+def test_one_softmax_over_both_sets_weighs_pictures_by_their_share(clip: ClipEncoder) -> None:
     apart, joint = (scene_labels.attach_texts(clip, {**PROMPTS, "together": together}) for together in (False, True))
     one, two = pictures(2.0, rate=1.0)
     for frames in ([one], [one, two]):
@@ -207,7 +207,7 @@ def test_one_softmax_over_both_sets_weighs_pictures_by_their_share(clip: Clip) -
     np.testing.assert_allclose(second, mean / mean.sum(), atol=1e-6)
 
 
-def test_other_takes_its_share_and_is_left_out_of_the_seven(clip: Clip) -> None:
+def test_other_takes_its_share_and_is_left_out_of_the_seven(clip: ClipEncoder) -> None:
     model = scene_labels.attach_texts(clip, {**PROMPTS, "basic": {**PROMPTS["basic"], "other": ["a photo of a landscape"]}})
     scores = scene_labels.recognise(model, pictures(2.0), make_windows(2.0), frames_per_second=1.0)
     rows = scores.evidence[scores.evidence["kind"] == "basic"].set_index("label")["probability"]
@@ -217,7 +217,7 @@ def test_other_takes_its_share_and_is_left_out_of_the_seven(clip: Clip) -> None:
     np.testing.assert_allclose(scores.probabilities[0], seven / seven.sum(), atol=1e-6)
 
 
-def test_a_temperature_given_goes_before_the_files_and_that_before_the_networks(clip: Clip) -> None:
+def test_a_temperature_given_goes_before_the_files_and_that_before_the_networks(clip: ClipEncoder) -> None:
     own = scene_labels.attach_texts(clip, PROMPTS)
     files = scene_labels.attach_texts(clip, {**PROMPTS, "temperature": 0.5})
     given = scene_labels.attach_texts(clip, {**PROMPTS, "temperature": 0.5}, temperature=0.2)

@@ -14,7 +14,7 @@ from modalities.transcript.decoding import (
     Gate,
     Piece,
     Recogniser,
-    Segment,
+    SpokenSegment,
     TimestampRules,
     Word,
     decode_pieces,
@@ -53,7 +53,7 @@ def sounds() -> list[np.ndarray]:
     ]
 
 
-def tokens_of(segments: list[Segment]) -> list[int]:
+def tokens_of(segments: list[SpokenSegment]) -> list[int]:
     return [token for segment in segments for token in segment.tokens]
 
 
