@@ -18,7 +18,7 @@ from data.scores import Scores
 from data.tables import read_table
 from flows.backends.base import Backend, Description, frames_of
 from flows.job import Job
-from flows.runtime.code_digest import Entry
+from flows.runtime.code_digest import CodeEntry
 
 
 class AddedModality(Backend[ModuleType, Scores]):
@@ -65,7 +65,7 @@ class AddedModality(Backend[ModuleType, Scores]):
         """Nothing besides the file, which is code."""
         return {}
 
-    def code(self, job: Job) -> tuple[Entry, ...]:
+    def code(self, job: Job) -> tuple[CodeEntry, ...]:
         """The file, and what it imports of ours."""
         return (self.path,)
 

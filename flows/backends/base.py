@@ -14,7 +14,7 @@ from data.media.frames import Frame, read_frames
 from data.scores import Scores
 from flows.job import Job
 from flows.runtime import stop
-from flows.runtime.code_digest import Entry
+from flows.runtime.code_digest import CodeEntry
 from flows.runtime.events import reach
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Backend(ABC, Generic[Model, Answer]):
     def inputs(self, job: Job) -> Mapping[str, object]:
         """What its answer depends on besides settings and code: digests of weights, and of files that the user brings."""
 
-    def code(self, job: Job) -> tuple[Entry, ...]:
+    def code(self, job: Job) -> tuple[CodeEntry, ...]:
         """Modules and files that its answer depends on and that no import names: those chosen in a table."""
         return ()
 

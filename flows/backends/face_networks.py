@@ -19,7 +19,7 @@ from flows.backends.base import Description, NotHere, ScoringBackend
 from flows.backends.scene_labels import clip_found
 from flows.backends.score_inputs import Beside
 from flows.job import Job
-from flows.runtime.code_digest import Entry
+from flows.runtime.code_digest import CodeEntry
 from flows.runtime.loaded_models import device_named, loaded, placing
 from modalities.face_networks.registry import Kind, NetworkRow, network_table
 from modalities.model_store.local import find_clip, find_files
@@ -101,7 +101,7 @@ class PublishedNetwork(ScoringBackend["FaceRecogniser"]):
         labels, row = digest(self.asked(job.settings).labels), str(self.row(job.settings))
         return {**named, "clip": digest(clip), "labels": labels, "row": row}
 
-    def code(self, job: Job) -> tuple[Entry, ...]:
+    def code(self, job: Job) -> tuple[CodeEntry, ...]:
         """The module that the table names."""
         return (self.row(job.settings).build.partition(":")[0],)
 

@@ -9,7 +9,7 @@ from data.added_modalities import added_modalities
 from data.run_folder import RunFolder
 from flows.clip.steps import compose, decode, faces, fuse, modality, publish, transcript
 from flows.job import Job
-from flows.runtime.code_digest import Entry
+from flows.runtime.code_digest import CodeEntry
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Stage:
     outputs: Callable[[RunFolder], tuple[Path, ...]]
     settings: tuple[str, ...] = ()
     inputs: Callable[[Job], Mapping[str, object]] = lambda job: {}
-    chosen: Callable[[Job], tuple[Entry, ...]] = lambda job: ()
+    chosen: Callable[[Job], tuple[CodeEntry, ...]] = lambda job: ()
     about: str = ""
 
     @property
@@ -39,7 +39,7 @@ class Stage:
         """The name as the Prefect UI shows it: 'static-face'."""
         return self.name.replace("_", "-")
 
-    def code(self, job: Job) -> tuple[Entry, ...]:
+    def code(self, job: Job) -> tuple[CodeEntry, ...]:
         """The modules whose code, with all that they import, its outcome depends on."""
         function = self.run.func if isinstance(self.run, partial) else self.run
         return (function.__module__, *self.chosen(job))

@@ -27,7 +27,7 @@ OUTSIDE = ("flows.runtime", "flows.server", "modalities.added")
 models are kept in memory, and Prefect is prepared. The files in the third are the user's, and come as entries of their own."""
 VALUES = "configs"
 """The package whose data files are no code: they are read into the settings, whose values are in the keys."""
-Entry = str | Path
+CodeEntry = str | Path
 """A module by its name, or a Python file that is no module of ours."""
 
 
@@ -65,7 +65,7 @@ class SourceTree:
         self._direct: dict[str, tuple[str, ...]] = {}
         self._digests: dict[object, str] = {}
 
-    def digest(self, entries: Sequence[Entry]) -> str:
+    def digest(self, entries: Sequence[CodeEntry]) -> str:
         """Digest of all that can be reached from `entries`; InputError when there is no module of such a name."""
         key = tuple((entry, _state_of(entry)) if isinstance(entry, Path) else entry for entry in entries)
         with self._lock:  # several clips of a batch begin at once
@@ -75,7 +75,7 @@ class SourceTree:
                 self._save()
             return self._digests[key]
 
-    def reached(self, entries: Sequence[Entry]) -> set[str]:
+    def reached(self, entries: Sequence[CodeEntry]) -> set[str]:
         """The modules and data files that can be reached from `entries`, these among them."""
         found: set[str] = set()
         waiting = [file for entry in entries for file in self._files_of(entry)]
@@ -106,7 +106,7 @@ class SourceTree:
                 status = entry.stat()
                 self._states[file] = FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
-    def _files_of(self, entry: Entry) -> list[str]:
+    def _files_of(self, entry: CodeEntry) -> list[str]:
         if isinstance(entry, Path):
             return [str(entry)]
         if entry not in self._modules:
@@ -167,7 +167,7 @@ def sources() -> SourceTree:
     return SourceTree(ROOT, state_folder() / "code" / f"{name}.json")
 
 
-def code_digest(entries: Sequence[Entry]) -> str:
+def code_digest(entries: Sequence[CodeEntry]) -> str:
     """Digest of all code and data files that can be reached from `entries`; InputError when there is no module of a name."""
     return sources().digest(entries)
 

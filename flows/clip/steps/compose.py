@@ -9,7 +9,7 @@ from data.tables import write_table
 from flows.backends import MODULES, backend_of
 from flows.clip.all_scores import all_scores
 from flows.job import Job
-from flows.runtime.code_digest import Entry
+from flows.runtime.code_digest import CodeEntry
 from fusion.composer import DEFAULT_COMPOSER, read_composer
 from fusion.fuse import compose_compounds
 from reports.result import windows_table
@@ -36,7 +36,7 @@ def inputs(job: Job) -> Mapping[str, object]:
     return {"composer": digest(_composer(job))}
 
 
-def code(job: Job) -> tuple[Entry, ...]:
+def code(job: Job) -> tuple[CodeEntry, ...]:
     """The backends whose networks are asked for their emotions' mean features, where the composition compares with these."""
     return tuple(MODULES.values()) if job.settings.fusion.composition == "pfsa" else ()
 

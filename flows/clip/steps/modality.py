@@ -13,7 +13,7 @@ from data.scores import Scores
 from data.tables import read_table, write_scores
 from flows.backends import MODULES, NotHere, backend_of
 from flows.job import Job
-from flows.runtime.code_digest import Entry
+from flows.runtime.code_digest import CodeEntry
 
 NO_PICTURE = "The file has no picture."
 NO_SOUND = "The file has no sound."
@@ -43,7 +43,7 @@ def inputs(job: Job, modality: str) -> Mapping[str, object]:
     return backend_of(job.settings, modality).inputs(job)
 
 
-def code(job: Job, modality: str) -> tuple[Entry, ...]:
+def code(job: Job, modality: str) -> tuple[CodeEntry, ...]:
     """The modules that are imported by a name: the modality's backends, a network of a table, a user's file."""
     if modality in job.brought.scores:
         return ()
