@@ -1,6 +1,7 @@
 """Windows: the 4 s pieces, shifted by 2 s, for which every modality answers."""
 
 from collections.abc import Callable
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,11 @@ def make_windows(duration: float, length: float = LENGTH, shift: float = SHIFT, 
     """
     if duration <= length:
         return np.array([[0.0, max(duration, 0.0)]])
-    rows: list[tuple[float, float]] = []
-    start = 0.0
-    while start + length < duration:
-        rows.append((start, start + length))
-        start += shift
-    if duration - start >= shortest:
-        rows.append((start, duration))
+    # Of k * shift, as a running sum would drift and cut once too often; 1e-9 takes up the rounding of the division itself.
+    whole = ceil((duration - length) / shift - 1e-9)
+    rows = [(k * shift, k * shift + length) for k in range(whole)]
+    if duration - whole * shift >= shortest - 1e-9:
+        rows.append((whole * shift, duration))
     return np.array(rows)
 
 

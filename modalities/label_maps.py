@@ -120,19 +120,29 @@ def _is_none(value: object) -> bool:
 
 
 def _find_meaning(label: str, where: str, own: Mapping[str, Meaning]) -> Meaning | None:
-    """What a label means, by the user's table, the model's section, and the general words; None when nobody says."""
+    """What a label means, by the user's table, the model's section, and the general words; None when nobody says.
+
+    The known parts of a label such as 'anger/disgust' share it; parts that mean the same ('生气/angry') count once.
+    """
     for known in (own, _section_of_model(where), _general_words()):
         for key in _spellings(label):
             if key in known:
                 return known[key]
-    return None
+    parts = [_find_meaning(part, where, own) for part in label.split("/")] if "/" in label else []
+    meanings: list[Meaning] = []
+    meanings += (part for part in parts if part is not None and part not in meanings)
+    if not meanings:
+        return None
+    return {
+        emotion: sum(meaning.get(emotion, 0.0) for meaning in meanings) / len(meanings)
+        for emotion in dict.fromkeys(emotion for meaning in meanings for emotion in meaning)
+    }
 
 
 def _spellings(label: str) -> list[str]:
-    """Keys to look a label up by: as it is, without words that say nothing of the emotion, and its parts ('生气/angry')."""
+    """Keys to look a label up by: as it is, and without words that say nothing of the emotion."""
     telling = " ".join(word for word in _plain_words(label).split() if word not in _words_aside())
-    parts = [_plain_words(part) for part in label.split("/")] if "/" in label else []
-    return [key for key in (_plain_words(label), telling, *parts) if key]
+    return [key for key in (_plain_words(label), telling) if key]
 
 
 def _plain_words(label: str) -> str:

@@ -159,6 +159,17 @@ def test_windows_of_a_time() -> None:
     assert inside.sum(0).tolist() == [1, 2, 2, 1]
 
 
+@pytest.mark.parametrize(
+    ("duration", "length", "shift", "count"), [(10.0, 2.0, 0.1, 81), (6.9, 2.0, 0.7, 8), (12.0, 4.0, 2.0, 5), (12.5, 4.0, 2.0, 6)]
+)
+def test_windows_start_at_whole_multiples_of_the_shift(duration: float, length: float, shift: float, count: int) -> None:
+    windows = make_windows(duration, length, shift)
+    assert len(windows) == count
+    np.testing.assert_array_equal(windows[:, 0], np.arange(count) * shift)
+    assert windows[-1, 1] == duration
+    assert (windows[:-1, 1] < duration).all()
+
+
 def test_words_for_emotions() -> None:
     assert basic_emotion(" Joy ") == "happiness"
     with pytest.raises(InputError, match="'hangry' is not a known emotion word"):

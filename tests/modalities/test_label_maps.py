@@ -59,6 +59,15 @@ def test_labels_outside_the_seven_and_between_them() -> None:
     assert meant("Happily Surprised") == {"happiness": 0.5, "surprise": 0.5}
 
 
+def test_parts_of_a_label_share_it() -> None:
+    assert meant("anger/disgust") == {"anger": 0.5, "disgust": 0.5}
+    assert meant("Fear/angry/生气") == {"fear": 0.5, "anger": 0.5}
+    assert meant("anger/contempt") == {"anger": 0.5}
+    assert meant("anger/hate") == {"anger": 0.75, "disgust": 0.25}
+    with pytest.raises(InputError, match="'yes/no'"):
+        meant("yes/no")
+
+
 def test_every_word_of_the_table_means_one_thing_and_is_said_once() -> None:
     table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
     words = [word for words in table["words"].values() for word in words] + list(table["mixed"])
