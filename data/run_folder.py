@@ -1,6 +1,7 @@
 """The run folder: one place that knows the name of every file about a clip."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,30 +93,31 @@ class RunFolder:
     @property
     def fused(self) -> Path:
         """The fused basic emotions of each window, before composition."""
-        return self._kept / "fused.npz"
+        return self.stages / "fused.npz"
 
     @property
     def composed(self) -> Path:
         """The compounds of each window with their reasons."""
-        return self._kept / "composed.npz"
+        return self.stages / "composed.npz"
 
     @property
     def cues(self) -> Path:
         """The transcript as a table, as exact as it came."""
-        return self._kept / "cues.parquet"
+        return self.stages / "cues.parquet"
 
     @property
     def answers(self) -> Path:
         """What a server answered so far, so that a run that broke off does not ask again."""
-        return self._kept / "answers.jsonl"
+        return self.stages / "answers.jsonl"
 
     @property
     def frame_times(self) -> Path:
         """One row a frame of the video: its number, its time (s), and whether it was looked at."""
-        return self._kept / "frame_times.parquet"
+        return self.stages / "frame_times.parquet"
 
     @property
-    def _kept(self) -> Path:
+    def stages(self) -> Path:
+        """What is noted of each stage, and what they keep for one another."""
         return self.root / ".stages"
 
     def scores(self, modality: str) -> Path:
@@ -128,12 +130,12 @@ class RunFolder:
 
     def marker(self, stage: str) -> Path:
         """Says that a stage is done, and for which content, settings and code."""
-        return self._kept / f"{stage}.json"
+        return self.stages / f"{stage}.json"
 
     def create(self) -> None:
         """Make the folders."""
         self.work.mkdir(parents=True, exist_ok=True)
-        self._kept.mkdir(exist_ok=True)
+        self.stages.mkdir(exist_ok=True)
 
     def is_done(self, stage: str, key: str) -> bool:
         """True when the stage ended for this very `key`."""
@@ -160,11 +162,38 @@ class RunFolder:
 
     def forget(self) -> None:
         """Drop every note of finished stages, so that all of them run again."""
-        shutil.rmtree(self._kept, ignore_errors=True)
+        shutil.rmtree(self.stages, ignore_errors=True)
 
     def clear_work(self) -> None:
         """Remove the intermediate media."""
         shutil.rmtree(self.work, ignore_errors=True)
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether Dyad made `folder`, whatever its name; a link is none.
+
+    It holds the note of a stage; or, where these have gone, an answer with its settings; or nothing at all but what `create`
+    makes, as when a run ends in its first stage.
+    """
+    run = RunFolder(folder)  # os.path, not Path: a folder that may not be looked into is an answer, too
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    for noted in map(_json, run.stages.glob("*.json")):
+        if {"key", "seconds"} <= noted.keys() or noted.keys() == {"failed"}:
+            return True
+    if os.path.isfile(run.settings) and {"schema_version", "dyad", "clip"} <= _json(run.result).keys():
+        return True
+    made = {run.work.name, run.stages.name}
+    return all(map(os.path.isdir, (run.work, run.stages))) and set(os.listdir(folder)) <= made | {run.log.name}
+
+
+def _json(file: Path) -> Mapping[str, object]:
+    """What a JSON file says; empty when it is damaged, not there or something else."""
+    try:
+        content: object = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _known(modality: str) -> str:

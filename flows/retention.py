@@ -1,7 +1,5 @@
 """Retention: old run folders and old Prefect history go, by a policy that the parameters state."""
 
-import json
-import re
 import shutil
 import time
 import uuid
@@ -17,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from pydantic import Field
 
+from data.run_folder import is_run_folder
 from flows.server.deployments import DeploymentOptions, deployments
 from flows.server.lost_runs import FlowRun
 
@@ -29,7 +28,7 @@ PAGE = 50
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was removed (or would be): how many there were, how many went, megabytes, and the names of the first."""
+    """What was removed (or would be): how many there were, how many went, megabytes, and the names of what went."""
 
     what: str
     seen: int = 0
@@ -49,6 +48,8 @@ def retention(
 ) -> str:
     """Remove run folders and runs in Prefect's history that are older than the policy allows; returns a sentence.
 
+    That of a dry run is followed by the run folders that would go, a line each.
+
     What is under way is never removed, nor a folder that is no run folder.
 
     Args:
@@ -64,7 +65,8 @@ def retention(
     sentence = _sentence(done, dry_run)
     create_markdown_artifact(_summary(done, sentence, days, keep_last, history_days, history_keep_last), key="retention")
     get_run_logger().info(sentence)
-    return sentence
+    folders = [f"{output}/{name}" for output, item in zip(outputs, done, strict=False) for name in item.names]
+    return "\n".join([sentence, *folders]) if dry_run else sentence
 
 
 @task(name="run-folders", task_run_name="run folders · {output}", cache_policy=NO_CACHE, persist_result=False)
@@ -79,23 +81,12 @@ def prune_folders(output: Path, days: int, keep_last: int, dry_run: bool) -> Pru
     sizes = {folder: _bytes(folder) for folder in old}
     gone = old if dry_run else [folder for folder in old if remove_folder(folder, days)]
     megabytes = sum(sizes[folder] for folder in gone) / 1e6
-    return Pruned(f"run folders in {output}", len(folders), len(gone), megabytes, tuple(folder.name for folder in gone[:20]))
+    return Pruned(f"run folders in {output}", len(folders), len(gone), megabytes, tuple(folder.name for folder in gone))
 
 
 def run_folders(output: Path) -> Iterator[Path]:
-    """The folders in `output` that Dyad made: named after a clip and its hash, with notes of stages in them; no links."""
-    for folder in output.iterdir():
-        named = re.fullmatch(r".+-[0-9a-f]{8}", folder.name) and not folder.is_symlink() and folder.is_dir()
-        if named and any(_is_note(file) for file in (folder / ".stages").glob("*.json")):
-            yield folder
-
-
-def _is_note(file: Path) -> bool:
-    try:
-        noted = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(noted, dict) and ("key" in noted or "failed" in noted)
+    """The run folders in `output`, whatever their names; hidden folders are none, since no clip's id begins with a dot."""
+    yield from (folder for folder in output.iterdir() if not folder.name.startswith(".") and is_run_folder(folder))
 
 
 def last_change(folder: Path) -> float:
@@ -133,7 +124,7 @@ def prune_history(flow_name: str, days: int, keep_last: int, dry_run: bool) -> P
         old = [run for run in runs[keep_last:] if datetime.fromisoformat(run["end_time"]) < before]
         for first in range(0, 0 if dry_run else len(old), PAGE):
             _delete_runs(client, [run["id"] for run in old[first : first + PAGE]])
-    return Pruned(f"runs of {flow_name} in Prefect's history", len(runs), len(old), 0.0, tuple(run["name"] for run in old[:20]))
+    return Pruned(f"runs of {flow_name} in Prefect's history", len(runs), len(old), 0.0, tuple(run["name"] for run in old))
 
 
 def _finished(client: SyncPrefectClient, flow_name: str) -> Iterator[FlowRun]:
@@ -173,7 +164,9 @@ def _sentence(done: Sequence[Pruned], dry_run: bool) -> str:
 def _summary(
     done: Sequence[Pruned], sentence: str, days: int, keep_last: int, history_days: int, history_keep_last: int
 ) -> str:
-    rows = [f"| {item.what} | {item.seen} | {item.removed} | {item.megabytes:.1f} | {', '.join(item.names)} |" for item in done]
+    rows = [
+        f"| {item.what} | {item.seen} | {item.removed} | {item.megabytes:.1f} | {', '.join(item.names[:20])} |" for item in done
+    ]
     policy = (
         f"Policy: run folders untouched for {days} days, the newest {keep_last} kept; finished runs older than "
         f"{history_days} days, the last {history_keep_last} of each flow kept."

@@ -17,9 +17,9 @@ DAY = 86400.0
 prune = prune_folders.fn
 
 
-def a_run(output: Path, name: str = "clip", days: float = 0.0) -> Path:
-    """A run folder as Dyad leaves it, last changed so many days ago."""
-    folder = RunFolder(output / f"{name}-{uuid.uuid4().hex[:8]}")
+def a_run(output: Path, name: str = "", days: float = 0.0) -> Path:
+    """A run folder as Dyad leaves it, last changed so many days ago; named as `dyad run` does unless a name is given."""
+    folder = RunFolder(output / (name or f"clip-{uuid.uuid4().hex[:8]}"))
     folder.create()
     folder.mark_done("decode", "key", 1.0)
     folder.result.write_text("{}")
@@ -38,6 +38,40 @@ def test_what_is_old_goes_and_what_is_new_stays(tmp_path: Path) -> None:
     done = prune(tmp_path, 30, 0, False)
     assert (done.seen, done.removed, done.names) == (2, 1, (old.name,))
     assert [path.name for path in tmp_path.iterdir()] == [new.name]
+
+
+@pytest.mark.parametrize("name", ["clip-0123abcd", "clip-0123456789ab", "patient 7", "runs", "0", "ü"])
+def test_a_run_folder_is_known_whatever_its_name(tmp_path: Path, name: str) -> None:
+    """As `dyad run` names it, as a data set does, and as the ids of a manifest do."""
+    a_run(tmp_path, name, days=31)
+    assert prune(tmp_path, 30, 0, False).names == (name,)
+    assert list(tmp_path.iterdir()) == []
+
+
+def one_that_failed(folder: RunFolder) -> None:
+    folder.create()
+    folder.mark_failed("decode", "The file holds text, not video.")
+
+
+def one_without_notes(folder: RunFolder) -> None:
+    folder.root.mkdir()
+    folder.result.write_text('{"schema_version": "1.0", "dyad": {}, "clip": {}}')
+    folder.settings.write_text("profile: full\n")
+
+
+def one_that_was_killed(folder: RunFolder) -> None:
+    """In its first stage, with sound and pictures in it."""
+    folder.create()
+    folder.crops.write_bytes(b"faces")
+    folder.log.write_text("decode\n")
+
+
+@pytest.mark.parametrize("make", [one_that_failed, one_without_notes, one_that_was_killed])
+def test_a_run_goes_however_far_it_came(tmp_path: Path, make: Callable[[RunFolder], None]) -> None:
+    make(RunFolder(tmp_path / "talk"))
+    age(tmp_path / "talk", 31)
+    assert prune(tmp_path, 30, 0, False).names == ("talk",)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dry_run_removes_nothing(tmp_path: Path) -> None:
@@ -84,8 +118,28 @@ def no_notes(output: Path) -> Path:
     return folder
 
 
-def other_name(output: Path) -> Path:
-    return a_run(output, days=100).rename(output / "my-notes")
+def another_result(output: Path) -> Path:
+    folder = output / "benchmark"
+    folder.mkdir()
+    (folder / "result.json").write_text('{"seconds": 3}')
+    (folder / "settings.yaml").write_text("a: 1\n")
+    return folder
+
+
+def another_work(output: Path) -> Path:
+    folder = output / "project"
+    for name in (".stages", "work", "thesis"):
+        (folder / name).mkdir(parents=True)
+    return folder
+
+
+def a_data_set(output: Path) -> Path:
+    """The output of `dyad batch`, whose run folders go only where it is named itself."""
+    folder = output / "corpus"
+    folder.mkdir()
+    (folder / "status.csv").write_text("clip_id\n")
+    a_run(folder, "talk", days=100)
+    return folder
 
 
 def foreign_notes(output: Path) -> Path:
@@ -109,7 +163,7 @@ def a_file(output: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make", [no_notes, other_name, foreign_notes, a_link, a_file])
+@pytest.mark.parametrize("make", [no_notes, another_result, another_work, a_data_set, foreign_notes, a_link, a_file])
 def test_what_is_no_run_folder_is_never_touched(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     output = tmp_path / "runs"
     output.mkdir()
@@ -169,11 +223,13 @@ def test_history_goes_with_its_artifacts_and_what_runs_stays(prefect_session: No
 def test_the_flow_states_its_policy_and_what_it_did(prefect_session: None, tmp_path: Path) -> None:
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
-    a_run(tmp_path, days=31)
-    assert "1 of 1 run folders (0.0 MB) and 0 of" in retention([tmp_path], days=30, keep_last=0, dry_run=True)
-    said = retention([tmp_path], days=30, keep_last=0)
+    old, output = a_run(tmp_path / "runs", "patient 7", days=31), tmp_path / "runs"
+    said, *listed = retention([tmp_path / "none", output], days=30, keep_last=0, dry_run=True).splitlines()
+    assert said.startswith("1 of 1 run folders (0.0 MB) and 0 of")
+    assert listed == [str(old)]
+    said = retention([output], days=30, keep_last=0)
     assert said.startswith("1 of 1 run folders")
-    assert list(tmp_path.iterdir()) == []
+    assert list(output.iterdir()) == []
     with get_client(sync_client=True) as client:
         artifacts = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["retention"])))
     assert any("untouched for 30 days, the newest 0 kept" in str(artifact.data) for artifact in artifacts)
