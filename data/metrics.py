@@ -9,13 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 def scores_of(truth: ArrayLike, predicted: ArrayLike, classes: Sequence[int] | None = None) -> dict[str, float]:
     """UAR (mean recall), WAR (accuracy), macro-F1 and weighted F1 of two integer vectors [N].
 
-    `classes` fixes the label set; without it every label that occurs in truth or prediction counts, as in scikit-learn.
-    A class that is predicted but never true counts with recall 0.
+    Means are over those of `classes` that occur as truth: one without an example has no recall, so a bootstrap draw that
+    lacks it says nothing of it. Answers of another class are wrong ones. Without `classes` means are as scikit-learn's, over
+    every label of truth or prediction: one that is predicted but never true counts with recall 0.
     """
     from sklearn.metrics import f1_score, recall_score
 
     truth, predicted = np.asarray(truth), np.asarray(predicted)
-    labels = list(classes) if classes is not None else None
+    labels = [label for label in classes if (truth == label).any()] if classes is not None else None
     return {
         "uar": float(recall_score(truth, predicted, labels=labels, average="macro", zero_division=0)),
         "war": float((truth == predicted).mean()),

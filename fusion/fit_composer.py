@@ -8,6 +8,7 @@ import numpy as np
 
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
+from data.votes import pair_of_votes
 from fusion.arrays import Floats, Integers
 from fusion.composer import PAIRS, Composer, evidence_of, pair_name, state_probabilities
 from fusion.tables.fit import lbfgs
@@ -35,15 +36,14 @@ class StateRows:
 
 
 def state_of_votes(votes: Floats, least: float = 3.0) -> Integers:
-    """State [N] of votes [N, 7 or more]: two emotions with `least` votes each and no third equal to the weaker are a pair.
+    """State [N] of votes [N, 7 or more]: the pair of `data.votes.pair_of_votes`, or one emotion with `least` votes alone.
 
-    One such emotion without a second is an emotion alone; the rest, and rows led by a class after the seventh, are -1.
+    The rest, and rows led by a class after the seventh, are -1.
     """
-    order = np.argsort(-votes, axis=1, kind="stable")
-    first, second, third = np.take_along_axis(votes, order, 1)[:, :3].T
-    pair = (second >= least) & (third < second) & (order[:, :2].max(1) < EMOTIONS)
+    pairs, order = pair_of_votes(votes, least), np.argsort(-votes, axis=1, kind="stable")
+    first, second = np.take_along_axis(votes, order, 1)[:, :2].T
     alone = (first >= least) & (second < least) & (order[:, 0] < EMOTIONS)
-    return np.where(pair, _pair_state(order[:, :2]), np.where(alone, order[:, 0], UNKNOWN))
+    return np.where(pairs[:, 0] >= 0, _pair_state(pairs), np.where(alone, order[:, 0], UNKNOWN))
 
 
 def state_of_labels(labels: Floats) -> Integers:

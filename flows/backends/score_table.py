@@ -84,8 +84,9 @@ def reached(answers: Answers, labels: Labels) -> str:
     counts = np.random.default_rng(7).multinomial(groups.max() + 1, np.full(groups.max() + 1, 1 / (groups.max() + 1)), 1000)
     weights = counts[:, groups]
     hits, of_class = (answer == truth).astype(float), np.eye(len(BASIC_EMOTIONS))[truth][:, classes]
-    drawn = weights @ (of_class * hits[:, None]) / np.maximum(weights @ of_class, 1e-9)
-    low, high = 100 * np.quantile(drawn.mean(1), [0.025, 0.975])
+    occurs = weights @ of_class  # 0 where a draw lacks a class, which then says nothing of its recall
+    drawn = weights @ (of_class * hits[:, None]) / np.where(occurs > 0, occurs, np.nan)
+    low, high = 100 * np.quantile(np.nanmean(drawn, 1), [0.025, 0.975])
     return (
         f"{len(rows)} labelled, {groups.max() + 1} speakers or groups, {len(classes)} emotions: UAR {100 * figures['uar']:.1f} % "
         f"({low:.1f} to {high:.1f}), WAR {100 * figures['war']:.1f} %, macro-F1 {100 * figures['macro_f1']:.1f} %"

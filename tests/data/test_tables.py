@@ -204,6 +204,14 @@ def test_answers_outside_the_classes_are_wrong_ones() -> None:
     assert scores_of_counts([[1, 0, 1], [0, 1, 1]]) == pytest.approx(figures)  # the last column: no answer
 
 
+def test_classes_without_an_example_do_not_count() -> None:
+    truth, predicted = [0, 0, 1, 1], [0, 2, 1, 1]
+    figures = scores_of(truth, predicted, classes=range(7))
+    assert figures["uar"] == 0.75
+    assert figures["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
+    assert scores_of_counts([[1, 0, 1, 0], [0, 2, 0, 0], [0, 0, 0, 0]]) == pytest.approx(figures)
+
+
 def test_bins_of_the_calibration_error_count_by_their_answers() -> None:
     probabilities = np.array([[0.99, 0.01], [0.99, 0.01], [0.99, 0.01], [0.61, 0.39]])
     assert calibration_error(probabilities, [0, 0, 0, 1]) == pytest.approx((3 * 0.01 + 0.61) / 4)

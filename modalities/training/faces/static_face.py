@@ -317,7 +317,7 @@ held-out one (thumbnails correlating above 0.95) were left out.
 Figures are fractions of 1. `accuracy_8_classes`: the plain majority of the votes; rows whose majority is 'unknown' or
 'no face' are left out. `uar`, `war`, `macro_f1`: the same rows without contempt, probabilities renormalised over the
 seven basic emotions. `_agreed`: rows where more than half of the taggers agree. `compound_macro_f1_pair_sum`: stills
-with two emotions of at least 3 votes each and no third above the weaker; the answer is the compound with the largest
+with two emotions of at least 3 votes each and no third as many as the weaker; the answer is the compound with the largest
 sum of its two probabilities. `calibration_error` compares with the majority, while the temperature was fitted to the
 taggers' shares. `faces_per_second`: on the machine that trained it, whatever else ran there.
 

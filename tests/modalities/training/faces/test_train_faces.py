@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
 from data.errors import InputError, WeightsError
 from data.metrics import scores_of
+from fusion.composer import states_of
+from fusion.fit_composer import state_of_votes
 from modalities.dynamic_face.embedded import load as load_dynamic
 from modalities.loading.checkpoint import Card, load_checkpoint
 from modalities.static_face.embedded import load as load_static
@@ -127,6 +130,20 @@ def test_compound_of_votes() -> None:
     rows = [votes(fear=4, surprise=6), votes(happiness=3, surprise=3, neutral=4), votes(sadness=5, anger=3, neutral=2),
             votes(fear=2, surprise=8), votes(happiness=5, sadness=5)]  # fmt: skip
     assert compound_of_votes(np.array(rows, np.float32)).tolist() == [0, -1, 6, -1, -1]
+
+
+def test_stills_whose_votes_fit_two_pairs_are_left_out_as_the_composer_does() -> None:
+    """Three votes each for the second emotion: fearful or sad surprise, angry or neutral sadness."""
+    rows = np.zeros((3, 8), np.float32)
+    votes = [{"surprise": 4, "fear": 3, "sadness": 3}, {"sadness": 4, "anger": 3, "neutral": 3}, {"surprise": 4, "fear": 4}]
+    for row, given in enumerate(votes):
+        for emotion, count in given.items():
+            rows[row, BASIC_EMOTIONS.index(emotion)] = count
+    assert compound_of_votes(rows).tolist() == [-1, -1, 0]
+    drawn = np.random.default_rng(5).integers(0, 6, (2000, 8)).astype(np.float32)
+    fitted = np.isin(state_of_votes(drawn), states_of(ABAW_COMPOUNDS))
+    assert fitted.sum() > 100
+    np.testing.assert_array_equal(compound_of_votes(drawn) >= 0, fitted)
 
 
 def test_augmentation_keeps_shape_and_is_repeatable() -> None:
