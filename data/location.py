@@ -150,7 +150,7 @@ class Location:
                 return [status.st_size, status.st_mtime_ns]
             with self._reached() as (system, path):
                 facts = system.info(path)
-        except (OSError, ValueError, StorageError):
+        except Exception:  # each file system has errors of its own; whoever fetches the file tells what is wrong
             return []
         return [facts.get("size"), *(str(facts[name]) for name in VERSION if name in facts)]
 
@@ -170,7 +170,7 @@ class Location:
 
         try:
             system, path = url_to_fs(self.text) if self.is_remote else (filesystem("file"), self.text)
-        except (ImportError, ValueError) as error:
+        except Exception as error:  # of an address that lacks a part each file system complains in its own way
             raise InputError(f"{self} cannot be opened ({error}); install what it needs, or correct the address.") from error
         # The clients of S3 have errors that are no OSErrors; one that was not imported has raised none.
         s3 = sys.modules.get("botocore.exceptions")

@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.context import FlowRunContext
 
 from configs.settings import Settings
+from data.dataset_files import JOURNAL
 from data.location import is_address
 from data.manifest.manifest import Manifest, manifest_of_folder, read_manifest
 from flows.batch.clips import BatchPlan
@@ -16,7 +17,7 @@ from flows.batch.journal import Journal
 from flows.batch.lease import alone
 from flows.batch.one_clip import Patience
 from flows.batch.run import RECOGNITION, BatchRun, ClipThreads, finish, work_off
-from flows.batch.storage import JOURNAL, clear_left_behind, output_at
+from flows.batch.storage import clear_left_behind, output_at
 from flows.runtime.loaded_models import device_named
 from flows.server.prefect_setup import outlive_worker
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.dataset_files import TAKEN
 from data.emotions import Compound
 from data.errors import InputError
 from data.location import ADDRESS, is_address
@@ -98,6 +99,8 @@ def check_ids(table: pd.DataFrame) -> RowErrors:
     table["clip_id"] = ids
     unsafe = np.flatnonzero(~missing & ids.str.contains(_UNSAFE, regex=True))
     yield unsafe, [f"clip_id '{ids.iloc[i]}' cannot name a folder; use letters, digits, '-' and '_'" for i in unsafe]
+    taken = np.flatnonzero(~missing & ids.str.lower().isin(TAKEN))  # some file systems do not tell capitals from others
+    yield taken, [f"clip_id '{ids.iloc[i]}' is what Dyad itself writes beside the clips; choose another one" for i in taken]
     maybe = np.flatnonzero(ids.str.len() > LONGEST_ID // 4)
     long = np.array([i for i in maybe if len(ids.iloc[i].encode()) > LONGEST_ID], np.intp)
     yield long, [f"the clip_id has more than {LONGEST_ID} bytes; shorten it"] * len(long)

@@ -229,7 +229,14 @@ def manifest_of_folder(folder: str | Path) -> Manifest:
     media = sorted(path for path in paths if os.path.splitext(path)[1].lower() in MEDIA)
     if not media:
         raise InputError(f"{folder} holds no media files; name a folder with video or audio in it, or a manifest.")
-    return manifest_of_table(pd.DataFrame({"path": media}, dtype="str"), root.text, root.text, check_files=False)
+    # What is no UTF-8 cannot stand in a table; such names are shown as \xe9 and the like.
+    shown = [os.fsencode(path).decode(errors="backslashreplace") for path in media]
+    errors = {
+        number: f"the name {name} is no UTF-8; rename the file"
+        for number, (path, name) in enumerate(zip(media, shown, strict=True), 1) if path != name
+    }  # fmt: skip
+    table = pd.DataFrame({"path": shown}, dtype="str")
+    return manifest_of_table(table, root.text, root.text, errors=errors, check_files=False)
 
 
 def _local_files(root: str) -> Iterator[str]:

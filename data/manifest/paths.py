@@ -36,6 +36,8 @@ def below(paths: pd.Series, root: str) -> tuple[pd.Series, pd.Series]:
     outside = ~addresses & (local.str.startswith("/") | local.str.startswith("../") | local.isin(["..", "."]))
     problems[outside] = f"leaves the root {root}; correct it, or name a root that holds it"
     problems[addresses & local.str.contains("::", regex=False)] = "is a chain of addresses; give the address of the file itself"
+    pathless = addresses & local.str.contains(r"://[/\s]*$", regex=True)
+    problems[pathless] = "is an address without a path; write the file's after ://"
     if addresses.any():
         from fsspec import available_protocols
 

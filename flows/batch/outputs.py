@@ -7,12 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
+from data.dataset_files import CONFUSION, DATASET, STATUS, SUMMARY
 from data.files import atomic_path, write_text
 from data.manifest.manifest import Manifest, ManifestRow
 from flows.batch.clips import BatchPlan
 from flows.batch.counts import Counts
 from flows.batch.journal import Entry, Journal
-from flows.batch.storage import CONFUSION, DATASET, STATUS, SUMMARY, OutputFolder
+from flows.batch.storage import OutputFolder
 from flows.batch.summary import Gathered, Totals, reason_of, state_of, write_page
 from flows.batch.windows_table import DatasetTable
 from flows.clip.stages import STAGES

@@ -21,6 +21,7 @@ from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
+from data.dataset_files import JOURNAL
 from data.errors import DyadError
 from data.location import StorageError
 from data.manifest.manifest import Manifest, ManifestRow
@@ -33,7 +34,7 @@ from flows.batch.journal import Entry, Journal
 from flows.batch.lease import check_there
 from flows.batch.one_clip import Outcome
 from flows.batch.outputs import write_results, write_status
-from flows.batch.storage import JOURNAL, clear_left_behind
+from flows.batch.storage import clear_left_behind
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, sentence
 from flows.server.artifacts import publish_progress, publish_summary

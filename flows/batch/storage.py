@@ -14,9 +14,6 @@ from data.location import Location, StorageError, is_address
 from flows.runtime.errors import check_writable
 from flows.runtime.state_folder import state_folder
 
-STATUS, SUMMARY, JOURNAL, REPORT = "status.csv", "summary.json", "journal.jsonl", "report.html"
-DATASET, CONFUSION, EXPORTS = "dataset.parquet", "confusion.png", "exports"
-"""Names in the output folder, beside the clips' run folders; `exports` is a folder."""
 LEFT_BEHIND = (".input-*", ".decoded-*", ".status.*", ".dataset.*", ".summary.*", ".confusion.*", ".report.*")
 """Folders and half-written files of a run that was killed."""
 
@@ -90,6 +87,8 @@ def fetch(address: str, target: Path) -> Path:
         return Location.at(address).download(target)
     except FileNotFoundError:
         raise MediaError(f"There is no file {address}; check the name.") from None
+    except (ValueError, NotImplementedError) as error:  # of an address that its file system does not understand
+        raise MediaError(f"{address} cannot be fetched ({error}); correct the address.") from error
     except StorageError as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno and target.parent.is_dir() and not os.access(target.parent, os.W_OK):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from data.dataset_files import JOURNAL, REPORT, STATUS, SUMMARY
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
 from data.errors import InputError
 from data.files import write_text
@@ -15,7 +16,7 @@ from data.manifest.manifest import ManifestRow
 from data.run_folder import RunFolder
 from data.scores import MODALITIES
 from flows.batch.journal import Entry, Journal
-from flows.batch.storage import JOURNAL, REPORT, STATUS, SUMMARY, OutputFolder, output_at
+from flows.batch.storage import OutputFolder, output_at
 from flows.clip.stages import STAGES
 from reports.dataset.clip_brief import ClipBrief
 from reports.dataset.figures import Bootstrap, Failures, Reliability, Tally

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from data.dataset_files import DATASET
 from data.files import atomic_path
 from data.manifest.manifest import ManifestRow
 from flows.batch.journal import Entry
-from flows.batch.storage import DATASET, OutputFolder
+from flows.batch.storage import OutputFolder
 
 if TYPE_CHECKING:
     import pyarrow as pa

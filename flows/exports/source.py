@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from data.dataset_files import STATUS, SUMMARY
 from data.errors import InputError
 from data.location import Location
 from data.run_folder import RunFolder
-from flows.batch.storage import STATUS, SUMMARY
 from reports.documents import SummaryDocument
 from reports.exports.clip import ClipAnswer, Item, Unanswered, read_clip
 from reports.exports.formats import Format

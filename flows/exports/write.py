@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from data.dataset_files import EXPORTS
 from data.errors import InputError
 from data.files import atomic_path, clear_aside
 from data.location import Location
 from data.run_folder import RunFolder
-from flows.batch.storage import EXPORTS
 from flows.exports.source import ExportSource, ExportTally, items, source_at
 from reports.exports.abaw import TRACKS, Submission, abaw, video_text
 from reports.exports.clip import ClipAnswer, Item

@@ -47,6 +47,15 @@ def test_a_change_is_another_version(folder: Location) -> None:
     assert file.version() != first
 
 
+@pytest.mark.parametrize("address", ["lakefs://b/x.mp4", "github://x", "dir://x", "hf://"])
+def test_an_address_that_cannot_be_opened_has_no_version(address: str) -> None:
+    """Of a driver that is not installed, and of addresses about which their file systems complain each in its own way."""
+    assert Location.at(address).version() == []
+    if address != "hf://":
+        with pytest.raises(InputError, match=r"cannot be opened \(.+\); install what it needs, or correct the address\."):
+            Location.at(address).check_known()
+
+
 @pytest.mark.parametrize(
     ("place", "text", "name", "parent"),
     [

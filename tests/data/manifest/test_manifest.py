@@ -1,6 +1,7 @@
 """Manifests: what they may say, what is wrong with a row, and that a million rows are no trouble."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,8 @@ def test_rows_say_what_the_manifest_says(write: Write, tmp_path: Path) -> None:
         ("/etc/passwd,,,", "Line 3: the path /etc/passwd leaves the root"),
         ("file:///etc/passwd,,,", "Line 3: the path file:///etc/passwd leaves the root"),
         ("nowhere://b/c.mp4,,,", "fsspec does not know"),
+        ("s3://,,,", "Line 3: the path s3:// is an address without a path; write the file's after ://."),
+        ("https:///,,,", "is an address without a path"),
         ("simplecache::s3://b/c.mp4,,,", "is a chain of addresses"),
         ("b.mp4,1:30,,", "Line 3: start '1:30' is not a number of seconds; write it like 12.5, or leave it empty."),
         ("b.mp4,,inf,", "end 'inf' is not a number"),
@@ -101,6 +104,16 @@ def test_a_bad_row_is_a_sentence_and_the_others_stay(write: Write, tmp_path: Pat
 def test_clip_ids_must_be_able_to_name_a_folder(write: Write, clip_id: str) -> None:
     (sentence,) = problems(read_manifest(write(f"path,clip_id\na.mp4,{clip_id}\n", "a.mp4")))
     assert "clip_id" in sentence
+
+
+@pytest.mark.parametrize(
+    "clip_id",
+    ["status.csv", "report.html", "summary.json", "journal.jsonl", "dataset.parquet", "confusion.png", "exports", "Status.CSV"],
+)
+def test_clip_ids_must_not_be_names_that_dyad_writes(write: Write, clip_id: str) -> None:
+    bad, good = problems(read_manifest(write(f"path,clip_id\na.mp4,{clip_id}\nb.mp4,b\n", "a.mp4", "b.mp4")))
+    assert bad == f"Line 2: clip_id '{clip_id}' is what Dyad itself writes beside the clips; choose another one."
+    assert good == ""
 
 
 def test_two_rows_with_one_clip_id(write: Write) -> None:
@@ -231,6 +244,18 @@ def test_a_folder_of_media_is_a_manifest(tmp_path: Path) -> None:
         manifest_of_folder(tmp_path / "run")
     with pytest.raises(InputError, match="cannot be read as a folder"):
         manifest_of_folder(tmp_path / "none")
+
+
+def test_a_file_name_that_is_no_utf8_is_a_row_with_a_sentence(tmp_path: Path) -> None:
+    for name in (b"a.mp4", b"caf\xe9.mp4", b"caf\xe8.mp4"):
+        Path(os.fsdecode(bytes(tmp_path) + b"/" + name)).touch()
+    manifest = manifest_of_folder(tmp_path)
+    first, *bad = manifest.rows()
+    assert (Path(first.path).name, first.problem) == ("a.mp4", "")
+    assert [row.problem for row in bad] == [
+        f"Row {number}: the name caf\\x{byte}.mp4 is no UTF-8; rename the file." for number, byte in ((2, "e8"), (3, "e9"))
+    ]
+    assert len({row.clip_id for row in manifest.rows()}) == 3
 
 
 def test_addresses_of_other_file_systems(write: Write) -> None:

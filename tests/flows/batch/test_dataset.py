@@ -83,6 +83,21 @@ def test_every_row_ends_in_a_state_and_bad_ones_in_a_sentence(finished: Path) ->
     assert summary(finished)["clips"] == {"total": 6, "done": 4, "degraded": 0, "failed": 1, "rejected": 1, "skipped": 0}
 
 
+def test_rows_that_lead_nowhere_end_no_data_set(prefect_session: None, media: Path, tmp_path: Path) -> None:
+    """Addresses without their driver, in a form that their file system does not know, and a name that Dyad writes itself."""
+    bad = {"driver": "lakefs://b/x.mp4", "owner": "github://x/y.mp4", "hub": "hf://a/x.mp4", "status.csv": "two.mp4"}
+    rows = "".join(f"{path},{clip_id}\n" for clip_id, path in bad.items())
+    (media / "nowhere.csv").write_text(f"path,clip_id\n{rows}one.mp4,one\n")
+    recognise_dataset(str(media / "nowhere.csv"), str(tmp_path), workers=2)
+    found = status(tmp_path)
+    assert {name: row["state"] for name, row in found.items()} == {
+        "driver": "failed", "owner": "failed", "hub": "failed", "status.csv": "rejected", "one": "done",
+    }  # fmt: skip
+    for name in ("driver", "owner"):
+        assert re.fullmatch(rf"{bad[name]} cannot be opened \(.+\); install .+\.", found[name]["reason"])
+    assert "cannot be fetched (" in found["hub"]["reason"]
+
+
 def test_segments_are_clips_of_their_own(finished: Path, result_of: Callable[[RunFolder], dict[str, Any]]) -> None:
     first, second = (result_of(RunFolder(finished / name)) for name in ("talk-a", "talk-b"))
     assert (first["clip"]["start"], first["clip"]["end"]) == (0, 3)
