@@ -150,6 +150,7 @@ def test_several_clips_at_once_keep_those_that_are_well(copied_run: RunFolder, t
     assert "<td" in answers._repr_html_()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("clip", "options", "command"),
     [

@@ -213,6 +213,7 @@ def test_strict_turns_absence_into_an_error(copied_run: RunFolder) -> None:
         again(copied_run, strict=True)
 
 
+@pytest.mark.slow
 def test_ready_scores_replace_a_modality(copied_run: RunFolder, tmp_path: Path, result_of: ReadResult) -> None:
     ready = tmp_path / "clip.csv"
     ready.write_text("start,end,neutral,anger,disgust,fear,happy,sad,surprise\n0,100,1,0,0,1,0,0,2\n")
@@ -223,6 +224,7 @@ def test_ready_scores_replace_a_modality(copied_run: RunFolder, tmp_path: Path, 
     assert entry["probabilities"][0] == [0.25, 0, 0, 0.25, 0, 0, 0.5]
 
 
+@pytest.mark.slow
 def test_a_table_that_is_no_scores_fails_that_modality_alone(
     copied_run: RunFolder, tmp_path: Path, result_of: ReadResult
 ) -> None:

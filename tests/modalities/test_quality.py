@@ -121,6 +121,7 @@ def test_the_gates_of_a_fit_use_quality_and_contributions_still_add_up(weights: 
     np.testing.assert_allclose(known.weighed.sum(1), known.basic, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_run_fused_by_such_a_fit_is_what_apply_makes_of_its_exported_table(
     copied_run: RunFolder, weights: Path, tmp_path: Path, result_of: ReadResult
 ) -> None:

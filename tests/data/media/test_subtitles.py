@@ -170,6 +170,7 @@ cues = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(cues)
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, str, str]]) -> None:
     rows = sorted((start, length, " ".join(text.split()), speaker) for start, length, text, speaker in rows)

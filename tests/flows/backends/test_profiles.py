@@ -270,6 +270,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "expected"), CHANGES, ids=[str(change) for change, _ in CHANGES])
 def test_a_setting_runs_only_what_depends_on_it(copied_run: RunFolder, change: dict[str, Any], expected: set[str]) -> None:
     assert again(copied_run, ras(**change)) == expected
@@ -329,6 +330,7 @@ def test_a_backend_whose_head_nobody_named_says_so(without_heads: None) -> None:
         assert backend_of(gone, modality).describe(gone).reason == "There is no file gone.pt."
 
 
+@pytest.mark.slow
 def test_missing_models_are_told_with_their_commands_and_used_once_they_are_here(
     without_models: Path, dyad: Dyad, mirror: Path, tmp_path: Path, result_of: ReadResult
 ) -> None:

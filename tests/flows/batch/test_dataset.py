@@ -155,6 +155,7 @@ def test_what_is_done_is_left_out_until_it_changes(dyad: Dyad, media: Path, tmp_
     assert any("angry" in path.read_text() for path in (tmp_path / "runs").glob("b-*/transcript.vtt"))
 
 
+@pytest.mark.slow
 def test_two_thousand_clips_that_are_done_are_skipped(prefect_session: None, tmp_path: Path) -> None:
     for number in range(2000):
         (tmp_path / f"clip{number}.mp4").write_bytes(b"0")

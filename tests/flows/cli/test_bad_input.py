@@ -59,6 +59,7 @@ def test_a_truncated_film_is_recognised_as_far_as_it_goes(tmp_path: Path, result
     assert result["windows"]
 
 
+@pytest.mark.slow
 def test_sound_alone_gets_voice_and_text(tmp_path: Path, result_of: ReadResult) -> None:
     import av
 
@@ -79,12 +80,14 @@ def test_sound_alone_gets_voice_and_text(tmp_path: Path, result_of: ReadResult) 
     assert not result["degraded"]
 
 
+@pytest.mark.slow
 def test_picture_alone_has_no_voice(tmp_path: Path, result_of: ReadResult) -> None:
     silent = make_clip(tmp_path / "silent.mp4", seconds=1, sound=None)
     result = result_of(recognise(silent, tmp_path / "runs"))
     assert result["modalities"]["voice"]["reason"] == "The file has no sound."
 
 
+@pytest.mark.slow
 def test_no_face_no_speech_no_words_is_an_answer_too(tmp_path: Path, result_of: ReadResult) -> None:
     result = result_of(recognise(make_clip(tmp_path / "card.mp4", seconds=2), tmp_path / "runs"))
     assert {entry["state"] for entry in result["modalities"].values()} == {"absent"}

@@ -49,6 +49,7 @@ def test_a_folder_runs_its_media_files(dyad: Dyad, tmp_path: Path) -> None:
     assert [Path(json.loads(line)["clip"]["path"]).name for line in out.splitlines()] == ["a.mkv", "b.mp4"]
 
 
+@pytest.mark.slow
 def test_one_bad_clip_does_not_stop_the_others(dyad: Dyad, tmp_path: Path) -> None:
     bad = tmp_path / "bad.mp4"
     bad.write_text("no video")

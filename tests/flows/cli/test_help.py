@@ -120,6 +120,7 @@ def test_completion_installs_itself(shell: str, tmp_path: Path) -> None:
     assert any("_DYAD_COMPLETE" in text and "dyad" in text for text in written)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 def test_bash_itself_completes(tmp_path: Path) -> None:
     """The script that is installed, in a real bash, with `dyad` on its path."""

@@ -24,6 +24,7 @@ def installed() -> None:
         pytest.skip("the environment was not made by ./dyad, which would make one now")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 def test_runs_from_another_folder_and_through_a_link(tmp_path: Path) -> None:
     link = tmp_path / "my-dyad"

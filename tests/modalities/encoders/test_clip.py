@@ -227,6 +227,7 @@ def test_both_layouts_of_the_hub_give_the_same(file: str, clip: ClipEncoder, tmp
         assert again.source.revision != ""
 
 
+@pytest.mark.slow
 def test_a_name_opens_plain_weights(checkpoint: Path, clip: ClipEncoder, tmp_path: Path) -> None:
     (tmp_path / "tiny-clip-of-the-tests.json").write_text(json.dumps(TINY_CLIP))
     open_clip.add_model_config(tmp_path / "tiny-clip-of-the-tests.json")

@@ -378,6 +378,7 @@ def test_ke_fer_over_clip_is_clip_before_training() -> None:
         torch.testing.assert_close(network.answer(inputs).logits, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["resnet18", "swin-t"])
 def test_ke_fer_takes_imagenet_weights_of_torchvision(encoder: Any) -> None:
     from torchvision.models import resnet18, swin_t

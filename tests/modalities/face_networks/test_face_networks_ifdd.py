@@ -153,6 +153,7 @@ def test_answers_follow_the_order_of_the_frames_and_not_the_batch(network: ifdd.
     assert (together.logits - network.answer(FaceInputs(clips.flip(1))).logits).abs().max() > 1e-5
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_reaches_every_weight(network: ifdd.IFDD) -> None:
     clips, wanted = FaceInputs(torch.rand(4, 8, 3, 32, 32)), F.one_hot(torch.arange(4), 7).float()
     steps, history = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], 3e-3), []

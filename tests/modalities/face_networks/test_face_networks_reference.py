@@ -48,6 +48,7 @@ def test_a_context_moves_the_answer_and_none_leaves_it(in_context: context_face.
     torch.testing.assert_close(in_context.answer(FaceInputs(faces[1:2])).logits, alone.logits[1:2], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_contexts_tell_apart_what_faces_do_not(in_context: context_face.ContextFace) -> None:
     face, context = torch.randn(1, 1, 3, 24, 24).expand(4, -1, -1, -1, -1), torch.eye(4, 6) * 3
     wanted = F.one_hot(torch.arange(4), 7).float()

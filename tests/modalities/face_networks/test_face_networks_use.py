@@ -60,6 +60,7 @@ def clip_of(folder: Path, pictures: np.ndarray, tracks: list[int]) -> tuple[Path
 # ---- the table -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_network_has_as_many_parameters_as_the_table_says() -> None:
     for row in network_table().networks.values():
         with torch.device("meta"):

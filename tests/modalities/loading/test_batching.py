@@ -31,6 +31,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost() -> None:
     assert max(memory[1:]) <= 3
 
 
+@pytest.mark.slow
 def test_one_item_that_does_not_fit_is_an_error() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         list(in_batches(doubled, [0], range(4), 4))

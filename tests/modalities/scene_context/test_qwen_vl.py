@@ -194,6 +194,7 @@ def test_no_warnings(model: QwenVL, capfd: pytest.CaptureFixture[str], caplog: p
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_clips_in_threads_of_their_own(model: QwenVL) -> None:
     """Processor and network are shared by all clips under way."""
     from concurrent.futures import ThreadPoolExecutor

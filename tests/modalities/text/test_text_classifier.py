@@ -282,6 +282,7 @@ def test_a_folder_without_a_part_is_refused(tmp_path: Path) -> None:
     assert "The weights in" in refused(tmp_path)
 
 
+@pytest.mark.slow
 def test_damaged_and_foreign_weights_are_refused(tmp_path: Path) -> None:
     weights = save_tiny_classifier(tmp_path) / "model.safetensors"
     whole = weights.read_bytes()

@@ -82,6 +82,7 @@ def test_a_batch_gives_what_whisper_gives_for_each_piece(checkpoint: Path, model
             assert spoken == ["".join(part["word"] for part in segment["words"]) for segment in direct]
 
 
+@pytest.mark.slow
 def test_pieces_of_several_languages_and_lengths_equal_single_ones(model: Recogniser) -> None:
     pieces = [Piece(sound, language, gate=OPEN) for sound, language in zip(sounds(), ["en", "de", "en", "zh"], strict=True)]
     pieces += [Piece(np.zeros(0, np.float32), "en"), Piece(np.zeros(100, np.float32), "de")]
@@ -136,6 +137,7 @@ def test_a_translation_starts_from_another_token(model: Recogniser) -> None:
     assert [tokens_of(one) for one in together] == [tokens_of(one) for one in apart]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_hears_nearly_the_same(checkpoint: Path, model: Recogniser, precision: str) -> None:
     half = transcript.load(checkpoint, precision=precision)  # type: ignore[arg-type]

@@ -77,6 +77,7 @@ def check_answers(model, folder):
         assert answer.probabilities.dtype == answer.features.dtype == np.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wavlm", "hubert", "whisper"])
 def test_half_precision_is_near(tmp_path, kind):
     save_tiny_classifier(tmp_path, kind)
@@ -158,6 +159,7 @@ def test_a_set_length_cuts_and_fills(tmp_path):
     assert answers[1].probabilities == pytest.approx(by_transformers(tmp_path, np.pad(short, (0, 8000)))[0], abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wav2vec2", "whisper"])
 def test_a_clip_end_to_end(tmp_path, shared, kind):
     save_tiny_classifier(tmp_path, kind)

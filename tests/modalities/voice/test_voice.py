@@ -128,6 +128,7 @@ def test_a_network_that_hears_none_of_the_seven_says_so(model, speakers):
     assert "none of the seven" in scores.reason
 
 
+@pytest.mark.slow
 def test_batches_of_any_size_give_the_same(model, speakers):
     one, many = (voice.recognise(model, speakers, make_windows(30.0), batch=size) for size in (1, 50))
     assert np.array_equal(one.probabilities, many.probabilities, equal_nan=True)

@@ -215,6 +215,7 @@ def sorting(page: Any) -> float:
     return time.perf_counter() - began
 
 
+@pytest.mark.slow
 @pytest.mark.timing
 def test_ten_thousand_clips_stay_usable(open_page: OpenPage, tmp_path: Path) -> None:
     path = page_of(clips_of(list(many(10_000))), tmp_path / "report.html")
@@ -281,6 +282,7 @@ def test_clips_to_look_at_come_with_the_worst_first() -> None:
 # The figures.
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_drawing_clips_anew() -> None:
     draw = np.random.default_rng(3)
     truth = draw.integers(0, 3, 150)

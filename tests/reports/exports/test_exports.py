@@ -78,6 +78,7 @@ def read_elan(text: str) -> dict[str, list[tuple[int, int, str]]]:
     return tiers
 
 
+@pytest.mark.slow
 def test_textgrid_has_tiers_without_gaps_or_overlaps(clip: ClipAnswer) -> None:
     tiers = read_textgrid(textgrid(clip))
     assert list(tiers)[:2] == ["compounds", next(iter(clip.result["modalities"]))]
@@ -125,6 +126,7 @@ def read_by_their_own(clip: ClipAnswer, folder: Path) -> list[dict[str, list[tup
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_formats_own_readers_find_the_same_tiers(clip: ClipAnswer, tmp_path: Path) -> None:
     ours = tiers_of(clip)
     for found in read_by_their_own(clip, tmp_path):
@@ -152,6 +154,7 @@ def test_no_words_break_a_file(tmp_path_factory: pytest.TempPathFactory, text: s
         assert found[ours[-1]] == expected
 
 
+@pytest.mark.slow
 def test_captions_are_read_by_a_player_s_parser(clip: ClipAnswer, tmp_path: Path) -> None:
     (tmp_path / "clip.srt").write_text(subrip(clip), encoding="utf-8")
     shown = [(row["start"], row["end"], row["compound"].replace("_", " ")) for row in clip.result["timeline"]]

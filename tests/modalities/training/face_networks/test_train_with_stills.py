@@ -52,6 +52,7 @@ def test_s4d_learns_stills_and_clips_with_two_heads(tmp_path: Path) -> None:
     assert (answers == [one.label for one in corpus.test]).mean() > 0.5  # chance: 0.25
 
 
+@pytest.mark.slow
 def test_a_broken_off_training_with_stills_ends_the_same(tmp_path: Path) -> None:
     clips, stills = write_clips(tmp_path / "clips", 40), write_pictures(tmp_path / "stills", 24)
     several = options(stills, accumulate=2, batch=4, still_steps=1.3, balanced=True)

@@ -159,6 +159,7 @@ def test_learning_dialogues_tells_lines_from_comments(tmp_path: Path) -> None:
     assert {name.split(".")[0] for name in tensors} == {"adapters", "head", "dialogue"}
 
 
+@pytest.mark.slow
 def test_thresholds_and_temperature_are_fitted() -> None:
     labels = np.eye(7, dtype=np.float32)[np.arange(70) % 7]
     certain = labels * 8

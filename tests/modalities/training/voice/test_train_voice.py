@@ -70,6 +70,7 @@ def test_the_layer_over_the_encoder_learns_by_itself(hums, wheel):
     assert torch.equal(layer.weight, again.weight)
 
 
+@pytest.mark.slow
 def test_the_same_seed_draws_the_same_pieces(hums, wheel):
     examples = training.make_examples(hums, read_speaker(wheel), seed=3, variants=1)
     first, second = (training.draw(examples, torch.arange(6), np.random.default_rng(5)) for _ in range(2))
