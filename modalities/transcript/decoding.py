@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.scores import Source
+from modalities.transcript.warping import cheapest_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -267,11 +268,12 @@ def _align(model: Recogniser, hearing: _Hearing, found: list[dict[str, Any]], to
     """Add `words` to whisper's segments, and move their starts and ends to those of their words (whisper.timing)."""
     import warnings
 
-    from whisper.timing import add_word_timestamps
+    from whisper import timing
 
+    timing.dtw_cpu = cheapest_path  # the same path without a compiler
     with _ALIGNING, _ReadAttention(model) as reading, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Failed to launch Triton")  # the slower way gives the same answer
-        add_word_timestamps(
+        timing.add_word_timestamps(
             segments=found, model=reading, tokenizer=tokenizer, mel=features, num_frames=hearing.size,
             last_speech_timestamp=hearing.last_word,
         )  # fmt: skip
