@@ -34,7 +34,8 @@ def basic_matrix(labels: Sequence[str], where: str, own: Path | None = None) -> 
     with the table to fill in, and where fewer than two of the seven emotions are left.
     """
     said = meanings_of(own) if own else {}
-    meanings = [_find_meaning(label, where, said) for label in labels]
+    section = _section_of_model(where, labels)
+    meanings = [_find_meaning(label, section, said) for label in labels]
     if any(meaning is None for meaning in meanings):
         raise InputError(_unmapped(labels, meanings, where, own))
     matrix = np.array(
@@ -119,16 +120,16 @@ def _is_none(value: object) -> bool:
 # ---- the table of known labels -------------------------------------------------------------------------------------------
 
 
-def _find_meaning(label: str, where: str, own: Mapping[str, Meaning]) -> Meaning | None:
+def _find_meaning(label: str, section: Mapping[str, Meaning], own: Mapping[str, Meaning]) -> Meaning | None:
     """What a label means, by the user's table, the model's section, and the general words; None when nobody says.
 
     The known parts of a label such as 'anger/disgust' share it; parts that mean the same ('生气/angry') count once.
     """
-    for known in (own, _section_of_model(where), _general_words()):
+    for known in (own, section, _general_words()):
         for key in _spellings(label):
             if key in known:
                 return known[key]
-    parts = [_find_meaning(part, where, own) for part in label.split("/")] if "/" in label else []
+    parts = [_find_meaning(part, section, own) for part in label.split("/")] if "/" in label else []
     meanings: list[Meaning] = []
     meanings += (part for part in parts if part is not None and part not in meanings)
     if not meanings:
@@ -153,12 +154,12 @@ def _plain_words(label: str) -> str:
 
 class LabelTable(TypedDict):
     """What `label_maps.yaml` holds: words that say nothing of the emotion, words of each emotion, words that mean several,
-    and the labels of single models."""
+    and the labels of single models, by name or, in a list, by the position of the output."""
 
     aside: list[str]
     words: dict[str, list[str]]
     mixed: dict[str, object]
-    models: dict[str, dict[str, object]]
+    models: dict[str, dict[str, object] | list[object]]
 
 
 @cache
@@ -182,13 +183,16 @@ def _general_words() -> dict[str, Meaning]:
     return words | {_plain_words(word): _read_meaning(shares, word, TABLE) for word, shares in _shipped_table()["mixed"].items()}
 
 
-def _section_of_model(where: str) -> dict[str, Meaning]:
-    """The section of the model whose name is a part of the path or repository `where`."""
+def _section_of_model(where: str, labels: Sequence[str]) -> dict[str, Meaning]:
+    """The section of the model whose name is a part of the path or repository `where`.
+
+    A list holds only for as many labels: a model of the same name with others was trained anew.
+    """
     parts = re.split(r"[/\\]|--", where)
-    for name, section in _shipped_table()["models"].items():
-        if name in parts:
-            return {_plain_words(label): _read_meaning(value, label, TABLE) for label, value in section.items()}
-    return {}
+    section = next((section for name, section in _shipped_table()["models"].items() if name in parts), {})
+    if isinstance(section, list):
+        section = dict(zip(labels, section, strict=True)) if len(section) == len(labels) else {}
+    return {_plain_words(label): _read_meaning(value, label, TABLE) for label, value in section.items()}
 
 
 # ---- what a user is told -------------------------------------------------------------------------------------------------

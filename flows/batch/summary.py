@@ -181,16 +181,16 @@ class Totals:
         self.clips[answer.get("top") or ""] += bool(answer)
         self.present.update(answer.get("present", ()))
         if row.label or "frame_pairs" in answer:
-            self._compare(row.label, answer)
+            self._compare(row.label, answer, row.speaker or row.path)
 
-    def _compare(self, label: str, answer: Mapping[str, Any]) -> None:
-        """Count where a clip's label and its answers meet; a failed clip is no answer."""
+    def _compare(self, label: str, answer: Mapping[str, Any], group: str) -> None:
+        """Count where a clip's label and its answers meet; a failed clip is no answer. Clips of a `group` are drawn together."""
         kind = "compounds" if label in self.names else "emotions"
         top, windows, frames, sure = {
             "compounds": ("top", "windows", "frames", "window_sure"),
             "emotions": ("emotion", "window_emotions", "frame_emotions", "emotion_sure"),
         }[kind]
-        weights = self._bootstrap.weights()
+        weights = self._bootstrap.weights(group)
         if label:
             self.tallies[kind, "clips"].add(label, {answer.get(top) or "": 1}, weights)
             self.tallies[kind, "windows"].add(label, answer.get(windows, {}), weights)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, factorial
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,20 +24,22 @@ MOST_REASONS = 50
 
 
 class Bootstrap:
-    """Poisson bootstrap over clips: in each of DRAWS imagined data sets a clip occurs 0, 1, 2, ... times, Poisson with mean 1.
+    """Poisson bootstrap over speakers or files: in each of DRAWS imagined data sets one occurs 0, 1, 2, ... times, Poisson with
+    mean 1, and all clips of it with it.
 
     Nothing of a clip is kept, so that memory stays flat (Chamandy et al. 2012, Estimating Uncertainty for Massive Data Streams).
     """
 
     def __init__(self, seed: int = 7) -> None:
-        self._random = np.random.default_rng(seed)
+        self._seed = seed
         below = np.cumsum([exp(-1.0) / factorial(count) for count in range(9)])
         # The counts of 65,536 equally likely numbers: to draw those is ten times as fast as to draw from the distribution.
         self._counts: NDArray[np.int64] = np.searchsorted(below, (np.arange(65536) + 0.5) / 65536)
 
-    def weights(self) -> NDArray[np.int64]:
-        """How often the next clip occurs in each draw, [DRAWS]."""
-        chosen: NDArray[np.int64] = self._counts[self._random.integers(0, 65536, DRAWS, np.uint16)]
+    def weights(self, group: str) -> NDArray[np.int64]:
+        """How often the clips of `group`, a speaker or a file, occur in each draw, [DRAWS]."""
+        random = np.random.default_rng([self._seed, crc32(group.encode())])
+        chosen: NDArray[np.int64] = self._counts[random.integers(0, 65536, DRAWS, np.uint16)]
         return chosen
 
 
@@ -50,6 +53,8 @@ class Tally:
         self.classes, self.clips = tuple(classes), 0
         self.counts = np.zeros((len(self.classes), len(self.classes) + 1), np.int64)
         self._draws: NDArray[np.int64] | None = None
+        self._first: NDArray[np.int64] | None = None
+        self._several_groups = False
 
     def add(self, label: str, answers: Mapping[str, int], weights: NDArray[np.int64] | None = None) -> None:
         """Count the answers of a clip with this label; a label that is none of the classes does not count."""
@@ -59,6 +64,9 @@ class Tally:
         """Count a clip's (label, answer, how often); `weights` of `Bootstrap` let intervals be given."""
         known = [pair for pair in pairs if pair[0] in self.classes]
         self.clips += bool(known)
+        if known and weights is not None:
+            self._first = weights if self._first is None else self._first
+            self._several_groups = self._several_groups or not np.array_equal(weights, self._first)
         for label, answer, count in known:
             row, column = self.classes.index(label), self.classes.index(answer) if answer in self.classes else -1
             self.counts[row, column] += count
@@ -89,8 +97,8 @@ class Tally:
         }  # fmt: skip
 
     def intervals(self) -> dict[str, list[float]]:
-        """From where to where 95 % of the draws of each figure lie; empty with fewer than two clips or without weights."""
-        if self._draws is None or self.clips < 2:
+        """From where to where 95 % of the draws of each figure lie; empty with fewer than two groups or without weights."""
+        if self._draws is None or not self._several_groups:
             return {}
         drawn = self._draws[:, :, self._draws.any((0, 1))]
         found = [scores_of_counts(drawn[:, :, draw]) for draw in range(drawn.shape[2])]
@@ -219,7 +227,8 @@ def _metric_parts(metrics: Metrics) -> list[str]:
         for by, found in levels.items()
     ]
     table = markdown_table(["labels", "by", "n", "macro-F1", "UAR", "WAR"], rows)
-    return ["## Metrics", table, "In brackets 95 % of a bootstrap over clips."] if rows else []
+    drawn = "In brackets 95 % of a bootstrap over speakers, or over files where nobody is named."
+    return ["## Metrics", table, drawn] if rows else []
 
 
 def _figure(found: Figures, name: Measure) -> str:

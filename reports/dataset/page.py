@@ -122,9 +122,9 @@ def _labels(summary: SummaryDocument) -> str:
     parts = [_drawn(kind, levels, summary.get("reliability", {}).get(kind)) for kind, levels in metrics.items()]
     return (
         f'<section id="labels"><h2>Labels and answers</h2>{_wide("Metrics", heads, rows, "figures")}'
-        '<p class="hint">In brackets 95 % of a bootstrap over clips. macro-F1 and UAR are means over the classes that occur as '
-        "labels; no answer (none of the compounds, or a clip that failed) counts as a wrong one. The ABAW challenge counts the "
-        "macro-F1 of its seven compounds by frame.</p>"
+        '<p class="hint">In brackets 95 % of a bootstrap over speakers, or over files where nobody is named. macro-F1 and UAR '
+        "are means over the classes that occur as labels; no answer (none of the compounds, or a clip that failed) counts as a "
+        "wrong one. The ABAW challenge counts the macro-F1 of its seven compounds by frame.</p>"
         f"{''.join(parts)}</section>"
     )
 

@@ -88,6 +88,19 @@ def test_a_model_in_the_hubs_cache_is_known_by_its_repository() -> None:
     assert covered(basic_matrix(["LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3"], folder)) == ("anger", "happiness", "sadness")
 
 
+@pytest.mark.parametrize(
+    "names", ["LABEL_0 LABEL_1 LABEL_2 LABEL_3", "joy optimism anger sadness", "anger joy optimism sadness"]
+)
+def test_outputs_of_a_model_with_wrong_names_are_read_by_position(names: str) -> None:
+    matrix = basic_matrix(names.split(), "cardiffnlp/twitter-roberta-base-emotion")
+    assert [BASIC_EMOTIONS[index] for index in matrix.argmax(1)] == ["anger", "happiness", "happiness", "sadness"]
+
+
+def test_a_list_of_meanings_does_not_hold_for_other_outputs() -> None:
+    matrix = basic_matrix(["joy", "fear"], "mine/twitter-roberta-base-emotion")
+    assert [BASIC_EMOTIONS[index] for index in matrix.argmax(1)] == ["happiness", "fear"]
+
+
 def test_what_a_model_cannot_answer_is_said() -> None:
     matrix = basic_matrix(["neu", "hap", "ang", "sad"], "superb/hubert-large-superb-er")
     assert covered(matrix) == ("neutral", "anger", "happiness", "sadness")

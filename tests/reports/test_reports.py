@@ -185,7 +185,7 @@ def test_a_data_set_in_markdown_names_the_slowest_stage_first_and_what_failed() 
 def test_a_data_set_in_markdown_gives_figures_with_their_intervals() -> None:
     tally, bootstrap = Tally(("sadly_angry", "sadly_fearful")), Bootstrap()
     for turn in range(20):
-        tally.add("sadly_angry", {"sadly_angry" if turn % 2 else "": 1}, bootstrap.weights())
+        tally.add("sadly_angry", {"sadly_angry" if turn % 2 else "": 1}, bootstrap.weights(f"{turn}.mp4"))
     metrics = {"compounds": {"clips": tally.figures()}}
     reliability = {"compounds": {"unit": "windows", "items": 20, "ece": 0.1234, "bins": []}}
     text = dataset_markdown(summary_of(metrics=metrics, reliability=reliability))

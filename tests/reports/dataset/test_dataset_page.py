@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -12,10 +13,12 @@ import pytest
 from sklearn.metrics import f1_score
 
 from data.emotions import ABAW_COMPOUNDS
+from data.manifest.manifest import ManifestRow
 from data.metrics import calibration_error
 from data.run_folder import RunFolder
 from data.sample import sample_clip
-from flows.batch.summary import MOST_THUMBNAILS, remake_page
+from flows.batch.journal import Entry
+from flows.batch.summary import MOST_THUMBNAILS, Totals, remake_page
 from flows.clip.stages import STAGES
 from flows.dataset import recognise_dataset
 from reports.dataset.clip_brief import binned, binned_hits, brief, most_apart
@@ -288,8 +291,8 @@ def test_intervals_are_those_of_drawing_clips_anew() -> None:
     truth = draw.integers(0, 3, 150)
     said = np.where(draw.random(150) < 0.6, truth, draw.integers(0, 3, 150))
     tally, bootstrap = Tally("abc"), Bootstrap()
-    for one, other in zip(truth, said, strict=True):
-        tally.add("abc"[one], {"abc"[other]: 1}, bootstrap.weights())
+    for number, (one, other) in enumerate(zip(truth, said, strict=True)):
+        tally.add("abc"[one], {"abc"[other]: 1}, bootstrap.weights(f"{number}.mp4"))
     figures = tally.figures()
     assert figures is not None
     picks = [draw.integers(0, 150, 150) for _ in range(400)]
@@ -300,13 +303,33 @@ def test_intervals_are_those_of_drawing_clips_anew() -> None:
 
 
 def test_one_clip_gives_no_interval_and_frames_of_a_clip_belong_together() -> None:
-    weights = Bootstrap().weights()
+    weights = Bootstrap().weights("a.mp4")
     tally = Tally("ab")
     tally.add_pairs([("a", "a", 500), ("b", "", 500)], weights)
     assert tally.intervals() == {}
-    tally.add_pairs([("a", "b", 500)], Bootstrap(8).weights())
+    tally.add_pairs([("a", "b", 500)], Bootstrap().weights("b.mp4"))
     low, high = tally.intervals()["war"]
     assert high - low > 0.3, "two clips say little, however many frames they have"
+
+
+def test_segments_of_a_speaker_or_a_file_are_drawn_together() -> None:
+    """Ten speakers, each wholly right or wholly wrong, say as much in four segments each as in one."""
+    apart, alone = (Totals(()) for _ in range(2))
+    for number in range(40):
+        entry = Entry(f"c{number}", "", "done", answer={"emotion": "fear" if number % 2 else "anger"})
+        same = ManifestRow(number, f"c{number}", f"{number}.mp4", None, None, "", "fear", speaker=str(number % 10))
+        apart.add(same, entry)
+        alone.add(replace(same, path=f"{number % 10}.mp4", speaker=""), entry)
+    width = {}
+    for name, totals in (("speakers", apart), ("files", alone)):
+        low, high = totals.figures()["metrics"]["emotions"]["clips"]["intervals"]["war"]
+        width[name] = high - low
+    assert min(width.values()) > 0.5, "as of ten, not of forty, which give 0.3"
+    lonely = Totals(())
+    for number in range(5):
+        row = ManifestRow(number, f"c{number}", "one.mp4", number, number + 1, label="fear")
+        lonely.add(row, Entry(f"c{number}", "", "done", answer={"emotion": "fear"}))
+    assert lonely.figures()["metrics"]["emotions"]["clips"]["intervals"] == {}
 
 
 def test_reliability_is_the_expected_calibration_error() -> None:
