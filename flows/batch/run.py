@@ -250,12 +250,15 @@ def _tell(run: BatchRun, at_once: bool = False) -> None:
         run.artifact = publish_progress(run.artifact, run.clips.source, run.counts.share, run.counts.sentence())
         run.told = time.monotonic()
     if now >= run.next_status:
+        run.journal.sync()
         try:
             write_status(run.plan.output, run.clips, run.journal)
-            run.journal.sync()
             run.plan.output.put(JOURNAL)
         except StorageError as error:  # the next clip that is put there tells whether it has gone for good
             logger.warning("%s", error)
+        except OSError as error:  # a disk that a clip has filled has room again when the clip has failed
+            check_there(run.plan.output)
+            logger.warning("status.csv is older than the run for now. %s", sentence(error))
         took = time.monotonic() - now
         run.next_status = time.monotonic() + max(STATUS_EVERY, 50 * took)  # never more than 2 % of the time
 

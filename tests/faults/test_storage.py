@@ -1,12 +1,19 @@
 """Storage that is full, read-only, limited or suddenly gone: a sentence, an exit code, and the same command finishes later."""
 
+import logging
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from threading import Event
 
 import pytest
 
+from data.manifest.manifest import ManifestRow
+from flows.batch import run
+from flows.batch.clips import BatchPlan
+from flows.batch.one_clip import Outcome
+from flows.dataset import recognise_dataset
 from tests.faults.batches import batch, ended, half_written, journal, make_clips, make_manifest, status
 from tests.waiting import wait_until
 
@@ -44,6 +51,51 @@ def test_the_disk_is_full(prefect_session: None, small_disk: Path, tmp_path: Pat
     code, said = ended(batch(media, output, "--retry-failed"))
     assert code == 0, said
     assert {row["state"] for row in status(output).values()} == {"done"}
+    assert half_written(output) == []
+
+
+warned = Event()
+
+
+class Warned(logging.Handler):
+    """Keeps what a logger tells, and says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message."""
+        self.messages.append(record.getMessage())
+        warned.set()
+
+
+def filling(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str, Outcome]]:
+    """Takes all space of the disk until the run has told of it, as pictures that do not fit do until their clip fails."""
+    filler = fill(plan.output.folder, but=0)
+    warned.wait(20)
+    filler.unlink()
+    yield from ((row.clip_id, Outcome("done")) for row in rows)
+
+
+def test_the_disk_is_full_when_status_csv_is_due(
+    prefect_session: None, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run says so and goes on; the next status.csv is as it should be."""
+    monkeypatch.setattr(run, "STATUS_EVERY", 0.1)
+    listener = Warned()
+    run.logger.addHandler(listener)
+    manifest, output = make_manifest(tmp_path / "media", 2), small_disk / "runs"
+    try:
+        counts = recognise_dataset(str(manifest), str(output), workers=1, workload="tests.faults.test_storage:filling")
+    finally:
+        run.logger.removeHandler(listener)
+    assert (counts["total"], counts["done"]) == (2, 2)
+    assert {row["state"] for row in status(output).values()} == {"done"}
+    assert listener.messages[0] == (
+        "status.csv is older than the run for now. A file cannot be written or read: the disk is full; free some space and run "
+        "the same command again."
+    )
     assert half_written(output) == []
 
 
