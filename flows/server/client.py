@@ -62,11 +62,15 @@ def reporting(url: str, since: datetime | None = None) -> set[str]:
 def ask(url: str, path: str, question: Mapping[str, object] | None = None, method: str = "") -> Any:
     """The server's answer to `method`, else GET (without a question) or POST; DyadError when it does not answer or refuses.
 
-    A server whose SQLite is locked answers 503 and has done nothing; it is asked again.
+    A server whose SQLite is locked answers 503 and has done nothing; it is asked again. PREFECT_API_AUTH_STRING is the user and
+    the password, `user:password`, of a server that asks for them.
     """
+    user, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
+    auth = (user, password) if user else None
     try:
         for pause in (0.5, 1.0, 2.0, 4.0, 0.0):
-            answer = httpx.request(method or ("GET" if question is None else "POST"), f"{url}/{path}", json=question, timeout=30)
+            verb = method or ("GET" if question is None else "POST")
+            answer = httpx.request(verb, f"{url}/{path}", json=question, auth=auth, timeout=30)
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 break
             time.sleep(pause)

@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
 from flows.server.client import LANDED, POOL
@@ -90,19 +90,33 @@ def deploy(options: DeploymentOptions, url: str = "") -> list[str]:
 
 
 def _make_pool() -> None:
+    """Create the work pool; of one that is there, whose limits are the user's, only the command that a run may name goes."""
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectAlreadyExists
     from prefect.workers.process import ProcessWorker
 
-    template = ProcessWorker.get_default_base_job_template()
+    template = without_command(ProcessWorker.get_default_base_job_template())
     about = "Processes on the machines where 'dyad up' or 'dyad worker' runs."
     pool = WorkPoolCreate(name=POOL, type="process", base_job_template=template, description=about)
     with get_client(sync_client=True) as client:
         try:
             client.create_work_pool(pool)
         except ObjectAlreadyExists:
-            return  # it stays as it is: its limits are the user's
+            there = client.read_work_pool(POOL).base_job_template
+            if there != without_command(there):
+                client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=without_command(there)))
+
+
+def without_command(template: Mapping[str, Any]) -> dict[str, Any]:
+    """A pool's template whose command is the pool's own or the worker's, whatever `job_variables` a run has."""
+    configuration, variables = dict(template["job_configuration"]), dict(template["variables"])
+    properties = dict(variables.get("properties", {}))
+    default = properties.pop("command", {}).get("default")
+    if "{{" in (configuration.get("command") or ""):  # filled in from the variables
+        del configuration["command"]
+        configuration |= {"command": default} if default else {}
+    return {**template, "job_configuration": configuration, "variables": {**variables, "properties": properties}}
 
 
 def _deploy(deployment: Deployment, options: DeploymentOptions) -> str:

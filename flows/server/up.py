@@ -85,7 +85,7 @@ def _start_server(port: int, listen: str) -> Background:
         raise InputError(f"Port {port} is taken by another program; choose another one with --port.")
     url = f"http://{HOST}:{port}/api"
     seen = url if listen == HOST else f"http://{socket.gethostname()}:{port}/api"  # browsers elsewhere reach it by its name
-    environment = {"PREFECT_UI_API_URL": seen} | server_environment(url, os.environ)
+    environment = {"PREFECT_UI_API_URL": seen} | server_environment(url, os.environ) | {"PREFECT_SERVER_API_HOST": listen}
     command = [
         "uvicorn", "--app-dir", str(Path(__file__).resolve().parents[2]), "--factory", "flows.server.ui_app:create_app",
         "--host", listen, "--port", str(port), "--timeout-keep-alive", "5", "--timeout-graceful-shutdown", "5",
