@@ -102,6 +102,8 @@ def test_to_the_network_it_is_what_host_names_and_the_address_of_the_connection(
         at = "http://10.0.0.1:4200"
         assert answer(listen=listen, address=at, Origin=at).text == "hello"
         assert is_refused(answer(listen=listen, address=at, Origin="http://10.0.0.2:4200"))
+    both = "http://[::ffff:10.0.0.1]:4200"  # IPv4 at a socket of IPv6
+    assert answer(listen="::", address=both, Host="10.0.0.1:4200", Origin="http://10.0.0.1:4200").text == "hello"
 
 
 def test_a_proxy_in_front_is_named_by_the_address_of_the_ui() -> None:
@@ -110,6 +112,12 @@ def test_a_proxy_in_front_is_named_by_the_address_of_the_ui() -> None:
         assert is_refused(answer(Host=host, Origin=origin))
         assert answer(url=seen, Host=host, Origin=origin).text == "hello"
     assert is_refused(answer(url=seen, Host="dyad.example.org", Origin="https://evil.example.org"))
+
+
+def test_a_port_that_is_passed_on_is_named_by_the_address_of_the_ui() -> None:
+    for host in ("box:8080", "box:4200"):  # browsers outside, workers inside
+        assert is_refused(answer(Host=host))
+        assert answer(url="http://box:8080/api", Host=host, Origin=f"http://{host}").text == "hello"
 
 
 def socket_messages(headers: list[tuple[bytes, bytes]], port: int = 4200) -> list[Message]:
