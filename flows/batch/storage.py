@@ -12,7 +12,7 @@ from pathlib import Path
 from data.errors import MediaError
 from data.location import Location, StorageError, is_address
 from flows.runtime.errors import check_writable
-from flows.runtime.state_folder import state_folder
+from flows.runtime.state_folder import made, state_folder
 
 LEFT_BEHIND = (".input-*", ".decoded-*", ".status.*", ".dataset.*", ".summary.*", ".confusion.*", ".report.*")
 """Folders and half-written files of a run that was killed."""
@@ -59,7 +59,7 @@ def output_at(path: str | Path) -> OutputFolder:
         check_writable(location.path)
         return OutputFolder(location.path)
     station = state_folder() / "stations" / hashlib.sha256(location.text.encode()).hexdigest()[:16]
-    check_writable(station)
+    check_writable(made(station))
     location.check_known()
     return OutputFolder(station, location.text)
 

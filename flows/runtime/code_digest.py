@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.errors import InputError
-from data.files import file_digest, write_text
-from flows.runtime.state_folder import made, state_folder
+from data.files import file_digest
+from flows.runtime.state_folder import state_folder, write_private
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("configs", "data", "flows", "fusion", "modalities", "reports")
@@ -155,8 +155,7 @@ class SourceTree:
         if self._unsaved and self._cache_file is not None:
             files = {file: [self._states[file], *source] for file, source in self._sources.items()}
             with contextlib.suppress(OSError):
-                made(self._cache_file.parent)
-                write_text(self._cache_file, json.dumps({"reader": _reader(), "files": files}, separators=(",", ":")))
+                write_private(self._cache_file, json.dumps({"reader": _reader(), "files": files}, separators=(",", ":")))
         self._unsaved = False
 
 

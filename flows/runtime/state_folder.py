@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from data.files import atomic_path
+
 
 def state_folder() -> Path:
     """`DYAD_STATE`, else the platform's folder for a program's state; it need not exist."""
@@ -22,9 +24,34 @@ def state_folder() -> Path:
 
 
 def made(folder: Path) -> Path:
-    """`folder`, made when it was not there, for its owner only: logs and the database tell what was watched."""
+    """`folder`, made when it was not there, for its owner only: logs and the database tell what was watched.
+
+    In the state folder that holds for all folders on the way, also those that an earlier version made; the state folder itself
+    keeps the permissions that it was given.
+    """
+    own = state_folder()
+    for one in (*reversed(folder.parents), folder):
+        if one.is_relative_to(own):
+            one.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if one != own and one.stat().st_mode & 0o077:
+                one.chmod(0o700)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 for its owner only, whole or not at all, and make its folder."""
+    made(path.parent)
+    with atomic_path(path) as aside, open(aside, "x", encoding="utf-8", opener=opened_privately) as stream:
+        stream.write(text)
+
+
+def opened_privately(path: str, flags: int) -> int:
+    """Open a file that only its owner may read, also one that an earlier version made for all; an `opener` for `open`."""
+    opened = os.open(path, flags, 0o600)
+    if hasattr(os, "fchmod"):
+        os.fchmod(opened, 0o600)
+    return opened
 
 
 class FileLock:

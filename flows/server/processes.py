@@ -18,8 +18,7 @@ from typing import BinaryIO
 
 import psutil
 
-from data.files import write_text
-from flows.runtime.state_folder import made, state_folder
+from flows.runtime.state_folder import made, opened_privately, state_folder, write_private
 
 MARK = "DYAD_BACKGROUND"
 GRACE = 6.0
@@ -51,8 +50,13 @@ def log_of(name: str) -> Path:
     return state_folder() / "logs" / f"{name}.log"
 
 
-def start(name: str, command: Sequence[str], environment: Mapping[str, str], **facts: str | int) -> Background:
-    """Start `python -m command...` in a session of its own and note it under `name`."""
+def start(
+    name: str, command: Sequence[str], environment: Mapping[str, str], *, private: bool = False, **facts: str | int
+) -> Background:
+    """Start `python -m command...` in a session of its own and note it under `name`.
+
+    `private`: what it writes is for its owner only; without, as for a worker that writes results, as the user's umask says.
+    """
     mark = f"{state_folder()}#{uuid.uuid4().hex}"
     with _log_stream(name) as log:
         process = subprocess.Popen(
@@ -61,12 +65,12 @@ def start(name: str, command: Sequence[str], environment: Mapping[str, str], **f
             cwd=made(state_folder()),
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=True,
             start_new_session=True,
+            umask=0o077 if private else -1,
         )  # fmt: skip
     process.returncode = 0  # it is meant to outlive this command: no warning that it still runs
     started = Background(name, process.pid, mark, facts)
     _await_mark(started)
-    made(_notes())
-    write_text(_notes() / f"{name}.json", json.dumps({"pid": process.pid, "mark": mark, "facts": facts}))
+    write_private(_notes() / f"{name}.json", json.dumps({"pid": process.pid, "mark": mark, "facts": facts}))
     return started
 
 
@@ -83,7 +87,7 @@ def _log_stream(name: str) -> Iterator[BinaryIO]:
     made(path.parent)
     if path.exists() and path.stat().st_size > LARGEST_LOG:
         os.replace(path, path.with_suffix(".log.1"))
-    with path.open("ab") as stream:
+    with open(path, "ab", opener=opened_privately) as stream:
         yield stream
 
 

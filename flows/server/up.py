@@ -90,7 +90,9 @@ def _start_server(port: int, listen: str) -> Background:
         "uvicorn", "--app-dir", str(Path(__file__).resolve().parents[2]), "--factory", "flows.server.ui_app:create_app",
         "--host", listen, "--port", str(port), "--timeout-keep-alive", "5", "--timeout-graceful-shutdown", "5",
     ]  # fmt: skip
-    return processes.start("server", command, environment, host=HOST, port=port, url=url, ui=f"http://{HOST}:{port}")
+    made(Path(environment["PREFECT_HOME"]))
+    facts: dict[str, str | int] = {"host": HOST, "port": port, "url": url, "ui": f"http://{HOST}:{port}"}
+    return processes.start("server", command, environment, private=True, **facts)
 
 
 def server_environment(url: str, given: Mapping[str, str]) -> dict[str, str]:

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.files import write_text
 from data.manifest.manifest import MEDIA
-from flows.runtime.state_folder import made, state_folder
+from flows.runtime.state_folder import state_folder, write_private
 from flows.server.client import LANDED
 
 logger = logging.getLogger(__name__)
@@ -53,8 +52,7 @@ class WatchedFolder:
     def note_done(self, path: Path, look: Look) -> None:
         """Remember that a file was handed over."""
         self.done[path.name] = look
-        made(self.note.parent)
-        write_text(self.note, json.dumps(self.done))
+        write_private(self.note, json.dumps(self.done))
 
 
 def watch(

@@ -49,6 +49,28 @@ def start_sleeper(name: str = "sleeper") -> processes.Background:
     return processes.start(name, ["timeit", "-n", "1", "-r", "1", "import time; time.sleep(600)"], os.environ)
 
 
+def open_to_others(folder: Path) -> list[str]:
+    """What in a folder others than its owner may read or write, the folder itself included."""
+    paths = [path for path in (folder, *folder.rglob("*")) if not path.is_symlink()]
+    return sorted(str(path.relative_to(folder)) for path in paths if path.stat().st_mode & 0o077)
+
+
+def test_nobody_else_reads_what_the_server_keeps(own_server: OwnServer) -> None:
+    """Notes, logs, the database; under the usual umask, by which all may read what a program writes."""
+    assert (own_server.state / "prefect" / "prefect.db").is_file()
+    assert open_to_others(own_server.state) == []
+
+
+def test_what_an_earlier_version_left_open_is_closed(state: Path) -> None:
+    state.chmod(0o700)
+    for name in ("logs/sleeper.log", "processes/sleeper.json"):
+        (state / name).parent.mkdir()
+        (state / name).touch()
+    assert open_to_others(state) != []
+    start_sleeper()
+    assert open_to_others(state) == []
+
+
 def test_up_again_leaves_what_runs_alone(own_server: OwnServer) -> None:
     before = pid_of(own_server, "server"), pid_of(own_server, "worker-1")
     again = own_server.dyad("up")
