@@ -12,19 +12,19 @@ from data.windows import LENGTH, SHIFT, SHORTEST, Windows, make_windows
 
 
 class Section(BaseModel):
-    """A frozen part of the settings that knows no other fields than its own."""
+    """A frozen part of the settings that knows no other fields than its own, and no number without an end."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class WindowSettings(Section):
     """How a clip is cut."""
 
-    length: float = Field(default=LENGTH, gt=0)
+    length: float = Field(default=LENGTH, ge=0.1, le=86_400)
     """Seconds of a window."""
-    shift: float = Field(default=SHIFT, gt=0)
+    shift: float = Field(default=SHIFT, ge=0.1, le=86_400)
     """Seconds from one window's start to the next."""
-    shortest: float = Field(default=SHORTEST, ge=0)
+    shortest: float = Field(default=SHORTEST, ge=0, le=86_400)
     """The last window is kept from this many seconds."""
 
     def cut(self, duration: float) -> Windows:
@@ -39,6 +39,23 @@ class DecodeSettings(Section):
     """Frames taken from each second of the video."""
     longest_side: int = Field(default=960, ge=64)
     """Frames are shrunk to this many pixels on their longer side."""
+
+
+class LimitSettings(Section):
+    """The most that is read of a media file; one that claims more is damaged, or was made to use up memory and disk."""
+
+    hours: float = Field(default=12.0, gt=0, le=10_000)
+    """Hours that a file lasts."""
+    megapixels: float = Field(default=64.0, gt=0, le=2000)
+    """Millions of pixels of an image; memory for some dozen images is needed."""
+    frames_per_second: float = Field(default=1000.0, gt=0, le=1e6)
+    """Images a second in the file."""
+    sample_rate: int = Field(default=768_000, ge=8000, le=10_000_000)
+    """Samples of sound a second in the file."""
+    channels: int = Field(default=64, ge=1, le=1024)
+    """Channels of sound."""
+    gigabytes: float = Field(default=40.0, gt=0, le=100_000)
+    """What decoding one file writes."""
 
 
 class FaceSettings(Section):

@@ -18,6 +18,7 @@ from configs.schema import (
     DynamicFaceSettings,
     FaceSettings,
     FusionSettings,
+    LimitSettings,
     SceneContextSettings,
     SceneLabelSettings,
     Section,
@@ -53,6 +54,7 @@ class Settings(Section):
     """Of the large models: `auto` takes half precision where the device computes it natively."""
     windows: WindowSettings = WindowSettings()
     decode: DecodeSettings = DecodeSettings()
+    limits: LimitSettings = LimitSettings()
     faces: FaceSettings = FaceSettings()
     static_face: StaticFaceSettings = StaticFaceSettings()
     dynamic_face: DynamicFaceSettings = DynamicFaceSettings()

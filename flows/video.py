@@ -17,10 +17,12 @@ from configs.settings import Settings
 from data.errors import InputError
 from data.manifest.manifest import MEDIA
 from data.media.clip import Clip
+from data.media.limits import Limits
 from data.run_folder import RunFolder
 from flows.clip.graph import NEEDS, joins
 from flows.clip.runner import RETRY_DELAYS, Turn, WhenEnded, recognise_clip
 from flows.clip.stages import STAGES, Stage
+from flows.clip.steps.decode import limits_of
 from flows.job import Brought, Job
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, worth_retrying
@@ -44,11 +46,11 @@ def _error_of(state: State[Any]) -> BaseException:
 
 
 @task(name="probe", task_run_name="probe · {video.name}", **RETRIES)
-def probe_video(video: Path) -> Clip:
+def probe_video(video: Path, limits: Limits) -> Clip:
     """Measure the file and name the clip."""
     from data.media.probe import probe
 
-    return probe(video)
+    return probe(video, limits)
 
 
 def _outputs(stage: Stage, job: Job) -> list[str]:
@@ -127,8 +129,9 @@ def recognise_video(
     """
     outlive_worker()
     brought = Brought(transcript, descriptions, scores or {}).check()
-    clip = probe_video(video)
-    job = Job(clip, RunFolder(Path(output) / clip.clip_id), settings or Settings(), brought)
+    settings = settings or Settings()
+    clip = probe_video(video, limits_of(settings))
+    job = Job(clip, RunFolder(Path(output) / clip.clip_id), settings, brought)
     recognise_clip(job, _Tasks(), strict=strict, fresh=fresh)
     return job.folder.root
 

@@ -1,7 +1,7 @@
 """Decoding: one pass over a file gives sampled frames, their times, 16 kHz sound placed in time, and subtitles."""
 
 import os
-import struct
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from data.errors import InputError, MediaError
 from data.media.clip import Clip
 from data.media.frames import FrameWriter, Ticks
+from data.media.limits import USUAL, Limits
 from data.media.probe import (
     DURATION_SLACK,
     LONGEST_GAP,
@@ -29,13 +30,12 @@ from data.media.probe import (
     pick_streams,
     turned,
 )
+from data.media.sound_file import AUDIO_RATE, SoundWriter
 from data.media.subtitles import plain_words, to_vtt
 
 if TYPE_CHECKING:
     import av
 
-AUDIO_RATE = 16_000
-"""Samples a second of `audio.wav`: what voice activity, emotion and speech models are trained on."""
 AUDIO_SLACK = 0.05
 """Seconds by which sound may be off its time stamp before silence is put in or a frame is left out."""
 CUT_OFF = 0.5
@@ -74,17 +74,19 @@ class Decoded:
 
 
 def decode(
-    clip: Clip, work: Path, options: DecodeOptions, on_time: Callable[[float], None] = lambda seconds: None
-) -> Decoded:
+    clip: Clip, work: Path, options: DecodeOptions, on_time: Callable[[float], None] = lambda seconds: None,
+    limits: Limits = USUAL,
+) -> Decoded:  # fmt: skip
     """Decode a probed clip into the folder `work` in one pass and with flat memory.
 
-    Damage inside the file is stepped over and told in `problems`; MediaError when nothing at all can be decoded,
-    OSError when the disk is full. Files appear under their names only when all of them are complete. `on_time` is told, packet by
-    packet, up to which second of the clip everything was decoded.
+    Damage inside the file is stepped over and told in `problems`. MediaError when nothing at all can be decoded, when there is
+    less room than the sound alone needs, and beyond the limits; OSError when the disk is full. Files appear under their names
+    only when all of them are complete. `on_time` is told, packet by packet, up to which second of the clip all was decoded.
     """
     work.mkdir(parents=True, exist_ok=True)
+    _check_room(clip, work)
     with tempfile.TemporaryDirectory(prefix=".decode-", dir=work) as aside:
-        done = _decode(clip, Path(aside), options, on_time)
+        done = _decode(clip, Path(aside), options, on_time, limits)
         written = {name: getattr(done, name) for name in ("frames", "index", "audio", "subtitles")}
         for name, path in written.items():
             if path is not None:
@@ -93,15 +95,30 @@ def decode(
     return replace(done, **written)
 
 
-def _decode(clip: Clip, folder: Path, options: DecodeOptions, on_time: Callable[[float], None]) -> Decoded:
+def _check_room(clip: Clip, work: Path) -> None:
+    """MediaError when not even the sound of a clip finds room."""
+    needed, free = 2 * AUDIO_RATE * clip.duration * clip.has_audio, shutil.disk_usage(work).free
+    if needed > free:
+        sizes = f"its sound alone needs {needed / 1e9:.1f} GB, and {work} has room for {free / 1e9:.1f} GB"
+        raise MediaError(f"{clip.path}: {sizes}; free some space, or choose another disk with -o.")
+
+
+def _decode(
+    clip: Clip, folder: Path, options: DecodeOptions, on_time: Callable[[float], None], limits: Limits
+) -> Decoded:
     with ExitStack() as stack:
-        container = stack.enter_context(open_media(clip.path))
+        container = stack.enter_context(open_media(clip.path, limits))
         streams = pick_streams(container)
         video = stack.enter_context(_VideoSink(clip, streams, folder / "frames.mjpeg", options))
         audio = stack.enter_context(_AudioSink(clip, streams, folder / "audio.wav"))
         words = _SubtitleSink(streams)
         sinks: dict[str, _Sink] = {"video": video, "audio": audio, "subtitle": words}
-        damaged = _run(container, streams, sinks, audio if streams.video is None else video, on_time)
+
+        def told(seconds: float) -> None:
+            limits.check_written(clip.path, video.size + 2 * audio.written)
+            on_time(seconds)
+
+        damaged = _run(container, streams, sinks, audio if streams.video is None else video, told)
         reached = max(video.end, audio.end)
         if not reached:
             raise MediaError(f"Nothing in {clip.path} could be decoded; copy or record it again.")
@@ -200,6 +217,11 @@ class _VideoSink:
             coded = coded[:, ::-1]
         return np.ascontiguousarray(np.rot90(coded, -self._clip.rotation // 90))
 
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._writer.size
+
     def write_index(self, index: Path) -> None:
         """Write the index of the frame store."""
         self._writer.write_index(index)
@@ -218,13 +240,17 @@ class _AudioSink:
     """Resamples to 16 kHz mono and writes a WAV with every sound at its time; silence fills what is missing."""
 
     def __init__(self, clip: Clip, streams: Streams, path: Path) -> None:
-        self._stream: BinaryIO = path.open("wb")
-        self._stream.write(_wav_header(0))
+        self._writer = SoundWriter(path)
         self._zero, self._duration = streams.zero, clip.duration
         self._resampler: av.AudioResampler | None = None
         self._form: tuple[str, str, int] | None = None
         self._expected = 0.0
-        self.path, self.written = path, 0
+        self.path = path
+
+    @property
+    def written(self) -> int:
+        """Samples written so far."""
+        return self._writer.written
 
     @property
     def end(self) -> float:
@@ -240,7 +266,7 @@ class _AudioSink:
         if start > self._expected + AUDIO_SLACK or form != self._form:
             self._restart(form, start)
         assert self._resampler is not None
-        self._write(self._resampler.resample(frame))
+        self._write(self._resampler.resample(_mean_of_channels(frame) if _is_unnamed(frame) else frame))
         self._expected += frame.samples / frame.sample_rate
 
     def _restart(self, form: tuple[str, str, int], start: float) -> None:
@@ -248,18 +274,13 @@ class _AudioSink:
         import av
 
         self._finish()
-        silence = round(start * AUDIO_RATE) - self.written
-        while silence > 0:
-            self._stream.write(bytes(2 * min(silence, AUDIO_RATE)))
-            self.written += min(silence, AUDIO_RATE)
-            silence -= AUDIO_RATE
+        self._writer.fill(round(start * AUDIO_RATE) - self.written)
         self._resampler = av.AudioResampler(format="s16", layout="mono", rate=AUDIO_RATE)
         self._form, self._expected = form, max(start, self._expected)
 
     def _write(self, frames: "list[av.AudioFrame]") -> None:
         for frame in frames:
-            self._stream.write(frame.to_ndarray().tobytes())
-            self.written += frame.samples
+            self._writer.write(frame.to_ndarray().tobytes())
 
     def _finish(self) -> None:
         if self._resampler is not None:
@@ -272,11 +293,34 @@ class _AudioSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._stream:
+        try:
             if kind is None:
                 self._finish()
-                self._stream.seek(0)
-                self._stream.write(_wav_header(self.written))
+        finally:
+            self._writer.__exit__(kind, error, trace)
+
+
+def _is_unnamed(frame: "av.AudioFrame") -> bool:
+    """Whether nothing says what the channels are, so that FFmpeg cannot mix them: up to eight it guesses."""
+    name: str = frame.layout.name
+    return frame.layout.nb_channels > 8 and name.endswith(" channels")
+
+
+def _mean_of_channels(frame: "av.AudioFrame") -> "av.AudioFrame":
+    """A piece of sound with one channel, the mean of all."""
+    import av
+
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    mean = samples.mean(axis=0, dtype=np.float64)
+    if samples.dtype.kind != "f":
+        whole = np.iinfo(samples.dtype)
+        middle = (float(whole.max) + float(whole.min) + 1) / 2
+        mean = (mean - middle) / (float(whole.max) + 1 - middle)
+    mixed = av.AudioFrame.from_ndarray(mean.astype(np.float32)[None], format="flt", layout="mono")
+    mixed.sample_rate, mixed.pts, mixed.time_base = frame.sample_rate, frame.pts, frame.time_base
+    return mixed
 
 
 class _SubtitleSink:
@@ -319,10 +363,3 @@ def _time(frame: "av.frame.Frame", zero: float, duration: float, otherwise: floa
         return otherwise
     time_s = float(frame.pts * frame.time_base) - zero
     return time_s if -1.0 <= time_s <= duration + 1.0 else otherwise
-
-
-def _wav_header(samples: int) -> bytes:
-    """The RIFF header of 16-bit mono sound."""
-    size = 2 * samples
-    form = (b"fmt ", 16, 1, 1, AUDIO_RATE, 2 * AUDIO_RATE, 2, 16, b"data", size)
-    return struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", *form)

@@ -54,7 +54,7 @@ class FrameWriter:
         self._stream: BinaryIO = frames.open("wb")
         self._scale = scale
         self._times, self._sizes = array("d"), array("q")
-        self.sampled = 0
+        self.sampled, self.size = 0, 0
 
     def add(self, time_s: float, bgr: NDArray[np.uint8] | None) -> None:
         """Note a frame at `time_s` (s) and keep its picture; OSError when the disk is full."""
@@ -65,6 +65,7 @@ class FrameWriter:
             _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
             size = self._stream.write(jpeg.data)
             self.sampled += 1
+            self.size += size
         self._times.append(time_s)
         self._sizes.append(size)
 

@@ -1,6 +1,7 @@
 """Probing: what a media file really holds, measured from its packets, and sentences for those that hold nothing."""
 
 import os
+import warnings
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 from data.errors import MediaError
 from data.files import file_digest
 from data.media.clip import Clip, clip_id_of
+from data.media.limits import USUAL, Limits
 
 if TYPE_CHECKING:
     import av
@@ -49,22 +51,29 @@ class Streams:
         return tuple(stream for stream in (self.video, self.audio, self.subtitles) if stream is not None)
 
 
-def probe(path: Path) -> Clip:
-    """Measure a media file; MediaError, a sentence with the remedy, when it has neither a picture nor sound to decode.
+def probe(path: Path, limits: Limits = USUAL) -> Clip:
+    """Measure a media file; MediaError, a sentence with the remedy, when it has neither a picture nor sound to decode, or claims
+    more than the limits.
 
     Reads the whole file once for its hash and once packet by packet; decodes one picture and one piece of sound.
     """
     check_readable(path)
     content_hash = _digest(path)
-    with open_media(path) as container:
+    with open_media(path, limits) as container:
         streams = pick_streams(container)
+        if streams.video is None and streams.audio is None:
+            raise MediaError(f"{path} holds neither video nor sound that can be decoded; give a file with at least one of them.")
+        limits.check_streams(path, streams.video, streams.audio)
         measured = _measure(container, streams)
         if measured.image is None and not measured.heard:
-            raise MediaError(_nothing_inside(path, streams))
+            _check_still(path, limits)
+            raise MediaError(f"{path} is damaged: none of its video or sound can be decoded; copy or record it again.")
+        duration, facts = _duration(streams, measured), _image_facts(streams, measured)
+        limits.check_times(path, duration, facts.get("frame_rate", 0.0))
         subtitles = None if streams.subtitles is None else streams.subtitles.index
         return Clip(
-            path.absolute(), clip_id_of(path.stem, content_hash), content_hash, _duration(streams, measured),
-            has_audio=measured.heard, subtitle_stream=subtitles, **_image_facts(streams, measured),
+            path.absolute(), clip_id_of(path.stem, content_hash), content_hash, duration,
+            has_audio=measured.heard, subtitle_stream=subtitles, **facts,
         )
 
 
@@ -83,21 +92,29 @@ def check_readable(path: Path) -> None:
 
 
 @contextmanager
-def open_media(path: Path) -> "Iterator[av.container.InputContainer]":
-    """Open a file with FFmpeg, quietly and without following any address in it; MediaError when it is no media file."""
+def open_media(path: Path, limits: Limits | None = None) -> "Iterator[av.container.InputContainer]":
+    """Open a file with FFmpeg, quietly and without following any address in it; MediaError when it is no media file.
+
+    With limits, images of more pixels are not decoded, neither here nor later: they are as damaged ones.
+    """
     import av
 
     av.logging.set_level(None)
+    bounds = {} if limits is None else {"max_pixels": str(limits.pixels)}
     try:
         # 'file:' keeps a name such as 'data:x.mp4' from being read as an address.
         container = av.open(
-            f"file:{path.absolute()}", metadata_errors="replace", container_options={"protocol_whitelist": "file"}
+            f"file:{path.absolute()}", metadata_errors="replace", container_options={"protocol_whitelist": "file"},
+            options=bounds,
         )
     except (av.FFmpegError, ValueError) as error:
         raise MediaError(_not_media(path)) from error
     with container:
         if NOT_CLIPS & set(container.format.name.split(",")):
             raise MediaError(_not_media(path))
+        for stream in container.streams.video:
+            if stream.codec_context is not None:
+                stream.codec_context.options = dict(bounds)
         yield container
 
 
@@ -116,13 +133,15 @@ def packets(container: "av.container.InputContainer", streams: Streams) -> "Iter
     """Every packet of the chosen streams, damaged stretches left out, then an empty one each to flush its decoder."""
     import av
 
-    failures = 0
+    failures, wanted = 0, {stream.index for stream in streams.chosen}
     while failures <= DAMAGE_LIMIT:
         try:
             for packet in container.demux(streams.chosen):
                 failures = 0
-                if packet.size:
+                if packet.size and packet.stream.index in wanted:
                     yield packet
+            break
+        except IndexError:  # a stream that first appears at the end, which PyAV does not know
             break
         except av.FFmpegError:  # its out-of-memory too: a damaged size asks for terabytes
             failures += 1
@@ -321,10 +340,19 @@ def _not_media(path: Path) -> str:
     return f"{path} is not a media file that can be read; convert it, for example to .mp4, or copy it again."
 
 
-def _nothing_inside(path: Path, streams: Streams) -> str:
-    if streams.video is None and streams.audio is None:
-        return f"{path} holds neither video nor sound; give a file with at least one of them."
-    return f"{path} is damaged: none of its video or sound can be decoded; copy or record it again."
+def _check_still(path: Path, limits: Limits) -> None:
+    """MediaError when a file that FFmpeg did not decode is a picture of more pixels than the limit."""
+    from PIL import Image, UnidentifiedImageError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path) as image:
+                limits.check_image(path, *image.size)
+        except Image.DecompressionBombError as error:
+            raise limits.too_large(path, "more than 178 megapixels") from error  # Pillow tells no size beyond its own limit
+        except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+            return
 
 
 def _decodable(stream: "av.stream.Stream") -> bool:

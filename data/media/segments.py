@@ -4,7 +4,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import wave
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +15,9 @@ import pandas as pd
 from data.errors import InputError, MediaError
 from data.files import atomic_path, write_text
 from data.media.clip import Clip
-from data.media.decode import AUDIO_RATE, Decoded
+from data.media.decode import Decoded
 from data.media.frames import read_index, read_scale
+from data.media.sound_file import AUDIO_RATE, SoundWriter
 from data.media.subtitles import TimedWord, read_transcript, to_vtt
 
 PIECE = 2**20
@@ -125,16 +125,16 @@ def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
 def _cut_audio(audio: Path | None, clip: Clip, target: Path) -> Path | None:
     if audio is None:
         return None
+    import soundfile
+
     first, samples = round(_span(clip)[0] * AUDIO_RATE), round(clip.duration * AUDIO_RATE)
-    with wave.open(str(audio), "rb") as source, wave.open(str(target), "wb") as sink:
-        sink.setparams((1, 2, AUDIO_RATE, samples, "NONE", "not compressed"))
-        source.setpos(min(first, source.getnframes()))
-        left = samples
-        while left > 0:
-            block = source.readframes(min(AUDIO_RATE, left))
-            block = block or bytes(2 * min(AUDIO_RATE, left))  # the sound ends before the picture: silence, so that times hold
-            sink.writeframesraw(block)
-            left -= len(block) // 2
+    with soundfile.SoundFile(audio) as source, SoundWriter(target) as sink:
+        source.seek(min(first, source.frames))
+        while sink.written < samples:
+            block = source.read(min(AUDIO_RATE, samples - sink.written), dtype="int16")
+            if not len(block):  # the sound ends before the picture: silence, so that times hold
+                sink.fill(samples - sink.written)
+            sink.write(block.astype("<i2").tobytes())
     return target
 
 

@@ -29,7 +29,7 @@ from data.run_folder import RunFolder
 from flows.batch.one_clip import Outcome, Patience, run_clip
 from flows.batch.storage import OutputFolder, fetch, fetched
 from flows.clip.keys import stage_keys
-from flows.clip.steps.decode import decode_whole
+from flows.clip.steps.decode import decode_whole, limits_of
 from flows.clip.threads import within
 from flows.job import Brought, Job
 from flows.runtime import stop
@@ -97,7 +97,7 @@ def run_file(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str
     with contextlib.ExitStack() as stack:
         try:
             file = within(plan.patience.least, lambda: stack.enter_context(fetched(rows[0].path, folder)))
-            clip = within(plan.patience.least, lambda: probe(file))
+            clip = within(plan.patience.least, lambda: probe(file, limits_of(plan.settings)))
         except Interrupted:
             raise
         except Exception as error:

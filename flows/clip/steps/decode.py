@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from configs.settings import Settings
 from data.media.decode import Decoded, DecodeOptions
 from data.media.decode import decode as decode_media
+from data.media.limits import Limits
 from data.media.segments import cut, first_frame
 from data.run_folder import RunFolder
 from data.tables import read_table, write_table
@@ -18,12 +20,12 @@ KINDS = ("frames", "index", "audio", "subtitles")
 
 def decode(job: Job) -> Mapping[str, object]:
     """Take frames, sound and subtitles from the file in one pass."""
-    return _note(job, decode_media(job.clip, job.folder.work, _options(job), reach))
+    return _note(job, decode_media(job.clip, job.folder.work, _options(job), reach, limits_of(job.settings)))
 
 
 def decode_whole(job: Job, folder: Path) -> Decoded:
     """Decode a file whose segments are clips, into `folder`."""
-    return decode_media(job.clip, folder, _options(job))
+    return decode_media(job.clip, folder, _options(job), limits=limits_of(job.settings))
 
 
 def decode_segment(job: Job, whole: Decoded) -> Mapping[str, object]:
@@ -41,6 +43,11 @@ def outputs(folder: RunFolder) -> tuple[Path, ...]:
 
 def _options(job: Job) -> DecodeOptions:
     return DecodeOptions(**job.settings.decode.model_dump())
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What is read of a media file at most."""
+    return Limits(**settings.limits.model_dump())
 
 
 def _note(job: Job, decoded: Decoded) -> dict[str, object]:
