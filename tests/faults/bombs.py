@@ -49,7 +49,7 @@ def slow_avi(path: Path, clip: Path) -> Path:
 
 
 def attempt(path: Path) -> dict[str, str | float]:
-    """Probe and decode a file: what was said, the seconds of processor time that it took, and the most memory of this process so far (MB)."""
+    """Probe and decode a file: what was said, the seconds of processor time, and the most memory of this process so far (MB)."""
     began, said = time.process_time(), ""
     try:
         with tempfile.TemporaryDirectory() as work:
