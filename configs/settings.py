@@ -8,8 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-from pydantic import ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from configs import DEFAULT_PROFILE
 from configs.schema import (
@@ -32,7 +31,7 @@ from data.added_modalities import check_added
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, Compound
 from data.errors import InputError
 from data.precision import Precision
-from data.yaml_files import read_yaml
+from data.yaml_files import parse_yaml, read_yaml
 
 ALONE = ("DYAD_DEVICE", "DYAD_PRECISION", "DYAD_COMPOUNDS")
 """Variables of settings that belong to no section."""
@@ -66,8 +65,8 @@ class Settings(Section):
     fusion: FusionSettings = FusionSettings()
     added: dict[str, dict[str, object]] = {}
     """Options of modalities that you add, by the modality's name (docs/how-to/add-a-modality.md)."""
-    compounds: tuple[CompoundSetting, ...] = tuple(
-        CompoundSetting(name=c.name, first=c.first, second=c.second) for c in ABAW_COMPOUNDS
+    compounds: tuple[CompoundSetting, ...] = Field(
+        default=tuple(CompoundSetting(name=c.name, first=c.first, second=c.second) for c in ABAW_COMPOUNDS), min_length=1
     )
     """The compounds to tell apart; the ABAW challenge's seven unless given: as here, as `name: [first, second]`, or the name of
     such a file in configs/compounds, or its path."""
@@ -158,7 +157,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
     for name, value in environment.items():
         if name in ALONE or (name.startswith("DYAD_") and "__" in name):
             *sections, field = name.removeprefix("DYAD_").lower().split("__")
-            one: dict[str, object] = {field: yaml.safe_load(value)}
+            one: dict[str, object] = {field: parse_yaml(value, name)}
             for section in reversed(sections):
                 one = {section: one}
             tree = _merged(tree, one)

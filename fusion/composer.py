@@ -22,6 +22,7 @@ import numpy as np
 from data.emotions import BASIC_EMOTIONS, Compound
 from data.errors import InputError
 from data.files import write_text
+from data.json_files import read_json
 from fusion.arrays import Floats, Integers, softmax
 
 FORMAT = "dyad-composer"
@@ -133,7 +134,7 @@ def default_composer() -> Composer:
 def read_composer(path: Path) -> Composer:
     """Read what `write_composer` wrote; InputError naming the file and the error otherwise."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         raise InputError(f"There is no composer at {path}; give an existing .json file.") from None
     except (OSError, ValueError) as error:

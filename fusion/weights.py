@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from data.errors import InputError
 from data.files import write_text
+from data.json_files import read_json
 from fusion.arrays import Floats
 
 FORMAT = "dyad-fusion-weights"
@@ -83,7 +84,7 @@ def write_weights(path: Path, weights: FusionWeights) -> None:
 def read_weights(path: Path = DEFAULT_WEIGHTS) -> FusionWeights:
     """Read what `write_weights` wrote; InputError naming the file and the error otherwise."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         raise InputError(f"There are no fusion weights at {path}; give an existing .json file.") from None
     except (OSError, ValueError) as error:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, EMOTION_WORDS
 from data.errors import InputError
+from data.yaml_files import read_yaml
 
 Meaning = dict[str, float]
 """Basic emotion -> the share of the label's probability that it gets; empty for a label that is none of the seven."""
@@ -83,15 +84,10 @@ def label_names(id2label: Mapping[int, str] | Mapping[str, str]) -> list[str]:
 
 def meanings_of(path: Path) -> dict[str, Meaning]:
     """A user's table of labels; InputError when it is missing, not such a table, or has labels still open."""
-    try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise InputError(f"There is no file {path}; 'labels' must name a YAML file of lines 'label: emotion'.") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} is not readable YAML ({reason}); write a line 'label: emotion' for each label.") from error
-    if not isinstance(table, dict) or not table:
-        raise InputError(f"{path} does not hold a table; write a line 'label: emotion' for each label of the model.")
+    holds = "a table: a line 'label: emotion' for each label of the model"
+    table = read_yaml(path, holds)
+    if not table:
+        raise InputError(f"{path} must hold {holds}.")
     return {_plain_words(str(label)): _read_meaning(value, str(label), path) for label, value in table.items()}
 
 

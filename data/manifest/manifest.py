@@ -1,6 +1,7 @@
 """Manifests: which clips a data set has, where they lie, what is known about them, and what is wrong with a row."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,8 +200,8 @@ def _named(table: pd.DataFrame, source: str) -> pd.DataFrame:
     plain = [str(name).strip() for name in table.columns]
     ours = [OTHER_NAMES.get(name.lower(), name.lower()) for name in plain]
     names = [our if our in COLUMNS else name for our, name in zip(ours, plain, strict=True)]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(f"{source} has more than one column {', '.join(twice)}; keep one.")
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        raise InputError(f"{source} has more than one column {', '.join(twice)[:200]}; keep one.")
     if "path" not in names:
         has = ", ".join(name for name in plain if name != "number")[:200]
         raise InputError(f"{source} has no column 'path' (its columns: {has}); the first line names the columns.")

@@ -1,7 +1,7 @@
 """The table in a manifest file: a CSV, read in pieces so that memory stays near what the table needs, or parquet."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 import numpy as np
@@ -13,6 +13,8 @@ from data.location import Location, StorageError
 
 _PIECE = 65_536
 """Rows that are held as Python lists at a time."""
+MOST_COLUMNS, LONGEST_HEADER = 1000, 1_000_000
+"""Columns, and letters of the first line, that are read."""
 
 
 def read_rows(source: str) -> tuple[pd.DataFrame, str, dict[int, str]]:
@@ -25,7 +27,7 @@ def read_rows(source: str) -> tuple[pd.DataFrame, str, dict[int, str]]:
     try:
         if source.lower().endswith((".parquet", ".pq")):
             with location.open() as stream:
-                table = pd.read_parquet(stream)
+                table = _read_parquet(stream)
                 table["number"] = np.arange(1, len(table) + 1)
                 word, errors = "Row", dict[int, str]()
         else:
@@ -44,14 +46,30 @@ def read_rows(source: str) -> tuple[pd.DataFrame, str, dict[int, str]]:
     return table, word, errors
 
 
+def _read_parquet(stream: IO[bytes]) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    _check_width(pq.read_schema(stream).names)
+    stream.seek(0)
+    return pd.read_parquet(stream)
+
+
+def _check_width(columns: Sequence[str]) -> None:
+    if len(columns) > MOST_COLUMNS:
+        raise ValueError(f"it has {len(columns):,} columns, and at most {MOST_COLUMNS:,} are read")
+
+
 def _read_csv(stream: IO[str]) -> tuple[pd.DataFrame, dict[int, str]]:
     import pyarrow as pa
 
-    first = stream.readline()
+    first = stream.readline(LONGEST_HEADER)
     if "\x00" in first:
         raise ValueError("it is not text")
+    if len(first) == LONGEST_HEADER:
+        raise ValueError(f"its first line has {LONGEST_HEADER:,} letters or more")
     delimiter = max(",;\t", key=first.count)
     header = next(csv.reader([first], delimiter=delimiter), [])
+    _check_width(header)
     names = [str(column) for column in range(len(header))]
     tables, numbers = [], []
     errors: dict[int, str] = {}

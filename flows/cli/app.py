@@ -1,7 +1,12 @@
 """The command line, put together. Heavy libraries are imported inside the commands, so that `dyad --help` answers at once."""
 
 import os
+import shlex
 import sys
+import threading
+import traceback
+from datetime import datetime
+from typing import Annotated
 
 import typer
 
@@ -15,6 +20,10 @@ from flows.cli.run import demo, run, score
 from flows.cli.server import deploy, down, retention, status, up, watch, worker
 from flows.cli.setup import doctor, settings
 from flows.cli.train import train_app
+from flows.runtime.state_folder import made, opened_privately, state_folder
+
+debugging = threading.Event()
+"""Whether unexpected errors are shown with what the code was doing."""
 
 app = typer.Typer(
     name="dyad",
@@ -34,22 +43,42 @@ for group, name in ((train_app, "train"), (fuse_app, "fuse"), (models_app, "mode
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads and forks warn on stderr
 
 
-def main() -> None:
-    """Run the command line; problems end as one sentence on stderr."""
-    from data.errors import DyadError, InputError
+@app.callback()
+def _set_up(
+    debug: Annotated[bool, typer.Option("--debug", help="Show what the code was doing when an unexpected error occurs.")] = False,
+) -> None:
+    if debug:
+        debugging.set()
 
+
+def main() -> None:
+    """Run the command line; problems end as one sentence on stderr, and what nobody expected is in the log of errors."""
+    from data.errors import InputError
+    from flows.runtime.errors import known_sentence
+
+    debugging.clear()
+    threading.excepthook = lambda told: None if told.exc_value is None else _log(told.exc_value)
     try:
         app(prog_name="dyad")
-    except InputError as error:
-        _fail(str(error), 2)
-    except DyadError as error:
-        _fail(str(error), 1)
-    except OSError as error:
-        from flows.runtime.errors import sentence
-
-        _fail(sentence(error), 1)
+    except Exception as error:
+        if debugging.is_set():
+            raise
+        _fail(known_sentence(error) or _log(error), 2 if isinstance(error, InputError) else 1)
 
 
 def _fail(message: str, code: int) -> None:
     sys.stderr.write(f"dyad: {message}\n")
     sys.exit(code)
+
+
+def _log(error: BaseException) -> str:
+    """Append what the code was doing to the log of errors; returns the sentence that says where that is."""
+    file = state_folder() / "logs" / "errors.log"
+    said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    try:
+        made(file.parent)
+        with open(file, "a", encoding="utf-8", opener=opened_privately) as stream:
+            stream.write(f"{datetime.now():%F %T} {shlex.join(sys.argv)}\n{''.join(traceback.format_exception(error))}\n")
+    except OSError:
+        return f"An error that was not expected: {said}; 'dyad --debug' and the same words show more."
+    return f"An error that was not expected: {said}; {file} has the details."

@@ -27,6 +27,12 @@ class Interrupted(Exception):
 
 def sentence(error: BaseException) -> str:
     """What went wrong and what to do, in one sentence; never a traceback."""
+    unexpected = f"Unexpected {type(error).__name__}: {error} (log.txt in the run folder has the details)."
+    return known_sentence(error) or unexpected
+
+
+def known_sentence(error: BaseException) -> str:
+    """What went wrong and what to do, in one sentence; empty for an error that nobody thought of."""
     if isinstance(error, DyadError):
         return str(error)
     if isinstance(error, Interrupted):
@@ -37,7 +43,7 @@ def sentence(error: BaseException) -> str:
         return f"{error.filename or 'A file'} cannot be written or read: {DISK[error.errno]}."
     if "Failed to reach API" in str(error):
         return "The Prefect server that PREFECT_API_URL names does not answer; start it, or unset PREFECT_API_URL."
-    return f"Unexpected {type(error).__name__}: {error} (log.txt in the run folder has the details)."
+    return ""
 
 
 def worth_retrying(error: BaseException) -> bool:

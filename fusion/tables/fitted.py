@@ -10,6 +10,7 @@ import numpy as np
 
 from data.errors import InputError
 from data.files import write_text
+from data.json_files import read_json
 from fusion.arrays import Floats, softmax
 from fusion.tables.fit import Calibration, Fitted, apply_fusion
 from fusion.tables.long_table import LongTable
@@ -54,7 +55,7 @@ def write_fitted(path: Path, fusion: FoldedFusion) -> None:
 def read_fitted(path: Path) -> FoldedFusion:
     """Read what `write_fitted` wrote; InputError naming the file and the error otherwise."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         raise InputError(f"There are no fitted weights at {path}; make them with 'dyad fuse fit TABLE -o {path.name}'.") from None
     except (OSError, ValueError) as error:
@@ -72,7 +73,7 @@ def read_fitted(path: Path) -> FoldedFusion:
 def is_fitted(path: Path) -> bool:
     """True when a file says that it is one of these; False for any other content, which its own reader judges."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("format") == FORMAT

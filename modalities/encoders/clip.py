@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from data.errors import WeightsError
 from data.files import file_digest
+from data.json_files import read_json
 from data.precision import Precision
 from data.scores import Source
 from modalities.loading.devices import precision_of
@@ -145,7 +146,7 @@ def _from_folder(file: Path) -> dict[str, Any]:
     if not path.is_file():
         raise WeightsError(f"The architecture of {file} is not known; name it, or put its {CONFIG} beside it.")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
         config["model_cfg"]["text_cfg"], config["model_cfg"]["vision_cfg"], int(config["model_cfg"]["embed_dim"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise WeightsError(f"{path} is not a configuration of open_clip ({_said(error)}); copy the file again.") from error

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from data.errors import WeightsError
+from data.errors import InputError, WeightsError
 from data.files import atomic_path, file_digest, write_text
+from data.json_files import parse_json
+from data.yaml_files import parse_yaml
 from modalities.loading.state_dicts import JsonObject
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise WeightsError(f"There are no weights at {path}; give an existing .safetensors file.")
     try:
         with safe_open(path, framework="pt") as opened:
-            settings = json.loads((opened.metadata() or {}).get("settings", "{}"))
+            settings = parse_json((opened.metadata() or {}).get("settings", "{}"))
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, ValueError, OSError) as error:
         raise WeightsError(f"{path} is not a readable safetensors file ({error}); copy or download it again.") from error
@@ -84,6 +86,6 @@ class Card:
         """Read a card that `write` wrote; WeightsError when it is missing or has another form."""
         try:
             _, front, text = path.read_text(encoding="utf-8").split("---\n", 2)
-            return cls(**yaml.safe_load(front), text=text.strip())
-        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+            return cls(**parse_yaml(front, str(path)), text=text.strip())
+        except (OSError, ValueError, TypeError, InputError) as error:
             raise WeightsError(f"{path} is not a model card ({error}); train the model again or restore the file.") from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import WeightsError
+from data.json_files import parse_json, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,7 @@ def _read_metadata(path: Path) -> dict[str, object]:
     notes: dict[str, object] = {}
     for key, text in metadata.items():
         try:
-            notes[key] = json.loads(text)
+            notes[key] = parse_json(text)
         except ValueError:
             notes[key] = text
     return notes
@@ -81,7 +81,7 @@ def _read_json_beside(path: Path) -> dict[str, object]:
     if not beside.is_file():
         return {}
     try:
-        notes = json.loads(beside.read_text(encoding="utf-8"))
+        notes = read_json(beside)
     except (OSError, ValueError) as error:
         raise WeightsError(f"{beside} is not readable JSON ({error}); correct it or remove it.") from error
     if not isinstance(notes, dict):

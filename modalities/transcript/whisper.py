@@ -6,7 +6,6 @@ either. Decoding is greedy at temperature 0: the same sound gives the same words
 """
 
 import contextlib
-import json
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from data.errors import InputError, MediaError, WeightsError
 from data.files import file_digest
+from data.json_files import parse_json
 from data.precision import Precision
 from data.scores import Source
 from modalities.loading.batching import Batches, in_batches
@@ -119,7 +119,7 @@ def _converted(path: Path) -> "Whisper":
 
     try:
         with safe_open(path, framework="pt") as opened:
-            network = Whisper(ModelDimensions(**json.loads((opened.metadata() or {})["dims"])))
+            network = Whisper(ModelDimensions(**parse_json((opened.metadata() or {})["dims"])))
             network.load_state_dict({name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise ValueError(str(error)) from error

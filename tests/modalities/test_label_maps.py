@@ -144,7 +144,7 @@ def test_the_users_table_goes_first_and_may_be_partial(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("- anger\n", "does not hold a table"), ("", "does not hold a table"), ("a: [", "not readable YAML"),
+        ("- anger\n", "must hold a table"), ("", "must hold a table"), ("a: [", "is not valid YAML"),
         ("a: bliss\n", "'bliss' for the label 'a'"), ("a: {anger: -1}\n", "the share -1"),
         ("a: {anger: .nan}\n", "the share nan"), ("a: {anger: much}\n", "the share 'much'"), ("a: [anger]\n", "is not valid"),
     ],
@@ -157,7 +157,7 @@ def test_tables_that_say_nothing_usable(tmp_path: Path, text: str, said: str) ->
 
 
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"There is no file .*nowhere\.yaml"):
+    with pytest.raises(InputError, match=r"nowhere\.yaml cannot be read"):
         basic_matrix(["happy", "sad"], "somebody/model", tmp_path / "nowhere.yaml")
 
 
