@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 EMOTIONS = len(BASIC_EMOTIONS)
 UNKNOWN = -1
 STRENGTH = 4.0
-"""Pull of the offsets of single emotions to 0; a tenth of it draws the slopes to those of the pair sum."""
+"""Pull of the emotions' own offsets to 0; a tenth of it draws the slopes to those of the pair sum."""
+JOINED_STRENGTH = 400.0
+"""Pull to 0 of the offsets that pairs have of their emotions, which may hardly say which pair it is: what was learned of sharp
+answers lost to the pair sum by up to 28 points where answers are diffuse (`./dyad benchmark quality --only composition`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +78,7 @@ def fit_composer(
         raise InputError("A composer needs rows of two emotions and rows of one from every source; give more rows.")
     count = float(np.mean([len(part.state) for part in rows]))
     prepared = [(*map(torch.from_numpy, evidence_of(part.basic)), torch.from_numpy(part.state)) for part in rows]
-    start = np.array([1.0, 1.0, *np.zeros(2 + 2 * EMOTIONS)])
-    pull = strength * np.array([0.1, 0.1, 0.1, 0.0, *np.ones(2 * EMOTIONS)])
+    start, pull = starting_point(strength)
     prior, pulls = torch.from_numpy(start), torch.from_numpy(pull)
 
     def objective(flat: "Tensor") -> "Tensor":
@@ -84,6 +86,13 @@ def fit_composer(
         return torch.stack(losses).mean() + (pulls * (flat - prior) ** 2).sum() / count
 
     return _composer(lbfgs(objective, start), rows, fitted_on or {})
+
+
+def starting_point(strength: float = STRENGTH) -> tuple[Floats, Floats]:
+    """The pair sum as parameters [18] in the order of `state_scores`, and how strongly each is drawn to it."""
+    start = np.array([1.0, 1.0, *np.zeros(2 + 2 * EMOTIONS)])
+    pull = np.array([*[0.1 * strength] * 3, 0.0, *[strength] * EMOTIONS, *[strength / STRENGTH * JOINED_STRENGTH] * EMOTIONS])
+    return start, pull
 
 
 def state_scores(flat: "Tensor", single: "Tensor", total: "Tensor", balance: "Tensor") -> "Tensor":

@@ -20,7 +20,7 @@ from benchmarks.common import header, make_parser, print_table
 from benchmarks.quality.quality import Row, interval
 from data.emotions import ABAW_COMPOUNDS
 from fusion.composer import PAIRS, evidence_of, states_of
-from fusion.fit_composer import EMOTIONS, state_of_votes, state_scores
+from fusion.fit_composer import EMOTIONS, starting_point, state_of_votes, state_scores
 from fusion.tables.fit import lbfgs
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ def fit(form: Form, stills: JudgedStills) -> np.ndarray:
 
     stills = stills.where(stills.state >= 0)
     state, prepared, extra = torch.from_numpy(stills.state), _tensors(stills), form.numbers(stills.features.shape[1])
-    start = torch.tensor([1.0, 1.0, *[0.0] * (2 + 2 * EMOTIONS + extra)], dtype=torch.float64)
-    pulls = torch.tensor([0.4, 0.4, 0.4, 0.0, *[4.0] * (2 * EMOTIONS), *[form.pull] * extra], dtype=torch.float64)
+    shipped = zip(starting_point(), ([0.0] * extra, [form.pull] * extra), strict=True)
+    start, pulls = (torch.from_numpy(np.concatenate(parts)) for parts in shipped)
 
     def objective(flat: "Tensor") -> "Tensor":
         loss = torch.nn.functional.cross_entropy(_scores(form, flat, prepared), state)

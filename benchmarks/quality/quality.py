@@ -18,9 +18,12 @@ import pandas as pd
 
 from benchmarks.common import header, make_parser, print_table
 from benchmarks.derive.fusion_weights import front_matter
+from benchmarks.quality.films import read_films
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, basic_emotion
 from data.errors import DyadError
 from data.metrics import calibration_error, scores_of
+from data.votes import pair_of_votes
+from fusion.arrays import as_distribution
 from fusion.compose import METHODS, similarities, winners
 from fusion.composer import default_composer, none_probability, states_of
 from fusion.tables.files import cross_fitted, fitting_rows
@@ -178,6 +181,13 @@ def voice_rows(data: Path) -> Iterator[Row]:
 
 
 COMPOSITIONS = ("learned", "ppa", "avcer_rule1", "avcer_rule2", "avcer_both")
+DIFFUSE = "diffuse (temperature 3, 60 % uniform)"
+
+
+def diffuse(basic: Vector, temperature: float = 3.0, uniform: float = 0.6) -> Vector:
+    """Probabilities [N, 7] as a model that is unsure, or the mean of many, gives them: flattened, and mixed with the uniform."""
+    flat: Vector = as_distribution(basic ** (1.0 / temperature))
+    return (1.0 - uniform) * flat + uniform / basic.shape[1]
 
 
 def composition_rows(data: Path) -> Iterator[Row]:
@@ -193,27 +203,51 @@ def composition_rows(data: Path) -> Iterator[Row]:
     shown = pairs >= 0
     pfsa = METHODS["pfsa"](similarities("static_face", described.features[shown], model.centroids), ABAW_COMPOUNDS)
     yield from _composed("compound stills, FER+ votes", split, basic[shown], pairs[shown], {"pfsa": pfsa.argmax(1)}, "52")
-    yield from _none("stills", split, basic, state_of_votes(faces.votes))
+    yield from _composed(f"the same, {DIFFUSE}", split, diffuse(basic[shown]), pairs[shown], {}, "-", COMPOSITIONS[:2])
+    for name, given in (("stills", basic), (f"stills, {DIFFUSE}", diffuse(basic))):
+        yield from _none(name, split, given, state_of_votes(faces.votes))
     texts, _ = texts_with_states(data, "dev")
     numbers = {int(state): number for number, state in enumerate(states_of(ABAW_COMPOUNDS))}
     labels = np.array([numbers.get(int(state), -1) for state in texts.state])
     split = "GoEmotions dev (only measured)"
-    yield from _composed("comments with two labels", split, texts.basic[labels >= 0], labels[labels >= 0], {}, "-")
-    yield from _none("comments", split, texts.basic, texts.state)
+    both, truth = texts.basic[labels >= 0], labels[labels >= 0]
+    yield from _composed("comments with two labels", split, both, truth, {}, "-")
+    yield from _composed(f"the same, {DIFFUSE}", split, diffuse(both), truth, {}, "-", COMPOSITIONS[:2])
+    for name, given in (("comments", texts.basic), (f"comments, {DIFFUSE}", diffuse(texts.basic))):
+        yield from _none(name, split, given, texts.state)
+    yield from _of_films(data)
 
 
-def _composed(task: str, split: str, basic: Vector, truth: Vector, more: dict[str, Vector], published: str) -> Iterator[Row]:
+def _of_films(data: Path) -> Iterator[Row]:
+    """Descriptions of segments with frames of both emotions of a compound, and of no third as many: over time, not a blend."""
+    films = read_films(data)
+    basic, shares = (np.concatenate(parts) for parts in ([film.basic for film in films], [film.shares for film in films]))
+    pairs = pair_of_votes(shares, 0.25)
+    truth = np.full(len(pairs), -1)
+    for number, compound in enumerate(ABAW_COMPOUNDS):
+        truth[(np.sort(pairs, 1) == sorted(compound.pair)).all(1)] = number
+    groups = np.repeat(np.arange(len(films)), [len(film.basic) for film in films])
+    task, split = "film descriptions with two emotions (Aff-Wild2)", "43 videos (away)"
+    shown = truth >= 0
+    yield from _composed(task, split, basic[shown], truth[shown], {}, "-", COMPOSITIONS[:2], groups[shown])
+
+
+def _composed(
+    task: str, split: str, basic: Vector, truth: Vector, more: dict[str, Vector], published: str,
+    ways: Sequence[str] = COMPOSITIONS, groups: Vector | None = None,
+) -> Iterator[Row]:  # fmt: skip
     """Macro-F1 over the compounds that occur."""
-    answers = {name: winners(METHODS[name](basic, ABAW_COMPOUNDS)) for name in COMPOSITIONS} | more
+    answers = {name: winners(METHODS[name](basic, ABAW_COMPOUNDS)) for name in ways} | more
     occurring = len(set(truth.tolist()))
     for name, answer in answers.items():
         compared = (published, "quick net's pair sum (goals)") if name == "ppa" and published != "-" else ("-", "-")
-        yield row(f"{task}: {name}, the {occurring} compounds that occur", split, truth, answer, "macro_f1", *compared)
+        yield row(f"{task}: {name}, the {occurring} compounds that occur", split, truth, answer, "macro_f1", *compared, groups)
 
     def reached(name: str) -> Callable[[Vector], float]:
         return lambda rows: scores_of(truth[rows], answers[name][rows], range(7))["macro_f1"]
 
-    yield difference(f"{task}: learned less pair sum", split, reached("learned"), reached("ppa"), np.arange(len(truth)))
+    drawn = np.arange(len(truth)) if groups is None else groups
+    yield difference(f"{task}: learned less pair sum", split, reached("learned"), reached("ppa"), drawn)
 
 
 def _none(task: str, split: str, basic: Vector, state: Vector) -> Iterator[Row]:

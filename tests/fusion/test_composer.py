@@ -84,6 +84,13 @@ def test_a_fit_improves_on_new_rows_and_finds_single_emotions() -> None:
         assert (new.state[inside] >= 7).mean() == pytest.approx(said[inside].mean(), abs=0.12)
 
 
+def test_diffuse_probabilities_are_the_compound_that_the_pair_sum_says() -> None:
+    basic = drawn_rows(400, 4).basic ** (1 / 3)
+    diffuse = 0.4 * basic / basic.sum(1, keepdims=True) + 0.6 / 7
+    learned, summed = (winners(METHODS[name](diffuse, ABAW_COMPOUNDS)) for name in ("learned", "ppa"))
+    assert (learned == summed).mean() > 0.9
+
+
 def test_a_composer_needs_both_kinds_of_rows() -> None:
     with pytest.raises(InputError, match="rows of two emotions and rows of one"):
         fit_composer([drawn_rows(50, 1, pairs=0.0)])
