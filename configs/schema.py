@@ -273,6 +273,8 @@ class FusionSettings(Section):
     """A window names no compound when none of them is more probable than this; 1 always names one."""
     over_time: OverTime = "geometric"
     """How the windows over a moment are joined; `neighbours` lets each window hear all others first (docs/fusion.md)."""
+    context_seconds: float = Field(default=8.0, ge=0, le=3600)
+    """How far a window hears those around it: the standard deviation of a Gaussian, in seconds; 0: each window by itself."""
 
 
 class CompoundSetting(Section):

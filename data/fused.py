@@ -53,7 +53,7 @@ class Fusion:
     stands alone or neutral rules. `none` [N] is the probability that none of the compounds is shown, but an emotion alone
     or another pair: with it, (1 - none) x `compound` and `none` are a distribution over K + 1 answers. A window has no
     winner where `none` exceeds `none_threshold` (0..1; 1: never). `over_time` says how the windows
-    around a moment become its answer (`fusion.over_time.WAYS`).
+    around a moment become its answer (`fusion.over_time.WAYS`), `context_seconds` how far windows heard those around them.
     """
 
     windows: Windows
@@ -75,6 +75,7 @@ class Fusion:
     none: Floats
     none_threshold: float
     over_time: str
+    context_seconds: float
     reasons: tuple[str, ...]
 
     @property

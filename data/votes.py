@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from data.emotions import BASIC_EMOTIONS
+from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
 
 
 def pair_of_votes(votes: NDArray[np.floating], least: float = 3.0) -> NDArray[np.int64]:
@@ -17,3 +17,11 @@ def pair_of_votes(votes: NDArray[np.floating], least: float = 3.0) -> NDArray[np
     clear = (second >= least) & (third < second) & (order[:, :2].max(1) < len(BASIC_EMOTIONS))
     pairs: NDArray[np.int64] = np.where(clear[:, None], order[:, :2], -1)
     return pairs
+
+
+def compound_of_votes(votes: NDArray[np.floating], least: float = 3.0) -> NDArray[np.int64]:
+    """Compound [N] (ABAW order, -1: none) of votes [N, 7 or more]: that of the two emotions of `pair_of_votes`."""
+    pairs, found = np.sort(pair_of_votes(votes, least), axis=1), np.full(len(votes), -1)
+    for number, compound in enumerate(ABAW_COMPOUNDS):
+        found[(pairs == sorted(compound.pair)).all(1)] = number
+    return found

@@ -80,7 +80,7 @@ class Recognition:
 
     @property
     def top(self) -> str | None:
-        """The compound that is shown longest, e.g. `fearfully_surprised`; None when none of them is."""
+        """The clip's compound by the mean over it, e.g. `fearfully_surprised`; None when none of them is shown."""
         return None if self.result["summary"]["top"] is None else str(self.result["summary"]["top"])
 
     @property

@@ -15,7 +15,7 @@ from fusion.compose import Features, Method, compound_distribution, mean_similar
 from fusion.composer import Composer, default_composer, none_probability
 from fusion.contributions import brought_to, emotion_shares, linear_contributions, shapley_contributions
 from fusion.mhpf import collapse, matrices, pool, weigh
-from fusion.over_time import WAYS, abstaining, confidence_of, smoothed
+from fusion.over_time import WAYS, abstaining, confidence_of, in_context, smoothed
 from fusion.weights import FusionWeights, read_weights
 
 NOTHING_PRESENT = "No modality answers for this window."
@@ -46,12 +46,13 @@ def fuse(
     composer: Composer | None = None,
     none_threshold: float = 1.0,
     over_time: str = "plain",
+    context_seconds: float = 0.0,
 ) -> Fusion:
     """Both steps at once: `pool_modalities`, then `compose_compounds` with the features that the scores bring."""
     features = {item.modality: item.features for item in scores if item.features is not None}
     return compose_compounds(
         pool_modalities(scores, weights), compounds, method, features, centroids,
-        composer=composer, none_threshold=none_threshold, over_time=over_time,
+        composer=composer, none_threshold=none_threshold, over_time=over_time, context_seconds=context_seconds,
     )  # fmt: skip
 
 
@@ -87,13 +88,15 @@ def compose_compounds(
     composer: Composer | None = None,
     none_threshold: float = 1.0,
     over_time: str = "plain",
+    context_seconds: float = 0.0,
 ) -> Fusion:
     """Compose compounds from fused basic emotions by one of `fusion.compose.METHODS`.
 
     PFSA needs `features` [N, D] and `centroids` [7, D] by modality and uses those that both give. `composer` (default: the
     shipped one) tells for every method how likely none of the compounds is; above `none_threshold` (0..1) a window has no
-    winner. `over_time`: one of `fusion.over_time.WAYS`. InputError for an unknown method or way, a threshold outside 0..1,
-    an empty table of compounds, or features and centroids that do not fit.
+    winner. `over_time`: one of `fusion.over_time.WAYS`. `context_seconds`: how far windows hear the ones around them
+    (`fusion.over_time.in_context`; 0: not at all, and not with the way `neighbours`, which hears them already). InputError for an
+    unknown method or way, a threshold outside 0..1, an empty table of compounds, or features and centroids that do not fit.
     """
     chosen = method_named(method, composer)
     _check_options(none_threshold, over_time)
@@ -103,9 +106,12 @@ def compose_compounds(
         composed = _from_probabilities(pooled, chosen, compounds)
     scores, compound = composed.scores, composed.compound
     none = none_probability(composer or default_composer(), pooled.basic, compounds)
-    if over_time == "neighbours":
-        compound, none = smoothed(compound, none, pooled.windows)
-        # The composition knew nothing of the neighbours: the scores must rank the compounds as their distribution now does.
+    if over_time == "neighbours" or context_seconds > 0:
+        by_markov = over_time == "neighbours"
+        compound, none = (
+            smoothed(compound, none, pooled.windows) if by_markov else in_context(compound, none, pooled.windows, context_seconds)
+        )
+        # The composition knew nothing of the windows around: the scores must rank the compounds as their distribution now does.
         scores = compound * (1.0 - none)[:, None]
     likeliest = winners(scores)
     winner = abstaining(likeliest, none, none_threshold)
@@ -132,6 +138,7 @@ def compose_compounds(
         none=none,
         none_threshold=none_threshold,
         over_time=over_time,
+        context_seconds=context_seconds,
         reasons=_reasons(pooled.basic, none, likeliest, winner, undecided),
     )
 

@@ -1,4 +1,4 @@
-"""From overlapping windows to moments (frames) and to a timeline of stretches; windows that hear their neighbours."""
+"""From overlapping windows to moments (frames) and to a timeline of stretches; windows in their context."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -24,6 +24,12 @@ TRUST = 0.4
 """The exponent of what neighbours tell in `smoothed`."""
 LEAST = 1e-4
 """Probabilities are held above it before their logarithm."""
+CONTEXT_SECONDS = 8.0
+"""The standard deviation of the Gaussian of `in_context` (s), by `./dyad benchmark over_time`."""
+FARTHEST = 3.0
+"""So many standard deviations away nothing is heard."""
+LIKENESS = 4.0
+"""The exponent of how alike two windows' answers are in `in_context`."""
 
 
 def confidence_of(basic: Floats, winner: Integers, compounds: Sequence[Compound]) -> Floats:
@@ -121,6 +127,34 @@ def smoothed(
     # The answers, what comes before and what comes after hold the prior once each, and it counts once.
     posterior = as_distribution(answers * before * after / usual**2)
     return as_distribution(posterior[:, :-1]), posterior[:, -1]
+
+
+def in_context(
+    compound: Floats, none: Floats, windows: Windows, seconds: float = CONTEXT_SECONDS, likeness: float = LIKENESS
+) -> tuple[Floats, Floats]:
+    """Compound distributions [N, K] and none [N] as means over the windows around each; `seconds` 0 leaves them as they are.
+
+    Another window counts by a Gaussian of the distance between their middles, with the standard deviation `seconds`, and by how
+    alike the two answers are: the sum of sqrt(p q), to the power `likeness` (a bilateral filter, Tomasi and Manduchi 1998). So
+    doubtful answers are carried by what is around them, and a sudden clear change stays one. Windows without an answer stay
+    so, and nothing is heard across them.
+    """
+    answers = joined(compound, none)
+    known: Flags = ~np.logical_or.reduce(np.isnan(answers), axis=1)
+    middles, run, roots = windows.mean(1), np.cumsum(~known), np.sqrt(np.nan_to_num(answers))
+    sums, total = np.where(known[:, None], answers, 0.0), known.astype(np.float64)
+    for away in range(1, len(answers) if seconds > 0 else 0):
+        near = (middles[away:] - middles[:-away]) / seconds
+        if near.min() > FARTHEST:
+            break
+        weights = np.exp(-0.5 * near**2) * (roots[away:] * roots[:-away]).sum(1) ** likeness
+        weights *= (near <= FARTHEST) & known[away:] & known[:-away] & (run[away:] == run[:-away])
+        sums[away:] += weights[:, None] * np.nan_to_num(answers[:-away])
+        sums[:-away] += weights[:, None] * np.nan_to_num(answers[away:])
+        total[away:] += weights
+        total[:-away] += weights
+    mean = ratio(sums, total[:, None], np.nan)
+    return as_distribution(mean[:, :-1]), mean[:, -1]
 
 
 def _expected(told: Floats, stay: Floats, usual: Floats) -> Floats:

@@ -80,6 +80,7 @@ class FusionEntry(TypedDict):
     composition: str
     none_threshold: NotRequired[float]
     over_time: NotRequired[str]
+    context_seconds: NotRequired[float]
     matrices: Sequence[MatrixEntry]
 
 

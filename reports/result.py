@@ -63,7 +63,7 @@ def build_result(
         "modalities": {item.modality: modality_entry(item, failed) for item in scores},
         "fusion": {
             "weights": fusion.weights, "composition": fusion.method, "none_threshold": fusion.none_threshold,
-            "over_time": fusion.over_time, "matrices": matrices(fusion),
+            "over_time": fusion.over_time, "context_seconds": fusion.context_seconds, "matrices": matrices(fusion),
         },
         "windows": [window_entry(fusion, row) for row in range(len(fusion.windows))],
         "timeline": [stretch_entry(stretch) for stretch in timeline],
@@ -157,23 +157,36 @@ def matrices(fusion: Fusion) -> list[MatrixEntry]:
 
 
 def summary(fusion: Fusion, timeline: Sequence[Stretch]) -> SummaryEntry:
-    """The clip in a few figures: mean distributions over its windows, seconds by winning compound, the longest, a sentence."""
+    """The clip in a few figures: mean distributions over its windows, seconds by winning compound, the likeliest, a sentence.
+
+    The likeliest is the compound of the timeline with the largest mean over the clip: windows that nearly show it count too, and
+    one that shows none counts for little, which the sum of winners would not know.
+    """
     seconds = {compound.name: 0.0 for compound in fusion.compounds}
     for stretch in timeline:
         seconds[stretch.compound] += stretch.end - stretch.start
     answered = fusion.winner >= 0
-    longest = max(seconds, key=lambda name: seconds[name]) if timeline else None
+    compound = _mean_compound(fusion)
+    mean = dict(zip(seconds, compound.tolist(), strict=True))
+    top = max({stretch.compound for stretch in timeline}, key=lambda name: (mean[name], name)) if timeline else None
     return {
-        "top": longest,
+        "top": top,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "compound": named(seconds, _mean(fusion.compound[answered])),
+        "compound": named(seconds, compound),
         "basic": named(BASIC_EMOTIONS, _mean(fusion.basic[fusion.present])),
         "none": number(float(_mean(fusion.none[fusion.present]))),
         "confidence": number(float(_mean(fusion.confidence[answered]))),
         "windows_answered": int(answered.sum()),
         "windows_none": int(is_none(fusion).sum()),
-        "sentence": _sentence(longest, seconds, fusion),
+        "sentence": _sentence(top, seconds, fusion),
     }
+
+
+def _mean_compound(fusion: Fusion) -> NDArray[np.float64]:
+    """Mean distribution [K] over the windows with evidence, each by how likely it shows a compound at all; NaN without any."""
+    shown = np.where(np.isnan(fusion.compound), 0.0, (1.0 - fusion.none)[:, None] * fusion.compound)
+    total = np.nansum(shown)
+    return shown.sum(0) / total if total > 0 else np.full(len(fusion.compounds), np.nan)
 
 
 def is_none(fusion: Fusion) -> NDArray[np.bool_]:
@@ -182,11 +195,11 @@ def is_none(fusion: Fusion) -> NDArray[np.bool_]:
     return found
 
 
-def _sentence(longest: str | None, seconds: Mapping[str, float], fusion: Fusion) -> str:
+def _sentence(top: str | None, seconds: Mapping[str, float], fusion: Fusion) -> str:
     none = is_none(fusion)
-    if longest is None and not none.any():
+    if top is None and not none.any():
         return next((reason for reason in fusion.reasons if reason), "No window of the clip has an answer.")
-    if longest is None:
+    if top is None:
         basic = _mean(fusion.basic[none])
         strongest = f"{BASIC_EMOTIONS[int(basic.argmax())]} ({basic.max():.0%} of the evidence)"
         return f"None of the {_count(len(fusion.compounds))} compounds; strongest alone is {strongest}."
@@ -196,7 +209,7 @@ def _sentence(longest: str | None, seconds: Mapping[str, float], fusion: Fusion)
     neutral = float(_mean(fusion.neutral[fusion.present]))
     if neutral > 0.5:
         return f"Mostly neutral ({neutral:.0%}); of the compounds the nearest are: {shown}."
-    return f"Mostly {longest.replace('_', ' ')} ({shown})."
+    return f"Mostly {top.replace('_', ' ')} ({shown})."
 
 
 def _count(number_: int) -> str:

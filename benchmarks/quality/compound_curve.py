@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.common import header, make_parser, print_table
 from benchmarks.quality.quality import Row, interval
 from data.emotions import ABAW_COMPOUNDS
+from data.votes import compound_of_votes
 from fusion.composer import PAIRS, evidence_of, states_of
 from fusion.fit_composer import EMOTIONS, starting_point, state_of_votes, state_scores
 from fusion.tables.fit import lbfgs
@@ -104,7 +105,7 @@ def read_stills(data: Path, seed: int) -> tuple[JudgedStills, JudgedStills]:
     """The stills that chose the epoch, and those of the validation file; features by mean and spread of the former."""
     from modalities.static_face import embedded as static_face
     from modalities.training.faces.static_face import prepare_splits
-    from modalities.training.faces.stills import FaceVotes, compound_of_votes, read_faces
+    from modalities.training.faces.stills import FaceVotes, read_faces
 
     model = static_face.load()
 

@@ -12,6 +12,8 @@ from fusion.arrays import Floats
 
 FILE = Path("scene") / "affwild2_qwen2.5-vl-3b.csv.gz"
 COLUMNS = [*BASIC_EMOTIONS, "other"]
+BOTH = 0.25
+"""Frames of a segment that each of two emotions needs, for it to count as one of their compound: they follow each other there."""
 
 
 class Film(NamedTuple):

@@ -8,7 +8,10 @@ trained on; a window holds two such halves, as windows of 4 s shifted by 2 s do.
 with GoEmotions dev comments of the same state, fused by the default weights, composed by the learned composer; the answer is
 one of seven compounds or none. `RAVDESS`: the mean of three models for utterances of one actor in a row, held-out folds, eight
 emotions; here the examples of a stretch share the speaker, as in a film. `steady`: each stretch repeats one example, so that a
-window's neighbours can tell nothing new: the least that can be gained. Figures: accuracy of every two seconds.
+window's neighbours can tell nothing new: the least that can be gained. Figures: accuracy of every two seconds. `context`: the
+geometric mean of windows that first heard those around them, by a Gaussian of so many seconds (`fusion.over_time.in_context`).
+The second table: film descriptions (Aff-Wild2, in time order): of the segments that show an emotion, and of those with two, how
+many are right at each context.
 """
 
 import sys
@@ -20,16 +23,20 @@ import numpy as np
 
 from benchmarks.common import header, make_parser, print_table
 from benchmarks.derive.composer import fused_rows, text_rows
-from data.emotions import ABAW_COMPOUNDS
+from benchmarks.quality.films import BOTH, read_films
+from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
+from data.metrics import scores_of
+from data.votes import compound_of_votes
 from data.windows import LENGTH, SHIFT
 from fusion.arrays import Floats, Integers, as_distribution
 from fusion.compose import method_named
 from fusion.composer import default_composer, none_probability, states_of
 from fusion.fit_composer import StateRows, state_of_votes
-from fusion.over_time import DWELL, WAYS, geometric, joined, smoothed, spread
+from fusion.over_time import DWELL, WAYS, geometric, in_context, joined, smoothed, spread
 from fusion.tables.long_table import read_long_table
 
 HALVES = 6000
+CONTEXTS = (2.0, 4.0, 8.0, 16.0)
 LASTING = (2.0, 4.0, 8.0, 16.0, 32.0)
 SEED = 7
 NONE = -1
@@ -61,13 +68,15 @@ def make_sequence(examples: Mapping[int, Floats], lasting: float, steady: bool, 
     return WindowSequence(as_distribution(joined[:-1] + joined[1:]), np.array(truth[:HALVES]))
 
 
-def accuracy(sequence: WindowSequence, answer: Answer, way: str, dwell: float) -> float:
-    """Of every two seconds, answered by the windows around them in one of `fusion.over_time.WAYS`."""
+def accuracy(sequence: WindowSequence, answer: Answer, way: str, dwell: float, context: float = 0.0) -> float:
+    """Of every two seconds, answered by the windows around them in one of `fusion.over_time.WAYS`, after `context` seconds."""
     compound, none = answer(sequence.windows)
     count = len(sequence.windows)
+    starts = SHIFT * np.arange(count)
+    windows = np.stack([starts, starts + LENGTH], 1)
+    compound, none = in_context(compound, none, windows, context)
     if way == "neighbours":
-        starts = SHIFT * np.arange(count)
-        compound, none = smoothed(compound, none, np.stack([starts, starts + LENGTH], 1), dwell)
+        compound, none = smoothed(compound, none, windows, dwell)
     together = spread if way == "plain" else geometric
     spans = np.stack([np.arange(count), np.arange(count) + 2], 1)
     joint = together(joined(compound, none), spans, count + 1)
@@ -88,11 +97,13 @@ def compounds_of(data: Path) -> tuple[Mapping[int, Floats], Answer]:
     alone = rows.basic[~np.isin(rows.state, states)]
     examples |= {NONE: alone}
 
-    def answer(windows: Floats) -> tuple[Floats, Floats]:
-        compound = as_distribution(method_named("learned")(windows, ABAW_COMPOUNDS))
-        return compound, none_probability(default_composer(), windows, ABAW_COMPOUNDS)
+    return examples, composed
 
-    return examples, answer
+
+def composed(basic: Floats) -> tuple[Floats, Floats]:
+    """Compound distributions [N, 7] and none [N] of basic probabilities, by the learned composer."""
+    compound = as_distribution(method_named("learned")(basic, ABAW_COMPOUNDS))
+    return compound, none_probability(default_composer(), basic, ABAW_COMPOUNDS)
 
 
 def ravdess_of(data: Path) -> Iterator[tuple[Mapping[int, Floats], Answer]]:
@@ -112,8 +123,27 @@ ExampleSource = tuple[Mapping[int, Floats], Answer]
 def table_rows(name: str, sources: list[ExampleSource], steady: bool, dwell: float) -> Iterator[list[object]]:
     for lasting in LASTING:
         sequences = [(make_sequence(examples, lasting, steady, SEED), answer) for examples, answer in sources]
-        reached = [100 * float(np.mean([accuracy(*given, way, dwell) for given in sequences])) for way in WAYS]
+        tried = [*((way, 0.0) for way in WAYS), *(("geometric", context) for context in CONTEXTS)]
+        reached = [100 * float(np.mean([accuracy(*given, way, dwell, context) for given in sequences])) for way, context in tried]
         yield [name, f"{lasting:.0f} s", *(f"{value:.1f}" for value in reached)]
+
+
+def film_rows(data: Path) -> Iterator[list[object]]:
+    """How well films' segments are told at each context: emotions (as if each were a compound), and pairs of them."""
+    films = read_films(data)
+    shares = np.concatenate([film.shares for film in films])
+    seen = np.where(shares[:, : len(BASIC_EMOTIONS)].max(1) >= 0.5, shares.argmax(1), NONE)
+    seen[seen == len(BASIC_EMOTIONS)] = NONE  # another expression than the seven
+    pairs = compound_of_votes(shares, BOTH)
+    for context in (0.0, *CONTEXTS):
+        emotion = [in_context(film.basic, np.zeros(len(film.basic)), film.windows, context)[0].argmax(1) for film in films]
+        compound = [in_context(*composed(film.basic), film.windows, context)[0].argmax(1) for film in films]
+        row: list[object] = [f"{context:.0f} s"]
+        for truth, answer, kinds in ((seen, emotion, len(BASIC_EMOTIONS)), (pairs, compound, len(ABAW_COMPOUNDS))):
+            known, found = truth >= 0, np.concatenate(answer)
+            figures = scores_of(truth[known], found[known], range(kinds))
+            row += [int(known.sum()), f"{100 * figures['war']:.1f}", f"{100 * figures['macro_f1']:.1f}"]
+        yield row
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,7 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sources = {"stills and comments": [compounds_of(options.data)], "RAVDESS": list(ravdess_of(options.data))}
     rows = (row for name, given in sources.items() for steady in (False, True)
             for row in table_rows(name + ", steady" * steady, given, steady, options.dwell))  # fmt: skip
-    print_table(("sequence", "a state lasts", *(f"{way} %" for way in WAYS)), rows)
+    print_table(("sequence", "a state lasts", *(f"{way} %" for way in WAYS), *(f"context {s:.0f} s %" for s in CONTEXTS)), rows)
+    heads = [f"{what}: {head}" for what in ("emotions", "pairs") for head in ("n", "accuracy %", "macro-F1 %")]
+    print_table(("context", *heads), film_rows(options.data))
     return 0
 
 

@@ -18,11 +18,11 @@ import pandas as pd
 
 from benchmarks.common import header, make_parser, print_table
 from benchmarks.derive.fusion_weights import front_matter
-from benchmarks.quality.films import read_films
+from benchmarks.quality.films import BOTH, read_films
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, basic_emotion
 from data.errors import DyadError
 from data.metrics import calibration_error, scores_of
-from data.votes import pair_of_votes
+from data.votes import compound_of_votes
 from fusion.arrays import as_distribution
 from fusion.compose import METHODS, similarities, winners
 from fusion.composer import default_composer, none_probability, states_of
@@ -195,7 +195,7 @@ def composition_rows(data: Path) -> Iterator[Row]:
     from benchmarks.derive.composer import text_rows as texts_with_states
     from fusion.fit_composer import state_of_votes
     from modalities.static_face import embedded as static_face
-    from modalities.training.faces.stills import compound_of_votes, read_faces
+    from modalities.training.faces.stills import read_faces
 
     model, faces = static_face.load(), read_faces(data / "face" / "ferplus_valid.npz")
     described = static_face.describe_images(model, faces.images)
@@ -219,13 +219,10 @@ def composition_rows(data: Path) -> Iterator[Row]:
 
 
 def _of_films(data: Path) -> Iterator[Row]:
-    """Descriptions of segments with frames of both emotions of a compound, and of no third as many: over time, not a blend."""
+    """Descriptions of segments in which both emotions of a compound are seen."""
     films = read_films(data)
     basic, shares = (np.concatenate(parts) for parts in ([film.basic for film in films], [film.shares for film in films]))
-    pairs = pair_of_votes(shares, 0.25)
-    truth = np.full(len(pairs), -1)
-    for number, compound in enumerate(ABAW_COMPOUNDS):
-        truth[(np.sort(pairs, 1) == sorted(compound.pair)).all(1)] = number
+    truth = compound_of_votes(shares, BOTH)
     groups = np.repeat(np.arange(len(films)), [len(film.basic) for film in films])
     task, split = "film descriptions with two emotions (Aff-Wild2)", "43 videos (away)"
     shown = truth >= 0

@@ -22,7 +22,7 @@ Apart = Mapping[str, float | str]
 class ClipBrief(TypedDict, total=False):
     """A clip's answer in short, as the journal keeps it: what `brief` gives, and what the batch adds (`flows.batch.one_clip`).
 
-    top, emotion: the compound shown longest and the strongest basic emotion; duration: s; seconds: by compound; windows,
+    top, emotion: the clip's compound and the strongest basic emotion; duration: s; seconds: by compound; windows,
     window_emotions, frames, frame_emotions: how many have which answer; broken: the modalities that failed; frame_pairs,
     frame_sure: of frames with labels, see `flows.batch.clips`.
     """

@@ -184,7 +184,7 @@ CLIP_MEANINGS: Mapping[str, tuple[str, str]] = {
     "end": ("s", "where in its file the clip ends; empty for a whole file"),
     "split": ("", "the manifest's"),
     "label": ("", "the manifest's"),
-    "top": ("", "the compound that is shown longest; empty where none is"),
+    "top": ("", "the compound that the clip shows by the mean over it; empty where none"),
     "emotion": ("", "the strongest basic emotion, on average over the windows"),
     "confidence": ("0..1", "mean over the windows with a compound"),
     "none": ("0..1", "mean probability that none of the compounds is shown"),

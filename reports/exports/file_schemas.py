@@ -140,7 +140,7 @@ STATUS = FileSchema("status.csv", "How every clip of the manifest ended, in its 
     Column("start", "float64", "s", "where in its file the clip begins; empty for its beginning"),
     Column("end", "float64", "s", "where in its file it ends; empty for its end"),
     Column("split", "text", "", "the manifest's"), Column("label", "text", "", "the manifest's, in Dyad's words"),
-    Column("top", "text", "", "the compound that is shown longest; empty where none is"),
+    Column("top", "text", "", "the compound that the clip shows by the mean over it; empty where none"),
     Column("emotion", "text", "", "the strongest basic emotion, on average over the windows"),
     Column("duration", "float64", "s", "length of the clip"), Column("seconds", "float64", "s", "what all stages took"),
     Column(STAGE, "float64", "s", "what the stage took when it last ran"),
@@ -164,7 +164,7 @@ SUMMARY = FileSchema("summary.json", "The data set in figures.", "a field", (
     Column("notes", "list of text", "", "sentences about the manifest"),
     Column("clips", "object", "clips", "total, done, degraded, failed, rejected, skipped (done before)"),
     Column("seconds", "object", "s", "`media`: length of all clips; `stages`: total and mean of each"),
-    Column("compounds", "object", "clips, s", "of each: the clips that show it longest, and the seconds it is shown"),
+    Column("compounds", "object", "clips, s", "of each: the clips whose answer it is, and the seconds it is shown"),
     Column("metrics", "object", "0..1", "by kind of label (compounds, emotions) and what is counted (clips, windows, frames): "
            "items, clips, unanswered, uar, war, macro_f1, weighted_f1, their 95 % `intervals`, recall by class, confusion (rows "
            "`classes`, columns `answers`); empty without labels"),

@@ -15,7 +15,7 @@ MOST_BYTES = 3000
 
 
 def surest_time(result: ResultDocument) -> float:
-    """The middle (s) of the surest stretch of the compound that is shown longest; of the whole clip where none is."""
+    """The middle (s) of the surest stretch of the clip's likeliest compound; of the whole clip where none is."""
     stretches = [row for row in result["timeline"] if row["compound"] == result["summary"]["top"]]
     if not stretches:
         return result["clip"]["duration"] / 2

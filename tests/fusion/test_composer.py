@@ -32,7 +32,7 @@ from fusion.composer import (
 )
 from fusion.fit_composer import StateRows, fit_composer, state_of_labels, state_of_votes
 from fusion.fuse import fuse
-from fusion.over_time import WAYS, at_times, geometric, joined, smoothed, timeline
+from fusion.over_time import WAYS, at_times, geometric, in_context, joined, smoothed, timeline
 from fusion.weights import FusionWeights
 
 ONE = FusionWeights(("static_face",), BASIC_EMOTIONS, np.zeros((1, 1, 7)), np.zeros(1))
@@ -190,9 +190,13 @@ def test_another_composer_can_be_given() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(arrays(np.float64, (5, 7), elements=st.floats(0.001, 1)), st.sampled_from(WAYS), st.sampled_from(["learned", "ppa"]))
-def test_parts_add_up_whatever_the_way(raw: np.ndarray, way: str, method: str) -> None:
-    fusion = fused([raw / raw.sum(1, keepdims=True)], method=method, over_time=way, none_threshold=0.6)
+@given(
+    arrays(np.float64, (5, 7), elements=st.floats(0.001, 1)), st.sampled_from(WAYS), st.sampled_from(["learned", "ppa"]),
+    st.sampled_from([0.0, 8.0]),
+)  # fmt: skip
+def test_parts_add_up_whatever_the_way(raw: np.ndarray, way: str, method: str, context: float) -> None:
+    rows = [raw / raw.sum(1, keepdims=True)]
+    fusion = fused(rows, method=method, over_time=way, none_threshold=0.6, context_seconds=context)
     won = np.flatnonzero(fusion.winner >= 0)
     probability = fusion.compound[won, fusion.winner[won]]
     np.testing.assert_allclose(fusion.contributions[won].sum(1), probability)
@@ -212,6 +216,37 @@ def test_neighbours_correct_one_doubtful_window_but_not_a_clear_one() -> None:
     assert set(heard.winner.tolist()) == {0}
     held = fused([clear, clear, other, other, clear, clear], method="learned", over_time="neighbours")
     assert held.winner.tolist() == [0, 0, 1, 1, 0, 0]
+
+
+def test_context_carries_a_doubtful_window_and_leaves_a_sudden_change_where_it_is() -> None:
+    clear, other = showing(fear=0.45, surprise=0.45), showing(happiness=0.45, surprise=0.45)
+    doubtful = showing(fear=0.22, surprise=0.4, happiness=0.3)
+    alone, heard = (
+        fused([clear] * 3 + [doubtful] + [clear] * 3, method="learned", context_seconds=seconds) for seconds in (0.0, 8.0)
+    )
+    assert ABAW_COMPOUNDS[alone.winner[3]].name == "happily_surprised"
+    assert set(heard.winner.tolist()) == {0}
+    cut = fused([clear] * 4 + [other] * 2 + [clear] * 4, method="learned", none_threshold=0.5, context_seconds=8.0)
+    assert cut.winner.tolist() == [0] * 4 + [1] * 2 + [0] * 4
+    assert cut.compound[3, 0] > 0.85, "what comes after the cut hardly counts before it"
+
+
+def test_context_is_a_mean_by_distance_and_likeness() -> None:
+    windows, none = np.array([[0.0, 4.0], [3.0, 7.0], [20.0, 24.0]]), np.array([0.1, 0.4, 0.2])
+    compound = np.array([[0.9, 0.1], [0.3, 0.7], [0.5, 0.5]])
+    answers, middles = joined(compound, none), windows.mean(1)
+    weights = np.exp(-0.5 * ((middles[:, None] - middles) / 4.0) ** 2) * (np.sqrt(answers) @ np.sqrt(answers).T) ** 2
+    weights[:2, 2] = weights[2, :2] = 0.0  # more than three standard deviations away
+    found = joined(*in_context(compound, none, windows, 4.0, likeness=2.0))
+    np.testing.assert_allclose(found, weights @ answers / weights.sum(1, keepdims=True))
+    np.testing.assert_allclose(joined(*in_context(compound, none, windows, 0.0)), answers)
+
+
+def test_nothing_is_heard_across_a_window_without_an_answer() -> None:
+    compound, none = np.array([[0.9, 0.1], [np.nan, np.nan], [0.4, 0.6]]), np.array([0.1, np.nan, 0.3])
+    found, shown = in_context(compound, none, make_windows(8.0), 8.0)
+    np.testing.assert_allclose(found, compound)
+    np.testing.assert_allclose(shown, none)
 
 
 def test_a_lone_window_keeps_its_answer_and_a_gap_stays_a_gap() -> None:

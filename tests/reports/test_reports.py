@@ -125,6 +125,17 @@ def some_fusion(basic: list[list[float]], threshold: float) -> Fusion:
 NEUTRAL, AFRAID = [0.88, 0.02, 0.02, 0.02, 0.02, 0.02, 0.02], [0.02, 0.02, 0.02, 0.45, 0.02, 0.02, 0.45]
 
 
+def test_the_clips_compound_is_that_of_the_mean_over_it_and_not_of_most_windows() -> None:
+    nearly = [0.02, 0.02, 0.02, 0.26, 0.28, 0.02, 0.38]
+    fusion = some_fusion([nearly, nearly, nearly, AFRAID], 1.0)
+    stretches = timeline(fusion)
+    content = summary(fusion, stretches)
+    assert max(content["seconds"], key=lambda name: content["seconds"][name]) == "happily_surprised"
+    assert content["top"] == "fearfully_surprised"
+    shown = (1 - fusion.none)[:, None] * fusion.compound
+    assert list(content["compound"].values()) == pytest.approx((shown.sum(0) / shown.sum()).tolist(), abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("basic", "threshold", "words"),
     [

@@ -26,6 +26,7 @@ def compose(job: Job) -> None:
     fusion = compose_compounds(
         pooled, job.settings.compound_table(), method, features, centroids,
         composer=read_composer(_composer(job)), none_threshold=asked.none_threshold, over_time=asked.over_time,
+        context_seconds=asked.context_seconds,
     )  # fmt: skip
     write_fused(job.folder.composed, fusion)
     write_table(job.folder.windows, windows_table(fusion, all_scores(job)))

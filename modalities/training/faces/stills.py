@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
 from data.errors import InputError
 from data.metrics import calibration_error, scores_of
-from data.votes import pair_of_votes
+from data.votes import compound_of_votes
 from modalities.static_face.embedded import CLASSES
 
 
@@ -144,15 +144,6 @@ def augment(pixels: Tensor, chance: torch.Generator, size: int = 48, strength: f
     mirror = _uniform((count,), 0, 1, chance) < 0.5
     pixels = warp(soften(pixels, chance), angle, scale, shift, mirror, size)
     return erase(light(pixels, chance), chance)
-
-
-def compound_of_votes(votes: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Compound [N] (ABAW order, -1: none) of votes [N, 8]: that of the two emotions of `data.votes.pair_of_votes`."""
-    pairs = np.sort(pair_of_votes(votes), axis=1)
-    found = np.full(len(votes), -1)
-    for number, compound in enumerate(ABAW_COMPOUNDS):
-        found[(pairs == sorted(compound.pair)).all(1)] = number
-    return found
 
 
 def measure(probabilities: NDArray[np.float32], faces: FaceVotes) -> dict[str, float]:

@@ -9,6 +9,7 @@ import torch
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
 from data.errors import InputError, WeightsError
 from data.metrics import scores_of
+from data.votes import compound_of_votes
 from fusion.composer import states_of
 from fusion.fit_composer import state_of_votes
 from modalities.dynamic_face.embedded import load as load_dynamic
@@ -19,7 +20,7 @@ from modalities.static_face.network import StaticFaceShape
 from modalities.training.common import Progress
 from modalities.training.faces import dynamic_face, static_face
 from modalities.training.faces.pseudo_sequences import make_sequences, morph
-from modalities.training.faces.stills import augment, compound_of_votes, duplicate_groups, read_faces, split_groups
+from modalities.training.faces.stills import augment, duplicate_groups, read_faces, split_groups
 from tests.drawn_faces import write_drawn_faces
 
 TINY = StaticFaceShape(16, (32, 64, 64, 128), (2, 2, 1, 2), 32)
