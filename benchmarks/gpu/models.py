@@ -180,10 +180,10 @@ def whisper_of(size: str, device: str, precision: Precision, tiny: bool) -> Any:
 
 def whisper_encoder(size: str, device: str, precision: Precision, tiny: bool) -> Workload:
     """The language of pieces: the encoder, and one step of the decoder."""
-    from modalities.transcript.decoding import detect_languages
+    from modalities.transcript.decoding import first_heard
 
     model = whisper_of(size, device, precision, tiny)
-    return Workload(model, detect_languages, waves(*([30.0] * 4)), first=4 if tiny else 8, most=8 if tiny else 256)
+    return Workload(model, first_heard, waves(*([30.0] * 4)), first=4 if tiny else 8, most=8 if tiny else 256)
 
 
 def whisper_words(size: str, device: str, precision: Precision, tiny: bool) -> Workload:

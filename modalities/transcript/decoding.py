@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from whisper.decoding import DecodingResult, DecodingTask
     from whisper.tokenizer import Tokenizer
 
+    from modalities.transcript.decoder import Cache, StepDecoder
+
 SAMPLE_RATE = 16_000
 PIECE = 30.0
 """Seconds that Whisper hears at once."""
@@ -31,7 +33,8 @@ FRAMES = 3000
 NO_SPACES = ("zh", "ja", "th", "lo", "my", "yue")
 """Languages written without spaces between words."""
 _ALIGNING = Lock()  # whisper reads attention by a switch that all networks of a process share
-
+SURE_LANGUAGE = 0.9
+"""Probability from which a piece has a language of its own, where the one given for it is a guess."""
 
 Task = Literal["transcribe", "translate"]
 
@@ -82,7 +85,8 @@ ENGLISH_GATE = Gate(log_probability=-0.7)
 class Piece:
     """Sound to be heard at once: `samples` [T] float32 at 16 kHz, at most 30 s, the code of its language, and the task.
 
-    `translate` writes English whatever the language is; words that are translated have no times of their own.
+    `translate` writes English whatever the language is; words that are translated have no times of their own. With
+    `is_guess` another language that the network is sure of is taken. `features` [S, D] are what `first_heard` has computed.
     """
 
     samples: NDArray[np.float32]
@@ -90,6 +94,16 @@ class Piece:
     word_times: bool = True
     gate: Gate = Gate()
     task: Task = "transcribe"
+    is_guess: bool = False
+    features: "Tensor | None" = None
+
+
+@dataclass(frozen=True)
+class FirstHeard:
+    """The most probable language (code) of a piece, and its features [S, D]."""
+
+    language: str
+    features: "Tensor"
 
 
 @dataclass(frozen=True)
@@ -116,17 +130,24 @@ class SpokenSegment:
     no_speech: float
     log_probability: float
     rejected: str = ""
+    language: str = ""
 
 
 @dataclass
 class _Hearing:
-    """How far a piece is heard: `mel` [n_mels, frames], the first frame not heard yet, and the last word's end (s)."""
+    """How far a piece is heard: `mel` [n_mels, frames], its language, the first frame not heard yet, the last word's end (s)."""
 
     piece: Piece
     mel: "Tensor"
+    language: str = ""
     seek: int = 0
     last_word: float = 0.0
     segments: list[SpokenSegment] = field(default_factory=list)
+
+    def correct_language(self, language: str, probability: float) -> None:
+        """Take another language than was guessed for the piece, where the network is sure of it."""
+        if self.piece.is_guess and not self.seek and probability >= SURE_LANGUAGE:
+            self.language = language
 
     @property
     def size(self) -> int:
@@ -143,28 +164,65 @@ def decode_pieces(model: Recogniser, pieces: Sequence[Piece]) -> list[list[Spoke
     import torch
 
     with torch.inference_mode():
-        hearings = list(map(_Hearing, pieces, _mels(model, [piece.samples for piece in pieces])))
+        mels = _mels(model, [piece.samples for piece in pieces])
+        hearings = [_Hearing(piece, mel, piece.language) for piece, mel in zip(pieces, mels, strict=True)]
         while waiting := [hearing for hearing in hearings if hearing.is_open()]:
-            first = waiting[0].piece
-            alike = [one for one in waiting if (one.piece.language, one.piece.task) == (first.language, first.task)]
-            _hear(model, alike, first.language, first.task)
+            features = _features(model, waiting)
+            attended = model.network.decoder.attended(features)
+            if model.network.is_multilingual and any(one.piece.is_guess and not one.seek for one in waiting):
+                for hearing, probable in zip(waiting, _probable_languages(model, features, attended), strict=True):
+                    hearing.correct_language(*probable)
+            tasks = [(one.language, one.piece.task) for one in waiting]
+            for task in dict.fromkeys(tasks):
+                rows = [row for row, own in enumerate(tasks) if own == task]
+                cache = attended if len(rows) == len(tasks) else _rows_of(attended, rows)
+                _hear(model, [waiting[row] for row in rows], features[rows], cache, *task)
     return [hearing.segments for hearing in hearings]
 
 
-def detect_languages(model: Recogniser, sounds: Sequence[NDArray[np.float32]]) -> list[str]:
-    """The most probable language (code) of the first 30 s of each sound; English for an English-only network."""
+def first_heard(model: Recogniser, sounds: Sequence[NDArray[np.float32]]) -> list[FirstHeard]:
+    """The language of each sound of at most 30 s, and what it was found on; English for an English-only network."""
+    import torch
+
+    with torch.inference_mode():
+        pieces, mels = [Piece(sound, "") for sound in sounds], _mels(model, sounds)
+        features = _features(model, list(map(_Hearing, pieces, mels)))
+        if not model.network.is_multilingual:
+            return [FirstHeard("en", own) for own in features]
+        found = _probable_languages(model, features, model.network.decoder.attended(features))
+    return [FirstHeard(code, own) for (code, _), own in zip(found, features, strict=True)]
+
+
+def _features(model: Recogniser, hearings: Sequence[_Hearing]) -> "Tensor":
+    """The features [B, S, D] of what each hearing has still to hear."""
     import torch
     import whisper
+
+    known = [None if one.seek else one.piece.features for one in hearings]
+    windows = [
+        whisper.pad_or_trim(one.mel[:, one.seek : one.seek + one.size], FRAMES)
+        for one, features in zip(hearings, known, strict=True)
+        if features is None
+    ]
+    new = iter(encoded(model, torch.stack(windows)) if windows else ())
+    return torch.stack([next(new) if features is None else features.to(model.device) for features in known])
+
+
+def _probable_languages(model: Recogniser, features: "Tensor", attended: "Cache") -> list[tuple[str, float]]:
+    """The most probable language (code) of each row, and how probable it is among all."""
+    import torch
     from whisper.tokenizer import get_tokenizer
 
-    if not model.network.is_multilingual:
-        return ["en"] * len(sounds)
     tokenizer = get_tokenizer(True, num_languages=model.network.num_languages)
-    with torch.inference_mode():
-        features = encoded(model, torch.stack(_mels(model, [whisper.pad_or_trim(sound) for sound in sounds])))
-        start = torch.full((len(sounds), 1), tokenizer.sot, device=model.device)
-        logits = model.network.logits(start, features)[:, 0, list(tokenizer.all_language_tokens)]
-    return [tokenizer.all_language_codes[place] for place in logits.argmax(-1).tolist()]
+    start = torch.full((len(features), 1), tokenizer.sot, device=model.device)
+    logits = model.network.decoder(start, features, {**attended})[:, 0, list(tokenizer.all_language_tokens)]
+    best, places = logits.softmax(-1).max(-1)
+    return [(tokenizer.all_language_codes[place], share) for place, share in zip(places.tolist(), best.tolist(), strict=True)]
+
+
+def _rows_of(cache: "Cache", rows: Sequence[int]) -> "Cache":
+    """The keys and values of some rows."""
+    return {attention: (keys[rows], values[rows]) for attention, (keys, values) in cache.items()}
 
 
 def encoded(model: Recogniser, mels: "Tensor") -> "Tensor":
@@ -186,25 +244,25 @@ def _mels(model: Recogniser, sounds: Sequence[NDArray[np.float32]]) -> list["Ten
     return [mel[:, : len(sound) // STEP] for mel, sound in zip(mels, sounds, strict=True)]
 
 
-def _hear(model: Recogniser, hearings: Sequence[_Hearing], language: str, kind: Task) -> None:
+def _hear(
+    model: Recogniser, hearings: Sequence[_Hearing], features: "Tensor", attended: "Cache", language: str, kind: Task
+) -> None:
     """Decode what each hearing has still to hear, all of them at once, and move each on."""
-    import torch
-    import whisper
-
-    windows = [whisper.pad_or_trim(one.mel[:, one.seek : one.seek + one.size], FRAMES) for one in hearings]
-    task = decoding_task(model, language, kind)
-    for hearing, result in zip(hearings, task.run(encoded(model, torch.stack(windows))), strict=True):
+    task = decoding_task(model, language, kind, attended)
+    for row, (hearing, result) in enumerate(zip(hearings, task.run(features), strict=True)):
         figures = result.text, result.no_speech_prob, result.avg_logprob
         if reason := hearing.piece.gate.reason_against(*figures):
             start, hearing.seek = hearing.seek / 100, hearing.seek + hearing.size
             if result.text.strip():
-                said = SpokenSegment(start, hearing.seek / 100, result.text, tuple(result.tokens), (), *figures[1:], reason)
-                hearing.segments.append(said)
+                said = result.text, tuple(result.tokens), (), *figures[1:], reason, language
+                hearing.segments.append(SpokenSegment(start, hearing.seek / 100, *said))
         else:
-            _take(model, hearing, result, task.tokenizer)
+            _take(model, hearing, result, task.tokenizer, _rows_of(attended, [row]) if hearing.piece.word_times else {})
 
 
-def _take(model: Recogniser, hearing: _Hearing, result: "DecodingResult", tokenizer: "Tokenizer") -> None:
+def _take(
+    model: Recogniser, hearing: _Hearing, result: "DecodingResult", tokenizer: "Tokenizer", attended: "Cache"
+) -> None:
     """Add the segments of a result to the hearing and move it to where the next ones begin."""
     spans, heard, ended = segment_spans(result.tokens, tokenizer.timestamp_begin, hearing.size)
     offset, seek = hearing.seek / 100, hearing.seek + heard
@@ -212,12 +270,12 @@ def _take(model: Recogniser, hearing: _Hearing, result: "DecodingResult", tokeni
         {"seek": hearing.seek, "start": offset + first, "end": offset + last, "tokens": tokens} for first, last, tokens in spans
     ]
     if hearing.piece.word_times:
-        _align(model, hearing, found, tokenizer, result.audio_features)
+        _align(model, hearing, found, tokenizer, result.audio_features, attended)
         ends = [segment["words"][-1]["end"] if segment["words"] else None for segment in found]
         hearing.last_word = next((end for end in reversed(ends) if end is not None), found[-1]["end"])
         if not ended and hearing.last_word > offset:
             seek = round(hearing.last_word * 100)
-    hearing.segments += [segment for one in found for segment in _segment(one, result, tokenizer)]
+    hearing.segments += [segment for one in found for segment in _segment(one, result, tokenizer, hearing.language)]
     hearing.seek = max(seek, hearing.seek + round(hearing.piece.gate.shortest * 100))
 
 
@@ -242,14 +300,15 @@ def segment_spans(
     return spans, size if ended else round(spans[-1][1] * 100), ended
 
 
-def _segment(found: dict[str, Any], result: "DecodingResult", tokenizer: "Tokenizer") -> Iterator[SpokenSegment]:
+def _segment(
+    found: dict[str, Any], result: "DecodingResult", tokenizer: "Tokenizer", language: str
+) -> Iterator[SpokenSegment]:
     """The segment that whisper's dictionary describes; none when it says nothing or takes no time."""
     text = tokenizer.decode([token for token in found["tokens"] if token < tokenizer.eot])
     if text.strip() and found["start"] != found["end"]:
         words = joined_words(found.get("words", []), tokenizer.language or "en")
-        yield SpokenSegment(
-            found["start"], found["end"], text, tuple(found["tokens"]), tuple(words), result.no_speech_prob, result.avg_logprob
-        )
+        figures = result.no_speech_prob, result.avg_logprob, "", language
+        yield SpokenSegment(found["start"], found["end"], text, tuple(found["tokens"]), tuple(words), *figures)
 
 
 def joined_words(parts: Sequence[dict[str, Any]], language: str) -> list[Word]:
@@ -264,14 +323,21 @@ def joined_words(parts: Sequence[dict[str, Any]], language: str) -> list[Word]:
     return words
 
 
-def _align(model: Recogniser, hearing: _Hearing, found: list[dict[str, Any]], tokenizer: "Tokenizer", features: "Tensor") -> None:
+def _align(
+    model: Recogniser,
+    hearing: _Hearing,
+    found: list[dict[str, Any]],
+    tokenizer: "Tokenizer",
+    features: "Tensor",
+    attended: "Cache",
+) -> None:
     """Add `words` to whisper's segments, and move their starts and ends to those of their words (whisper.timing)."""
     import warnings
 
     from whisper import timing
 
     timing.dtw_cpu = cheapest_path  # the same path without a compiler
-    with _ALIGNING, _ReadAttention(model) as reading, warnings.catch_warnings():
+    with _ALIGNING, _ReadAttention(model, attended) as reading, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Failed to launch Triton")  # the slower way gives the same answer
         timing.add_word_timestamps(
             segments=found, model=reading, tokenizer=tokenizer, mel=features, num_frames=hearing.size,
@@ -282,14 +348,15 @@ def _align(model: Recogniser, hearing: _Hearing, found: list[dict[str, Any]], to
 class _ReadAttention:
     """Stands for the network where whisper reads its attention: the sound is encoded already, other layers are forgotten."""
 
-    def __init__(self, model: Recogniser) -> None:
+    def __init__(self, model: Recogniser, attended: "Cache") -> None:
         self.dims, self.device, self.decoder = model.network.dims, model.network.device, model.network.decoder
-        self.alignment_heads = model.alignment_heads
+        self.alignment_heads, self.attended = model.alignment_heads, attended
         self._layers = set(model.alignment_heads.indices()[0].tolist())
 
     def __call__(self, features: "Tensor", tokens: "Tensor") -> "Tensor":
-        logits: Tensor = self.decoder(tokens, features)
-        return logits
+        """Logits of zeros: whisper makes probabilities of words of them, which nobody reads; the attention is what counts."""
+        self.decoder.states(tokens, features, {**self.attended})
+        return features.new_zeros(1, 1, 1).expand(1, tokens.shape[-1], self.dims.n_vocab)
 
     def __enter__(self) -> "_ReadAttention":
         blocks = enumerate(self.decoder.blocks)
@@ -308,8 +375,11 @@ class _ReadAttention:
         return kept
 
 
-def decoding_task(model: Recogniser, language: str, kind: Task = "transcribe") -> "DecodingTask":
-    """whisper's greedy decoding with timestamps: `run` takes features of any precision, and the rules whole batches."""
+def decoding_task(model: Recogniser, language: str, kind: Task = "transcribe", attended: "Cache | None" = None) -> "DecodingTask":
+    """whisper's greedy decoding with timestamps: `run` takes features of any precision, and the rules whole batches.
+
+    `attended` are the keys and values of the features, where they are known (`StepDecoder.attended`).
+    """
     from whisper.decoding import ApplyTimestampRules, DecodingOptions, DecodingTask
 
     class OwnTask(DecodingTask):  # type: ignore[misc]
@@ -317,10 +387,32 @@ def decoding_task(model: Recogniser, language: str, kind: Task = "transcribe") -
             return features  # whisper's own knows two precisions only
 
     task = OwnTask(model.network, DecodingOptions(task=kind, language=language, temperature=0.0, fp16=False))
+    task.inference = _Steps(model.network.decoder, attended)
     task.logit_filters = [
         TimestampRules(rules) if isinstance(rules, ApplyTimestampRules) else rules for rules in task.logit_filters
     ]
     return task
+
+
+class _Steps:
+    """whisper.decoding.PyTorchInference with a cache that knows the sound."""
+
+    def __init__(self, decoder: "StepDecoder", attended: "Cache | None") -> None:
+        self.decoder, self.attended = decoder, attended
+        self.cache: Cache = {}
+
+    def logits(self, tokens: "Tensor", features: "Tensor") -> "Tensor":
+        """Logits of what may follow the tokens [B, T]; after the first call only the last token is new."""
+        if self.cache:
+            tokens = tokens[:, -1:]
+        else:
+            self.cache = {**(self.decoder.attended(features) if self.attended is None else self.attended)}
+        logits: Tensor = self.decoder(tokens, features, self.cache)
+        return logits
+
+    def cleanup_caching(self) -> None:
+        """Forget what was decoded."""
+        self.cache = {}
 
 
 class TimestampRules:

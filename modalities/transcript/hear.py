@@ -62,15 +62,20 @@ def hear_words(
     cues = table[table["rejected"] == ""].drop(columns="rejected").reset_index(drop=True)
     codes = sorted(set(cues["language"]))
     origin = f"Whisper {recogniser.source.model}, {', '.join(codes)}" if codes else f"Whisper {recogniser.source.model}"
-    if into_english and codes not in ([], ["en"]) and recogniser.network.is_multilingual:
-        english = transcribe(
-            recogniser, audio, language=codes[0], speech=spoken, word_times=False, task="translate", batches=batches, batch=batch
+    english = pd.DataFrame()
+    for code in codes if into_english and recogniser.network.is_multilingual else ():
+        if code == "en":
+            continue
+        own = cues[cues["language"] == code]
+        alike = [(start, end) for start, end in spoken if ((own["start"] < end) & (own["end"] > start)).any()]
+        heard = transcribe(
+            recogniser, audio, language=code, speech=alike, word_times=False, task="translate", batches=batches, batch=batch
         )
-        rejected += [Rejected(**{**row, "reason": f"its English: {row['reason']}"}) for row in rejected_of(english)]
-        believed = english[english["rejected"] == ""]
-        if len(believed):
-            cues = cues.assign(english=translations(cues, believed))
-            origin += ", translated into English by it"
+        rejected += [Rejected(**{**row, "reason": f"its English: {row['reason']}"}) for row in rejected_of(heard)]
+        english = pd.concat([english, heard[heard["rejected"] == ""]])
+    if len(english):
+        cues = cues.assign(english=translations(cues, english))
+        origin += ", translated into English by it"
     return HeardWords(cues, tuple(sorted(rejected, key=lambda row: row["start"])), origin)
 
 

@@ -8,6 +8,7 @@ either. Decoding is greedy at temperature 0: the same sound gives the same words
 import contextlib
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ from modalities.transcript.decoding import (
     SpokenSegment,
     Task,
     decode_pieces,
-    detect_languages,
+    first_heard,
 )
 from modalities.transcript.repetitions import clean
 
@@ -45,6 +46,7 @@ __all__ = ["Gate", "Recogniser", "load", "pieces", "recognise_speech", "transcri
 
 GAP = 3.0
 """Silence (s) that does not end a piece: each piece costs Whisper as much as 30 s of sound."""
+NONE = np.zeros(0, np.float32)
 COLUMNS = {"start": "float64", "end": "float64", "text": "str", "language": "str", "words": "object", "rejected": "str"}
 BATCH = 8
 """Pieces that are decoded together."""
@@ -66,8 +68,8 @@ def load(checkpoint: Path, device: str = "cpu", precision: Precision = "auto") -
     """Load a checkpoint in openai-whisper's layout (`dims` and `model_state_dict`), or as Dyad converts it, as weights only.
 
     `precision` auto is float16 on GPUs, the precision that OpenAI's weights are published in, and else that of
-    `precision_of`. On processors only the encoder is in half precision: single tokens are decoded faster in float32, and
-    nearly equal words are told apart better. WeightsError when the file is missing, damaged, a TorchScript archive or not
+    `precision_of`. On processors the decoder's sums, norms and vocabulary stay in float32: nearly equal words are told apart
+    better. WeightsError when the file is missing, damaged, a TorchScript archive or not
     such a checkpoint.
     """
     path = checkpoint.resolve()  # a bare name such as "tiny" would mean a download
@@ -79,7 +81,7 @@ def load(checkpoint: Path, device: str = "cpu", precision: Precision = "auto") -
     heads = _alignment_heads(network, checkpoint.stem, digest)
     network.register_buffer("alignment_heads", None)  # sparse, which not every device can hold
     network = settle(network, device, precision)
-    name = str(network.encoder.conv1.weight.dtype).removeprefix("torch.") + (" encoder" if device == "cpu" else "")
+    name = str(network.encoder.conv1.weight.dtype).removeprefix("torch.")
     preprocessing = f"pieces of at most 30 s cut in silence, greedy, temperature 0, no-speech gate, {name}"
     source = Source("openai-whisper", checkpoint.stem, digest[:12], preprocessing)
     return Recogniser(network, source, device, heads)
@@ -90,9 +92,17 @@ def settle(network: "Whisper", device: str, precision: Precision = "auto") -> "W
     import torch
 
     from modalities.speech.log_mel import compute_norms_in_half
+    from modalities.transcript.decoder import pack_vocabulary, use_step_decoder
 
     chosen = precision_of(device, "float16" if precision == "auto" and device.startswith("cuda") else precision)
-    _cast(network.encoder if device == "cpu" else network, chosen)
+    use_step_decoder(network)
+    if device == "cpu":
+        _cast(network.encoder, chosen)
+        _cast(network.decoder.blocks, chosen)
+        if precision == "auto":
+            pack_vocabulary(network)
+    else:
+        _cast(network, chosen)
     if device != "cpu" and chosen != torch.float32:
         compute_norms_in_half(network, chosen)
     return network.to(device).eval().requires_grad_(False)
@@ -182,11 +192,12 @@ def transcribe(
 
     `speech` are the intervals (s) in which somebody speaks, from voice activity detection: only they are heard, and an
     empty sequence gives an empty table. Without it the whole file is heard. Without `language` (code or English name) it is
-    detected on the longest piece. `words` is for each row a list of `{"word": " so", "start": 1.2, "end": 1.4}`, the space
-    before a word kept, empty without `word_times`; parquet, `data.media.subtitles.to_vtt` and `text.window_texts` take it as it
-    is. `rejected` says why a text is none (`Gate`), and is empty for those that count. With `task` translate the text is English,
-    whatever is spoken. `on_time` is told up to which second the file was heard. MediaError when the file cannot be read or has
-    another rate, InputError for a language that the network lacks.
+    detected on the longest piece, and on each that is plainly in another. `words` is for each row a list of
+    `{"word": " so", "start": 1.2, "end": 1.4}`, the space before a word kept, empty without `word_times`; parquet,
+    `data.media.subtitles.to_vtt` and `text.window_texts` take it as it is. `rejected` says why a text is none (`Gate`), and is
+    empty for those that count. With `task` translate the text is English, whatever is spoken. `on_time` is told up to which
+    second the file was heard. MediaError when the file cannot be read or has another rate, InputError for a language that the
+    network lacks.
     """
     import soundfile
 
@@ -196,13 +207,11 @@ def transcribe(
                 raise MediaError(f"{audio} is not 16 kHz mono sound; give the audio.wav that decoding the clip makes.")
             heard = [(0.0, len(sound) / SAMPLE_RATE)] if speech is None else speech
             cuts = pieces(heard, _loudness(sound)) if len(heard) else []
-            code = _code(recogniser, language) if language else _language(recogniser, sound, cuts, batches, batch)
             gate = gate or (Gate() if recogniser.network.is_multilingual else ENGLISH_GATE)
-            items = (Piece(_read(sound, *cut), code, word_times, gate, task) for cut in cuts)
-            found = zip(cuts, batches(decode_pieces, recogniser, items, batch), strict=True)
+            items = _pieces_of(recogniser, sound, cuts, language, Piece(NONE, "", word_times, gate, task), batches, batch)
             rows: list[tuple[float, float, str, str, list[Said], str]] = []
-            for cut, segments in found:
-                rows += _rows(cut, segments, "en" if task == "translate" else code)
+            for cut, segments in zip(cuts, batches(decode_pieces, recogniser, items, batch), strict=True):
+                rows += _rows(cut, segments, task)
                 on_time(cut[1])
     except soundfile.SoundFileError as error:
         raise MediaError(f"{audio} cannot be read as sound ({error}); decode the clip again.") from error
@@ -212,8 +221,20 @@ def transcribe(
     return pd.concat([kept, table[~counts]]).sort_values("start", kind="stable", ignore_index=True)
 
 
+def _pieces_of(
+    recogniser: Recogniser, sound: Any, cuts: Sequence[Interval], language: str | None, like: Piece, batches: Batches, batch: int
+) -> Iterator[Piece]:
+    """The pieces, read as they are needed; without a language each has that of the longest, or its own where that is plain."""
+    code = _code(recogniser, language) if language else ""
+    longest = None if code else max(cuts, key=lambda cut: cut[1] - cut[0], default=None)
+    first = next(batches(first_heard, recogniser, [_read(sound, *longest)], batch)) if longest else None
+    for cut in cuts:
+        like = replace(like, samples=_read(sound, *cut), language=first.language if first else code, is_guess=not code)
+        yield replace(like, features=first.features if first and cut == longest else None)
+
+
 def _rows(
-    cut: Interval, segments: Sequence[SpokenSegment], language: str
+    cut: Interval, segments: Sequence[SpokenSegment], task: Task
 ) -> Iterator[tuple[float, float, str, str, list[Said], str]]:
     """Rows of a piece: times are moved to the clip's and kept inside the piece, and words never run backwards."""
     begin, end = cut
@@ -225,6 +246,7 @@ def _rows(
             start = min(max(begin + word.start, latest), last)
             latest = min(max(begin + word.end, start), last)
             words.append({"word": word.text, "start": start, "end": latest})
+        language = "en" if task == "translate" else segment.language
         yield first, last, segment.text, language, words, segment.rejected
 
 
@@ -241,13 +263,6 @@ def _code(recogniser: Recogniser, language: str) -> str:
             f"give one of {', '.join(known)}, or leave the language empty to have it detected."
         )
     return code
-
-
-def _language(recogniser: Recogniser, sound: Any, cuts: Sequence[Interval], batches: Batches, batch: int) -> str:
-    """The language of the longest piece; English where there is nothing to hear."""
-    longest = sorted(cuts, key=lambda cut: cut[0] - cut[1])[:1]
-    found = batches(detect_languages, recogniser, [_read(sound, *cut) for cut in longest], batch)
-    return next(iter(found), "en")
 
 
 def _read(sound: Any, start: float, end: float) -> NDArray[np.float32]:

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from modalities.loading.batching import in_batches
+from modalities.transcript import decoding
 from modalities.transcript import whisper as transcript
+from modalities.transcript.decoder import pack_vocabulary
 from modalities.transcript.decoding import (
     ENGLISH_GATE,
     Gate,
@@ -19,8 +21,8 @@ from modalities.transcript.decoding import (
     Word,
     decode_pieces,
     decoding_task,
-    detect_languages,
     encoded,
+    first_heard,
     joined_words,
     segment_spans,
 )
@@ -162,8 +164,8 @@ def test_the_whole_network_runs_in_half_precision(checkpoint: Path) -> None:
 
 
 def test_languages_are_detected_together_as_alone(model: Recogniser) -> None:
-    found = detect_languages(model, sounds())
-    assert found == [detect_languages(model, [sound])[0] for sound in sounds()]
+    found = [heard.language for heard in first_heard(model, sounds())]
+    assert found == [first_heard(model, [sound])[0].language for sound in sounds()]
 
 
 def test_the_rules_of_timestamps_are_those_of_whisper(model: Recogniser) -> None:
@@ -209,3 +211,46 @@ def test_heads_that_follow_the_sound_are_those_published_for_openais_checkpoints
     found = transcript.load(tmp_path / "tiny.pt", precision="float32").alignment_heads
     assert torch.equal(found.to_dense(), tiny.alignment_heads.to_dense())
     assert model.alignment_heads.to_dense().tolist() == [[False, False], [True, True]]
+
+
+def test_a_packed_vocabulary_chooses_as_the_exact_one(checkpoint: Path) -> None:
+    exact, packed = (transcript.load(checkpoint, precision="float32").network.decoder for _ in range(2))
+    pack_vocabulary(type("Network", (), {"decoder": packed}))
+    random = torch.Generator().manual_seed(2)
+    tokens, features = torch.randint(0, 50_000, (3, 9), generator=random), torch.randn(3, 1500, 64, generator=random)
+    with torch.inference_mode():
+        wanted, found = exact(tokens, features), packed(tokens, features)
+    assert not torch.equal(wanted, found)
+    likely = wanted.topk(8).indices
+    torch.testing.assert_close(found.gather(-1, likely), wanted.gather(-1, likely))
+    torch.testing.assert_close(found[..., 50_257:], wanted[..., 50_257:])
+    torch.testing.assert_close(found, wanted, atol=0.05 * float(wanted.std()), rtol=0.05)
+
+
+def test_a_cache_that_knows_the_sound_gives_what_all_tokens_at_once_give(model: Recogniser) -> None:
+    random = torch.Generator().manual_seed(2)
+    tokens, features = torch.randint(0, 50_000, (2, 6), generator=random), torch.randn(2, 1500, 64, generator=random)
+    decoder = model.network.decoder
+    with torch.inference_mode():
+        cache = {**decoder.attended(features)}
+        parts = [tokens[:, :3], tokens[:, 3:4], tokens[:, 4:5], tokens[:, 5:]]
+        stepwise = torch.cat([decoder(part, features, cache) for part in parts], 1)
+        torch.testing.assert_close(stepwise, decoder(tokens, features), atol=1e-3, rtol=1e-3)
+
+
+def test_a_piece_in_another_language_is_written_in_its_own(model: Recogniser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest piece says what the others are taken for; only one that is plainly another is not."""
+    monkeypatch.setattr(decoding, "_probable_languages", lambda *_: [("pl", 0.95), ("nn", 0.4)])
+    for is_guess, languages in ((True, ["pl", "en"]), (False, ["en", "en"])):
+        pieces = [Piece(sound, "en", gate=OPEN, is_guess=is_guess) for sound in sounds()[:2]]
+        assert [{one.language for one in found} for found in decode_pieces(model, pieces)] == [{code} for code in languages]
+
+
+def test_what_the_language_was_found_on_is_not_encoded_again(model: Recogniser, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = sounds()[0]
+    (first,) = first_heard(model, [sound])
+    fresh = decode_pieces(model, [Piece(sound, first.language, gate=OPEN)])
+    monkeypatch.setattr(decoding, "encoded", lambda *_: pytest.fail("encoded again"))
+    (found,) = decode_pieces(model, [Piece(sound, first.language, gate=replace(OPEN, shortest=30.0), features=first.features)])
+    assert tokens_of(found) == tokens_of(fresh[0])[: len(tokens_of(found))]
+    assert found
