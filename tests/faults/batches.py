@@ -1,16 +1,15 @@
 """`dyad batch` in a process of its own, to be killed, starved and run again; what its output says."""
 
+import itertools
 import json
 import os
 import re
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from tests.faults.forked import Forked, fork
 from tests.media_makers import make_clip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,36 +17,37 @@ HALF_WRITTEN = re.compile(r"\..*\.[0-9a-f]{8}(\.\w+)?$|\.(input|decoded)-")
 """Names that files have until they are whole, and folders that last as long as a clip."""
 
 
-def batch(
-    manifest: Path, output: Path, *options: object, workload: str = "", before: Sequence[str] = (), **variables: str
-) -> "subprocess.Popen[str]":
-    """Start it against the session's server; `workload`: a function of tests.faults.workloads instead of recognition.
+_numbers = itertools.count()
 
-    before: words before the command, such as ('prlimit', '--fsize=1000').
+
+def batch(
+    manifest: Path, output: Path, *options: object, workload: str = "", most_bytes: int | None = None, **variables: str
+) -> Forked:
+    """Start it against the session's server.
+
+    workload: a function of tests.faults.workloads instead of recognition; most_bytes: as large as its files may become (ulimit -f).
     """
     from prefect.settings import get_current_settings
 
-    module = ["-m", "tests.faults.workloads", workload] if workload else ["-m", "flows"]
-    command = [*before, sys.executable, "-P", *module, "batch", str(manifest), "-o", str(output), *map(str, options)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": str(get_current_settings().api.url), **variables}
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    said = manifest.parent / f"said-{next(_numbers)}.txt"
+    return fork(("batch", str(manifest), "-o", str(output), *map(str, options)), environment, said, workload, most_bytes)
 
 
-def ended(process: "subprocess.Popen[str]", seconds: float = 240) -> tuple[int, str]:
+def ended(process: Forked, seconds: float = 240) -> tuple[int, str]:
     """Its exit code and what it said, on one line; never a traceback."""
     try:
-        _, err = process.communicate(timeout=seconds)
+        code, said = process.ended(seconds)
     finally:
         process.kill()
-    assert "Traceback" not in err, err
-    return process.returncode, " ".join(err.split())
+    assert "Traceback" not in said, said
+    return code, " ".join(said.split())
 
 
-def killed(process: "subprocess.Popen[str]") -> None:
+def killed(process: Forked) -> None:
     """Kill it with -9; it must still be running."""
-    assert process.poll() is None, process.communicate()
+    assert process.poll() is None, process.ended(0)
     process.kill()
-    process.communicate()
 
 
 def make_clips(folder: Path, count: int, seconds: float = 1.0) -> Path:

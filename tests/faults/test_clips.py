@@ -72,8 +72,7 @@ def test_a_workload_that_breaks_off_fails_its_clip_only(prefect_session: None, t
 def test_a_clip_that_takes_the_process_down_is_a_row_in_the_end(prefect_session: None, tmp_path: Path) -> None:
     manifest, output = make_manifest(tmp_path / "media", 6), tmp_path / "runs"
     died = batch(manifest, output, "--workers", 2, workload="deadly")
-    died.communicate()
-    assert died.returncode == -9
+    assert ended(died)[0] == -9
     notes = output / ".under-way"
     assert (notes / "0 clip2").is_file()
     assert len(list(notes.iterdir())) <= 2, "as many as were under way"

@@ -9,6 +9,7 @@ import pytest
 
 from data.manifest.manifest import manifest_of_folder
 from tests.faults.batches import ROOT, assert_all_done_once, batch, ended, half_written, journal, killed, make_clips
+from tests.faults.forked import Forked
 from tests.waiting import wait_until
 
 DIES = """
@@ -39,7 +40,7 @@ def test_the_run_is_killed_and_the_same_command_goes_on(prefect_session: None, t
     assert {path: path.stat().st_mtime_ns for path in results} == results, "what was done is not done again"
 
 
-def kill_after(clips: int, output: Path, process: "subprocess.Popen[str]") -> None:
+def kill_after(clips: int, output: Path, process: Forked) -> None:
     wait_until(lambda: len(journal(output)) >= clips or process.poll() is not None)
     killed(process)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.server.up import server_environment
-from tests.faults.batches import batch, ended, journal, killed, make_manifest, status
+from tests.faults.batches import batch, ended, journal, make_manifest, status
 from tests.waiting import answers, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +54,7 @@ def test_the_server_is_killed_and_the_same_command_finishes(address: str, start:
     server = start()
     process = batch(manifest, output, "--workers", 2, workload="slow", **asked)
     wait_until(lambda: len(journal(output)) >= 2 or process.poll() is not None)
-    killed(server)
+    server.kill()
     wait_until(lambda: len(journal(output)) == 50)
     code, said = ended(process, seconds=40)  # Prefect itself would try for a minute
     assert code == 1, said

@@ -119,7 +119,7 @@ def test_the_disk_is_full_before_the_journal_is(prefect_session: None, small_dis
 def test_files_may_only_be_so_large(prefect_session: None, tmp_path: Path) -> None:
     """A limit of the shell (`ulimit -f`), which the journal reaches."""
     manifest, output = make_manifest(tmp_path / "media", 60), tmp_path / "runs"
-    code, said = ended(batch(manifest, output, workload="quick", before=("prlimit", "--fsize=4000")))
+    code, said = ended(batch(manifest, output, workload="quick", most_bytes=4000))
     assert code == 1
     assert "dyad: A file cannot be written or read: it would be larger than is permitted here" in said
     before = len(journal(output))

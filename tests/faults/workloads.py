@@ -1,8 +1,7 @@
-"""What is done with a clip instead of recognising it; `python -m tests.faults.workloads NAME batch ...` runs `dyad batch` so."""
+"""What is done with a clip instead of recognising it."""
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -108,15 +107,13 @@ class Faulty:
         return self.usual(job)
 
 
-def _batch_with(workload: str) -> None:
+def run(workload: str) -> None:
+    """The command line of `sys.argv`, where `dyad batch` works off its clips with a function of this module (''=recognition)."""
     usual = batch_commands.run_batch
 
     def run_batch(manifest: str, output: str, settings: Any, options: dict[str, Any], dask: str | None = None) -> int:
         return usual(manifest, output, settings, options | {"workload": f"tests.faults.workloads:{workload}"}, dask)
 
-    batch_commands.run_batch = run_batch
+    if workload:
+        batch_commands.run_batch = run_batch
     cli.main()
-
-
-if __name__ == "__main__":
-    _batch_with(sys.argv.pop(1))
