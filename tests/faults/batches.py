@@ -25,7 +25,7 @@ def batch(
 ) -> Forked:
     """Start it against the session's server.
 
-    workload: a function of tests.faults.workloads instead of recognition; most_bytes: as large as its files may become (ulimit -f).
+    workload: a function of tests.faults.workloads instead of recognition; most_bytes: what its files may grow to (ulimit -f).
     """
     from prefect.settings import get_current_settings
 
