@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,8 +23,8 @@ import modalities  # noqa: F401 (before any test imports torch: it sets how its 
 from data.run_folder import RunFolder
 from data.sample import sample_clip
 from tests.browser import open_page  # noqa: F401 (a fixture)
+from tests.forked import ROOT, fork
 
-ROOT = Path(__file__).resolve().parents[1]
 # Before any test imports flows: a server that 'dyad up' started on this machine is none of the tests' business.
 os.environ["DYAD_STATE"] = tempfile.mkdtemp(prefix="dyad-tests-")
 hypothesis.settings.register_profile("dyad", deadline=None)  # how long an example takes is the machine's business
@@ -70,13 +69,19 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def prefect_session() -> Iterator[None]:
-    """A real Prefect server with a database of its own, one for the whole session."""
+    """A real Prefect server with a database of its own, one for the whole session.
+
+    Nothing in it acts on events or reads them later; that is half of what a server computes for a run.
+    """
     from prefect.testing.utilities import prefect_test_harness
 
     from flows.server.prefect_setup import without_heartbeats
 
-    with prefect_test_harness(server_startup_timeout=180), without_heartbeats():
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        for service in ("TRIGGERS", "EVENT_PERSISTER"):
+            patch.setenv(f"PREFECT_SERVER_SERVICES_{service}_ENABLED", "false")
+        with prefect_test_harness(server_startup_timeout=180), without_heartbeats():
+            yield
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -162,8 +167,7 @@ class OwnServer:
 
     def dyad(self, *arguments: object) -> "subprocess.CompletedProcess[str]":
         """Run the command line in a process of its own, which finds the server by itself."""
-        command = [sys.executable, "-P", "-m", "flows", *map(str, arguments)]
-        return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300)
+        return fork(*arguments, environment=self.environment, folder=self.folder).ended(300)
 
     @property
     def state(self) -> Path:

@@ -1,23 +1,20 @@
 """`dyad batch` in a process of its own, to be killed, starved and run again; what its output says."""
 
-import itertools
 import json
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tests.faults.forked import Forked, fork
+from tests.faults import workloads
+from tests.forked import ROOT, Forked, fork
 from tests.media_makers import make_clip
 
-ROOT = Path(__file__).resolve().parents[2]
 HALF_WRITTEN = re.compile(r"\..*\.[0-9a-f]{8}(\.\w+)?$|\.(input|decoded)-")
 """Names that files have until they are whole, and folders that last as long as a clip."""
-
-
-_numbers = itertools.count()
 
 
 def batch(
@@ -25,23 +22,21 @@ def batch(
 ) -> Forked:
     """Start it against the session's server.
 
-    workload: a function of tests.faults.workloads instead of recognition; most_bytes: what its files may grow to (ulimit -f).
+    workload: a function of tests.faults.workloads instead of recognition; most_bytes: what its files may grow to (`ulimit -f`).
     """
     from prefect.settings import get_current_settings
 
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": str(get_current_settings().api.url), **variables}
-    said = manifest.parent / f"said-{next(_numbers)}.txt"
-    return fork(("batch", str(manifest), "-o", str(output), *map(str, options)), environment, said, workload, most_bytes)
+    before = partial(workloads.use, workload) if workload else None
+    words = ("batch", manifest, "-o", output, *options)
+    return fork(*words, environment=environment, folder=manifest.parent, before=before, most_bytes=most_bytes)
 
 
 def ended(process: Forked, seconds: float = 240) -> tuple[int, str]:
     """Its exit code and what it said, on one line; never a traceback."""
-    try:
-        code, said = process.ended(seconds)
-    finally:
-        process.kill()
-    assert "Traceback" not in said, said
-    return code, " ".join(said.split())
+    done = process.ended(seconds)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, " ".join(done.stderr.split())
 
 
 def killed(process: Forked) -> None:

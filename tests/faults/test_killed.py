@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from data.manifest.manifest import manifest_of_folder
-from tests.faults.batches import ROOT, assert_all_done_once, batch, ended, half_written, journal, killed, make_clips
-from tests.faults.forked import Forked
+from tests.faults.batches import assert_all_done_once, batch, ended, half_written, journal, killed, make_clips
+from tests.forked import ROOT, Forked
 from tests.waiting import wait_until
 
 DIES = """

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -195,30 +196,41 @@ def run(dyad: Dyad, clip: Path, folder: RunFolder, settings: dict[str, Any], *mo
     return code, err
 
 
+def in_threes(cases: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The cases' names, together those that a run can have at once: of three modalities, so that the other three answer."""
+    halves = ("static_face", "scene_labels", "text"), ("dynamic_face", "scene_context", "voice")
+    of = {modality: [name for name, case in cases.items() if case[0] == modality] for half in halves for modality in half}
+    runs = [names for half in halves for names in zip_longest(*(of[modality] for modality in half))]
+    return [tuple(name for name in names if name) for names in runs]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("names", in_threes(FAULTS), ids=" + ".join)
 def test_a_broken_model_is_told_in_a_sentence(
-    name: str, clip: Path, copied_run: RunFolder, dyad: Dyad, tmp_path: Path, result_of: ReadResult
+    names: tuple[str, ...], clip: Path, copied_run: RunFolder, dyad: Dyad, tmp_path: Path, result_of: ReadResult
 ) -> None:
-    modality, fault, words = FAULTS[name]
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    before = result_of(copied_run)["modalities"]
-    code, err = run(dyad, clip, copied_run, fault(broken))
+    settings, before = {}, result_of(copied_run)["modalities"]
+    for name in names:
+        modality, fault, _ = FAULTS[name]
+        (tmp_path / modality).mkdir()
+        settings |= fault(tmp_path / modality)
+    code, err = run(dyad, clip, copied_run, settings)
     result = result_of(copied_run)
-    entry = result["modalities"][modality]
     assert code == 0, err
     assert result["degraded"]
-    assert entry["state"] == "failed"
-    assert words in entry["reason"]
-    assert str(broken) in entry["reason"]
-    assert entry["reason"].endswith(".") or words.endswith('"?"')
-    assert "Unexpected" not in entry["reason"]
-    assert " ".join(entry["reason"].split()) in " ".join(err.split())
-    for other in set(before) - {modality}:
-        assert result["modalities"][other]["state"] == before[other]["state"]
-    assert not (broken / "ran").exists()
-    assert "Traceback" in copied_run.log.read_text()
+    for name in names:
+        modality, _, words = FAULTS[name]
+        entry = result["modalities"][modality]
+        assert entry["state"] == "failed", name
+        assert words in entry["reason"]
+        assert str(tmp_path / modality) in entry["reason"]
+        assert entry["reason"].endswith(".") or words.endswith('"?"')
+        assert "Unexpected" not in entry["reason"]
+        assert " ".join(entry["reason"].split()) in " ".join(err.split())
+        assert not (tmp_path / modality / "ran").exists()
+    for other in set(before) - {FAULTS[name][0] for name in names}:
+        assert result["modalities"][other]["state"] == before[other]["state"], other
+    assert copied_run.log.read_text().count("Traceback") >= len(names)
 
 
 @pytest.mark.parametrize("name", ["voice, strange labels", "text, no tokenizer", "words, gone"])
@@ -249,18 +261,24 @@ ABSENT: dict[str, tuple[str, Fault, str, str]] = {
 """Name -> the modality that is absent, settings, words of the reason and of the remedy."""
 
 
-@pytest.mark.parametrize("name", ABSENT)
+@pytest.mark.parametrize("names", in_threes(ABSENT), ids=" + ".join)
 def test_what_is_not_there_is_absent_with_what_to_do(
-    name: str, clip: Path, copied_run: RunFolder, dyad: Dyad, tmp_path: Path, result_of: ReadResult
+    names: tuple[str, ...], clip: Path, copied_run: RunFolder, dyad: Dyad, tmp_path: Path, result_of: ReadResult
 ) -> None:
-    modality, settings, reason, remedy = ABSENT[name]
-    (tmp_path / "models").mkdir()
-    code, err = run(dyad, clip, copied_run, settings(tmp_path / "models"))
+    settings: dict[str, Any] = {}
+    for name in names:
+        modality, chosen, _, _ = ABSENT[name]
+        (tmp_path / modality).mkdir()
+        settings |= chosen(tmp_path / modality)
+    code, err = run(dyad, clip, copied_run, settings)
     result = result_of(copied_run)
     assert code == 0, err
-    assert result["modalities"][modality]["state"] == "absent"
-    assert reason in result["modalities"][modality]["reason"]
-    assert remedy in result["modalities"][modality]["remedy"]
+    for name in names:
+        modality, _, reason, remedy = ABSENT[name]
+        entry = result["modalities"][modality]
+        assert entry["state"] == "absent", name
+        assert reason in entry["reason"]
+        assert remedy in entry["remedy"]
     assert not result["degraded"]
 
 

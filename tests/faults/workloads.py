@@ -11,7 +11,6 @@ from typing import Any
 from data.manifest.manifest import ManifestRow
 from flows.batch.clips import BatchPlan, run_file
 from flows.batch.one_clip import Outcome, Patience
-from flows.cli import app as cli
 from flows.cli import batch as batch_commands
 from flows.clip.stages import STAGES
 from flows.job import Job
@@ -107,13 +106,11 @@ class Faulty:
         return self.usual(job)
 
 
-def run(workload: str) -> None:
-    """The command line of `sys.argv`, where `dyad batch` works off its clips with a function of this module (''=recognition)."""
+def use(workload: str) -> None:
+    """Have `dyad batch` of this process work off its clips with a function of this module."""
     usual = batch_commands.run_batch
 
     def run_batch(manifest: str, output: str, settings: Any, options: dict[str, Any], dask: str | None = None) -> int:
         return usual(manifest, output, settings, options | {"workload": f"tests.faults.workloads:{workload}"}, dask)
 
-    if workload:
-        batch_commands.run_batch = run_batch
-    cli.main()
+    batch_commands.run_batch = run_batch
