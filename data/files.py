@@ -33,6 +33,11 @@ def clear_aside(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def is_hidden(path: Path, root: Path) -> bool:
+    """Whether a file, or a folder between it and `root`, has a name that begins with a dot: hidden files, and what Macs leave."""
+    return any(part.startswith((".", "__MACOSX")) for part in path.relative_to(root).parts)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with atomic_path(path) as aside:

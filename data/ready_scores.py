@@ -1,89 +1,109 @@
 """Ready probabilities that a user brings in place of a modality: any table with times and the seven emotions."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS, EMOTION_WORDS
 from data.errors import InputError
+from data.given_tables import GivenTable, read_given_table
 from data.scores import Scores, Source
+from data.times import FASTEST, place
 from data.windows import Windows
 
 Floats = NDArray[np.float64]
 
 
-def read_ready_scores(path: Path, modality: str, windows: Windows) -> Scores:
-    """Scores of `windows` [N, 2] from a CSV or parquet table.
+@dataclass(frozen=True, eq=False)
+class ReadyScores:
+    """The rows of a table of probabilities: `values` [T, 7] (NaN where a row is empty), `quality` [T] (NaN where unknown)."""
 
-    The table has a column for each of the seven emotions (or a known word for it: 'happy', 'joy') and either `start` and
-    `end` (s) or `window` (0-based number); a row may be empty (absent). A window's probabilities are the mean of the rows
-    that overlap it, weighted by the overlap, scaled to sum to 1; so is its quality, where the table has a column `quality`
-    (any numbers, empty where unknown). InputError for anything else.
+    table: GivenTable
+    values: Floats
+    quality: Floats | None
+
+
+def read_ready_table(path: Path, rate: float | None = FASTEST) -> ReadyScores:
+    """A table of probabilities, checked as far as that needs no clip.
+
+    It has a column for each of the seven emotions (or a known word for it: 'happy', 'joy') and either `start` and `end` or
+    `window`; a row without probabilities is an absent answer. `rate`: frames a second of times that count frames. InputError,
+    with line and column, for anything else.
     """
-    table = _read(path)
-    values = _probabilities(table, path)
-    spans = _spans(table, windows, path)
+    table = read_given_table(path, "table of scores").checked("give a row for each window or stretch of time")
+    values = _probabilities(table)
+    if "start" in table and "end" in table:
+        start, end = (table.times(name, rate=rate, missing="give a time, or remove the row") for name in ("start", "end"))
+        for row in map(int, np.flatnonzero(end < start)):
+            raise InputError(f"{table.where(row)}: the end {end[row]:g} is before the start {start[row]:g}; correct them.")
+    elif "window" in table:
+        table.numbers("window", missing="give the window's number, or remove the row")
+    else:
+        raise InputError(f"{path} needs the columns start and end (s), or window (its number, from 0).")
+    return ReadyScores(table, values, table.numbers("quality") if "quality" in table else None)
+
+
+def read_ready_scores(path: Path, modality: str, windows: Windows, rate: float = 0.0) -> Scores:
+    """Scores of `windows` [N, 2] of a clip with `rate` frames a second (0: none) from a table as `read_ready_table` takes it.
+
+    A window's probabilities are the mean of the rows that overlap it, weighted by the overlap, scaled to sum to 1; so is its
+    quality, where the table has a column `quality` (any numbers, empty where unknown). InputError for rows that lie beyond the
+    clip; how the table was understood, where that needed thought, stands in the scores' `notes`.
+    """
+    ready = read_ready_table(path, rate or None)
+    spans, notes = _spans(ready.table, windows, rate)
     overlap = np.minimum(windows[:, None, 1], spans[None, :, 1]) - np.maximum(windows[:, None, 0], spans[None, :, 0])
-    # Seconds that a row shares with a window, none for rows without an answer: they may lie anywhere in time.
-    weights = np.clip(overlap, 0.0, None) * ~np.isnan(values).any(1)
+    # Seconds that a row shares with a window, none for rows without an answer.
+    weights = np.clip(overlap, 0.0, None) * ~np.isnan(ready.values).any(1)
     present = weights.sum(1) > 0
-    mixed = weights @ np.nan_to_num(values)
+    mixed = weights @ np.nan_to_num(ready.values)
     probabilities = np.full((len(windows), len(BASIC_EMOTIONS)), np.nan, np.float32)
     probabilities[present] = mixed[present] / mixed[present].sum(1, keepdims=True)
     reason = "" if present.any() else f"{path} has no row for any window of this clip."
     source = Source("given", path.name, "", "probabilities as given")
-    return Scores(modality, windows, probabilities, present, source, reason, quality=_quality(table, weights, path))
+    quality, notes = _quality(ready.quality, weights), (*ready.table.notes, *notes)
+    return Scores(modality, windows, probabilities, present, source, reason, quality=quality, notes=notes)
 
 
-def _quality(table: pd.DataFrame, weights: Floats, path: Path) -> NDArray[np.float32] | None:
-    """The mean [N] of the column `quality` over the rows with a number there, by `weights` [N, T]; None without the column."""
-    if "quality" not in table:
+def _quality(values: Floats | None, weights: Floats) -> NDArray[np.float32] | None:
+    """The mean [N] of the rows' quality [T] where that is known, by `weights` [N, T]; None without any."""
+    if values is None:
         return None
-    cells = table["quality"]
-    values = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64)
     known = np.isfinite(values)
-    if (bad := ~known & (cells.notna() & (cells.astype(str).str.strip() != "")).to_numpy()).any():
-        raise InputError(f"{path}, line {int(bad.argmax()) + 2}: '{cells[int(bad.argmax())]}' in 'quality' is not a number.")
     held = weights * known
     total = held.sum(1)
     mean = held @ np.where(known, values, 0.0) / np.where(total > 0, total, 1.0)
     return np.where(total > 0, mean, np.nan).astype(np.float32)
 
 
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a table ({error}); give a CSV or parquet file.") from error
-
-
-def _probabilities(table: pd.DataFrame, path: Path) -> Floats:
+def _probabilities(table: GivenTable) -> Floats:
     """The values [T, 7]; InputError for missing columns, words instead of numbers, negative or all-zero rows."""
-    names = {EMOTION_WORDS.get(str(column).strip().lower()): column for column in table.columns}
-    if missing := [emotion for emotion in BASIC_EMOTIONS if emotion not in names]:
-        raise InputError(f"{path} has no column for {', '.join(missing)}; it needs one for each of: {', '.join(BASIC_EMOTIONS)}.")
-    values = table[[names[emotion] for emotion in BASIC_EMOTIONS]].apply(pd.to_numeric, errors="coerce")
-    array: Floats = values.to_numpy(np.float64)
+    words = {emotion: [word for word, means in EMOTION_WORDS.items() if means == emotion] for emotion in BASIC_EMOTIONS}
+    headers = {emotion: table.header(emotion, *words[emotion]) for emotion in BASIC_EMOTIONS}
+    if missing := [emotion for emotion, header in headers.items() if header is None]:
+        needed = ", ".join(BASIC_EMOTIONS)
+        raise InputError(f"{table.source} has no column for {', '.join(missing)}; it needs one for each of: {needed}.")
+    array = np.stack([table.numbers(str(headers[emotion])) for emotion in BASIC_EMOTIONS], axis=1)
     given = ~np.isnan(array).all(1)
     bad = given & (np.isnan(array).any(1) | (array < 0).any(1) | (np.nan_to_num(array).sum(1) <= 0))
-    if bad.any():
-        line = int(bad.argmax()) + 2
-        raise InputError(f"{path}, line {line}: probabilities must be seven numbers of 0 or more that are not all 0.")
+    for row in map(int, np.flatnonzero(bad)):
+        cell = next((str(headers[emotion]) for emotion, value in zip(BASIC_EMOTIONS, array[row], strict=True)
+                     if not value >= 0), None)  # fmt: skip
+        named = f" (see the column '{cell}')" if cell else ""
+        raise InputError(f"{table.where(row)}: probabilities must be seven numbers of 0 or more that are not all 0{named}.")
     return array
 
 
-def _spans(table: pd.DataFrame, windows: Windows, path: Path) -> Floats:
-    if {"start", "end"} <= set(table.columns):
-        times: Floats = table[["start", "end"]].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-        return times
-    if "window" not in table.columns:
-        raise InputError(f"{path} needs the columns start and end (s), or window (0-based number).")
-    numbers = pd.to_numeric(table["window"], errors="coerce")
-    known = numbers.between(0, len(windows) - 1)
-    spans = np.full((len(table), 2), np.nan)
-    spans[known] = windows[numbers[known].astype(int)]
-    return np.asarray(np.nan_to_num(spans, nan=-1.0))
+def _spans(table: GivenTable, windows: Windows, rate: float) -> tuple[Floats, tuple[str, ...]]:
+    """From when to when each row goes [T, 2] (s), and what there is to tell about its times."""
+    if not ("start" in table and "end" in table):
+        numbers, notes = table.window_numbers(len(windows))
+        return windows[numbers], notes
+    start, end = (table.times(name, rate=rate or None) for name in ("start", "end"))
+    plain = table.are_whole("start", "end")
+    placed = place(start, end, float(windows[-1, 1]), table.source, "rows", rate, plain)
+    if placed.problem:
+        raise InputError(placed.problem)
+    return np.stack([placed.start, placed.end], axis=1), placed.notes

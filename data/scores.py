@@ -32,7 +32,8 @@ class Scores:
     `features` [N, D] may hold the network's embedding of each window; `evidence` is a table a person can read, with the
     window's number in its column `window` where a row belongs to one. A modality with no answer at all says why
     (`reason`) and what would give one (`remedy`), both whole sentences. `quality` [N] says how well the modality could see or
-    hear each window (`modalities.quality`; more is better, NaN where unknown); None where nothing says it.
+    hear each window (`modalities.quality`; more is better, NaN where unknown); None where nothing says it. `notes` are sentences
+    about how what a user gave was understood.
     """
 
     modality: str
@@ -45,6 +46,7 @@ class Scores:
     features: NDArray[np.float32] | None = None
     evidence: pd.DataFrame = field(default_factory=pd.DataFrame)
     quality: NDArray[np.float32] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.windows)

@@ -59,6 +59,7 @@ def write_scores(path: Path, evidence: Path, scores: Scores) -> None:
         "source": asdict(scores.source) if scores.source else None,
         "reason": scores.reason,
         "remedy": scores.remedy,
+        "notes": list(scores.notes),
     }
     if scores.evidence.empty:
         evidence.unlink(missing_ok=True)
@@ -81,4 +82,5 @@ def read_scores(path: Path, evidence: Path | None = None) -> Scores:
         features=np.stack(table["features"].to_list()) if "features" in table else None,
         evidence=read_table(evidence) if evidence and evidence.is_file() else pd.DataFrame(),
         quality=table["quality"].to_numpy(np.float32) if "quality" in table else None,
+        notes=tuple(notes.get("notes", ())),
     )

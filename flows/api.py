@@ -110,8 +110,8 @@ def _wanted(
     asked = load_settings(os.fspath(profile), settings)
     workers_for(asked)
     ready = {name: Path(path) for name, path in (scores or {}).items()}
-    brought = Brought(Path(transcript) if transcript else None, Path(descriptions) if descriptions else None, ready).check()
-    return Wanted(Path(out), asked, brought, strict, fresh)
+    brought = Brought(Path(transcript) if transcript else None, Path(descriptions) if descriptions else None, ready)
+    return Wanted(Path(out), asked, brought.check_content(), strict, fresh)
 
 
 def _run(

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs.settings import Settings
+from data.descriptions import read_described_table
 from data.errors import InputError
 from data.media.clip import Clip
+from data.media.subtitles import read_transcript
+from data.ready_scores import read_ready_table
 from data.run_folder import RunFolder
 from data.scores import MODALITIES
 from data.windows import Windows
@@ -20,8 +23,13 @@ class Brought:
     descriptions: Path | None = None
     scores: Mapping[str, Path] = field(default_factory=dict)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of it."""
+        return tuple(path for path in (self.transcript, self.descriptions, *self.scores.values()) if path is not None)
+
     def check(self) -> "Brought":
-        """This evidence, with every file known to exist; InputError names the one that does not."""
+        """This evidence, every file known to exist; InputError names the one that does not."""
         given = {"--transcript": self.transcript, "--descriptions": self.descriptions}
         given |= {f"--scores {modality.replace('_', '-')}": path for modality, path in self.scores.items()}
         for option, path in given.items():
@@ -31,6 +39,17 @@ class Brought:
             if modality not in MODALITIES:
                 known = ", ".join(name.replace("_", "-") for name in MODALITIES)
                 raise InputError(f"--scores: '{modality.replace('_', '-')}' is not a modality; use one of {known}.")
+        return self
+
+    def check_content(self) -> "Brought":
+        """This evidence, every file known to be of the right form; InputError with file, line and column where one is not."""
+        self.check()
+        if self.transcript is not None:
+            read_transcript(self.transcript)
+        if self.descriptions is not None:
+            read_described_table(self.descriptions)
+        for path in self.scores.values():
+            read_ready_table(path)
         return self
 
 

@@ -134,6 +134,7 @@ class ResultDocument(TypedDict):
     profile: str
     degraded: bool
     problems: Sequence[str]
+    notes: NotRequired[Sequence[str]]
     emotions: Sequence[str]
     compounds: Sequence[CompoundEntry]
     modalities: Mapping[str, ModalityEntry]

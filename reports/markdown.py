@@ -15,6 +15,7 @@ def result_markdown(result: ResultDocument) -> str:
         f"# {escape(clip['clip_id'])}",
         escape(result["summary"]["sentence"]),
         *(f"**Problem:** {escape(problem)}" for problem in result["problems"]),
+        *(escape(note) for note in result.get("notes", ())),
         "## Timeline",
         markdown_table(["from", "to", "compound", "confidence", "neutral"], map(_stretch, result["timeline"])),
         "## Modalities",

@@ -28,7 +28,7 @@ def notebook_html(result: ResultDocument, folder: Path) -> str:
     picture = base64.b64encode(timeline_picture(result)).decode()
     stretches = [_cells(row) for row in result["timeline"][:MOST_STRETCHES]]
     more = len(result["timeline"]) - len(stretches)
-    problems = "".join(f"<p>{_text(problem)}</p>" for problem in result["problems"])
+    problems = "".join(f"<p>{_text(problem)}</p>" for problem in (*result["problems"], *result.get("notes", ())))
     return (
         f"<div><p><strong>{_text(Path(clip['path']).name)}</strong>, {seconds(clip['duration'])}: {_text(sentence)}</p>{problems}"
         f'<img style="max-width:100%" alt="{_text(f"Compounds over time. {sentence}")}" src="data:image/png;base64,{picture}">'
@@ -56,7 +56,8 @@ def plain_text(result: ResultDocument, folder: Path) -> str:
     for state in ("present", "absent", "failed"):
         if names := [title(name) for name, entry in result["modalities"].items() if entry["state"] == state]:
             lines.append(f"  {state}: {', '.join(names)}")
-    return "\n".join([head, *(f"  {problem}" for problem in result["problems"]), *lines, f"  in {folder}"])
+    told = [f"  {said}" for said in (*result["problems"], *result.get("notes", ()))]
+    return "\n".join([head, *told, *lines, f"  in {folder}"])
 
 
 def _cells(row: StretchEntry) -> tuple[str, ...]:

@@ -44,11 +44,12 @@ def build_result(
     problems: Sequence[str] = (),
     failed: Mapping[str, str] | None = None,
     seconds: Mapping[str, float] | None = None,
+    notes: Sequence[str] = (),
 ) -> ResultDocument:
     """The content of `result.json`.
 
     `problems` are sentences about the media, `failed` the modalities that broke (name -> reason), `seconds` the time that
-    each stage took. A result with either is marked `degraded`.
+    each stage took. A result with problems or failures is marked `degraded`. `notes` say how what a user gave was understood.
     """
     failed = dict(failed or {})
     return {
@@ -58,6 +59,7 @@ def build_result(
         "profile": profile,
         "degraded": bool(problems or failed),
         "problems": [*problems, *failed.values()],
+        "notes": list(notes),
         "emotions": list(BASIC_EMOTIONS),
         "compounds": [{"name": item.name, "first": item.first, "second": item.second} for item in fusion.compounds],
         "modalities": {item.modality: modality_entry(item, failed) for item in scores},

@@ -18,6 +18,8 @@ def print_result(console: Console, result: ResultDocument, folder: Path) -> None
     console.print(f"\n[bold]{escape(Path(clip['path']).name)}[/bold]  {seconds(clip['duration'])}")
     for problem in result["problems"]:
         console.print(f"[yellow]{escape(problem)}[/yellow]")
+    for note in result.get("notes", ()):
+        console.print(f"[dim]{escape(note)}[/dim]")
     if result["timeline"]:
         console.print(timeline_table(result))
     console.print(modality_table(result))

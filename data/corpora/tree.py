@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from data.errors import InputError
+from data.given_tables import as_text, read_given_table
 from data.manifest.labels import label_name
 from data.manifest.manifest import MEDIA, VIDEO
 
@@ -101,14 +102,11 @@ def our_label(text: str) -> str:
 
 
 def read_listing(tree: Tree, path: str, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A CSV of the corpus as text; InputError when it lacks a column."""
-    try:
-        table = pd.read_csv(tree.root / path, dtype="str", keep_default_na=False, encoding_errors="replace")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{tree.root / path} cannot be read as a CSV ({error}); copy it again from the corpus.") from error
-    if missing := [name for name in columns if name not in table.columns]:
-        raise InputError(f"{tree.root / path} has no column {', '.join(missing)}; copy it again from the corpus.")
-    return table
+    """A table of the corpus as text, with these columns under these names; InputError when it lacks one."""
+    table = read_given_table(tree.root / path, "list of the corpus").checked("copy it again from the corpus")
+    named = {table.required(name): name for name in columns}
+    read = table.rows.rename(columns=named)
+    return read.assign(**{name: as_text(read[name]) for name in columns})
 
 
 def some(names: list[str], what: str) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from data.dataset_files import TAKEN
 from data.emotions import Compound
 from data.errors import InputError
+from data.given_tables import as_text, parse_times
 from data.location import ADDRESS, is_address
 from data.manifest.labels import label_name
 from data.manifest.paths import below, not_files
@@ -59,17 +60,16 @@ def check_paths(table: pd.DataFrame, root: str, check_files: bool) -> RowErrors:
 
 
 def check_times(table: pd.DataFrame) -> RowErrors:
-    """Make `start` and `end` numbers; those that are none, negative, or the wrong way round are errors."""
+    """Make `start` and `end` seconds; those that are no times, negative, or the wrong way round are errors."""
     for name in ("start", "end"):
-        written = table[name].astype("str").fillna("").str.strip()
-        numbers = pd.to_numeric(written.replace("", None), errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        given = (written != "").to_numpy(bool) & ~written.str.lower().isin(["nan", "none"]).to_numpy(bool)
-        unreadable = np.flatnonzero(given & ~np.isfinite(numbers))
-        sentence = "{} '{}' is not a number of seconds; write it like 12.5, or leave it empty"
+        written = as_text(table[name])
+        numbers, wrong = parse_times(table[name])
+        unreadable = np.flatnonzero(wrong & ~written.str.startswith("-").to_numpy(bool))
+        sentence = "{} '{}' is not a time; write seconds such as 12.5, or 0:12.5, or leave it empty"
         yield unreadable, [sentence.format(name, written.iloc[i]) for i in unreadable]
-        early = np.flatnonzero(numbers < 0)
+        early = np.flatnonzero((numbers < 0) | (wrong & written.str.startswith("-").to_numpy(bool)))
         yield early, [f"{name} {written.iloc[i]} is before the file begins; count seconds from 0" for i in early]
-        table[name] = np.where(np.isfinite(numbers), numbers, np.nan)
+        table[name] = numbers
     start, end = table["start"].fillna(0.0).to_numpy(), table["end"].to_numpy()
     turned = np.flatnonzero(start >= end)
     yield turned, [f"start {start[i]:g} is not before end {end[i]:g}; correct them" for i in turned]

@@ -9,6 +9,7 @@ import pandas as pd
 
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, EMOTION_WORDS, Compound
 from data.errors import InputError
+from data.given_tables import GivenTable, as_text, plain_name, read_given_table
 
 UNLABELLED = frozenset({"", "other", "none", "unknown", "unlabelled", "unlabeled", "n/a", "na", "nan", "-1"})
 """What corpora write where a clip or a frame shows none of the labels that count."""
@@ -47,30 +48,20 @@ def read_frame_labels(path: Path, video: str = "", compounds: Sequence[Compound]
 
     Reads the files of the ABAW challenges, whose header names the classes: one class number a line, the first line being frame 0,
     or rows `01/00001.jpg,3`, of which only those of `video` ('01') are kept and picture 00001 is frame 0; -1 means unlabelled.
-    Reads also CSVs with the columns `frame` (0-based) and `label` (names). InputError, naming file and line, for the rest.
+    Reads also tables with the columns `frame` (0-based) and `label` (names). InputError, naming file and line, for the rest.
     """
-    lines = _lines(path)
-    header = [name.strip() for name in lines[0].split(",")]
-    if {"frame", "label"} <= set(header):
-        return _named(lines, header, path, tuple(compounds))
-    listed = header[0].lower() == "image_location"
-    classes = [_class_name(name, path, tuple(compounds)) for name in (header[1:] if listed else header)]
-    if listed:
-        return _listed(lines, classes, path, video)
-    numbers = [line.split(",")[0] for line in lines[1:]]
-    return pd.DataFrame({"frame": range(len(numbers)), "label": _of_numbers(numbers, range(2, len(lines) + 1), classes, path)})
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a file of labels ({error}); give a text or CSV file.") from error
-    while lines and not lines[-1].strip():
-        lines.pop()
-    if len(lines) < 2:
+    table, known = read_given_table(path, "file of labels"), tuple(compounds)
+    if not len(table):
         raise InputError(f"{path} holds no labels; the first line names the classes, then comes one line a frame.")
-    return lines
+    if "frame" in table and "label" in table:
+        return _named(table.checked(), known)
+    header = [str(name) for name in table.rows.columns]
+    listed = plain_name(header[0]) == "image_location"
+    classes = [_class_name(name, path, known) for name in (header[1:] if listed else header)]
+    if listed:
+        return _listed(table, classes, video)
+    numbers = as_text(table.rows.iloc[:, 0]).tolist()
+    return pd.DataFrame({"frame": range(len(numbers)), "label": _of_numbers(numbers, range(len(numbers)), classes, table)})
 
 
 def _class_name(name: str, path: Path, compounds: tuple[Compound, ...]) -> str:
@@ -80,40 +71,37 @@ def _class_name(name: str, path: Path, compounds: tuple[Compound, ...]) -> str:
         raise InputError(f"{path}, line 1, must name the classes or the columns frame and label: {error}") from None
 
 
-def _of_numbers(numbers: Sequence[str], lines: Sequence[int], classes: Sequence[str], path: Path) -> list[str]:
+def _of_numbers(numbers: Sequence[str], rows: Sequence[int], classes: Sequence[str], table: GivenTable) -> list[str]:
     names = {str(number): name for number, name in enumerate(classes)} | {"-1": ""}
-    try:
-        return [names[number.strip()] for number in numbers]
-    except KeyError as error:
-        line = next(line for line, number in zip(lines, numbers, strict=True) if number.strip() not in names)
-        raise InputError(f"{path}, line {line}: {error} is no class number; use 0 to {len(classes) - 1}, or -1.") from None
+    for row, number in zip(rows, numbers, strict=True):
+        if number not in names:
+            raise InputError(f"{table.where(row)}: '{number}' is no class number; use 0 to {len(classes) - 1}, or -1.")
+    return [names[number] for number in numbers]
 
 
-def _listed(lines: Sequence[str], classes: Sequence[str], path: Path, video: str) -> pd.DataFrame:
-    frames, numbers, line_numbers = [], [], []
-    for line_number, line in enumerate(lines[1:], 2):
-        image, _, number = line.partition(",")
-        folder, _, name = image.strip().rpartition("/")
+def _listed(table: GivenTable, classes: Sequence[str], video: str) -> pd.DataFrame:
+    frames, rows = [], []
+    for row, image in enumerate(as_text(table.rows.iloc[:, 0])):
+        folder, _, name = image.rpartition("/")
         if folder.rpartition("/")[2] != video:
             continue
         if not (stem := name.partition(".")[0]).isdecimal() or int(stem) < 1:
-            raise InputError(f"{path}, line {line_number}: '{image}' is not a picture such as {video}/00001.jpg.")
+            raise InputError(f"{table.where(row)}: '{image}' is not a picture such as {video}/00001.jpg.")
         frames.append(int(stem) - 1)
-        numbers.append(number.split(",")[0])
-        line_numbers.append(line_number)
-    labels = _of_numbers(numbers, line_numbers, classes, path)
+        rows.append(row)
+    numbers = as_text(table.rows.iloc[:, 1]).iloc[rows].tolist() if table.rows.shape[1] > 1 else [""] * len(rows)
+    labels = _of_numbers(numbers, rows, classes, table)
     return pd.DataFrame({"frame": frames, "label": labels}).astype({"frame": int}).sort_values("frame", ignore_index=True)
 
 
-def _named(lines: Sequence[str], header: Sequence[str], path: Path, compounds: tuple[Compound, ...]) -> pd.DataFrame:
-    frame, label = header.index("frame"), header.index("label")
-    rows = []
-    for line_number, line in enumerate(lines[1:], 2):
-        cells = [*line.split(","), *[""] * len(header)]
+def _named(table: GivenTable, compounds: tuple[Compound, ...]) -> pd.DataFrame:
+    frames = table.numbers("frame", missing="count frames from 0")
+    labels = []
+    for row, (frame, label) in enumerate(zip(frames.tolist(), table.text("label"), strict=True)):
+        if frame < 0 or frame % 1:
+            raise InputError(f"{table.where(row)}: {frame:g} in the column 'frame' is no frame number; count frames from 0.")
         try:
-            rows.append((int(cells[frame]), label_name(cells[label], compounds)))
-        except ValueError:
-            raise InputError(f"{path}, line {line_number}: '{cells[frame]}' is no frame number; count frames from 0.") from None
+            labels.append(label_name(label, compounds))
         except InputError as error:
-            raise InputError(f"{path}, line {line_number}: {error}") from None
-    return pd.DataFrame(rows, columns=["frame", "label"]).sort_values("frame", ignore_index=True)
+            raise InputError(f"{table.where(row)}: {error}") from None
+    return pd.DataFrame({"frame": frames.astype(int), "label": labels}).sort_values("frame", ignore_index=True)

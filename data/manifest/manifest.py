@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data.emotions import ABAW_COMPOUNDS, Compound
 from data.errors import InputError
 from data.files import atomic_path
+from data.given_tables import as_text, plain_name, read_given_table
 from data.location import Location, StorageError
 from data.manifest.checks import (  # fmt: skip
     PATHS,
@@ -26,7 +27,6 @@ from data.manifest.checks import (  # fmt: skip
     holds_path,
 )
 from data.manifest.paths import WHOLE
-from data.manifest.read_rows import read_rows
 from data.media.subtitles import SUFFIXES as TRANSCRIPTS
 
 COLUMNS = (
@@ -35,7 +35,7 @@ COLUMNS = (
 """What a manifest may say of a clip; only `path` must be there. Other columns but `number` and `problem` are kept."""
 ROW = ("number", "clip_id", "path", *COLUMNS[2:], "problem")
 """The columns that make a `ManifestRow`, in its order."""
-OTHER_NAMES = {"start_s": "start", "end_s": "end", "lang": "language", "file": "path"}
+OTHER_NAMES = {"lang": "language", "file": "path"}
 VIDEO = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv")
 AUDIO = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac")
 MEDIA = frozenset(VIDEO + AUDIO)
@@ -140,7 +140,7 @@ def read_manifest(
     compounds: Sequence[Compound] = ABAW_COMPOUNDS,
     check_files: bool = True,
 ) -> Manifest:
-    """Read a manifest, a CSV (commas, semicolons or tabs; UTF-8) or a parquet file, local or an fsspec address.
+    """Read a manifest, a CSV or a parquet file, local or an fsspec address (see `data.given_tables`).
 
     Paths are relative to `root`, by default the manifest's folder, and must lie inside it; absolute paths may too. Rows that
     cannot be used keep a `problem` (docs/datasets.md lists them all). With `check_files` local files must exist; addresses are
@@ -148,10 +148,14 @@ def read_manifest(
     no rows.
     """
     source = os.fspath(path)
-    table, word, errors = read_rows(source)
+    given = read_given_table(source, "manifest")
+    if not len(given):
+        raise InputError(f"{source} has no rows; a manifest has a line for each clip.")
+    table = given.rows.assign(number=given.lines)
     folder = Location.at(source).parent.text if root is None else root
     return manifest_of_table(
-        table, folder, source, word=word, errors=errors, compounds=compounds, check_files=check_files
+        table, folder, source, word=given.word.title(), errors=given.errors, notes=given.notes, compounds=compounds,
+        check_files=check_files,
     )  # fmt: skip
 
 
@@ -198,7 +202,7 @@ def _of_form(table: pd.DataFrame, errors: Mapping[int, str]) -> RowErrors:
 def _named(table: pd.DataFrame, source: str) -> pd.DataFrame:
     """The table with its known columns spelled as in `COLUMNS`."""
     plain = [str(name).strip() for name in table.columns]
-    ours = [OTHER_NAMES.get(name.lower(), name.lower()) for name in plain]
+    ours = [OTHER_NAMES.get(plain_name(name), plain_name(name)) for name in plain]
     names = [our if our in COLUMNS else name for our, name in zip(ours, plain, strict=True)]
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise InputError(f"{source} has more than one column {', '.join(twice)[:200]}; keep one.")
@@ -215,7 +219,7 @@ def _with_columns(table: pd.DataFrame) -> pd.DataFrame:
     for name in COLUMNS:
         made[name] = table[name] if name in table else pd.Series("", index=table.index, dtype="str")
         if name not in ("start", "end"):
-            made[name] = made[name].astype("str").fillna("")
+            made[name] = as_text(made[name])
     others = {name: table[name] for name in table.columns if name not in (*made, "problem")}
     return pd.DataFrame(made | others, index=table.index).reset_index(drop=True)
 

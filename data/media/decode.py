@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from data.errors import InputError, MediaError
 from data.media.clip import Clip
+from data.media.cues import Cue, said_in, substation_cue
 from data.media.frames import FrameWriter, Ticks
 from data.media.limits import USUAL, Limits
 from data.media.probe import (
@@ -31,7 +31,7 @@ from data.media.probe import (
     turned,
 )
 from data.media.sound_file import AUDIO_RATE, SoundWriter
-from data.media.subtitles import plain_words, to_vtt
+from data.media.subtitles import table_of, to_vtt
 
 if TYPE_CHECKING:
     import av
@@ -328,22 +328,22 @@ class _SubtitleSink:
 
     def __init__(self, streams: Streams) -> None:
         self._zero = streams.zero
-        self._rows: list[tuple[float, float, str]] = []
+        self._cues: list[Cue] = []
 
     def take(self, frame: "av.subtitles.subtitle.Subtitle", packet: "av.Packet") -> None:
-        """Note one cue; its markup is left out."""
-        raw = getattr(frame, "dialogue", b"") or getattr(frame, "text", b"")
-        text, _ = plain_words(raw.decode("utf-8", errors="replace"))
-        if packet.pts is not None and text:
+        """Note one cue."""
+        if packet.pts is not None:
             start = float(packet.pts * packet.time_base) - self._zero
             end = start + float((packet.duration or 0) * packet.time_base)
-            self._rows.append((max(start, 0.0), max(end, 0.0), text))
+            event = (getattr(frame, "ass", b"") or b"").decode("utf-8", errors="replace")
+            self._cues.append(substation_cue(event, max(start, 0.0), max(end, 0.0)))
 
     def write(self, path: Path) -> Path | None:
-        """Write the cues as WebVTT; None without any."""
-        if not self._rows:
+        """Write what is said as WebVTT; None without any."""
+        said = table_of(said_in(sorted(self._cues, key=lambda cue: cue.start)))
+        if said.empty:
             return None
-        path.write_text(to_vtt(pd.DataFrame(self._rows, columns=["start", "end", "text"])), encoding="utf-8")
+        path.write_text(to_vtt(said), encoding="utf-8")
         return path
 
 

@@ -4,21 +4,23 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 
+from data.descriptions import AUTHOR_COLUMNS, read_described_table
 from data.errors import InputError, MediaError
 from data.files import atomic_path, write_text
 from data.media.clip import Clip
+from data.media.cues import TimedWord, spread_words
 from data.media.decode import Decoded
 from data.media.frames import read_index, read_scale
 from data.media.sound_file import AUDIO_RATE, SoundWriter
-from data.media.subtitles import TimedWord, read_transcript, to_vtt
+from data.media.subtitles import read_transcript, to_vtt
 
 PIECE = 2**20
 
@@ -141,7 +143,7 @@ def _cut_audio(audio: Path | None, clip: Clip, target: Path) -> Path | None:
 def _cut_cues(subtitles: Path | None, clip: Clip, target: Path) -> Path | None:
     if subtitles is None:
         return None
-    cues = cut_rows(read_transcript(subtitles), clip)
+    cues = cut_cues(read_transcript(subtitles), clip)
     if cues.empty:
         return None
     target.write_text(to_vtt(cues), encoding="utf-8")
@@ -149,19 +151,39 @@ def _cut_cues(subtitles: Path | None, clip: Clip, target: Path) -> Path | None:
 
 
 def cut_rows(table: pd.DataFrame, clip: Clip) -> pd.DataFrame:
-    """The rows (start, end in seconds of the file) that fall into a segment, with times of the segment; untimed rows stay.
-
-    The times of single words (`words`) move along.
-    """
-    untimed = table["start"].isna() | table["end"].isna()
+    """The rows (start, end in seconds of the file) that fall into a segment, with times of the segment."""
     begin, end = _span(clip)
-    inside = (table["start"] < end) & (table["end"] > begin)
-    kept = table[untimed | inside].copy()
+    kept = table[(table["start"] < end) & (table["end"] > begin)].copy()
     for name in ("start", "end"):
         kept[name] = (kept[name] - begin).clip(0.0, clip.duration)
-    if "words" in kept:
-        kept["words"] = pd.Series([_moved(words, clip) for words in kept["words"]], kept.index, object)
     return kept.reset_index(drop=True)
+
+
+def cut_cues(table: pd.DataFrame, clip: Clip) -> pd.DataFrame:
+    """What of a transcript (times in seconds of the file) is said in a segment, with times of the segment.
+
+    A cue that goes beyond the segment keeps the words whose middle lies in it: by the times of its words, else by these spread
+    evenly over the cue.
+    """
+    begin, end = _span(clip)
+    inside = (table["start"] < end) & (table["end"] > begin)
+    rows = [_cut_cue(row, begin, end) for row in table[inside].to_dict("records")]
+    kept = pd.DataFrame([row for row in rows if row["text"]], columns=table.columns)
+    for name in ("start", "end"):
+        kept[name] = (kept[name].astype(float) - begin).clip(0.0, clip.duration)
+    return kept.reset_index(drop=True)
+
+
+def _cut_cue(row: dict[Hashable, Any], begin: float, end: float) -> dict[Hashable, Any]:
+    timed: Sequence[TimedWord] = row.get("words") or ()
+    words = timed or spread_words(row["text"], row["start"], row["end"])
+    said = [word for word in words if begin <= (word["start"] + word["end"]) / 2 < end]
+    cut = row["start"] < begin or row["end"] > end
+    text = "".join(word["word"] for word in said).strip() if cut else row["text"]
+    if "words" not in row:
+        return {**row, "text": text}
+    moved = [{**word, "start": max(word["start"], begin) - begin, "end": min(word["end"], end) - begin} for word in said]
+    return {**row, "text": text, "words": moved if timed else []}
 
 
 def _span(clip: Clip) -> tuple[float, float]:
@@ -170,28 +192,20 @@ def _span(clip: Clip) -> tuple[float, float]:
     return start, start + clip.duration
 
 
-def _moved(words: Sequence[TimedWord], clip: Clip) -> list[TimedWord]:
-    """The words said inside the segment."""
-    begin, end = _span(clip)
-    return [
-        {"word": word["word"], "start": max(word["start"], begin) - begin, "end": min(word["end"], end) - begin}
-        for word in words
-        if word["start"] < end and word["end"] > begin
-    ]
+def cut_transcript(transcript: Path, clip: Clip, target: Path, whole: float | None = None) -> Path | None:
+    """Write what of a file's transcript is said in a segment as WebVTT.
 
-
-def cut_transcript(transcript: Path, clip: Clip, target: Path) -> Path | None:
-    """Write what of a file's transcript is said in a segment as WebVTT; a transcript without times is copied as it is.
-
-    None when nothing is said in the segment. `target` gives the name, its suffix is that of the form written.
+    Words without times are those of the segment, and copied as they are; with `whole`, the seconds of the file, they are those
+    of the file, and spread over it. None when nothing is said in the segment. `target` gives the name, its suffix is that of the
+    form written.
     """
-    table = read_transcript(transcript, None)
+    table = read_transcript(transcript, whole)
     if table["start"].isna().all():
         kept = target.with_suffix(transcript.suffix.lower())
         with atomic_path(kept) as aside:
             shutil.copyfile(transcript, aside)
         return kept
-    said = cut_rows(table.dropna(subset=["start", "end"]), clip)
+    said = cut_cues(table.dropna(subset=["start", "end"]), clip)
     if said.empty:
         return None
     kept = target.with_suffix(".vtt")
@@ -199,14 +213,17 @@ def cut_transcript(transcript: Path, clip: Clip, target: Path) -> Path | None:
     return kept
 
 
-def cut_descriptions(descriptions: Path, clip: Clip, target: Path) -> Path:
-    """Write the descriptions (CSV with start, end and text, times of the file) of a segment with times of the segment.
+def cut_descriptions(descriptions: Path, clip: Clip, target: Path, rate: float = 0.0) -> Path:
+    """Write the descriptions (a table with start, end and text, times of the file) of a segment with times of the segment.
 
-    InputError when they are counted by window, which means something else in a segment.
+    InputError when they are counted by window, which means something else in a segment, or the table is of the wrong form.
     """
-    table = pd.read_csv(descriptions)
-    if not {"start", "end"} <= set(table.columns):
-        raise InputError(f"{descriptions} has no columns start and end; a segment's descriptions need the times in the file.")
+    table = read_described_table(descriptions, rate or None)
+    if "window" in table:
+        raise InputError(f"{descriptions} counts windows; a segment's descriptions need start and end, the times in the file.")
+    told = table.kept((table.text("text") != "").to_numpy(bool))
+    columns = {name: told.text(name) for name in ("clip", "text", *AUTHOR_COLUMNS) if name in told}
+    timed = pd.DataFrame({name: told.times(name, rate=rate or None) for name in ("start", "end")} | columns)
     with atomic_path(target) as aside:
-        cut_rows(table, clip).to_csv(aside, index=False)
+        cut_rows(timed.dropna(subset=["start", "end"]), clip).to_csv(aside, index=False)
     return target

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from configs.settings import Settings
 from data.errors import InputError
-from data.files import digest
+from data.files import digest, is_hidden
 from data.manifest.manifest import MEDIA
 from data.scores import Scores
 from data.tables import read_table
@@ -27,6 +27,8 @@ from flows.backends.score_inputs import (
     Probabilities,
     files_in,
     in_chunks,
+    readable,
+    with_gaps,
     with_what_is_known,
 )
 from flows.backends.static_face import OWN as OWN_STATIC_FACE
@@ -61,18 +63,21 @@ class DynamicFaceBackend(ScoringBackend[Model]):
         """Probabilities [B, 7] of what is seen of clips, and of what is known of each."""
 
     def score(self, table: Path, settings: Settings) -> Answers:
-        """Of a folder of clips (media files, or folders of images in order), or a CSV that names some."""
+        """Of a folder of clips (media files, or folders of images in order), or a table that names some."""
         from modalities.face_networks.views import read_views
 
         clips = _clips_in(table) if table.is_dir() else files_in(table, MEDIA)
         reads, batch = self.sees(settings), settings.dynamic_face.batch
+        reasons: dict[str, str] = {}
 
         def score(part: Sequence[tuple[Path, Beside]]) -> Probabilities:
-            views = [read_views(str(clip), reads) for clip, _ in part]
-            return self.score_views(views, [known for _, known in part], settings)
+            seen = readable(part, lambda one: (read_views(str(one[0]), reads), one[1]), reasons, lambda one: str(one[0]))
+            return with_gaps(seen, lambda there: self.score_views(
+                [one for one, _ in there], [known for _, known in there], settings
+            ))  # fmt: skip
 
         basic = in_chunks(with_what_is_known(table, clips), score, min(batch, FILES_AT_ONCE))
-        return Answers([str(clip) for clip in clips], basic)
+        return Answers([str(clip) for clip in clips], basic, reasons, broken=frozenset(reasons))
 
     def media(self, job: Job) -> Medium:
         """The pictures: where there are none, nobody has looked for faces."""
@@ -83,8 +88,9 @@ def _clips_in(folder: Path) -> list[Path]:
     """The clips below a folder by name: media files, and folders that hold images; InputError when there are none."""
     from modalities.face_networks.views import IMAGE_SUFFIXES
 
-    files = {file for file in folder.rglob("*") if file.suffix.lower() in MEDIA}
-    of_images = {file.parent for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES}
+    shown = [file for file in folder.rglob("*") if not is_hidden(file, folder)]
+    files = {file for file in shown if file.suffix.lower() in MEDIA}
+    of_images = {file.parent for file in shown if file.suffix.lower() in IMAGE_SUFFIXES}
     if not files | of_images:
         raise InputError(f"{folder} holds no clips: neither media files nor folders of pictures.")
     return sorted(files | of_images)

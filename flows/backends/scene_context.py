@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.settings import Settings, read_prompts
+from data.descriptions import read_descriptions
 from data.files import digest, file_digest
 from data.scores import Scores
 from flows.backends.base import Backend, Description, Medium, NotHere, ScoringBackend, frames_of
@@ -37,12 +38,13 @@ class SceneContextBackend(ScoringBackend[Model]):
 
     def read_given(self, job: Job) -> Scores:
         """What the descriptions tell that the user brings; NotHere when there are none."""
-        from modalities.scene_context.embedded import ABSENT_REASON, REMEDY, read_descriptions
+        from modalities.scene_context.embedded import ABSENT_REASON, REMEDY
 
         given = job.brought.descriptions
         if given is None:
             raise NotHere(ABSENT_REASON, REMEDY)
-        return self.read(job, read_descriptions(given, job.clip.path.stem, job.windows))
+        described = read_descriptions(given, job.clip.path.stem, job.windows, job.clip.frame_rate)
+        return replace(self.read(job, described), notes=described.attrs["notes"])
 
     def read(self, job: Job, descriptions: "pd.DataFrame") -> Scores:
         """The emotions that descriptions tell of."""

@@ -1,21 +1,26 @@
-"""What `dyad score` is given, a CSV, a folder or an .npz, as inputs in their order; and the answers about them."""
+"""What `dyad score` is given, a table, a folder or an .npz, as inputs in their order; and the answers about them."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS
-from data.errors import InputError
+from data.errors import DyadError, InputError
+from data.files import is_hidden
+from data.given_tables import GivenTable, read_given_table
+from data.location import Location
+from flows.runtime.errors import sentence
 
 Probabilities = NDArray[np.float32]
 """[B, 7], a NaN row where an input has no answer."""
 Image = NDArray[np.uint8]
 """Grey [H, W] or RGB [H, W, 3]."""
 Item = TypeVar("Item")
+Read = TypeVar("Read")
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
 CHUNK = 512
 """Inputs read and scored at a time, so that memory does not grow with their number."""
@@ -24,13 +29,14 @@ FILES_AT_ONCE = 64
 
 
 class Answers(NamedTuple):
-    """Names of B inputs, their probabilities [B, 7] (NaN rows where absent), why an input has none, by name, and how well each
-    could be seen or heard [B] (`modalities.quality`); None where nothing says it."""
+    """Names of B inputs, their probabilities [B, 7] (NaN rows where absent), why an input has none, by name, how well each
+    could be seen or heard [B] (`modalities.quality`; None where nothing says it), and the names of those that cannot be read."""
 
     names: list[str]
     basic: Probabilities
     reasons: dict[str, str] = {}
     quality: NDArray[np.float32] | None = None
+    broken: frozenset[str] = frozenset()
 
 
 class Beside(NamedTuple):
@@ -46,21 +52,49 @@ def in_chunks(items: Sequence[Item], score: Callable[[Sequence[Item]], Probabili
     return np.concatenate(parts) if parts else np.zeros((0, len(BASIC_EMOTIONS)), np.float32)
 
 
+def readable(
+    items: Sequence[Item], read: Callable[[Item], Read], reasons: dict[str, str], name: Callable[[Item], str]
+) -> list[Read | None]:
+    """What `read` makes of each item; None, with the sentence in `reasons`, for those that cannot be read."""
+    done: list[Read | None] = []
+    for item in items:
+        try:
+            done.append(read(item))
+        except (DyadError, OSError) as error:
+            reasons[name(item)] = sentence(error)
+            done.append(None)
+    return done
+
+
+def with_gaps(part: Sequence[Read | None], score: Callable[[list[Read]], Probabilities]) -> Probabilities:
+    """Probabilities [B, 7] of what could be read; NaN rows for the rest."""
+    answers = np.full((len(part), len(BASIC_EMOTIONS)), np.nan, np.float32)
+    rows = [row for row, item in enumerate(part) if item is not None]
+    if rows:
+        answers[rows] = score([item for item in part if item is not None])
+    return answers
+
+
+def read_inputs(table: Path) -> GivenTable:
+    """The table that names or holds the inputs; InputError when it is none, has no rows or rows of the wrong form."""
+    return _read_inputs(table, *Location.at(table).version())
+
+
+@lru_cache(maxsize=2)
+def _read_inputs(table: Path, *_version: object) -> GivenTable:
+    return read_given_table(table, "table of inputs").checked("give a row for each input")
+
+
 def column(table: Path, names: tuple[str, ...]) -> list[str]:
-    """The first of the columns `names` that a CSV has, as text, empty where it is; InputError when it has none."""
-    try:
-        rows = pd.read_csv(table, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{table} cannot be read as CSV ({error}); give a table with the column '{names[0]}'.") from error
-    for name in names:
-        if name in rows:
-            return [str(value) for value in rows[name]]
-    raise InputError(f"{table} has no column '{names[0]}', only {', '.join(map(str, rows.columns))}.")
+    """The first of the columns `names` that a table has, as text; InputError when it has none."""
+    given = read_inputs(table)
+    name = next((name for name in names if name in given), names[0])
+    return given.text(name).tolist()
 
 
 def column_if_any(table: Path, name: str) -> list[str]:
-    """A column that a CSV may have; empty without it."""
-    return column(table, (name,)) if name in pd.read_csv(table, nrows=0) else []
+    """A column that a table may have; empty without it."""
+    return column(table, (name,)) if name in read_inputs(table) else []
 
 
 def files_in(table: Path, endings: frozenset[str]) -> list[Path]:
@@ -69,11 +103,17 @@ def files_in(table: Path, endings: frozenset[str]) -> list[Path]:
     A relative path starts from the CSV's folder and may not leave it; an absolute one is taken as it stands.
     """
     if table.is_dir():
-        found = sorted(file for file in table.rglob("*") if file.suffix.lower() in endings)
+        found = sorted(file for file in table.rglob("*") if file.suffix.lower() in endings and not is_hidden(file, table))
         if not found:
             raise InputError(f"{table} holds no file ending in one of {' '.join(sorted(endings))}.")
         return found
-    return _inside(table, column(table, ("path", "file", "filename", "audio", "image", "input")))
+    given, names = read_inputs(table), ("path", "file", "filename", "audio", "image", "input")
+    listed = column(table, names)
+    for row, path in enumerate(listed):
+        if not path:
+            header = next(name for name in names if name in given)
+            raise InputError(f"{given.where(row)}: the cell in the column '{header}' is empty; name a file, or remove the row.")
+    return _inside(table, listed)
 
 
 def with_what_is_known(table: Path, files: Sequence[Path]) -> list[tuple[Path, Beside]]:

@@ -31,7 +31,7 @@ def score_table(modality: str, table: Path, output: Path, settings: Settings) ->
     """Score every input of `table` and write `output`; returns the answers.
 
     Columns: `input`, the seven basic emotions, the compounds (by the composition of the settings), `quality`; empty where absent.
-    A CSV's column `label` is repeated, in our words, and empty where it is none of the seven.
+    A table's column `label` is repeated, in our words, and empty where it is none of the seven.
     """
     backend = backend_of(settings, modality) if modality in MODULES else None
     if not isinstance(backend, ScoringBackend):
@@ -53,8 +53,8 @@ def score_table(modality: str, table: Path, output: Path, settings: Settings) ->
 
 
 def labels_of(table: Path) -> Labels | None:
-    """The column `label` of a CSV, in any spelling of the seven emotions, and its `speaker` or `group`; None without labels."""
-    if table.suffix.lower() != ".csv" or not (words := column_if_any(table, "label")):
+    """The column `label` of a table, in any spelling of the seven emotions, and its `speaker` or `group`; None without labels."""
+    if table.is_dir() or table.suffix.lower() == ".npz" or not (words := column_if_any(table, "label")):
         return None
     indices = {word: _index(word) for word in set(words)}
     groups = column_if_any(table, "speaker") or column_if_any(table, "group") or list(map(str, range(len(words))))

@@ -26,7 +26,9 @@ from flows.backends.score_inputs import (
     files_in,
     in_chunks,
     read_image,
+    readable,
     stored_images,
+    with_gaps,
     with_what_is_known,
 )
 from flows.job import Job
@@ -48,7 +50,7 @@ class StaticFaceBackend(ScoringBackend[Model]):
         """Probabilities [B, 7] of images of faces in any sizes, and of what is known of each."""
 
     def score(self, table: Path, settings: Settings) -> Answers:
-        """Of an .npz with `images`, a folder of images, or a CSV that names some."""
+        """Of an .npz with `images`, a folder of images, or a table that names some."""
         from modalities.quality import image_quality
 
         if table.suffix.lower() == ".npz":
@@ -57,14 +59,17 @@ class StaticFaceBackend(ScoringBackend[Model]):
             basic = in_chunks(list(images), lambda part: self.score_faces(part, [Beside()] * len(part), settings))
             return Answers(names, basic, quality=image_quality(images))
         files, measured = with_what_is_known(table, files_in(table, IMAGE_SUFFIXES)), list[NDArray[np.float32]]()
+        reasons: dict[str, str] = {}
 
         def score(part: Sequence[tuple[Path, Beside]]) -> Probabilities:
-            faces = [read_image(file) for file, _ in part]
-            measured.append(image_quality(faces))
-            return self.score_faces(faces, [known for _, known in part], settings)
+            read = readable(part, lambda one: (read_image(one[0]), one[1]), reasons, lambda one: str(one[0]))
+            measured.append(np.array([image_quality([one[0]])[0] if one else np.nan for one in read], np.float32))
+            return with_gaps(read, lambda there: self.score_faces(
+                [one for one, _ in there], [known for _, known in there], settings
+            ))  # fmt: skip
 
         basic = in_chunks(files, score, FILES_AT_ONCE)
-        return Answers([str(file) for file, _ in files], basic, quality=np.concatenate(measured) if measured else None)
+        return Answers([str(file) for file, _ in files], basic, reasons, np.concatenate(measured), frozenset(reasons))
 
     def media(self, job: Job) -> Medium:
         """The pictures: where there are none, nobody has looked for faces."""

@@ -8,7 +8,8 @@ import pandas as pd
 
 from configs.settings import Settings
 from data.files import digest, file_digest
-from data.media.subtitles import read_transcript, sidecar_transcript
+from data.media.sidecars import Sidecar, find_sidecar
+from data.media.subtitles import read_transcript
 from flows.backends.base import Backend, Description, Medium, NotHere
 from flows.backends.fetched_models import checkpoint_location
 from flows.job import Job
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
 
 
 class Words(NamedTuple):
-    """The words of a clip with their times (`start`, `end` (s), `text`), where they come from, and what was heard in vain."""
+    """The words of a clip with their times (`start`, `end` (s), `text`), where they come from, what was heard in vain, and
+    sentences about how they were read and about what could not be."""
 
     cues: pd.DataFrame
     origin: str
     rejected: "tuple[Rejected, ...]" = ()
+    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 class Whisper(Backend["Recogniser", Words]):
@@ -57,16 +61,16 @@ class Whisper(Backend["Recogniser", Words]):
         from modalities.transcript.whisper import ABSENT_REASON, REMEDY
 
         given, subtitles = given_transcript(job), job.work_file("subtitles")
-        if given is not None:
-            return Words(read_transcript(given, job.clip.duration), given.name)
+        if given.path is not None:
+            return _read(given.path, given.path.name, job, given.notes)
         if subtitles is not None:
-            return Words(read_transcript(subtitles, job.clip.duration), "subtitles in the file")
+            return _read(subtitles, "subtitles in the file", job, given.notes)
         self.checkpoint(job.settings)
         if not job.clip.has_audio:
             raise NotHere(ABSENT_REASON, REMEDY)
-        return self._heard(job)
+        return self._heard(job, given.notes)
 
-    def _heard(self, job: Job) -> Words:
+    def _heard(self, job: Job, notes: tuple[str, ...]) -> Words:
         from modalities.transcript.hear import hear_words
 
         audio, asked = job.folder.work / "audio.wav", job.settings.transcript
@@ -74,7 +78,7 @@ class Whisper(Backend["Recogniser", Words]):
             self.load(job.settings), audio, language=asked.language, word_times=asked.word_times,
             into_english=_reads_english(job.settings), on_time=reach, **feeding(job.settings, asked.batch),
         )  # fmt: skip
-        return Words(heard.cues, heard.origin, heard.rejected)
+        return Words(heard.cues, heard.origin, heard.rejected, notes)
 
     def describe(self, settings: Settings) -> Description:
         """The Whisper that is taken where no words are given."""
@@ -91,8 +95,8 @@ class Whisper(Backend["Recogniser", Words]):
     def inputs(self, job: Job) -> Mapping[str, object]:
         """The digest of the file that is given or lies beside the clip, or of the Whisper checkpoint."""
         given = given_transcript(job)
-        if given is not None:
-            return {"given": file_digest(given)}
+        if given.path is not None:
+            return {"given": file_digest(given.path), "notes": given.notes}
         asked = job.settings.transcript
         if asked.words == "off":
             return {"whisper": ""}
@@ -102,13 +106,26 @@ class Whisper(Backend["Recogniser", Words]):
 
     def media(self, job: Job) -> Medium:
         """The sound, or the subtitles in the file, unless the words are given."""
-        return "any" if given_transcript(job) is None else ""
+        return "any" if given_transcript(job).path is None else ""
 
 
-def given_transcript(job: Job) -> Path | None:
-    """The transcript that the user gave or put beside the clip (that beside a file is not a segment's)."""
-    beside = sidecar_transcript(job.clip.path) if job.clip.start is None else None
-    return job.brought.transcript or beside
+def _read(path: Path, origin: str, job: Job, notes: tuple[str, ...]) -> Words:
+    cues = read_transcript(path, job.clip.duration, job.clip.frame_rate)
+    return Words(cues, origin, notes=(*notes, *cues.attrs["notes"]), problems=cues.attrs["problems"])
+
+
+def given_transcript(job: Job) -> Sidecar:
+    """The transcript that the user gave or put beside the clip (that beside a file is not a segment's), and notes about it."""
+    if job.brought.transcript is not None:
+        return Sidecar(job.brought.transcript)
+    if job.clip.start is not None:
+        return Sidecar(None)
+    return find_sidecar(job.clip.path, language_read(job.settings), job.brought.files)
+
+
+def language_read(settings: Settings) -> str:
+    """The language that what reads the words knows, a code; '' when it knows all, and nobody says which is spoken."""
+    return "en" if _reads_english(settings) else (settings.transcript.language or "")
 
 
 def _reads_english(settings: Settings) -> bool:

@@ -42,7 +42,7 @@ class VoiceBackend(ScoringBackend[Model]):
         """Probabilities [B, 7] of media files, cut into the windows of the settings."""
 
     def score(self, table: Path, settings: Settings) -> Answers:
-        """Of a folder of media files, or a CSV that names some."""
+        """Of a folder of media files, or a table that names some."""
         files = files_in(table, MEDIA)
         reasons: dict[str, str] = {}
         shares: list[NDArray[np.float32]] = []
@@ -54,7 +54,9 @@ class VoiceBackend(ScoringBackend[Model]):
             return heard.probabilities
 
         basic = in_chunks(files, score)
-        return Answers([str(file) for file in files], basic, reasons, np.concatenate(shares) if shares else None)
+        names, quality = [str(file) for file in files], np.concatenate(shares)
+        broken = frozenset(name for name, share in zip(names, quality.tolist(), strict=True) if share != share)
+        return Answers(names, basic, reasons, quality, broken)
 
     def media(self, job: Job) -> Medium:
         """The sound."""

@@ -24,8 +24,10 @@ from data.media.clip import Clip
 from data.media.decode import Decoded
 from data.media.probe import probe
 from data.media.segments import Segment, cut_descriptions, cut_transcript, segment_clip
-from data.media.subtitles import SUFFIXES, sidecar_transcript
+from data.media.sidecars import find_sidecar
+from data.media.subtitles import SUFFIXES
 from data.run_folder import RunFolder
+from flows.backends.transcript import language_read
 from flows.batch.one_clip import Outcome, Patience, run_clip
 from flows.batch.storage import OutputFolder, fetch, fetched
 from flows.clip.keys import stage_keys
@@ -125,7 +127,8 @@ def _run_row(plan: BatchPlan, row: ManifestRow, file: Clip, whole: Callable[[], 
         clip = segment_clip(file, segment, row.clip_id)
         run_folder.create()
         clear_aside(run_folder.root)
-        job = Job(clip, run_folder, _settings(plan.settings, row), _brought(row, clip, run_folder))
+        settings = _settings(plan.settings, row)
+        job = Job(clip, run_folder, settings, _brought(row, clip, run_folder, settings, file.duration))
         limit = plan.patience.seconds(file.duration)
         outcome = run_clip(job, whole=None if segment.is_whole else whole, limit=limit, strict=plan.strict)
         if outcome.state != "failed" and row.frame_labels:
@@ -157,26 +160,30 @@ def _settings(settings: Settings, row: ManifestRow) -> Settings:
     return settings.model_copy(update={"transcript": settings.transcript.model_copy(update={"language": row.language})})
 
 
-def _brought(row: ManifestRow, clip: Clip, folder: RunFolder) -> Brought:
-    """The words and descriptions of a clip as files with its own times."""
+def _brought(row: ManifestRow, clip: Clip, folder: RunFolder, settings: Settings, duration: float) -> Brought:
+    """The words and descriptions of a clip as files with its own times; `duration`: seconds of its file."""
     target = folder.marker(GIVEN).with_suffix("")
-    return Brought(_words(row, clip, target), _descriptions(row, clip, target.with_name(f"{GIVEN}_descriptions.csv"))).check()
+    words = _words(row, clip, target, settings, duration)
+    return Brought(words, _descriptions(row, clip, target.with_name(f"{GIVEN}_descriptions.csv"))).check()
 
 
-def _words(row: ManifestRow, clip: Clip, target: Path) -> Path | None:
+def _words(row: ManifestRow, clip: Clip, target: Path, settings: Settings, duration: float) -> Path | None:
     if row.transcript and not row.words_file:
         write_text(target.with_suffix(".txt"), row.transcript)
         return target.with_suffix(".txt")
     given = _here(row.words_file, target)
     if clip.start is None:
         return given
-    given = given or sidecar_transcript(clip.path)
-    return cut_transcript(given, clip, target.with_name(f"{GIVEN}_words.vtt")) if given else None
+    kept = target.with_name(f"{GIVEN}_words.vtt")
+    if given is not None:
+        return cut_transcript(given, clip, kept)
+    beside = find_sidecar(clip.path, language_read(settings)).path
+    return cut_transcript(beside, clip, kept, duration) if beside else None
 
 
 def _descriptions(row: ManifestRow, clip: Clip, target: Path) -> Path | None:
     given = _here(row.descriptions, target)
-    return given if given is None or clip.start is None else cut_descriptions(given, clip, target)
+    return given if given is None or clip.start is None else cut_descriptions(given, clip, target, clip.frame_rate)
 
 
 def _here(named: str, target: Path) -> Path | None:

@@ -70,7 +70,7 @@ def run(
     from flows.cli.terminal import run_clips
     from flows.job import Brought
 
-    brought = Brought(transcript, descriptions, _scores_option(scores or [])).check()
+    brought = Brought(transcript, descriptions, _scores_option(scores or [])).check_content()
     faces = {"which": face.value if face else None, "detector": detector}
     whole = {"device": device, "compounds": compounds}
     settings = load_settings(
@@ -105,7 +105,7 @@ def demo(
 
 def score(
     modality: Annotated[str, typer.Argument(help="text, scene-context, voice, static-face or dynamic-face.")],
-    table: Annotated[Path, typer.Argument(help="CSV, folder of files, or .npz with `images`.")],
+    table: Annotated[Path, typer.Argument(help="Table, folder of files, or .npz with `images`.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The CSV to write.")],
     profile: ProfileOption = DEFAULT_PROFILE,
     static_face: StaticOption = None,
@@ -113,6 +113,8 @@ def score(
     device: DeviceOption = None,
 ) -> None:
     """Run one modality on many inputs at once; one row an input, in order. With a column `label` it says how many are right.
+
+    What cannot be read is a row without an answer, and the exit code is 1.
 
     Example: dyad score text comments.csv -o emotions.csv
     """
@@ -127,6 +129,8 @@ def score(
     sys.stderr.write(f"{len(answers.names)} inputs scored, {absent} without an answer; written to {output}\n")
     if (known := labels_of(table)) is not None:
         sys.stderr.write(f"{reached(answers, known)}\n")
+    if answers.broken or absent == len(answers.names):
+        sys.exit(1)
 
 
 def _scores_option(given: list[str]) -> dict[str, Path]:

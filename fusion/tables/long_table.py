@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from data.errors import InputError
 from data.files import atomic_path
+from data.given_tables import GivenTable, plain_name, read_given_table
 from fusion.arrays import Flags, Floats, Integers, as_distribution
 
 Words = NDArray[np.object_]
@@ -65,31 +66,32 @@ class LongTable:
 
 
 def read_long_table(path: Path) -> LongTable:
-    """Read a long CSV; InputError names what is missing, doubled, not a number, or negative.
+    """Read a long table; InputError names what is missing, doubled, not a number, or negative.
 
     Rows of probabilities are scaled to sum to 1; empty ones (or all zero) are absent.
     """
-    rows = _read(path)
-    classes = [str(name) for name in rows.columns if name not in NAMED]
-    if len(classes) < 2:
-        raise InputError(f"{path} has no two columns of classes besides {', '.join(NAMED)}; give one column a class.")
-    values = _numbers(path, rows, classes)
+    table = read_given_table(path, "table of probabilities").checked("give at least one clip")
+    classes = _classes(table)
+    values = _numbers(table, classes)
+    rows = _named(table)
     key = ["clip", "split", "fold"]
-    if (doubled := rows.duplicated([*key, "model"])).any():
-        first = rows[doubled].iloc[0]
-        raise InputError(f"{path} has clip {first['clip']} of model {first['model']} twice; keep one row of each.")
+    for row in map(int, np.flatnonzero(rows.duplicated([*key, "model"]))):
+        clip, model = rows.loc[row, ["clip", "model"]]
+        raise InputError(f"{table.where(row)}: clip {clip} of model {model} is there twice; keep one row of each.")
     models = sorted(rows["model"].unique())
     answers = rows[key].drop_duplicates().reset_index(drop=True)
     answer_of = answers.reset_index().merge(rows[key].reset_index(names="row"), on=key).set_index("row")["index"].sort_index()
     probabilities = np.full((len(answers), len(models), len(classes)), np.nan)
     where = answer_of.to_numpy(), [models.index(name) for name in rows["model"]]
     probabilities[where] = as_distribution(values)
-    quality = _qualities(path, rows)
+    quality = table.numbers("quality") if "quality" in table else None
+    if quality is not None and np.isnan(quality).all():
+        quality = None
     if quality is not None:
         given, quality = quality, np.full((len(answers), len(models)), np.nan)
         quality[where] = given
     first_rows = np.unique(answer_of.to_numpy(), return_index=True)[1]
-    labels = _labels(path, rows, classes, answer_of.to_numpy())
+    labels = _labels(table, rows, classes, answer_of.to_numpy())
     columns = {name: rows[name].to_numpy(object)[first_rows] for name in NAMED}
     groups = np.where(columns["group"] == "", columns["clip"], columns["group"])
     return LongTable(tuple(models), tuple(classes), columns["clip"], probabilities, ~np.isnan(probabilities[:, :, 0]),
@@ -110,54 +112,47 @@ def write_fused_table(path: Path, table: LongTable, fused: Floats) -> None:
         rows.to_csv(aside, index=False)
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """The table as text, with every named column ('' where it has none)."""
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise InputError(f"There is no table {path}; give an existing CSV.") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as CSV ({error}); give one with clip, model and classes.") from error
-    if missing := [name for name in ("clip", "model") if name not in rows]:
-        raise InputError(f"{path} has no column '{missing[0]}', only {', '.join(map(str, rows.columns))}; add it.")
-    if rows.empty:
-        raise InputError(f"{path} has no rows; give at least one clip.")
-    if (rows["model"] == "").any() or (rows["clip"] == "").any():
-        raise InputError(f"{path} has a row without clip or model; name both in every row.")
-    return rows.assign(**{name: "" for name in NAMED if name not in rows})
+def _classes(table: GivenTable) -> list[str]:
+    """The headers of the columns of classes; InputError where there are no two, or two of one name."""
+    classes = [str(name) for name in table.rows.columns if name and plain_name(str(name)) not in NAMED]
+    for name in classes:
+        table.header(name)
+    if len(classes) < 2:
+        raise InputError(f"{table.source} has no two columns of classes besides {', '.join(NAMED)}; give one column a class.")
+    return classes
 
 
-def _numbers(path: Path, rows: pd.DataFrame, classes: list[str]) -> Floats:
-    cells = rows[classes].apply(lambda column: column.str.strip())
-    values: Floats = cells.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-    bad = (np.isnan(values) & (cells.to_numpy(object) != "")) | (values < 0) | np.isinf(values)
+def _named(table: GivenTable) -> pd.DataFrame:
+    """The columns with a meaning as text, '' where the table has none."""
+    rows = pd.DataFrame({name: table.text(name) if name in table else "" for name in NAMED}, index=table.rows.index)
+    for name in ("clip", "model"):
+        table.required(name)
+        for row in map(int, np.flatnonzero(rows[name] == "")):
+            raise InputError(f"{table.where(row)}: the column '{name}' is empty; name clip and model in every row.")
+    return rows
+
+
+def _numbers(table: GivenTable, classes: list[str]) -> Floats:
+    """The probabilities [T, C] as they are given; InputError for text, numbers below 0, and rows that have only some."""
+    values = np.stack([table.numbers(name) for name in classes], axis=1)
     partly = np.isnan(values).any(1) & ~np.isnan(values).all(1)
-    if bad.any() or partly.any():
-        line = int(np.flatnonzero(bad.any(1) | partly)[0])
+    for row in map(int, np.flatnonzero((values < 0).any(1) | partly)):
+        column = classes[int(np.argmax(~(values[row] >= 0)))]
         raise InputError(
-            f"{path}, line {line + 2} (clip {rows['clip'][line]}): every class needs a number of at least 0, or all are empty; "
+            f"{table.where(row)}: every class needs a number of at least 0, or all are empty (see the column '{column}'); "
             f"columns other than {', '.join(NAMED)} are classes."
         )
     return values
 
 
-def _qualities(path: Path, rows: pd.DataFrame) -> Floats | None:
-    """The column `quality` of each row, NaN where it is empty; None where it is everywhere."""
-    cells = rows["quality"].str.strip()
-    values: Floats = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64)
-    if (bad := (cells != "").to_numpy() & ~np.isfinite(values)).any():
-        line = int(np.flatnonzero(bad)[0])
-        raise InputError(f"{path}, line {line + 2} (clip {rows['clip'][line]}): '{cells[line]}' in 'quality' is not a number.")
-    return values if np.isfinite(values).any() else None
-
-
-def _labels(path: Path, rows: pd.DataFrame, classes: list[str], answer_of: Integers) -> Integers:
-    given = rows["label"].str.strip()
-    if unknown := sorted(set(given) - {"", *classes}):
-        raise InputError(f"{path} has the label '{unknown[0]}', which is none of the classes {', '.join(classes)}.")
-    codes = np.array([classes.index(name) if name else UNKNOWN for name in given], np.int64)
+def _labels(table: GivenTable, rows: pd.DataFrame, classes: list[str], answer_of: Integers) -> Integers:
+    known = {plain_name(name): index for index, name in enumerate(classes)} | {"": UNKNOWN}
+    codes = np.array([known.get(plain_name(label), UNKNOWN - 1) for label in rows["label"]], np.int64)
+    for row in map(int, np.flatnonzero(codes < UNKNOWN)):
+        label = rows["label"].iloc[row]
+        raise InputError(f"{table.where(row)}: the label '{label}' is none of the classes {', '.join(classes)}.")
     labels = np.full(int(answer_of.max()) + 1, UNKNOWN, np.int64)
     np.maximum.at(labels, answer_of, codes)
-    if (wrong := (codes != UNKNOWN) & (codes != labels[answer_of])).any():
-        raise InputError(f"{path} gives clip {rows['clip'][int(np.flatnonzero(wrong)[0])]} two labels; keep one.")
+    for row in map(int, np.flatnonzero((codes != UNKNOWN) & (codes != labels[answer_of]))):
+        raise InputError(f"{table.where(row)}: clip {rows['clip'].iloc[row]} has two labels; keep one.")
     return labels

@@ -6,7 +6,6 @@ Two linear classifiers add their logits: one over words and pairs of words, one 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.errors import InputError, WeightsError
-from data.media.clip import clip_id_of
+from data.descriptions import AUTHOR_COLUMNS
+from data.errors import WeightsError
 from data.scores import Scores, Source
 from data.windows import Windows
 from modalities.encoders.sentence_encoder import SentenceEncoder, is_readable, load_encoder, plain_text, pooled_states
@@ -28,7 +27,6 @@ ABSENT_REASON = "No descriptions of the scene were given."
 REMEDY = (
     "Give descriptions with --descriptions FILE.csv, or name a vision-language model: here or behind a server (docs/models.md)."
 )
-AUTHOR_COLUMNS = ("author", "source")
 WORD = re.compile(r"[^\W_]{2,}")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 LONGEST_SENTENCE = 1000
@@ -189,74 +187,3 @@ def _evidence(described: pd.DataFrame, overlap: NDArray[np.float64]) -> pd.DataF
     window, row = np.nonzero(overlap)
     columns = ["text", *(name for name in AUTHOR_COLUMNS if name in described)]
     return pd.concat([pd.Series(window, name="window"), described.loc[row, columns].reset_index(drop=True)], axis=1)
-
-
-# ---- reading a table of descriptions -------------------------------------------------------------------------------------
-
-
-def read_descriptions(path: Path, clip_stem: str, windows: Windows) -> pd.DataFrame:
-    """Read the descriptions of one clip from a CSV with `text` and either `window` (0, 1, ...) or `start`, `end` (s).
-
-    Where there is a column `clip` only the rows of this clip count: its file name with or without suffix, or its clip_id.
-    Returns `start`, `end`, `text` and `author` or `source` if given; empty when no row is about this clip. InputError, naming
-    the file, the line and the remedy, when the table is not of that form.
-    """
-    table = _read_csv(path)
-    by_window = "window" in table
-    missing = [name for name in ("text", *(("window",) if by_window else ("start", "end"))) if name not in table]
-    if missing:
-        raise InputError(
-            f"{path} has no column '{missing[0]}'; its first line must name 'text' and either 'window' or 'start' and 'end'."
-        )
-    if "clip" in table:
-        table = table[table["clip"].map(lambda name: _is_clip(str(name), clip_stem))]
-    table = table[table["text"].str.strip() != ""]
-    if by_window:
-        numbers = _numbers(path, table, "window", len(windows)).astype(int)
-        starts, ends = windows[numbers, 0], windows[numbers, 1]
-    else:
-        starts, ends = _numbers(path, table, "start"), _numbers(path, table, "end")
-        _check_order(path, table, starts, ends)
-    others = {name: table[name] for name in AUTHOR_COLUMNS if name in table}
-    return pd.DataFrame({"start": starts, "end": ends, "text": table["text"], **others}).reset_index(drop=True)
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    """The table as text, its index the line of each row's start for messages."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
-    except FileNotFoundError:
-        raise InputError(f"There is no file {path}; give the path of an existing CSV with --descriptions.") from None
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path} is not a readable CSV in UTF-8 ({reason}); save it as comma-separated UTF-8 text.") from error
-    table.columns = [str(name).strip().lower() for name in table.columns]
-    breaks = table.map(lambda cell: cell.count("\n")).sum(axis=1).cumsum().shift(fill_value=0)
-    return table.set_index(table.index + 2 + breaks.astype(int))
-
-
-def _is_clip(name: str, clip_stem: str) -> bool:
-    """Whether `name` (a file name with or without suffix and folder, or a clip_id) means the clip."""
-    bare, stem = (unicodedata.normalize("NFC", text) for text in (Path(name.strip()).name, clip_stem))
-    return stem in (bare, Path(bare).stem) or bool(re.fullmatch(re.escape(clip_id_of(stem, "")) + "[0-9a-f]{8}", bare))
-
-
-def _numbers(path: Path, table: pd.DataFrame, column: str, below: int | None = None) -> NDArray[np.float64]:
-    """A column as finite numbers >= 0; whole ones less than `below` where that is given."""
-    values = pd.to_numeric(table[column].str.strip(), errors="coerce").to_numpy(np.float64)
-    wrong = ~np.isfinite(values) | (values < 0)
-    if below is not None:
-        wrong |= (values % 1 != 0) | (values >= below)
-    if wrong.any():
-        line, cell = table.index[wrong][0], table[column].iloc[int(np.argmax(wrong))]
-        windows = f"a whole number from 0 to {(below or 0) - 1}, a window of this clip"
-        wanted = "seconds as a number from 0 on" if below is None else windows
-        raise InputError(f"{path}, line {line}: '{cell}' in the column '{column}' is not valid; write {wanted}.")
-    return values
-
-
-def _check_order(path: Path, table: pd.DataFrame, starts: NDArray[np.float64], ends: NDArray[np.float64]) -> None:
-    """InputError, which names the line, where a description ends before it starts."""
-    wrong = ends <= starts
-    if wrong.any():
-        raise InputError(f"{path}, line {table.index[wrong][0]}: the end is not after the start; correct one of the two times.")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.media.subtitles import TimedWord
+from data.media.cues import TimedWord
 from data.scores import Scores, Source
 from data.windows import Windows, windows_of
 from modalities.encoders.sentence_encoder import plain_text
@@ -39,14 +39,18 @@ def window_texts(transcript: pd.DataFrame, windows: Windows) -> list[str]:
 
 
 def words_of(transcript: pd.DataFrame) -> pd.DataFrame:
-    """Every word, with the space before it, and the `middle` (s) of its time: columns `word`, `middle`, in order of time."""
+    """Every word, with the space before it, and the `middle` (s) of its time: columns `word`, `middle`, cue by cue.
+
+    What two speakers say at once is not shuffled: all words of the cue that begins first come first.
+    """
     rows: list[tuple[str, float]] = []
     if not transcript.empty:
+        transcript = transcript.sort_values("start", kind="stable")
         timed = transcript["words"] if "words" in transcript else [None] * len(transcript)
         cues = zip(transcript["start"], transcript["end"], transcript["text"], timed, strict=True)
         for start, end, text, words in cues:
             rows += _at_their_times(words) if isinstance(words, Iterable) and len(list(words)) else _spread(start, end, text)
-    return pd.DataFrame(rows, columns=["word", "middle"]).sort_values("middle", kind="stable", ignore_index=True)
+    return pd.DataFrame(rows, columns=["word", "middle"])
 
 
 def _at_their_times(words: Iterable[TimedWord]) -> list[tuple[str, float]]:

@@ -65,11 +65,13 @@ def _head(title: str, result: ResultDocument) -> str:
     clip = result["clip"]
     picture = f", {clip['width']} x {clip['height']} at {clip['frame_rate']:.4g} frames a second" if clip["has_video"] else ""
     problems = "".join(f"<li>{escaped(problem)}</li>" for problem in result["problems"])
+    notes = "".join(f"<li>{escaped(note)}</li>" for note in result.get("notes", ()))
     return (
         f'<header><h1>{escaped(title)}</h1><p class="sentence">{escaped(result["summary"]["sentence"])}</p>'
         f'<p class="facts">{clock(clip["duration"])}{picture}; profile {escaped(result["profile"])}; '
         f"Dyad {escaped(result['dyad']['version'])}, {escaped(result['dyad']['created'][:16].replace('T', ' '))} UTC</p>"
         + (f'<ul class="problems">{problems}</ul>' if problems else "")
+        + (f'<ul class="notes">{notes}</ul>' if notes else "")
         + "</header>\n<main>"
     )
 

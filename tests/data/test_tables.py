@@ -123,9 +123,9 @@ def test_ready_scores_are_averaged_over_the_overlap(tmp_path: Path) -> None:
 
 def test_ready_scores_by_window_number_and_as_parquet(tmp_path: Path) -> None:
     path = tmp_path / "ready.parquet"
-    pd.DataFrame({"window": [3], **{emotion: [1.0] for emotion in BASIC_EMOTIONS}}).to_parquet(path)
+    pd.DataFrame({"window": [0, 3], **{emotion: [None, 1.0] for emotion in BASIC_EMOTIONS}}).to_parquet(path)
     scores = read_ready_scores(path, "text", WINDOWS)
-    assert scores.present[3]
+    assert scores.present.tolist() == [False, False, True, True]  # the row counts in each window that it overlaps
     np.testing.assert_allclose(scores.probabilities[3], 1 / 7, rtol=1e-6)
 
 
@@ -136,7 +136,7 @@ def test_ready_scores_by_window_number_and_as_parquet(tmp_path: Path) -> None:
         ("neutral,anger,disgust,fear,happiness,sadness,surprise\n1,0,0,0,0,0,0\n", "needs the columns start and end"),
         ("window,neutral,anger,disgust,fear,happiness,sadness,surprise\n0,-1,0,0,0,0,0,0\n", "line 2"),
         ("window,neutral,anger,disgust,fear,happiness,sadness,surprise\n0,1,x,0,0,0,0,0\n", "line 2"),
-        ("", "cannot be read as a table"),
+        ("", "has no rows"),
     ],
 )
 def test_tables_that_are_no_scores_say_why(table: str, words: str, tmp_path: Path) -> None:
@@ -144,14 +144,6 @@ def test_tables_that_are_no_scores_say_why(table: str, words: str, tmp_path: Pat
     path.write_text(table)
     with pytest.raises(InputError, match=words):
         read_ready_scores(path, "text", WINDOWS)
-
-
-def test_scores_for_another_time_are_no_answer(tmp_path: Path) -> None:
-    path = tmp_path / "late.csv"
-    path.write_text("start,end,neutral,anger,disgust,fear,happiness,sadness,surprise\n50,60,1,0,0,0,0,0,0\n")
-    scores = read_ready_scores(path, "text", WINDOWS)
-    assert scores.is_absent
-    assert "late.csv has no row" in scores.reason
 
 
 def test_windows_of_a_time() -> None:

@@ -23,7 +23,7 @@ def recognise(job: Job, modality: str) -> Mapping[str, object]:
     """Write a modality's scores: those the user brings, else none where the clip lacks what it needs, else recognised ones."""
     brought = job.brought.scores.get(modality)
     if brought is not None:
-        scores = read_ready_scores(brought, modality, job.windows)
+        scores = read_ready_scores(brought, modality, job.windows, job.clip.frame_rate)
     elif missing := _missing_media(job, modality):
         scores = Scores.absent(modality, job.windows, missing)
     else:

@@ -23,10 +23,12 @@ def publish(job: Job) -> None:
     write_table(job.folder.frames, frames_table(frames, moments, _face_counts(job, frames), fusion.compounds))
     write_text(job.folder.settings, yaml.safe_dump(job.settings.model_dump(mode="json"), sort_keys=False))
     noted = {name: job.folder.finished(name) for name in NEEDS}
-    problems = noted["decode"].get("notes", {}).get("problems", [])
+    told = [note.get("notes", {}) for note in noted.values()]
+    problems, notes = ([said for one in told for said in one.get(kind, ())] for kind in ("problems", "notes"))
+    notes += [f"{item.modality.replace('_', ' ')}: {note}" for item in scores for note in item.notes]
     seconds = {name: note["seconds"] for name, note in noted.items() if "seconds" in note}
     failed = {item.modality: item.reason for item in scores if failure(job, item.modality)}
-    result = build_result(job.clip, job.settings.profile, scores, fusion, timeline(fusion), problems, failed, seconds)
+    result = build_result(job.clip, job.settings.profile, scores, fusion, timeline(fusion), problems, failed, seconds, notes)
     write_text(job.folder.result, to_json(result))
     write_report(job.folder)
 

@@ -26,6 +26,7 @@ def find_words(job: Job) -> Mapping[str, object]:
         job.folder.transcript.unlink(missing_ok=True)
         return {"absent": absent.reason}
     notes = {"origin": words.origin, "rejected": words.rejected}
+    told = {"notes": list(words.notes), "problems": list(words.problems)}
     if words.cues.empty and words.rejected:
         reason = transcript.REJECTED_REASON.format(reason=words.rejected[0]["reason"])
         notes |= {"origin": "", "reason": reason, "remedy": transcript.REJECTED_REMEDY}
@@ -34,7 +35,7 @@ def find_words(job: Job) -> Mapping[str, object]:
         job.folder.transcript.unlink(missing_ok=True)
     else:
         write_text(job.folder.transcript, to_vtt(words.cues, [f"Words: {words.origin}.", *map(_sentence, words.rejected)]))
-    return {"origin": words.origin} | ({"absent": notes["reason"]} if "reason" in notes else {})
+    return {"origin": words.origin, **told} | ({"absent": notes["reason"]} if "reason" in notes else {})
 
 
 def _sentence(rejected: Rejected) -> str:

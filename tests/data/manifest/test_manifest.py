@@ -79,8 +79,9 @@ def test_rows_say_what_the_manifest_says(write: Write, tmp_path: Path) -> None:
         ("s3://,,,", "Line 3: the path s3:// is an address without a path; write the file's after ://."),
         ("https:///,,,", "is an address without a path"),
         ("simplecache::s3://b/c.mp4,,,", "is a chain of addresses"),
-        ("b.mp4,1:30,,", "Line 3: start '1:30' is not a number of seconds; write it like 12.5, or leave it empty."),
-        ("b.mp4,,inf,", "end 'inf' is not a number"),
+        ("b.mp4,1:75,,", "Line 3: start '1:75' is not a time; write seconds such as 12.5, or 0:12.5, or leave it empty."),
+        ("b.mp4,,inf,", "end 'inf' is not a time"),
+        ("b.mp4,1", "Line 3: it has 2 cells, the first line 4; write all of them, also empty ones."),
         ("b.mp4,-1,,", "start -1 is before the file begins"),
         ("b.mp4,4,2.5,", "Line 3: start 4 is not before end 2.5; correct them."),
         ("b.mp4,,0,", "start 0 is not before end 0"),
@@ -196,9 +197,14 @@ def test_a_manifest_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_text("not parquet")
     with pytest.raises(InputError, match="cannot be read as a manifest"):
         read_manifest(tmp_path / "x.parquet")
-    (tmp_path / "latin.csv").write_bytes("path\nfür.mp4\n".encode("latin-1"))
-    with pytest.raises(InputError, match="UTF-8"):
-        read_manifest(tmp_path / "latin.csv")
+
+
+def test_a_manifest_as_a_spreadsheet_writes_it(write: Write, tmp_path: Path) -> None:
+    path = write("", "für.mp4")
+    path.write_bytes('"Path" ;start (s); END\r\nfür.mp4;0:01,5;1:02\r\n'.encode("latin-1"))
+    manifest = read_manifest(path)
+    assert [(row.start, row.end, row.problem) for row in manifest.rows()] == [(1.5, 62.0, "")]
+    assert manifest.notes == (f"{path} is not in UTF-8: it was read as Windows-1252.",)
 
 
 def test_lines_are_those_an_editor_shows(write: Write) -> None:
@@ -345,7 +351,7 @@ def test_labels_by_frame(tmp_path: Path) -> None:
         ("Neutral,Smug\n0\n", "line 1, must name the classes"),
         ("Neutral,Anger\n", "holds no labels"),
         ("image_location,Sadly_Angry\n01/x.jpg,0\n", "line 2: '01/x.jpg' is not a picture"),
-        ("frame,label\none,fear\n", "line 2: 'one' is no frame number"),
+        ("frame,label\none,fear\n", "line 2: 'one' in the column 'frame' is not a number"),
         ("frame,label\n1,smug\n", "line 2: 'smug' is not a known label"),
     ],
 )

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import InputError
-from data.media.subtitles import read_transcript, sidecar_transcript, to_vtt
+from data.media.sidecars import find_sidecar
+from data.media.subtitles import read_transcript, to_vtt
 
 VTT = """WEBVTT - a title
 Kind: captions
@@ -123,9 +124,9 @@ def test_csv_without_times(tmp_path: Path) -> None:
         ("a.csv", "start,end,text\n-1,2,there\n", "line 2.*'-1'"),
         ("a.csv", "start,text\n0,Hello\n", "both or neither"),
         ("a.csv", "start,end,text\n0,1,Hello, there\n", "line 2.*quotes"),
-        ("a.csv", "", "no column 'text'"),
+        ("a.csv", "", "no rows"),
         ("a.csv", "begin,words\n0,Hello\n", "no column 'text'"),
-        ("a.csv", "text\n", "no words"),
+        ("a.csv", "text\n", "no rows"),
         ("a.txt", "  \n", "no words"),
         ("a.vtt", "WEBVTT\n", "no words"),
         ("a.srt", "Hello without any times", "no words"),
@@ -148,12 +149,12 @@ def test_a_missing_transcript(tmp_path: Path) -> None:
 
 def test_the_transcript_beside_a_clip(tmp_path: Path) -> None:
     media = tmp_path / "my [1] clip.mp4"
-    assert sidecar_transcript(media) is None
+    assert find_sidecar(media).path is None
     for name in ("my [1] clip 2.srt", "my [1] clip.txt", "my [1] clip.en.vtt", "my [1] clip.mp4"):
-        written(tmp_path, name, "x")
-    assert sidecar_transcript(media) == tmp_path / "my [1] clip.en.vtt"
-    written(tmp_path, "my [1] clip.VTT", "x")
-    assert sidecar_transcript(media) == tmp_path / "my [1] clip.VTT"
+        written(tmp_path, name, SRT)
+    assert find_sidecar(media).path == tmp_path / "my [1] clip.en.vtt"
+    written(tmp_path, "my [1] clip.VTT", VTT)
+    assert find_sidecar(media).path == tmp_path / "my [1] clip.VTT"
 
 
 def test_written_webvtt_is_escaped() -> None:

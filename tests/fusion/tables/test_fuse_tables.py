@@ -61,6 +61,9 @@ def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
     [
         ("clip,a,b\nx,1,0\n", "no column 'model'"),
         ("clip,model,a\nx,m,1\n", "no two columns of classes"),
+        ("clip,model,a,A\nx,m,1,0\n", "more than one column for a"),
+        ("clip,model,a,b\nx,m,1,0\n,m,1,0\n", "line 3: the column 'clip' is empty"),
+        ("clip,model,a,b\nx,m,1,0,9\n", "line 2: it has 5 cells"),
         ("clip,model,a,b\nx,m,1,0\nx,m,0,1\n", "twice"),
         ("clip,model,a,b\nx,m,one,0\n", "line 2"),
         ("clip,model,a,b\nx,m,-1,2\n", "line 2"),
@@ -186,6 +189,14 @@ def test_temperatures_multiply_and_keep_the_order_of_classes(seed: int, one: flo
     np.testing.assert_allclose(twice.sum(2), 1.0)
 
 
+def test_a_table_as_a_spreadsheet_writes_it(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(";Clip;Model;Label;Freude;Ärger;\r\n0;x;m;freude;70,5%;29,5 %;\r\n".encode("cp1252"))
+    table = read_long_table(tmp_path / "t.csv")
+    assert table.classes == ("Freude", "Ärger")
+    np.testing.assert_allclose(table.probabilities, [[[0.705, 0.295]]])
+    assert table.labels.tolist() == [0]
+
+
 def test_quality_is_read_and_anything_else_in_its_column_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("clip,model,quality,a,b\nx,m,40,1,0\nx,n,,0,1\ny,m,90.5,1,0\n")
     table = read_long_table(tmp_path / "t.csv")
@@ -193,7 +204,7 @@ def test_quality_is_read_and_anything_else_in_its_column_refused(tmp_path: Path)
     np.testing.assert_array_equal(table.quality, [[40, np.nan], [90.5, np.nan]])
     assert table.rows(np.array([1])).aligned(["n", "m"], ["b", "a"]).quality.tolist()[0][1] == 90.5
     (tmp_path / "t.csv").write_text("clip,model,quality,a,b\nx,m,good,1,0\n")
-    with pytest.raises(InputError, match="'good' in 'quality' is not a number"):
+    with pytest.raises(InputError, match="'good' in the column 'quality' is not a number"):
         read_long_table(tmp_path / "t.csv")
 
 

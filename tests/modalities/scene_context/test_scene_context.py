@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data.descriptions import read_descriptions
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError, WeightsError
 from data.metrics import scores_of
 from data.windows import make_windows
 from modalities.scene_context import embedded as scene_context
-from modalities.scene_context.embedded import read_descriptions
 
 HAPPY = "A woman smiles broadly and laughs; her eyes are bright and the mood is joyful and warm."
 SAD = "A man lowers his head with tears in his eyes; his shoulders are slumped and the scene is sad and full of grief."
@@ -66,14 +66,16 @@ def test_the_clip_id_of_an_odd_name_is_recognised(tmp_path: Path) -> None:
         ("window,words\n0,hello\n", "no column 'text'.*first line"),
         ("start,text\n0,hello\n", "no column 'end'"),
         ("clip,text\nfilm,hello\n", "no column 'start'"),
-        ("window,text\n0,hello\nfour,bye\n", "line 3: 'four' in the column 'window'.*whole number from 0 to 3"),
+        ("window,text\n0,hello\nfour,bye\n", "line 3: 'four' in the column 'window' is not a number"),
         ("window,text\n4,hello\n", "line 2: '4' in the column 'window'"),
         ("window,text\n0.5,hello\n", "line 2: '0.5'"),
         ('start,end,text\n0,1,"two\nlines"\n1,soon,bye\n', "line 4: 'soon' in the column 'end'.*seconds"),
-        ("start,end,text\n0,nan,hello\n", "line 2: 'nan'"),
+        ("start,end,text\n0,nan,hello\n", "line 2: the cell in the column 'end' is empty"),
+        ("start,end,text\n40,44,hello\n", "all descriptions lie beyond the clip .10 s."),
+        ("window,text\n1,hello\n2,bye\n", "may count from 0 or from 1"),
         ("start,end,text\n3,2,hello\n", "line 2: the end is not after the start"),
-        ("", "not a readable CSV"),
-        ('window,text\n0,"hello\n', "not a readable CSV"),
+        ("", "has no rows"),
+        ('window,text\n0,"hello\n', "line 2: a double quote is not closed"),
     ],
 )
 def test_bad_tables_are_named_with_line_and_remedy(tmp_path: Path, table: str, message: str) -> None:
@@ -82,11 +84,17 @@ def test_bad_tables_are_named_with_line_and_remedy(tmp_path: Path, table: str, m
     assert "said.csv" in str(raised.value)
 
 
+def test_windows_that_are_counted_from_one_are_told(tmp_path: Path) -> None:
+    read = read_descriptions(csv(tmp_path, "Window;Text\n" + "".join(f"{n};w{n}\n" for n in (1, 2, 3, 4))), "film", WINDOWS)
+    assert read[["start", "text"]].to_numpy().tolist() == [[0, "w1"], [2, "w2"], [4, "w3"], [6, "w4"]]
+    assert "counts windows from 1" in read.attrs["notes"][0]
+
+
 def test_a_missing_or_foreign_file_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="There is no file"):
+    with pytest.raises(InputError, match="There is no table of descriptions"):
         read_descriptions(tmp_path / "none.csv", "film", WINDOWS)
     (tmp_path / "picture.csv").write_bytes(b"\x89PNG\r\n\xff\xfe\x00\x01")
-    with pytest.raises(InputError, match="not a readable CSV"):
+    with pytest.raises(InputError, match="it is not text"):
         read_descriptions(tmp_path / "picture.csv", "film", WINDOWS)
 
 
@@ -131,7 +139,7 @@ def test_windows_mix_the_descriptions_that_overlap_them(model: scene_context.Sce
 
 
 def test_the_author_of_a_description_is_kept_as_evidence(model: scene_context.SceneContext, tmp_path: Path) -> None:
-    read = read_descriptions(csv(tmp_path, f'window,text,source\n1,"{HAPPY}",written by hand\n'), "film", WINDOWS)
+    read = read_descriptions(csv(tmp_path, f'window,text,source\n0,,\n1,"{HAPPY}",written by hand\n'), "film", WINDOWS)
     evidence = scene_context.recognise(model, read, WINDOWS).evidence
     assert evidence["source"].tolist()[0] == "written by hand"
 

@@ -1,0 +1,365 @@
+"""One reader for every table that people bring: manifests, transcripts, descriptions, scores, frame labels, corpora.
+
+What a file holds comes back as text, cell by cell, or is refused with its line and column; nothing is silently changed.
+"""
+
+import codecs
+import csv
+import io
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import IO
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.errors import InputError
+from data.location import Location, StorageError
+from data.times import parse_time
+
+MISSING = frozenset({"", "nan", "none", "null", "na", "n/a"})
+"""What stands in a column of numbers where there is no number."""
+SEPARATORS = ",;\t"
+PARQUET = (".parquet", ".pq")
+OTHER_NAMES: dict[str, str] = {
+    "start_s": "start", "start_time": "start", "begin": "start", "onset": "start",
+    "end_s": "end", "end_time": "end", "stop": "end",
+}  # fmt: skip
+"""Other words for the columns of time."""
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?")
+_PIECE = 65_536
+"""Rows that are held as Python lists at a time, and bytes that are looked at to tell the encoding."""
+_SIGNATURES = {
+    b"PK\x03\x04": "it is a workbook or an archive; save the sheet as CSV (UTF-8)",
+    b"\xd0\xcf\x11\xe0": "it is an old workbook; save the sheet as CSV (UTF-8)",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class GivenTable:
+    """A table as it stands in a file.
+
+    rows: the cells, text from a CSV, as stored from parquet; columns as the header writes them, without spaces around.
+    lines: where each row begins [N], line of the CSV (the header is line 1) or row of the parquet file (from 1).
+    source, word: what the file and a row are called in messages.
+    errors: by line, what is wrong with the form of a row.
+    notes: sentences about how the file was read, such as its encoding.
+    """
+
+    rows: pd.DataFrame
+    lines: NDArray[np.int64]
+    source: str
+    word: str = "line"
+    errors: Mapping[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.rows)
+
+    def __contains__(self, name: str) -> bool:
+        return self.header(name) is not None
+
+    def where(self, row: int) -> str:
+        """'talk.csv, line 5' for the row with this index."""
+        return f"{self.source}, {self.word} {self.lines[row]}"
+
+    def checked(self, empty: str = "give at least one row") -> "GivenTable":
+        """The same; InputError for the first row of the wrong form, and where there are no rows (`empty`: what to do)."""
+        for line, problem in self.errors.items():
+            raise InputError(f"{self.source}, {self.word} {line}: {problem}.")
+        if not len(self.rows):
+            raise InputError(f"{self.source} has no rows; {empty}.")
+        return self
+
+    def kept(self, rows: NDArray[np.bool_]) -> "GivenTable":
+        """The rows that are chosen."""
+        return GivenTable(
+            self.rows[rows].reset_index(drop=True), self.lines[rows], self.source, self.word, self.errors, self.notes
+        )
+
+    def header(self, *names: str) -> str | None:
+        """The header of the column that one of `names` means; None without one, InputError where several columns mean it."""
+        wanted = {plain_name(name) for name in names}
+        found = [str(column) for column in self.rows.columns if plain_name(str(column)) in wanted]
+        if len(found) > 1:
+            several = " and ".join(f"'{name}'" for name in found)
+            raise InputError(f"{self.source} has more than one column for {names[0]} ({several}); keep one.")
+        return found[0] if found else None
+
+    def required(self, *names: str) -> str:
+        """The header of a column that must be there; InputError, with the columns that are, where it is not."""
+        found = self.header(*names)
+        if found is None:
+            has = ", ".join(str(name) for name in self.rows.columns)[:200]
+            raise InputError(
+                f"{self.source} has no column '{names[0]}' (its columns: {has}); its first line must name the columns."
+            )
+        return found
+
+    def text(self, *names: str) -> pd.Series:
+        """The cells of a column that must be there as text, spaces around and missing values left out."""
+        return as_text(self.rows[self.required(*names)])
+
+    def numbers(self, *names: str, missing: str = "") -> NDArray[np.float64]:
+        """A column of numbers [N]: decimal points or commas, per cent as shares of 1.
+
+        InputError with line and column for text, and for an empty cell where `missing` says what to do; else that is NaN.
+        """
+        name = self.required(*names)
+        values, wrong = parse_numbers(self.rows[name])
+        for row in map(int, np.flatnonzero(wrong)):
+            raise InputError(f"{self.where(row)}: '{self.rows[name].iloc[row]}' in the column '{name}' is not a number.")
+        return self._all_there(values, name, missing)
+
+    def times(self, *names: str, rate: float | None = None, missing: str = "") -> NDArray[np.float64]:
+        """A column of times in seconds [N], as `data.times.parse_time` reads them; else like `numbers`."""
+        name = self.required(*names)
+        values, wrong = parse_times(self.rows[name], rate)
+        for row in map(int, np.flatnonzero(wrong | (values < 0))):
+            cell = self.rows[name].iloc[row]
+            raise InputError(
+                f"{self.where(row)}: '{cell}' in the column '{name}' is not a time in seconds; write for example 12.5 or 0:12.5."
+            )
+        return self._all_there(values, name, missing)
+
+    def are_whole(self, *names: str) -> bool:
+        """Whether the cells of these columns are whole numbers without a unit, or empty."""
+        return all(self.text(name).str.fullmatch(r"\d*(?:\.0*)?").all() for name in names)
+
+    def window_numbers(self, count: int, every: "GivenTable | None" = None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """The column `window` as numbers from 0 [N] of a clip of `count` windows, and a note where they were counted from 1.
+
+        `every`: the table with the rows of other clips too, which may tell from what they count. InputError with line and column
+        for numbers that are no windows, and where it cannot be told whether they count from 0 or from 1.
+        """
+        values = self.numbers("window", missing=f"write a whole number from 0 to {count - 1}")
+        zero = every is not None and bool((parse_numbers(every.rows[every.required("window")])[0] == 0).any())
+        from_zero = zero or not len(values) or values.min() == 0
+        from_one = not from_zero and values.min() == 1 and values.max() == count
+        wrong = (values % 1 != 0) | (values < 0) | (values >= count + from_one)
+        for row in map(int, np.flatnonzero(wrong)):
+            cell = self.rows[self.required("window")].iloc[row]
+            raise InputError(
+                f"{self.where(row)}: '{cell}' in the column 'window' is not valid; write a whole number from 0 to {count - 1}, a "
+                "window of this clip."
+            )
+        if from_one:
+            note = f"{self.source} counts windows from 1, as its numbers go from 1 to {count}; read as such."
+            return values.astype(np.int64) - 1, (note,)
+        if not from_zero:
+            raise InputError(
+                f"{self.source}: its window numbers, {values.min():g} to {values.max():g} of {count} windows, may count from 0 "
+                "or from 1; add a row for window 0 (it may be empty), or give start and end."
+            )
+        return values.astype(np.int64), ()
+
+    def _all_there(self, values: NDArray[np.float64], name: str, missing: str) -> NDArray[np.float64]:
+        for row in map(int, np.flatnonzero(np.isnan(values))) if missing else ():
+            raise InputError(f"{self.where(row)}: the cell in the column '{name}' is empty; {missing}.")
+        return values
+
+
+def plain_name(header: str) -> str:
+    """A column's name as it is compared: no case, quotes, spaces or unit; other words for times as `start` and `end`."""
+    name = unicodedata.normalize("NFKC", header).strip().strip("\"'").strip().casefold()
+    name = re.sub(r"\s*[(\[](?:s|sec|seconds)[)\]]$", "", name)
+    name = re.sub(r"[\s\-]+", "_", name)
+    return OTHER_NAMES.get(name, name)
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """Cells as text, '' where they are missing, spaces around left out."""
+    return column.astype("str").where(column.notna(), "").astype("str").str.strip()
+
+
+def parse_numbers(column: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Cells as numbers [N], NaN where they are missing, and where there is text that is no finite number [N]."""
+    return _parsed(column, _number)
+
+
+def parse_times(column: pd.Series, rate: float | None = None) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Cells as seconds [N], NaN where they are missing, and where there is text that is no time [N]."""
+    return _parsed(column, lambda cell: parse_time(cell, rate))
+
+
+def _parsed(column: pd.Series, parse: Callable[[str], float]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        stored = column.to_numpy(np.float64, na_value=np.nan)
+        return np.where(np.isfinite(stored), stored, np.nan), np.isinf(stored)
+    cells = as_text(column)
+    # Plain numbers, nearly all there is, are read at once; what is left is looked at cell by cell.
+    plain = cells.str.fullmatch(r"[+-]?\d+(?:\.\d+)?").to_numpy(bool)
+    values = np.full(len(cells), np.nan)
+    values[plain] = cells[plain].astype(np.float64)
+    wrong = np.zeros(len(cells), bool)
+    for row in np.flatnonzero(~plain):
+        cell = cells.iloc[row]
+        if cell.lower() not in MISSING:
+            try:
+                values[row] = parse(cell)
+            except ValueError:
+                wrong[row] = True
+    return values, wrong
+
+
+def _number(cell: str) -> float:
+    """'0.5', '0,5', '5e-3' and '50 %' as a number; ValueError for anything else."""
+    share = cell.endswith("%")
+    bare = cell.removesuffix("%").strip()
+    if not _NUMBER.fullmatch(bare) or not np.isfinite(value := float(bare.replace(",", "."))):
+        raise ValueError(cell)
+    return value / 100 if share else value
+
+
+# ---- reading -------------------------------------------------------------------------------------------------------------
+
+
+def read_given_table(source: str | os.PathLike[str], what: str = "table") -> GivenTable:
+    """Read a table, local or at an fsspec address: a CSV (comma, semicolon, tab) or parquet, by its name.
+
+    A CSV may be UTF-8 with or without a byte order mark, UTF-16, or Windows-1252 (said in a note); cells in double quotes may
+    hold separators and line ends. Empty lines are left out, and separators at the end of a row; rows with too few or too many
+    cells are noted in `errors`. InputError when there is no such file or it is no table; `what` is what messages call it.
+    """
+    source = os.fspath(source)
+    location = Location.at(source)
+    try:
+        if source.lower().endswith(PARQUET):
+            with location.open() as stream:
+                rows = pd.read_parquet(stream)
+            rows.columns = pd.Index([str(name) for name in rows.columns])
+            return GivenTable(rows, np.arange(1, len(rows) + 1), source, "row")
+        with location.open() as stream:
+            encoding = encoding_of(stream.read(_PIECE))
+        try:
+            return _read(location, source, encoding)
+        except UnicodeDecodeError:
+            note = f"{source} is not in UTF-8: it was read as Windows-1252."
+            return _read(location, source, "cp1252", (note,))
+    except FileNotFoundError:
+        raise InputError(f"There is no {what} {source}; check the name.") from None
+    except IsADirectoryError:
+        raise InputError(f"{source} is a folder; give a {what}, a CSV or parquet file.") from None
+    except (OSError, ValueError, csv.Error, StorageError, InputError) as error:
+        reason = str(error.__cause__ or error).rstrip(".")
+        raise InputError(f"{source} cannot be read as a {what} ({reason}); give a CSV in UTF-8 or a parquet file.") from error
+
+
+def table_of_text(text: str, source: str) -> GivenTable:
+    """The table in a CSV's text; InputError as `read_given_table`."""
+    try:
+        return _table(io.StringIO(text, newline=""), source)
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{source} cannot be read as a table ({error}); give a CSV in UTF-8.") from error
+
+
+def encoding_of(begin: bytes) -> str:
+    """The encoding of a text by how it begins: UTF-16 by its mark or by its zeros, else UTF-8; ValueError when it is no text."""
+    for signature, problem in _SIGNATURES.items():
+        if begin.startswith(signature):
+            raise ValueError(problem)
+    if begin.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\0" in begin:
+        zeros = [begin[side:400:2].count(0) / max(len(begin[side:400:2]), 1) for side in (0, 1)]
+        if min(zeros) == 0 and max(zeros) > 0.9:
+            return "utf-16-be" if zeros[0] else "utf-16-le"
+        raise ValueError("it is not text")
+    return "utf-8-sig"
+
+
+def decoded_text(raw: bytes) -> tuple[str, bool]:
+    """A whole text, and whether it had to be read as Windows-1252; ValueError when it is no text."""
+    encoding = encoding_of(raw[:_PIECE])
+    try:
+        return raw.decode(encoding), False
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", errors="replace"), True
+
+
+def _read(location: Location, source: str, encoding: str, notes: tuple[str, ...] = ()) -> GivenTable:
+    with location.open("rt", encoding=encoding, newline="") as stream:
+        return _table(stream, source, notes)
+
+
+def _table(stream: IO[str], source: str, notes: tuple[str, ...] = ()) -> GivenTable:
+    import pyarrow as pa
+
+    line, first = 1, stream.readline()
+    separator = None
+    while first and (not first.strip(f"{SEPARATORS} \r\n") or re.fullmatch(r"sep=.\s*", first)):
+        if first.startswith("sep="):  # what Excel writes before the header to say how it separates
+            separator = first[4]
+        line, first = line + 1, stream.readline()
+    separator = separator or _separator(first)
+    lines = (_closed(line, separator) if '" ' in line else line for line in chain([first], stream))
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=separator != "\t", strict=True)
+    errors: dict[int, str] = {}
+    numbers, tables = [], []
+    header = [name.strip() for name in _next(reader, line) or []]
+    while header and not header[-1]:
+        header.pop()
+    names = [str(column) for column in range(len(header))]
+    for begun, rows in _pieces(reader, line, separator, len(header), errors):
+        tables.append(pa.table([pa.array(column, pa.large_string()) for column in zip(*rows, strict=True)], names))
+        numbers.append(begun)
+    table: pd.DataFrame = pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame(columns=names, dtype="str")
+    table.columns = pd.Index(header)
+    return GivenTable(table, np.concatenate(numbers) if numbers else np.zeros(0, np.int64), source, "line", errors, notes)
+
+
+def _next(reader: "Iterator[list[str]]", line: int) -> list[str] | None:
+    """The next row, None after the last; ValueError, with the `line` that it begins on, when its quotes are wrong."""
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        said = "a double quote is not closed" if "unexpected end" in str(error) else str(error)
+        raise ValueError(f"line {line}: {said}; check its double quotes") from None
+
+
+def _closed(line: str, separator: str) -> str:
+    """A line without the spaces between a closing quote and the separator or the end of the line."""
+    return re.sub(rf'(?<!")" +(?={separator}|\r?\n?$)', '"', line)
+
+
+def _separator(header: str) -> str:
+    """The one of comma, semicolon and tab that stands in the header most often outside of quotes."""
+    bare = re.sub(r'"[^"]*"', "", header)
+    return max(SEPARATORS, key=bare.count)
+
+
+def _pieces(
+    reader: "Iterator[list[str]]", begin: int, separator: str, width: int, errors: dict[int, str]
+) -> Iterator[tuple[NDArray[np.int64], list[list[str]]]]:
+    """Rows of `width` cells and the lines they begin on; rows with another number of cells are noted in `errors`."""
+    lines: list[int] = []
+    rows: list[list[str]] = []
+    line = begin + reader.line_num  # type: ignore[attr-defined]
+    while (cells := _next(reader, line)) is not None:
+        if any(cell.strip() for cell in cells) or len(cells) == width > 1:
+            if len(cells) != width:
+                while len(cells) > width and not cells[-1].strip():
+                    cells.pop()
+                if len(cells) != width:
+                    errors[line] = _other_width(len(cells), width, separator)
+                    cells = [*cells, *[""] * width][:width]
+            lines.append(line)
+            rows.append(cells)
+        line = begin + reader.line_num  # type: ignore[attr-defined]
+        if len(rows) == _PIECE:
+            yield np.array(lines), rows
+            lines, rows = [], []
+    if rows:
+        yield np.array(lines), rows
+
+
+def _other_width(cells: int, width: int, separator: str) -> str:
+    named = "a tab" if separator == "\t" else f"'{separator}'"
+    count = f"it has {cells} cell{'s' * (cells != 1)}, the first line {width}"
+    return f"{count}; put text with {named} in double quotes" if cells > width else f"{count}; write all of them, also empty ones"

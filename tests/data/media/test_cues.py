@@ -1,0 +1,190 @@
+"""Subtitles as programs and people write them: each cue at its time, each speaker by itself, nothing twice."""
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.errors import InputError
+from data.media.cues import plain_words, read_cues, said_in
+from data.media.subtitles import read_transcript
+from data.windows import make_windows
+from modalities.text.words import window_texts
+
+WORDS = st.text(st.characters(codec="utf-8", categories=("L", "N", "Po", "Sm")), min_size=1, max_size=8).filter(
+    lambda word: not set(word) & set("<>&\\#:") and word.strip() == word
+)
+LINES = st.lists(WORDS, min_size=1, max_size=5).map(" ".join)
+
+
+def said(text: str) -> list[tuple[float, float, str]]:
+    return [(one.start, one.end, one.text) for one in said_in(read_cues(text, "a.srt").cues)]
+
+
+def clock(milliseconds: int, mark: str) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{mark}{rest:03d}"
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    texts=st.lists(st.lists(LINES, min_size=1, max_size=3), min_size=1, max_size=6), index=st.booleans(), webvtt=st.booleans(),
+    between=st.sampled_from(["", "\n", "\n\n"]), inside=st.sampled_from(["\n", "\n\n"]),
+    setting=st.sampled_from(["", " X1:10", "line:0"]),
+)  # fmt: skip
+def test_cues_come_back_however_they_are_laid_out(
+    texts: list[list[str]], between: str, inside: str, index: bool, webvtt: bool, setting: str
+) -> None:
+    """Each cue has a word of its own, so that none looks as if it were carried over."""
+    inside, between = ("\n", "\n") if webvtt else (inside, between)  # in WebVTT empty lines have a meaning
+    cues = [[f"cue{number}", *lines, f"end{number}"] for number, lines in enumerate(texts)]
+    mark, blocks = "." if webvtt else ",", []
+    for number, lines in enumerate(cues):
+        span = f"{clock(4000 * number, mark)} --> {clock(4000 * number + 3500, mark)}{setting}"
+        blocks.append("\n".join([*([str(number + 1)] if index else []), span, inside.join(lines), ""]))
+    text = ("WEBVTT\n\n" if webvtt else "") + between.join(blocks)
+    assert said(text) == [(4.0 * n, 4.0 * n + 3.5, " ".join(" ".join(lines).split())) for n, lines in enumerate(cues)]
+
+
+def test_subrip_without_blank_lines() -> None:
+    text = "1\n00:00:01,000 --> 00:00:03,000\nFirst words\n2\n0:09,000 --> 0:11,000\nSecond words\n3\n0:15 --> 0:17\nThird"
+    assert said(text) == [(1, 3, "First words"), (9, 11, "Second words"), (15, 17, "Third")]
+
+
+def test_numbers_that_are_said_are_no_index() -> None:
+    assert said("1\n00:01,000 --> 00:02,000\n42\n\n2\n00:03,000 --> 00:04,000\n3\n7\n\n3\n00:05,000 --> 00:06,000\n1984") == [
+        (1, 2, "42"), (3, 4, "3 7"), (5, 6, "1984")
+    ]  # fmt: skip
+
+
+def test_a_bad_cue_is_told_and_the_others_stay() -> None:
+    text = "WEBVTT\n\n00:01.000 --> soon\nlost\n\n00:05.000 --> 00:07.000position:50%\nkept\n\n00:09.000 --> 00:08.000\nturned\n"
+    found = read_cues(text, "a.vtt")
+    assert [one.text for one in said_in(found.cues)] == ["kept"]
+    assert [problem.split(":")[0] for problem in found.problems] == ["a.vtt, line 3", "a.vtt, line 9"]
+
+
+@pytest.mark.parametrize(
+    ("marked", "plain"),
+    [
+        ("I <3 you", "I <3 you"), ("a < b and c > d", "a < b and c > d"), ("<i>Hi</i> <font color='red'>you</font>", "Hi you"),
+        ("{\\an8}Top<br/>low", "Top low"), ("<c.yellow>x</c> &lt;b&gt; &amp; y", "x <b> & y"), ("<00:00:01.500>word", "word"),
+        ("{y:i}slanted", "slanted"), ("2 <b and", "2 <b and"),
+    ],
+)  # fmt: skip
+def test_markup_goes_and_lone_brackets_stay(marked: str, plain: str) -> None:
+    assert plain_words(marked) == plain
+
+
+@pytest.mark.parametrize("piece", ["<v ", "<", "{\\", "<c.", "1:1 ->", "<00:00:01", "[a", "<v a>b", " \t", "- -", "&", ">> "])
+def test_reading_takes_time_that_grows_with_the_text_only(piece: str) -> None:
+    text = "WEBVTT\n\n00:01.000 --> 00:05.000\nHi " + piece * 40_000 + "\n"
+    began = time.process_time()
+    said_in(read_cues(text, "a.vtt").cues)
+    assert time.process_time() - began < 1.0
+
+
+YOUTUBE = """WEBVTT
+Kind: captions
+
+00:00:00.469 --> 00:00:03.169 align:start position:0%
+{blank}
+welcome<00:00:01.469><c> to</c><00:00:01.620><c> the</c><00:00:01.740><c> lesson</c>
+
+00:00:03.169 --> 00:00:03.179 align:start position:0%
+welcome to the lesson
+{blank}
+
+00:00:03.179 --> 00:00:07.000 align:start position:0%
+welcome to the lesson
+where<00:00:03.760><c> we</c><00:00:04.200><c> laugh</c>
+
+00:00:07.000 --> 00:00:07.010 align:start position:0%
+where we laugh
+{blank}
+"""
+
+
+@pytest.mark.parametrize("blank", [" ", ""])
+def test_rolling_captions_are_said_once_at_their_own_times(tmp_path: Path, blank: str) -> None:
+    path = tmp_path / "a.vtt"
+    path.write_text(YOUTUBE.replace("{blank}", blank))
+    table = read_transcript(path)
+    assert table["text"].tolist() == ["welcome to the lesson", "where we laugh"]
+    assert [word["start"] for word in table["words"][1]] == [3.179, 3.76, 4.2]
+    assert window_texts(table, make_windows(8.0))[0] == "welcome to the lesson where we"
+
+
+@pytest.mark.parametrize(
+    ("shown", "once"),
+    [
+        (["one\ntwo", "two\nthree", "three\nfour"], ["one two", "three", "four"]),
+        (["I", "I am", "I am so", "I am so glad"], ["I", "am", "so", "glad"]),
+        (["No.", "No.", "No way.", "No."], ["No.", "No.", "No way.", "No."]),
+    ],
+)
+def test_only_captions_that_roll_are_cut(shown: list[str], once: list[str]) -> None:
+    text = "\n".join(f"00:0{n}.000 --> 00:0{n + 1}.000\n{lines}\n" for n, lines in enumerate(shown))
+    assert [words for _, _, words in said(text)] == once
+
+
+def test_speakers_as_whisperx_and_webvtt_name_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.srt"
+    path.write_text("1\n00:00:01,000 --> 00:00:03,000\n[SPEAKER_00]: I am glad\n\n2\n00:00:05,000 --> 00:00:08,000\n"
+                    "<v Ann>Why?</v>\n<v Bob>Who knows</v>\n\n3\n00:00:09,000 --> 00:00:10,000\n&gt;&gt; [Music]\n\n"
+                    "4\n00:00:10,000 --> 00:00:11,000\n[Applause]\n")  # fmt: skip
+    rows = read_transcript(path)[["start", "end", "speaker", "text"]].to_numpy().tolist()
+    assert rows == [[1, 3, "SPEAKER_00", "I am glad"], [5, 6, "Ann", "Why?"], [6, 8, "Bob", "Who knows"]] + rows[3:]
+    assert [row[3] for row in rows[3:]] == ["[Music]"]
+
+
+def test_what_two_say_at_once_is_not_shuffled(tmp_path: Path) -> None:
+    path = tmp_path / "a.srt"
+    path.write_text("1\n00:00,000 --> 00:04,000\nI love this song\n\n2\n00:01,000 --> 00:03,500\nplease stop it now\n")
+    assert window_texts(read_transcript(path, 4.0), make_windows(4.0)) == ["I love this song please stop it now"]
+
+
+ASS = """[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize
+Style: Default,Arial,20
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+Dialogue: 0,0:00:05.00,0:00:06.50,Default,,0,0,0,,Later, {\\i1}much{\\i0} later
+Comment: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,not shown
+Dialogue: 0,0:00:01.00,0:00:02.50,Default,Ada,0,0,0,,{\\an8}Grüß\\Ndich
+Dialogue: 0,0:00:03.00,0:00:04.00,Default,,0,0,0,,{\\p1}m 0 0 l 10 10{\\p0}
+"""
+
+
+def test_substation(tmp_path: Path) -> None:
+    (tmp_path / "a.ass").write_bytes(ASS.encode("utf-16"))
+    rows = read_transcript(tmp_path / "a.ass")[["start", "end", "speaker", "text"]].to_numpy().tolist()
+    assert rows == [[1.0, 2.5, "Ada", "Grüß dich"], [5.0, 6.5, "", "Later, much later"]]
+    (tmp_path / "b.ass").write_text("no subtitles at all")
+    with pytest.raises(InputError, match="holds no words"):
+        read_transcript(tmp_path / "b.ass")
+
+
+def test_times_in_brackets_in_plain_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("[00:00:01.000 --> 00:00:02.500]  Hello there\n[00:00:03.000 --> 00:00:04.000]  friend\n")
+    assert read_transcript(tmp_path / "a.txt")[["start", "end", "text"]].to_numpy().tolist() == [
+        [1.0, 2.5, "Hello there"], [3.0, 4.0, "friend"]
+    ]  # fmt: skip
+
+
+def test_cues_beyond_the_clip_are_left_out_with_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "a.srt"
+    path.write_text("1\n00:00:01,000 --> 00:00:03,000\nhere\n\n2\n01:00:05,000 --> 01:00:08,000\ngone\n")
+    table = read_transcript(path, 20.0)
+    assert table["text"].tolist() == ["here"]
+    assert "1 of 2 cues lie beyond the clip (20 s)" in table.attrs["problems"][0]
+    path.with_suffix(".csv").write_text('start,end,text\n0,3000," I am glad"\n5000,8000," He said ""no"", really"\n')
+    table = read_transcript(path.with_suffix(".csv"), 20.0)
+    assert table[["start", "end", "text"]].to_numpy().tolist() == [[0, 3, "I am glad"], [5, 8, 'He said "no", really']]
+    assert "are milliseconds" in table.attrs["notes"][0]
