@@ -9,7 +9,7 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import IO
@@ -34,6 +34,8 @@ OTHER_NAMES: dict[str, str] = {
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?")
 _PIECE = 65_536
 """Rows that are held as Python lists at a time, and bytes that are looked at to tell the encoding."""
+MOST_COLUMNS, LONGEST_HEADER = 1000, 1_000_000
+"""Columns, and letters of the first line, that are read."""
 _SIGNATURES = {
     b"PK\x03\x04": "it is a workbook or an archive; save the sheet as CSV (UTF-8)",
     b"\xd0\xcf\x11\xe0": "it is an old workbook; save the sheet as CSV (UTF-8)",
@@ -232,7 +234,7 @@ def read_given_table(source: str | os.PathLike[str], what: str = "table") -> Giv
     try:
         if source.lower().endswith(PARQUET):
             with location.open() as stream:
-                rows = pd.read_parquet(stream)
+                rows = _read_parquet(stream)
             rows.columns = pd.Index([str(name) for name in rows.columns])
             return GivenTable(rows, np.arange(1, len(rows) + 1), source, "row")
         with location.open() as stream:
@@ -288,15 +290,30 @@ def _read(location: Location, source: str, encoding: str, notes: tuple[str, ...]
         return _table(stream, source, notes)
 
 
+def _read_parquet(stream: IO[bytes]) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    _check_width(pq.read_schema(stream).names)
+    stream.seek(0)
+    return pd.read_parquet(stream)
+
+
+def _check_width(columns: Sequence[str]) -> None:
+    if len(columns) > MOST_COLUMNS:
+        raise ValueError(f"it has {len(columns):,} columns, and at most {MOST_COLUMNS:,} are read")
+
+
 def _table(stream: IO[str], source: str, notes: tuple[str, ...] = ()) -> GivenTable:
     import pyarrow as pa
 
-    line, first = 1, stream.readline()
+    line, first = 1, stream.readline(LONGEST_HEADER)
     separator = None
     while first and (not first.strip(f"{SEPARATORS} \r\n") or re.fullmatch(r"sep=.\s*", first)):
         if first.startswith("sep="):  # what Excel writes before the header to say how it separates
             separator = first[4]
-        line, first = line + 1, stream.readline()
+        line, first = line + 1, stream.readline(LONGEST_HEADER)
+    if len(first) == LONGEST_HEADER:
+        raise ValueError(f"its first line has {LONGEST_HEADER:,} letters or more")
     separator = separator or _separator(first)
     lines = (_closed(line, separator) if '" ' in line else line for line in chain([first], stream))
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=separator != "\t", strict=True)
@@ -305,6 +322,7 @@ def _table(stream: IO[str], source: str, notes: tuple[str, ...] = ()) -> GivenTa
     header = [name.strip() for name in _next(reader, line) or []]
     while header and not header[-1]:
         header.pop()
+    _check_width(header)
     names = [str(column) for column in range(len(header))]
     for begun, rows in _pieces(reader, line, separator, len(header), errors):
         tables.append(pa.table([pa.array(column, pa.large_string()) for column in zip(*rows, strict=True)], names))
@@ -342,7 +360,7 @@ def _pieces(
     rows: list[list[str]] = []
     line = begin + reader.line_num  # type: ignore[attr-defined]
     while (cells := _next(reader, line)) is not None:
-        if any(cell.strip() for cell in cells) or len(cells) == width > 1:
+        if any(cell.strip() for cell in cells) or len(cells) == width:
             if len(cells) != width:
                 while len(cells) > width and not cells[-1].strip():
                     cells.pop()

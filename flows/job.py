@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs.settings import Settings
-from data.descriptions import read_described_table
 from data.errors import InputError
 from data.media.clip import Clip
+from data.media.descriptions import read_described_table
 from data.media.subtitles import read_transcript
 from data.ready_scores import read_ready_table
 from data.run_folder import RunFolder

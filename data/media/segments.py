@@ -12,12 +12,12 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from data.descriptions import AUTHOR_COLUMNS, read_described_table
 from data.errors import InputError, MediaError
 from data.files import atomic_path, write_text
 from data.media.clip import Clip
 from data.media.cues import TimedWord, spread_words
 from data.media.decode import Decoded
+from data.media.descriptions import AUTHOR_COLUMNS, read_described_table
 from data.media.frames import read_index, read_scale
 from data.media.sound_file import AUDIO_RATE, SoundWriter
 from data.media.subtitles import read_transcript, to_vtt

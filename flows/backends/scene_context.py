@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.settings import Settings, read_prompts
-from data.descriptions import read_descriptions
 from data.files import digest, file_digest
+from data.media.descriptions import read_descriptions
 from data.scores import Scores
 from flows.backends.base import Backend, Description, Medium, NotHere, ScoringBackend, frames_of
 from flows.backends.fetched_models import FetchedModel, described_repository, fetched, fingerprint

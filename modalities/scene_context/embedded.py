@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.descriptions import AUTHOR_COLUMNS
 from data.errors import WeightsError
+from data.media.descriptions import AUTHOR_COLUMNS
 from data.scores import Scores, Source
 from data.windows import Windows
 from modalities.encoders.sentence_encoder import SentenceEncoder, is_readable, load_encoder, plain_text, pooled_states

@@ -78,6 +78,7 @@ def test_a_header_in_any_case_with_quotes_spaces_and_units(tmp_path: Path) -> No
         (",text\n0,Hello\n1,Bye\n", "text", ["Hello", "Bye"]),
         ("sep=;\ntext;label\nHello, you;joy\n", "text", ["Hello, you"]),
         ("\n\ntext\nHello\n", "text", ["Hello"]),
+        ('text\nHello\n""\n\nBye\n', "text", ["Hello", "", "Bye"]),
         ('text\n" spaced "\n', "text", ["spaced"]),
         ("text\tlabel\nnan\tNone\n", "text", ["nan"]),
     ],

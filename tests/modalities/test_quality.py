@@ -159,7 +159,7 @@ def test_brought_scores_may_bring_their_quality(tmp_path: Path) -> None:
     assert brought.quality.tolist() == [20.0, 30.0]
     assert window_quality(brought, pd.DataFrame()).tolist() == [20.0, 30.0]
     rows.astype({"quality": str}).replace({"quality": {"30.0": "good"}}).to_csv(tmp_path / "own.csv", index=False)
-    with pytest.raises(InputError, match="line 3: 'good' in 'quality' is not a number"):
+    with pytest.raises(InputError, match="line 3: 'good' in the column 'quality' is not a number"):
         read_ready_scores(tmp_path / "own.csv", "voice", make_windows(6.0))
     with pytest.raises(ValueError, match="quality of"):
         replace(brought, quality=np.zeros(5, np.float32))

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.descriptions import read_descriptions
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError, WeightsError
+from data.media.descriptions import read_descriptions
 from data.metrics import scores_of
 from data.windows import make_windows
 from modalities.scene_context import embedded as scene_context
