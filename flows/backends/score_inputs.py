@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS
@@ -14,6 +15,7 @@ from data.files import is_hidden
 from data.given_tables import GivenTable, read_given_table
 from data.location import Location
 from flows.runtime.errors import sentence
+from flows.runtime.events import Listeners
 
 Probabilities = NDArray[np.float32]
 """[B, 7], a NaN row where an input has no answer."""
@@ -39,6 +41,27 @@ class Answers(NamedTuple):
     broken: frozenset[str] = frozenset()
 
 
+class Transcripts(NamedTuple):
+    """Names of B inputs and what was heard in each: `text`, `language`, `rejected` (what is not believed); why an input has none,
+    by name, and the names of those that cannot be read."""
+
+    names: list[str]
+    heard: pd.DataFrame
+    reasons: dict[str, str] = {}
+    broken: frozenset[str] = frozenset()
+
+
+class Scored(NamedTuple):
+    """How many inputs of all were scored so far."""
+
+    done: int
+    total: int
+
+
+_listeners: Listeners[Scored] = Listeners()
+tell, watching = _listeners.tell, _listeners.listening
+
+
 class Beside(NamedTuple):
     """What a table knows of a file besides: the file with a feature of its context, what is said of it; '' for nothing."""
 
@@ -48,7 +71,10 @@ class Beside(NamedTuple):
 
 def in_chunks(items: Sequence[Item], score: Callable[[Sequence[Item]], Probabilities], size: int = CHUNK) -> Probabilities:
     """Probabilities [B, 7] of B items, of which `score` is shown at most `size` at a time."""
-    parts = [score(items[first : first + size]) for first in range(0, len(items), size)]
+    parts: list[Probabilities] = []
+    for first in range(0, len(items), size):
+        parts.append(score(items[first : first + size]))
+        tell(Scored(min(first + size, len(items)), len(items)))
     return np.concatenate(parts) if parts else np.zeros((0, len(BASIC_EMOTIONS)), np.float32)
 
 

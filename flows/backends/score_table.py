@@ -1,5 +1,6 @@
-"""One modality on many inputs: a table, a folder or an .npz in, one row of probabilities an input out."""
+"""One modality on many inputs: a table, a folder or an .npz in, one row an input out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +16,11 @@ from data.manifest.labels import label_name
 from data.metrics import scores_of
 from flows.backends import MODULES, NotHere, backend_of
 from flows.backends.base import ScoringBackend
-from flows.backends.score_inputs import Answers, column_if_any
+from flows.backends.score_inputs import Answers, Transcripts, column_if_any
+from flows.backends.transcript import WHISPER, Whisper
 from fusion.compose import compound_distribution, method_named
 from fusion.composer import read_composer
+from modalities.transcript.word_errors import plain_words, word_error_rate, word_errors
 
 
 class Labels(NamedTuple):
@@ -27,29 +30,79 @@ class Labels(NamedTuple):
     groups: list[str]
 
 
-def score_table(modality: str, table: Path, output: Path, settings: Settings) -> Answers:
+def score_table(modality: str, table: Path, output: Path, settings: Settings) -> Answers | Transcripts:
     """Score every input of `table` and write `output`; returns the answers.
 
-    Columns: `input`, the seven basic emotions, the compounds (by the composition of the settings), `quality`; empty where absent.
-    A table's column `label` is repeated, in our words, and empty where it is none of the seven.
+    Columns of emotions: `input`, the seven, the compounds (by the composition of the settings), `quality`; empty where absent.
+    A table's column `label` is repeated, in our words, and empty where it is none of the seven. Columns of `words`: `input`,
+    `text`, `language`, `rejected`; where a table has a column `transcript`, also this, its `words` and the `errors` of the text.
     """
-    backend = backend_of(settings, modality) if modality in MODULES else None
-    if not isinstance(backend, ScoringBackend):
+    backend = WHISPER if modality == "words" else backend_of(settings, modality) if modality in MODULES else None
+    if not isinstance(backend, ScoringBackend | Whisper) or modality == "transcript":
         able = (name for name in MODULES if isinstance(backend_of(settings, name), ScoringBackend))
-        raise InputError(f"'{modality}' cannot score tables; use one of {', '.join(able).replace('_', '-')}.")
+        raise InputError(f"'{modality}' cannot score tables; use one of {', '.join([*able, 'words']).replace('_', '-')}.")
     if not table.exists():
         raise InputError(f"There is no file or folder {table}.")
     try:
         answers = backend.score(table, settings)
     except NotHere as missing:
         raise WeightsError(f"{missing.reason} {missing.remedy}") from missing
-    rows = _rows(answers, settings)
-    if (labels := labels_of(table)) is not None:
-        rows["label"] = [BASIC_EMOTIONS[index] if index >= 0 else "" for index in labels.truth]
+    if isinstance(answers, Transcripts):
+        rows = _rows_of_words(answers, transcripts_of(table))
+    else:
+        rows = _rows(answers, settings)
+        if (labels := labels_of(table)) is not None:
+            rows["label"] = [BASIC_EMOTIONS[index] if index >= 0 else "" for index in labels.truth]
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(output) as aside:
         rows.to_csv(aside, index=False)
     return answers
+
+
+def absent(answers: Answers | Transcripts) -> int:
+    """How many inputs have no answer."""
+    if isinstance(answers, Transcripts):
+        return int((answers.heard["text"] == "").sum())
+    return int(np.isnan(answers.basic[:, 0]).sum())
+
+
+def measured(table: Path, answers: Answers | Transcripts) -> str:
+    """How many answers are right, in a sentence, where the table says what would be; else empty."""
+    if isinstance(answers, Transcripts):
+        said = transcripts_of(table)
+        return "" if said is None else words_reached(answers, said, _groups(table, len(said)))
+    known = labels_of(table)
+    return "" if known is None else reached(answers, known)
+
+
+def transcripts_of(table: Path) -> list[str] | None:
+    """What is said in each file by a table's column `transcript`; None without it."""
+    return None if table.is_dir() else column_if_any(table, "transcript") or None
+
+
+def words_reached(answers: Transcripts, said: Sequence[str], groups: Sequence[str]) -> str:
+    """The word error rate of the files whose transcript is known, with its interval over groups, in a sentence."""
+    rows = _rows_of_words(answers, said)
+    known = rows["transcript"] != ""
+    if not rows["words"].sum():
+        return "No transcript has a word, so nothing is measured."
+    named = [group for group, is_known in zip(groups, known, strict=True) if is_known]
+    found = word_error_rate(rows.loc[known, "errors"].to_list(), rows.loc[known, "words"].to_list(), named)
+    return (
+        f"{int(known.sum())} with a transcript, {len(set(named))} speakers or groups: word error rate {100 * found.rate:.1f} % "
+        f"({100 * found.low:.1f} to {100 * found.high:.1f}), {found.errors} errors in {found.words} words"
+    )
+
+
+def _rows_of_words(answers: Transcripts, said: Sequence[str] | None) -> pd.DataFrame:
+    """Inputs with what was heard in them, beside what is said where that is known."""
+    rows = answers.heard.copy()
+    rows.insert(0, "input", answers.names)
+    if said is not None:
+        references = list(map(plain_words, said))
+        rows["transcript"], rows["words"] = list(said), list(map(len, references))
+        rows["errors"] = list(map(word_errors, references, map(plain_words, rows["text"])))
+    return rows
 
 
 def labels_of(table: Path) -> Labels | None:
@@ -57,8 +110,12 @@ def labels_of(table: Path) -> Labels | None:
     if table.is_dir() or table.suffix.lower() == ".npz" or not (words := column_if_any(table, "label")):
         return None
     indices = {word: _index(word) for word in set(words)}
-    groups = column_if_any(table, "speaker") or column_if_any(table, "group") or list(map(str, range(len(words))))
-    return Labels(np.array([indices[word] for word in words], np.int64), groups)
+    return Labels(np.array([indices[word] for word in words], np.int64), _groups(table, len(words)))
+
+
+def _groups(table: Path, count: int) -> list[str]:
+    """The column `speaker` or `group` of a table; without either each row is its own."""
+    return column_if_any(table, "speaker") or column_if_any(table, "group") or list(map(str, range(count)))
 
 
 def _index(word: str) -> int:
@@ -104,6 +161,6 @@ def _rows(answers: Answers, settings: Settings) -> pd.DataFrame:
     columns: dict[str, object] = {"input": answers.names}
     columns |= {emotion: answers.basic[:, index] for index, emotion in enumerate(BASIC_EMOTIONS)}
     columns |= {item.name: compound[:, index] for index, item in enumerate(compounds)}
-    absent = np.isnan(answers.basic[:, 0])
-    columns["quality"] = np.where(absent, np.nan, np.nan if answers.quality is None else answers.quality)
+    missing = np.isnan(answers.basic[:, 0])
+    columns["quality"] = np.where(missing, np.nan, np.nan if answers.quality is None else answers.quality)
     return pd.DataFrame(columns).round(6)

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from configs.settings import Settings
+from data.errors import DyadError
 from data.files import digest, file_digest
+from data.manifest.manifest import MEDIA
 from data.media.sidecars import Sidecar, find_sidecar
 from data.media.subtitles import read_transcript
 from flows.backends.base import Backend, Description, Medium, NotHere
 from flows.backends.fetched_models import checkpoint_location
+from flows.backends.score_inputs import Scored, Transcripts, column_if_any, files_in, tell
 from flows.job import Job
+from flows.runtime.errors import sentence
 from flows.runtime.events import reach
 from flows.runtime.loaded_models import device_named, feeding, loaded, placing
 from modalities.model_store.local import LocalModel, find_whisper, missing_sentence, row_of
@@ -79,6 +83,34 @@ class Whisper(Backend["Recogniser", Words]):
             into_english=_reads_english(job.settings), on_time=reach, **feeding(job.settings, asked.batch),
         )  # fmt: skip
         return Words(heard.cues, heard.origin, heard.rejected, notes)
+
+    def score(self, table: Path, settings: Settings) -> Transcripts:
+        """What is heard in each file of a folder or a table, which may know the `language` of each; NotHere without Whisper."""
+        from modalities.transcript.hear import hear_file
+        from modalities.transcript.whisper import REJECTED_REASON
+
+        files, recogniser, asked = files_in(table, MEDIA), self.load(settings), settings.transcript
+        languages = [] if table.is_dir() else column_if_any(table, "language")
+        rows, reasons, broken = [], {}, set()
+        for place, file in enumerate(files):
+            tell(Scored(place, len(files)))
+            try:
+                language = asked.language or (languages[place] if languages else None) or None
+                heard = hear_file(recogniser, file, language=language, **feeding(settings, asked.batch))
+            except (DyadError, OSError) as error:
+                reasons[str(file)] = sentence(error)
+                broken.add(str(file))
+                rows.append(("", "", ""))
+                continue
+            text = " ".join(" ".join(heard.cues["text"]).split())
+            rejected = "; ".join(f"{one['text'].strip()} ({one['reason']})".strip() for one in heard.rejected)
+            rows.append((text, ", ".join(sorted(set(heard.cues["language"]))), rejected))
+            if not text:
+                why = REJECTED_REASON.format(reason=heard.rejected[0]["reason"]) if heard.rejected else "Nobody speaks in it."
+                reasons[str(file)] = why
+        tell(Scored(len(files), len(files)))
+        heard_in = pd.DataFrame(rows, columns=["text", "language", "rejected"])
+        return Transcripts(list(map(str, files)), heard_in, reasons, frozenset(broken))
 
     def describe(self, settings: Settings) -> Description:
         """The Whisper that is taken where no words are given."""

@@ -1,6 +1,8 @@
 """The commands that recognise: `dyad run`, `dyad demo` and `dyad score`."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -104,7 +106,7 @@ def demo(
 
 
 def score(
-    modality: Annotated[str, typer.Argument(help="text, scene-context, voice, static-face or dynamic-face.")],
+    modality: Annotated[str, typer.Argument(help="text, words, scene-context, voice, static-face or dynamic-face.")],
     table: Annotated[Path, typer.Argument(help="Table, folder of files, or .npz with `images`.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The CSV to write.")],
     profile: ProfileOption = DEFAULT_PROFILE,
@@ -116,21 +118,43 @@ def score(
 
     What cannot be read is a row without an answer, and the exit code is 1.
 
+    `words` writes down what is said in files; with a column `transcript` it says how many words are wrong.
+
     Example: dyad score text comments.csv -o emotions.csv
     """
     from configs.settings import load_settings
-    from flows.backends.score_table import labels_of, reached, score_table
+    from flows.backends.score_table import absent, measured, score_table
 
     asked = load_settings(profile, ({"device": device} if device else {}) | face_overrides(static_face, dynamic_face))
-    answers = score_table(modality.replace("-", "_"), table, output, asked)
+    with _scores_shown():
+        answers = score_table(modality.replace("-", "_"), table, output, asked)
     for name, reason in answers.reasons.items():
         sys.stderr.write(f"{reason}\n" if name in reason else f"{name}: {reason}\n")
-    absent = sum(row[0] != row[0] for row in answers.basic)
-    sys.stderr.write(f"{len(answers.names)} inputs scored, {absent} without an answer; written to {output}\n")
-    if (known := labels_of(table)) is not None:
-        sys.stderr.write(f"{reached(answers, known)}\n")
-    if answers.broken or absent == len(answers.names):
+    sys.stderr.write(f"{len(answers.names)} inputs scored, {absent(answers)} without an answer; written to {output}\n")
+    if sentence := measured(table, answers):
+        sys.stderr.write(f"{sentence}\n")
+    if answers.broken or absent(answers) == len(answers.names):
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def _scores_shown() -> Iterator[None]:
+    """Show on a terminal how many inputs are scored."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from flows.backends.score_inputs import Scored, watching
+
+    console = Console(stderr=True)
+    with Progress("scoring", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True,
+                  disable=not console.is_terminal) as bar:  # fmt: skip
+        task = bar.add_task("scoring", total=None)
+
+        def show(scored: Scored) -> None:
+            bar.update(task, completed=scored.done, total=scored.total)
+
+        with watching(show):
+            yield
 
 
 def _scores_option(given: list[str]) -> dict[str, Path]:

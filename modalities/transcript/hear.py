@@ -6,13 +6,14 @@ What Whisper wrote and nobody should believe is kept apart, with the reason.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
 from modalities.loading.batching import Batches, in_batches
-from modalities.speech.detect import speech_in
+from modalities.speech.detect import SAMPLE_RATE, read_audio, speech_in
 from modalities.speech.singing import find_singing, is_sung
 from modalities.transcript.decoding import Recogniser
 from modalities.transcript.whisper import BATCH, transcribe
@@ -77,6 +78,20 @@ def hear_words(
         cues = cues.assign(english=translations(cues, english))
         origin += ", translated into English by it"
     return HeardWords(cues, tuple(sorted(rejected, key=lambda row: row["start"])), origin)
+
+
+def hear_file(
+    recogniser: Recogniser, file: Path, *, language: str | None = None, batches: Batches = in_batches, batch: int = BATCH
+) -> HeardWords:
+    """The words of a media file of any format, without English beside another language and without times of words."""
+    import soundfile
+
+    with TemporaryDirectory() as folder:
+        audio = Path(folder) / "audio.wav"
+        soundfile.write(audio, read_audio(file), SAMPLE_RATE, "FLOAT")
+        return hear_words(
+            recogniser, audio, language=language, word_times=False, into_english=False, batches=batches, batch=batch
+        )
 
 
 def rejected_of(table: pd.DataFrame) -> list[Rejected]:

@@ -6,12 +6,15 @@ import pandas as pd
 import pytest
 
 from configs.settings import Settings, load_settings
+from data.errors import InputError, WeightsError
 from data.media.clip import Clip
 from data.media.probe import probe
 from data.media.subtitles import read_transcript
 from data.run_folder import RunFolder
 from data.tables import read_notes, read_table, write_table
 from flows.backends.base import NotHere
+from flows.backends.score_inputs import Scored, watching
+from flows.backends.score_table import absent, measured, score_table
 from flows.backends.text import _cues
 from flows.backends.transcript import WHISPER
 from flows.cli.options import words_overrides
@@ -20,6 +23,7 @@ from flows.clip.steps.transcript import find_words
 from flows.job import Brought, Job
 from modalities.model_store.local import find_whisper
 from modalities.transcript import whisper as transcript
+from modalities.transcript.word_errors import plain_words
 from tests.tiny_models import make_unsure, save_tiny_whisper
 
 
@@ -103,3 +107,37 @@ def test_the_text_network_reads_the_english_of_another_language(tmp_path: Path) 
     read = _cues(job)
     assert read["text"].to_list() == ["What a day!"]
     assert set(read["language"]) == {"en"}
+
+
+def test_files_are_written_down_and_wrong_words_counted(whisper_here: Path, shared: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    clip = shared / "datasets" / "media" / "jfk.flac"
+    table = pd.DataFrame({"path": [clip, "broken.wav", clip], "language": ["en", "", "pl"]})
+    table.to_csv(tmp_path / "in.csv", index=False)
+    told: list[Scored] = []
+    with watching(told.append):
+        answers = score_table("words", tmp_path / "in.csv", tmp_path / "out.csv", load_settings())
+    assert told == [Scored(done, 3) for done in range(4)]
+    assert measured(tmp_path / "in.csv", answers) == ""
+    assert absent(answers) == 1
+    assert "broken.wav is not a readable audio file" in answers.reasons[str(tmp_path / "broken.wav")]
+    rows = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
+    assert rows.columns.to_list() == ["input", "text", "language", "rejected"]
+    assert rows["language"].to_list() == ["en", "", "pl"]
+    said = [rows["text"][0], "lost", f"{rows['text'][2].upper()}! one two"]
+    table.assign(transcript=said, speaker=["a", "b", "b"]).to_csv(tmp_path / "in.csv", index=False)
+    answers = score_table("words", tmp_path / "in.csv", tmp_path / "out.csv", load_settings())
+    rows = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
+    assert rows["errors"].to_list() == [0, 1, 2]
+    total = int(rows["words"].sum())
+    assert total == sum(len(plain_words(text)) for text in said)
+    assert measured(tmp_path / "in.csv", answers).startswith(
+        f"3 with a transcript, 2 speakers or groups: word error rate {300 / total:.1f} % (0.0 to "
+    )
+
+
+def test_words_of_a_table_are_not_written_without_whisper(shared: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="./dyad models download whisper-base"):
+        score_table("words", shared / "datasets" / "media", tmp_path / "out.csv", load_settings())
+    with pytest.raises(InputError, match="'transcript' cannot score tables; use one of .*words"):
+        score_table("transcript", shared / "datasets" / "media", tmp_path / "out.csv", load_settings())
