@@ -187,7 +187,7 @@ def test_files_without_an_answer_keep_their_row_and_say_why(dyad: Dyad, tmp_path
     silent = make_clip(tmp_path / "silent.mp4", seconds=1, sound=None)
     (tmp_path / "list.csv").write_text(f"path\nbroken.wav\n{silent}\nmissing.wav\n")
     code, _, err = dyad("score", "voice", tmp_path / "list.csv", "-o", tmp_path / "out.csv")
-    assert code == 0
+    assert code == 1
     assert "3 inputs scored, 3 without an answer" in err
     for name in ("broken.wav", "silent.mp4", "missing.wav"):
         assert sum(name in line for line in err.splitlines()) == 1

@@ -49,7 +49,7 @@ def overridden(language: str | None = None, no_words: bool = False) -> Settings:
 
 def test_words_are_heard_and_the_transcript_says_by_whom(whisper_here: Path, shared: Path, tmp_path: Path) -> None:
     job = decoded(shared / "datasets" / "media" / "jfk.flac", tmp_path / "run", settings=overridden("en"))
-    assert find_words(job) == {"origin": "Whisper base, en"}
+    assert find_words(job) == {"origin": "Whisper base, en", "notes": [], "problems": []}
     assert job.folder.transcript.read_text().startswith("WEBVTT\n\nNOTE Words: Whisper base, en.\n")
     assert read_transcript(job.folder.transcript)["text"].to_list() == _cues(job)["text"].to_list()
     before = WHISPER.inputs(job)
@@ -75,7 +75,7 @@ def test_no_words_hears_none_and_given_ones_win(whisper_here: Path, shared: Path
     given = tmp_path / "words.vtt"
     given.write_text("WEBVTT\n\n00:00.000 --> 00:05.000\nWhat a wonderful surprise\n")
     job = decoded(clip, tmp_path / "given", settings=settings, transcript=given)
-    assert find_words(job) == {"origin": "words.vtt"}
+    assert find_words(job)["origin"] == "words.vtt"
     written = job.folder.transcript.read_text()
     assert "NOTE Words: words.vtt." in written
     assert "What a wonderful surprise" in written
