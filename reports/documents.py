@@ -125,6 +125,22 @@ class SummaryEntry(TypedDict):
     sentence: str
 
 
+class RejectedEntry(TypedDict):
+    """What was heard between two times (s) and is not believed, and why; the text is empty for what is sung."""
+
+    start: float
+    end: float
+    text: str
+    reason: str
+
+
+class WordsEntry(TypedDict):
+    """Where the words come from, in a few words, and what was heard and counts for nothing."""
+
+    origin: str
+    rejected: Sequence[RejectedEntry]
+
+
 class ResultDocument(TypedDict):
     """The content of `result.json`."""
 
@@ -138,6 +154,7 @@ class ResultDocument(TypedDict):
     emotions: Sequence[str]
     compounds: Sequence[CompoundEntry]
     modalities: Mapping[str, ModalityEntry]
+    words: NotRequired[WordsEntry]
     fusion: FusionEntry
     windows: Sequence[WindowEntry]
     timeline: Sequence[StretchEntry]

@@ -29,6 +29,7 @@ from reports.documents import (
     StretchEntry,
     SummaryEntry,
     WindowEntry,
+    WordsEntry,
 )
 
 SCHEMA_VERSION = "1.0"
@@ -45,11 +46,13 @@ def build_result(
     failed: Mapping[str, str] | None = None,
     seconds: Mapping[str, float] | None = None,
     notes: Sequence[str] = (),
+    words: WordsEntry | None = None,
 ) -> ResultDocument:
     """The content of `result.json`.
 
     `problems` are sentences about the media, `failed` the modalities that broke (name -> reason), `seconds` the time that
-    each stage took. A result with problems or failures is marked `degraded`. `notes` say how what a user gave was understood.
+    each stage took. A result with problems or failures is marked `degraded`. `notes` say how what a user gave was understood,
+    `words` where the words come from and which were not believed.
     """
     failed = dict(failed or {})
     return {
@@ -63,6 +66,7 @@ def build_result(
         "emotions": list(BASIC_EMOTIONS),
         "compounds": [{"name": item.name, "first": item.first, "second": item.second} for item in fusion.compounds],
         "modalities": {item.modality: modality_entry(item, failed) for item in scores},
+        "words": words or {"origin": "", "rejected": []},
         "fusion": {
             "weights": fusion.weights, "composition": fusion.method, "none_threshold": fusion.none_threshold,
             "over_time": fusion.over_time, "context_seconds": fusion.context_seconds, "matrices": matrices(fusion),

@@ -120,10 +120,23 @@ def _words(result: ResultDocument, transcript: pd.DataFrame | None, descriptions
     spoken, seen = _lines(transcript), _lines(placed)
     return (
         f'<div class="pair"><section><h2>Transcript</h2>{_list(spoken, "No words are known for this clip.")}'
-        f"{_left_out(_length(transcript) - len(spoken), 'transcript.vtt')}</section><section><h2>Scene descriptions</h2>"
+        f"{_left_out(_length(transcript) - len(spoken), 'transcript.vtt')}{_rejected(result)}</section>"
+        f"<section><h2>Scene descriptions</h2>"
         f"{_list(seen, 'The scenes are not described.')}"
         f"{_left_out(_length(placed) - len(seen), 'scene_context_evidence.parquet')}</section></div>"
     )
+
+
+def _rejected(result: ResultDocument) -> str:
+    """What was heard and is not believed, with the reason; nothing where all is."""
+    words = result.get("words")
+    if not words or not (rejected := words["rejected"]):
+        return ""
+    lines = [
+        _jump(one["start"], one["end"], f"{escaped(_short(one['text'].strip()))} <em>{escaped(one['reason'])}</em>")
+        for one in rejected[:MOST_LINES]
+    ]
+    return f"<h3>Heard, but not believed</h3>{_list(lines, '')}{_left_out(len(rejected) - len(lines), 'result.json')}"
 
 
 def _placed(result: ResultDocument, table: pd.DataFrame | None) -> pd.DataFrame | None:

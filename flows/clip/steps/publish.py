@@ -6,12 +6,13 @@ import yaml
 
 from data.files import write_text
 from data.fused import read_fusion
-from data.tables import read_table, write_table
+from data.tables import read_notes, read_table, write_table
 from flows.clip.all_scores import all_scores, failure
 from flows.clip.graph import NEEDS
 from flows.clip.report import write_report
 from flows.job import Job
 from fusion.over_time import at_times, timeline
+from reports.documents import WordsEntry
 from reports.result import build_result, frames_table, to_json
 
 
@@ -28,9 +29,16 @@ def publish(job: Job) -> None:
     notes += [f"{item.modality.replace('_', ' ')}: {note}" for item in scores for note in item.notes]
     seconds = {name: note["seconds"] for name, note in noted.items() if "seconds" in note}
     failed = {item.modality: item.reason for item in scores if failure(job, item.modality)}
-    result = build_result(job.clip, job.settings.profile, scores, fusion, timeline(fusion), problems, failed, seconds, notes)
+    about = problems, failed, seconds, notes, entry_of_words(job)
+    result = build_result(job.clip, job.settings.profile, scores, fusion, timeline(fusion), *about)
     write_text(job.folder.result, to_json(result))
     write_report(job.folder)
+
+
+def entry_of_words(job: Job) -> WordsEntry:
+    """Where the words come from, and what was heard and is not believed."""
+    notes = read_notes(job.folder.cues) if job.folder.cues.is_file() else {}
+    return {"origin": notes.get("origin", ""), "rejected": notes.get("rejected", [])}
 
 
 def _face_counts(job: Job, frames: pd.DataFrame) -> dict[int, int]:

