@@ -27,6 +27,7 @@ NAMES = {
     "speed": "speed",
     "text_curve": "quality.text_curve",
     "voice_folds": "quality.voice_folds",
+    "words": "words",
 }
 """Name of a benchmark -> its module below `benchmarks`."""
 

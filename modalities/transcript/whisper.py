@@ -77,7 +77,7 @@ def load(checkpoint: Path, device: str = "cpu", precision: Precision = "auto") -
         raise WeightsError(f"There is no Whisper checkpoint at {checkpoint}; give the path of an existing file.")
     if is_torchscript(path):
         raise WeightsError(f"{checkpoint} is a TorchScript archive and not a Whisper checkpoint; give another file.")
-    network, digest = _network(path, checkpoint), file_digest(path)
+    network, digest = read_network(path, checkpoint), file_digest(path)
     heads = _alignment_heads(network, checkpoint.stem, digest)
     network.register_buffer("alignment_heads", None)  # sparse, which not every device can hold
     network = settle(network, device, precision)
@@ -108,7 +108,8 @@ def settle(network: "Whisper", device: str, precision: Precision = "auto") -> "W
     return network.to(device).eval().requires_grad_(False)
 
 
-def _network(path: Path, named: Path) -> "Whisper":
+def read_network(path: Path, named: Path) -> "Whisper":
+    """The network of a checkpoint in either layout, in float32; WeightsError, which calls it `named`, when it cannot be read."""
     import whisper
 
     try:
