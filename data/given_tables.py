@@ -226,8 +226,9 @@ def read_given_table(source: str | os.PathLike[str], what: str = "table") -> Giv
     """Read a table, local or at an fsspec address: a CSV (comma, semicolon, tab) or parquet, by its name.
 
     A CSV may be UTF-8 with or without a byte order mark, UTF-16, or Windows-1252 (said in a note); cells in double quotes may
-    hold separators and line ends. Empty lines are left out, and separators at the end of a row; rows with too few or too many
-    cells are noted in `errors`. InputError when there is no such file or it is no table; `what` is what messages call it.
+    hold separators and line ends. Empty lines are left out, empty rows at the end, and separators at the end of a row; rows with
+    too few or too many cells are noted in `errors`. InputError when there is no such file or it is no table; `what` is what
+    messages call it.
     """
     source = os.fspath(source)
     location = Location.at(source)
@@ -329,7 +330,17 @@ def _table(stream: IO[str], source: str, notes: tuple[str, ...] = ()) -> GivenTa
         numbers.append(begun)
     table: pd.DataFrame = pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame(columns=names, dtype="str")
     table.columns = pd.Index(header)
-    return GivenTable(table, np.concatenate(numbers) if numbers else np.zeros(0, np.int64), source, "line", errors, notes)
+    begun = np.concatenate(numbers) if numbers else np.zeros(0, np.int64)
+    count = _without_empty_end(table) if len(header) > 1 else len(table)
+    return GivenTable(table.iloc[:count], begun[:count], source, "line", errors, notes)
+
+
+def _without_empty_end(table: pd.DataFrame) -> int:
+    """How many rows there are without the empty ones at the end, which spreadsheets leave."""
+    count = len(table)
+    while count and not any(cell.strip() for cell in table.iloc[count - 1]):
+        count -= 1
+    return count
 
 
 def _next(reader: "Iterator[list[str]]", line: int) -> list[str] | None:
@@ -360,7 +371,7 @@ def _pieces(
     rows: list[list[str]] = []
     line = begin + reader.line_num  # type: ignore[attr-defined]
     while (cells := _next(reader, line)) is not None:
-        if any(cell.strip() for cell in cells) or len(cells) == width:
+        if any(cell.strip() for cell in cells) or len(cells) >= width:
             if len(cells) != width:
                 while len(cells) > width and not cells[-1].strip():
                     cells.pop()

@@ -32,6 +32,7 @@ def test_what_is_written_in_any_dialect_comes_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], separator: str, newline: str, trailing: bool, quoting: int,
     encoding: str,
 ) -> None:  # fmt: skip
+    rows = [*rows, ["last"] * len(rows[0])]  # empty rows at the end are what spreadsheets leave
     names = [f"column {number}" for number in range(len(rows[0]))]
     text = io.StringIO()
     writer = csv.writer(text, delimiter=separator, lineterminator=newline, quoting=quoting)  # type: ignore[arg-type]
@@ -76,6 +77,7 @@ def test_a_header_in_any_case_with_quotes_spaces_and_units(tmp_path: Path) -> No
     [
         ("text,label\nHello,joy,\nBye,fear,\n", "text", ["Hello", "Bye"]),
         (",text\n0,Hello\n1,Bye\n", "text", ["Hello", "Bye"]),
+        ("text;label\nHello;joy\n;\nBye;\n;\n;\n", "text", ["Hello", "", "Bye"]),
         ("sep=;\ntext;label\nHello, you;joy\n", "text", ["Hello, you"]),
         ("\n\ntext\nHello\n", "text", ["Hello"]),
         ('text\nHello\n""\n\nBye\n', "text", ["Hello", "", "Bye"]),
