@@ -179,8 +179,8 @@ class ServerSettings(Section):
     """Pictures shown of each window."""
     longest_side: int = Field(default=512, ge=64)
     """Pixels of the pictures' longer side."""
-    max_tokens: int = Field(default=200, ge=1)
-    """Tokens of an answer at most."""
+    max_tokens: int = Field(default=1000, ge=1)
+    """Tokens of an answer at most, thoughts included; an answer that is cut off is none, as it may be thoughts alone."""
     concurrency: int = Field(default=4, ge=1, le=256)
     """Requests under way at once, over all clips of the process."""
     timeout: float = Field(default=120.0, gt=0)

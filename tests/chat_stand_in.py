@@ -21,6 +21,8 @@ class Reply:
     delay: float = 0.0
     drops: float = 0.0
     """Seconds between the bytes of the body; 0: at once."""
+    finish: str = "stop"
+    """Why the model stopped: "length" when the answer was cut off."""
 
 
 @dataclass
@@ -59,7 +61,8 @@ def chat_server(answer: Callable[[int, dict[str, Any]], Reply]) -> Iterator[Stan
                 self._send(reply)
 
         def _send(self, reply: Reply) -> None:
-            completion = {"choices": [{"message": {"role": "assistant", "content": reply.text}}]}
+            message = {"role": "assistant", "content": reply.text}
+            completion = {"choices": [{"message": message, "finish_reason": reply.finish}]}
             body = json.dumps(completion).encode() if reply.body is None else reply.body
             self.send_response(reply.status)
             for name, value in ({"Content-Length": str(len(body))} | reply.headers).items():

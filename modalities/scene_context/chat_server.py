@@ -221,13 +221,19 @@ def _body(response: "httpx.Response", deadline: float) -> bytes:
 
 
 def text_of(body: bytes) -> str | Refused:
-    """The text of the first choice of a completion; Refused when the body is no such thing."""
+    """The text of the first choice of a completion; Refused when the body is no such thing, or the answer was cut off.
+
+    What is cut off before a thinking model has closed its thoughts is all thoughts, and nothing tells it from a description.
+    """
     try:
-        content = json.loads(body)["choices"][0]["message"]["content"]
+        choice = json.loads(body)["choices"][0]
+        content = choice["message"]["content"]
         if isinstance(content, list):
             content = "".join(part["text"] for part in content if part.get("type") == "text")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return Refused("The server's answer is not a chat completion.")
+    if choice.get("finish_reason") == "length" and (not isinstance(content, str) or "</think>" not in content.lower()):
+        return Refused("The answer was cut off, perhaps while the model was thinking; raise scene_context.server.max_tokens.")
     return content if isinstance(content, str) else Refused("The server's answer holds no text.")
 
 

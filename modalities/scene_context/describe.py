@@ -28,7 +28,8 @@ from modalities.scene_context.chat_server import ChatServer, Refused
 JPEG_QUALITY = 85
 LONGEST_ANSWER = 4000
 """Characters of an answer that are read."""
-THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
+THOUGHT = re.compile(r"[<\[◁](/?)(?:think|thinking|thought|reasoning)[>\]▷]", re.IGNORECASE)
+"""Where a model begins and ends (with a slash) to think, as Qwen, Mistral, Kimi and others write it."""
 LABEL_LINE = re.compile(r"(?:^|(?<=[.!?])[ \t]+|\n)[\s*_#>-]*(?:final\s+)?label\b[\s*_]*[:=-]([^\n]*)\Z", re.IGNORECASE)
 COLUMNS = {
     "window": "int64", "start": "float64", "end": "float64", "text": "str", "label": "str", "author": "str", "problem": "str",
@@ -213,9 +214,10 @@ def read_answer(answer: str, names: Mapping[str, str]) -> tuple[str, str]:
     """The description in an answer, without the label at its end, and that label ('' when it names none of `names`).
 
     Only a last line 'Label: name', or a last line that is a name and nothing else, counts; a name inside a sentence does not.
-    The line is left out of the description, whose words would otherwise count the label a second time.
+    The line is left out of the description, whose words would otherwise count the label a second time. What the model thinks is
+    no answer: all before the last closing tag (templates hold the opening one), and all after an opening one that is not closed.
     """
-    text = THOUGHTS.sub(" ", answer[: 4 * LONGEST_ANSWER])
+    text = _without_thoughts(answer)
     text = "".join(mark if mark.isprintable() else "\n" if mark in "\r\n" else " " for mark in text)[:LONGEST_ANSWER].strip()
     if not names:
         return " ".join(text.split()), ""
@@ -225,6 +227,13 @@ def read_answer(answer: str, names: Mapping[str, str]) -> tuple[str, str]:
     elif last := _label_named((text.splitlines() or [""])[-1], names):
         before, label = "\n".join(text.splitlines()[:-1]), last
     return " ".join(before.split()), label
+
+
+def _without_thoughts(answer: str) -> str:
+    tags = list(THOUGHT.finditer(answer))
+    begin = max((tag.end() for tag in tags if tag[1]), default=0)
+    end = min((tag.start() for tag in tags if not tag[1] and tag.start() >= begin), default=len(answer))
+    return answer[begin : min(end, begin + 4 * LONGEST_ANSWER)]
 
 
 def _label_named(said: str, names: Mapping[str, str]) -> str:

@@ -297,12 +297,25 @@ def test_a_run_that_broke_off_asks_only_what_is_not_answered(tmp_path: Path) -> 
         ("He looks sadly angry to me.", "He looks sadly angry to me.", ""),
         ("<think>Label: fear</think>He laughs.\nlabel: joy", "He laughs.", "happiness"),
         ("<think>never ends", "", ""),
+        ("Is he furious?\n</think>\n\nShe laughs.", "She laughs.", ""),
+        ("<think>a</think>b<think>c</think>He laughs.", "He laughs.", ""),
+        ("[THINK]Is he furious?[/THINK]She laughs.", "She laughs.", ""),
+        ("So he says: </THINK> He laughs. <think> or", "He laughs.", ""),
+        ("Is he angry? " * 2000 + "</think>She laughs.", "She laughs.", ""),
         ("a\x1b[31m\x00b", "a [31m b", ""),
         ("", "", ""),
     ],
 )
 def test_a_label_is_read_only_where_it_stands_alone(answer: str, text: str, label: str) -> None:
     assert read_answer(answer, NAMES) == (text, label)
+
+
+def test_an_answer_that_was_cut_off_while_thinking_is_none() -> None:
+    answers = [("Is he furious and full of hate? I should che", "length"), ("Hm.</think>" + HAPPY, "length"), (HAPPY, "stop")]
+    with chat_server(lambda number, asked: Reply(answers[number % 3][0], finish=answers[number % 3][1])) as server:
+        table = ask(server.url, CONSTRAINED, concurrency=1)
+    assert table["text"].tolist()[:3] == ["", HAPPY, HAPPY]
+    assert "raise scene_context.server.max_tokens" in table["problem"].tolist()[0]
 
 
 def test_without_a_constrained_prompt_no_label_is_read() -> None:
