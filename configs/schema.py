@@ -39,6 +39,8 @@ class DecodeSettings(Section):
     """Frames taken from each second of the video."""
     longest_side: int = Field(default=960, ge=64)
     """Frames are shrunk to this many pixels on their longer side."""
+    audio_track: int = Field(default=0, ge=0, le=1000)
+    """The sound track to take, from 1; 0 for the one that sounds."""
 
 
 class LimitSettings(Section):

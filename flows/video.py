@@ -46,11 +46,11 @@ def _error_of(state: State[Any]) -> BaseException:
 
 
 @task(name="probe", task_run_name="probe · {video.name}", **RETRIES)
-def probe_video(video: Path, limits: Limits) -> Clip:
+def probe_video(video: Path, limits: Limits, audio_track: int = 0) -> Clip:
     """Measure the file and name the clip."""
     from data.media.probe import probe
 
-    return probe(video, limits)
+    return probe(video, limits, audio_track)
 
 
 def _outputs(stage: Stage, job: Job) -> list[str]:
@@ -130,7 +130,7 @@ def recognise_video(
     outlive_worker()
     brought = Brought(transcript, descriptions, scores or {}).check()
     settings = settings or Settings()
-    clip = probe_video(video, limits_of(settings))
+    clip = probe_video(video, limits_of(settings), settings.decode.audio_track)
     job = Job(clip, RunFolder(Path(output) / clip.clip_id), settings, brought)
     recognise_clip(job, _Tasks(), strict=strict, fresh=fresh)
     return job.folder.root

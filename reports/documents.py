@@ -32,6 +32,7 @@ class ClipEntry(TypedDict):
     has_video: bool
     has_audio: bool
     subtitle_stream: int | None
+    audio_stream: NotRequired[int | None]
     start: NotRequired[float | None]
     end: NotRequired[float | None]
 

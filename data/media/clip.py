@@ -17,6 +17,7 @@ class Clip:
     frame_rate: average frames a second, 0.0 without video.
     width, height: pixels as shown (after rotation, with square pixels), 0 without video.
     rotation: degrees clockwise (0, 90, 180, 270) that turn the coded picture upright.
+    audio_stream: index of the sound's stream in the file where it has several, else None.
     subtitle_stream: index of the text subtitle stream in the file, None without one.
     start: where in the file a segment begins, s; None for a clip that is the whole file.
     """
@@ -33,6 +34,7 @@ class Clip:
     has_audio: bool = False
     subtitle_stream: int | None = None
     start: float | None = None
+    audio_stream: int | None = None
 
 
 def clip_id_of(stem: str, content_hash: str) -> str:

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError, MediaError
+from data.media.channels import Mixable
 from data.media.clip import Clip
+from data.media.clock import LONGEST_GAP, Clock
 from data.media.cues import Cue, said_in, substation_cue
 from data.media.frames import FrameWriter, Ticks
 from data.media.limits import USUAL, Limits
 from data.media.probe import (
     DURATION_SLACK,
-    LONGEST_GAP,
     Streams,
     declared_end,
     decoded,
@@ -32,6 +33,7 @@ from data.media.probe import (
 )
 from data.media.sound_file import AUDIO_RATE, SoundWriter
 from data.media.subtitles import table_of, to_vtt
+from data.media.tracks import notes_on_tracks
 
 if TYPE_CHECKING:
     import av
@@ -42,15 +44,18 @@ CUT_OFF = 0.5
 """Seconds that must be missing at the end before a stream counts as truncated."""
 TELLING = frozenset({"mov", "matroska", "avi", "flac", "wav"})
 """Formats that write down how long they are; elsewhere FFmpeg estimates it."""
+JUMPS = "The clock of the file jumps in {count} places, as joined recordings do; what comes after goes on where it was."
+CANCELLED = "The two channels of the sound cancel each other; for {seconds:.1f} s one of them is heard alone."
 NAMES = {"video": "video", "audio": "sound", "subtitle": "subtitles"}
 
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """How many frames a second are kept, and the pixels of their longest side at most."""
+    """Frames a second that are kept, the pixels of their longest side at most, and the language of subtitles that come first."""
 
     frames_per_second: float
     longest_side: int
+    language: str = ""
 
     def __post_init__(self) -> None:
         if not self.frames_per_second > 0 or self.longest_side < 16:
@@ -59,7 +64,8 @@ class DecodeOptions:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What `decode` wrote (None where the clip has no such thing), what was damaged, and the seconds really decoded.
+    """What `decode` wrote (None where the clip has no such thing), what was damaged, the seconds really decoded, and sentences
+    about what was taken.
 
     frames, index: the frame store (`data.media.frames.read_frames`); audio: 16 kHz mono 16-bit WAV from time 0;
     subtitles: WebVTT.
@@ -71,6 +77,7 @@ class Decoded:
     subtitles: Path | None
     problems: tuple[str, ...]
     duration: float
+    notes: tuple[str, ...] = ()
 
 
 def decode(
@@ -108,7 +115,8 @@ def _decode(
 ) -> Decoded:
     with ExitStack() as stack:
         container = stack.enter_context(open_media(clip.path, limits))
-        streams = pick_streams(container)
+        streams = pick_streams(container, clip.audio_stream, options.language)
+        clock = Clock(streams.zero)
         video = stack.enter_context(_VideoSink(clip, streams, folder / "frames.mjpeg", options))
         audio = stack.enter_context(_AudioSink(clip, streams, folder / "audio.wav"))
         words = _SubtitleSink(streams)
@@ -118,11 +126,14 @@ def _decode(
             limits.check_written(clip.path, video.size + 2 * audio.written)
             on_time(seconds)
 
-        damaged = _run(container, streams, sinks, audio if streams.video is None else video, told)
+        damaged = _run(packets(container, streams, clock), streams, sinks, audio if streams.video is None else video, told)
         reached = max(video.end, audio.end)
         if not reached:
             raise MediaError(f"Nothing in {clip.path} could be decoded; copy or record it again.")
-        problems = (*damaged, *_cut_off(container, streams, video.end, audio.end))
+        problems = (*damaged, *(() if clock.jumps else _cut_off(container, streams, video.end, audio.end)))
+        notes = notes_on_tracks(container, streams.audio, streams.subtitles if words.count else None, options.language)
+        notes += (JUMPS.format(count=clock.jumps),) if clock.jumps else ()
+        notes += (CANCELLED.format(seconds=audio.cancelled),) if audio.cancelled > 0.5 else ()
     index = folder / "frames_index.parquet"
     if video.count:
         video.write_index(index)
@@ -133,6 +144,7 @@ def _decode(
         subtitles=words.write(folder / "subtitles.vtt"),
         problems=problems,
         duration=clip.duration if abs(clip.duration - reached) <= DURATION_SLACK else reached,
+        notes=notes,
     )
 
 
@@ -144,14 +156,14 @@ class _Sink(Protocol):
 
 
 def _run(
-    container: "av.container.InputContainer", streams: Streams, sinks: Mapping[str, _Sink], leading: "_VideoSink | _AudioSink",
+    every: "Iterable[av.Packet]", streams: Streams, sinks: Mapping[str, _Sink], leading: "_VideoSink | _AudioSink",
     on_time: Callable[[float], None],
 ) -> list[str]:
     """Decode every packet into the sink of its kind and tell how far `leading` is; return what was damaged."""
     damaged: Counter[str] = Counter()
     if streams.video is not None:
         streams.video.thread_type = "AUTO"
-    for packet in packets(container, streams):
+    for packet in every:
         kind = packet.stream.type
         frames = decoded(packet)
         if frames is None:
@@ -169,7 +181,9 @@ def _cut_off(container: "av.container.InputContainer", streams: Streams, video_e
     ends = [("video", declared_end(streams.video, streams.zero), video_end)]
     ends += [("sound", declared_end(streams.audio, streams.zero), audio_end)]
     if all(declared is None for _, declared, _ in ends) and container.duration:
-        ends = [("file", container.duration / 1e6, max(video_end, audio_end))]
+        # Matroska counts from the clock's 0, also where the first stamp is another one.
+        begin = streams.zero if "matroska" in container.format.name else 0.0
+        ends = [("file", container.duration / 1e6 - begin, max(video_end, audio_end))]
     return [
         f"The {name} stops at {reached:.1f} s of {declared:.1f} s: the file is truncated or damaged."
         for name, declared, reached in ends
@@ -245,7 +259,13 @@ class _AudioSink:
         self._resampler: av.AudioResampler | None = None
         self._form: tuple[str, str, int] | None = None
         self._expected = 0.0
+        self._mixable = Mixable()
         self.path = path
+
+    @property
+    def cancelled(self) -> float:
+        """Seconds of which one channel was taken, as the two cancel each other."""
+        return self._mixable.cancelled
 
     @property
     def written(self) -> int:
@@ -262,11 +282,12 @@ class _AudioSink:
         start = _time(frame, self._zero, self._duration, otherwise=self._expected)
         if start < self._expected - AUDIO_SLACK:
             return
+        frame = self._mixable(frame)
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         if start > self._expected + AUDIO_SLACK or form != self._form:
             self._restart(form, start)
         assert self._resampler is not None
-        self._write(self._resampler.resample(_mean_of_channels(frame) if _is_unnamed(frame) else frame))
+        self._write(self._resampler.resample(frame))
         self._expected += frame.samples / frame.sample_rate
 
     def _restart(self, form: tuple[str, str, int], start: float) -> None:
@@ -300,35 +321,17 @@ class _AudioSink:
             self._writer.__exit__(kind, error, trace)
 
 
-def _is_unnamed(frame: "av.AudioFrame") -> bool:
-    """Whether nothing says what the channels are, so that FFmpeg cannot mix them: up to eight it guesses."""
-    name: str = frame.layout.name
-    return frame.layout.nb_channels > 8 and name.endswith(" channels")
-
-
-def _mean_of_channels(frame: "av.AudioFrame") -> "av.AudioFrame":
-    """A piece of sound with one channel, the mean of all."""
-    import av
-
-    samples = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, frame.layout.nb_channels).T
-    mean = samples.mean(axis=0, dtype=np.float64)
-    if samples.dtype.kind != "f":
-        whole = np.iinfo(samples.dtype)
-        middle = (float(whole.max) + float(whole.min) + 1) / 2
-        mean = (mean - middle) / (float(whole.max) + 1 - middle)
-    mixed = av.AudioFrame.from_ndarray(mean.astype(np.float32)[None], format="flt", layout="mono")
-    mixed.sample_rate, mixed.pts, mixed.time_base = frame.sample_rate, frame.pts, frame.time_base
-    return mixed
-
-
 class _SubtitleSink:
     """Collects the cues of a text subtitle stream."""
 
     def __init__(self, streams: Streams) -> None:
         self._zero = streams.zero
         self._cues: list[Cue] = []
+
+    @property
+    def count(self) -> int:
+        """Cues so far."""
+        return len(self._cues)
 
     def take(self, frame: "av.subtitles.subtitle.Subtitle", packet: "av.Packet") -> None:
         """Note one cue."""

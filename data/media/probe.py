@@ -8,32 +8,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from typing import TYPE_CHECKING, TypedDict
 
 from data.errors import MediaError
 from data.files import file_digest
 from data.media.clip import Clip, clip_id_of
+from data.media.clock import LONGEST_GAP, Clock
 from data.media.limits import USUAL, Limits
+from data.media.tracks import choose_sound, is_decodable, preferred, sound_tracks, subtitle_track
 
 if TYPE_CHECKING:
     import av
     import numpy as np
     from numpy.typing import NDArray
 
-TEXT_SUBTITLES = frozenset({"mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text", "ttml"})
 NOT_CLIPS = frozenset({"tty", "bin", "xbin", "adf", "idf", "concat", "hls", "dash"})
 """FFmpeg formats that draw text as pictures, or only name other files."""
 STILL_FRAME_RATE = 25.0
 """Frames a second that a single picture is taken to have."""
 DURATION_SLACK = 0.25
 """Seconds by which a container's own duration may differ from its packets and still be believed."""
-LONGEST_GAP = 600.0
-"""Seconds; time stamps farther than this from all others are damage."""
 DAMAGE_LIMIT = 100
 """Read errors in a row after which the rest of a file is given up."""
-
-
-StreamKind = TypeVar("StreamKind", bound="av.stream.Stream")
 
 
 @dataclass(frozen=True)
@@ -51,16 +47,18 @@ class Streams:
         return tuple(stream for stream in (self.video, self.audio, self.subtitles) if stream is not None)
 
 
-def probe(path: Path, limits: Limits = USUAL) -> Clip:
+def probe(path: Path, limits: Limits = USUAL, audio_track: int = 0) -> Clip:
     """Measure a media file; MediaError, a sentence with the remedy, when it has neither a picture nor sound to decode, or claims
     more than the limits.
 
-    Reads the whole file once for its hash and once packet by packet; decodes one picture and one piece of sound.
+    Reads the whole file once for its hash and once packet by packet; decodes one picture and one piece of sound. `audio_track`:
+    the sound track to take, from 1; 0: the one that sounds.
     """
     check_readable(path)
     content_hash = _digest(path)
+    sound = choose_sound(path, audio_track)
     with open_media(path, limits) as container:
-        streams = pick_streams(container)
+        streams = pick_streams(container, sound)
         if streams.video is None and streams.audio is None:
             raise MediaError(f"{path} holds neither video nor sound that can be decoded; give a file with at least one of them.")
         limits.check_streams(path, streams.video, streams.audio)
@@ -73,7 +71,7 @@ def probe(path: Path, limits: Limits = USUAL) -> Clip:
         subtitles = None if streams.subtitles is None else streams.subtitles.index
         return Clip(
             path.absolute(), clip_id_of(path.stem, content_hash), content_hash, duration,
-            has_audio=measured.heard, subtitle_stream=subtitles, **facts,
+            has_audio=measured.heard, audio_stream=sound, subtitle_stream=subtitles, **facts,
         )
 
 
@@ -118,19 +116,26 @@ def open_media(path: Path, limits: Limits | None = None) -> "Iterator[av.contain
         yield container
 
 
-def pick_streams(container: "av.container.InputContainer") -> Streams:
-    """The video (no cover picture), audio and text subtitles that the file prefers, and the earliest start of both."""
-    videos = [stream for stream in container.streams.video if _decodable(stream) and not _is_cover(stream)]
-    audios = [stream for stream in container.streams.audio if _decodable(stream)]
-    subtitles = [stream for stream in container.streams.subtitles if _decodable(stream)]
-    texts = [stream for stream in subtitles if stream.codec_context.name in TEXT_SUBTITLES]  # others are pictures
-    video, audio, text = _preferred(videos), _preferred(audios), _preferred(texts)
+def pick_streams(container: "av.container.InputContainer", sound: int | None = None, language: str = "") -> Streams:
+    """The video (no cover picture), audio and text subtitles of a file that count, and the earliest start of the first two.
+
+    Where there are several, the audio is the stream `sound` (None: the one that the file prefers), and the subtitles are those in
+    `language` where there are some (see `data.media.tracks`).
+    """
+    videos = [stream for stream in container.streams.video if is_decodable(stream) and not _is_cover(stream)]
+    audios = [stream for stream in sound_tracks(container) if sound is None or stream.index == sound]
+    video, audio = preferred(videos), preferred(audios)
     starts = [_seconds(s.start_time, s.time_base) for s in (video, audio) if s is not None and s.start_time is not None]
-    return Streams(video, audio, text, min(starts, default=0.0))
+    return Streams(video, audio, subtitle_track(container, language), min(starts, default=0.0))
 
 
-def packets(container: "av.container.InputContainer", streams: Streams) -> "Iterator[av.Packet]":
-    """Every packet of the chosen streams, damaged stretches left out, then an empty one each to flush its decoder."""
+def packets(
+    container: "av.container.InputContainer", streams: Streams, clock: Clock | None = None
+) -> "Iterator[av.Packet]":
+    """Every packet of the chosen streams, damaged stretches left out, then an empty one each to flush its decoder.
+
+    With a clock, time stamps that jump are set right.
+    """
     import av
 
     failures, wanted = 0, {stream.index for stream in streams.chosen}
@@ -139,6 +144,8 @@ def packets(container: "av.container.InputContainer", streams: Streams) -> "Iter
             for packet in container.demux(streams.chosen):
                 failures = 0
                 if packet.size and packet.stream.index in wanted:
+                    if clock is not None:
+                        clock.set_right(packet)
                     yield packet
             break
         except IndexError:  # a stream that first appears at the end, which PyAV does not know
@@ -207,7 +214,7 @@ def _measure(container: "av.container.InputContainer", streams: Streams) -> _Mea
     image, heard, images = None, False, 0
     starts = {stream.index: array("q") for stream in streams.chosen}
     lengths = {stream.index: array("q") for stream in streams.chosen}
-    for packet in packets(container, streams):
+    for packet in packets(container, streams, Clock(streams.zero)):
         kind, start = packet.stream.type, packet.dts if packet.pts is None else packet.pts
         if start is not None:
             starts[packet.stream.index].append(start)
@@ -355,22 +362,10 @@ def _check_still(path: Path, limits: Limits) -> None:
             return
 
 
-def _decodable(stream: "av.stream.Stream") -> bool:
-    return stream.codec_context is not None
-
-
 def _is_cover(stream: "av.VideoStream") -> bool:
     from av.stream import Disposition
 
     return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
-
-
-def _preferred(streams: list[StreamKind]) -> StreamKind | None:
-    """The stream marked as default, else the first; None without any."""
-    from av.stream import Disposition
-
-    marked = (stream for stream in streams if stream.disposition & Disposition.default)
-    return next(marked, streams[0] if streams else None)
 
 
 def _seconds(ticks: int, time_base: Fraction) -> float:

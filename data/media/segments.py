@@ -74,7 +74,7 @@ def cut(whole: Decoded, clip: Clip, work: Path) -> Decoded:
             if path is not None:
                 os.replace(path, work / path.name)
     frames, index, audio, subtitles = (None if path is None else work / path.name for path in made)
-    return Decoded(frames, index, audio, subtitles, whole.problems, clip.duration)
+    return Decoded(frames, index, audio, subtitles, whole.problems, clip.duration, whole.notes)
 
 
 def _cut_images(whole: Decoded, clip: Clip, folder: Path) -> tuple[Path | None, Path | None]:

@@ -99,7 +99,7 @@ def run_file(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str
     with contextlib.ExitStack() as stack:
         try:
             file = within(plan.patience.least, lambda: stack.enter_context(fetched(rows[0].path, folder)))
-            clip = within(plan.patience.least, lambda: probe(file, limits_of(plan.settings)))
+            clip = within(plan.patience.least, lambda: probe(file, limits_of(plan.settings), plan.settings.decode.audio_track))
         except Interrupted:
             raise
         except Exception as error:

@@ -60,7 +60,7 @@ def _modality(name: str, about: str, *others: str) -> Stage:
 
 
 _STAGES = (
-    Stage("decode", decode.decode, decode.outputs, ("decode",)),
+    Stage("decode", decode.decode, decode.outputs, ("decode",), decode.inputs),
     Stage("faces", faces.find_faces, lambda f: (f.crops, f.faces), ("faces",)),
     _modality("static_face", "Score each face by itself.", "faces"),
     _modality("dynamic_face", "Score each window's faces as a sequence.", "static_face", "faces"),

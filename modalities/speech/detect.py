@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import MediaError, WeightsError
+from data.media.channels import Mixable
+from data.media.limits import USUAL
+from data.media.probe import Streams, check_readable, decoded, open_media, packets, pick_streams
+from data.media.tracks import choose_sound
 
 if TYPE_CHECKING:
+    import av
     from soundfile import SoundFile
 
     from modalities.speech.vad_network import SpeechNetwork
@@ -132,16 +138,34 @@ def read_audio(file: Path) -> Wave:
     """The audio of a file as float mono samples at 16 kHz; MediaError when it cannot be read or has none."""
     import av
 
-    if not file.is_file():
-        raise MediaError(f"There is no file {file}; give the path of an audio file.")
+    check_readable(file)
     try:
-        with av.open(str(file)) as container:
-            if not container.streams.audio:
+        sound = choose_sound(file, 0)
+        with open_media(file, USUAL) as container:
+            streams = pick_streams(container, sound)
+            if streams.audio is None:
                 raise MediaError(f"{file} has no sound; give a file with an audio track.")
-            resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
-            frames = [piece for frame in container.decode(audio=0) for piece in resampler.resample(frame)]
-            frames += resampler.resample(None)
+            USUAL.check_streams(file, None, streams.audio)
+            frames = _mono(container, replace(streams, video=None, subtitles=None))
     except av.FFmpegError as error:
         raise MediaError(f"{file} is not a readable audio file ({error.strerror}); convert it to WAV or FLAC.") from error
-    pieces = [frame.to_ndarray()[0] for frame in frames]
-    return np.concatenate(pieces).astype(np.float32) if pieces else np.zeros(0, np.float32)
+    if not frames:
+        raise MediaError(f"{file} is damaged: none of its sound can be decoded; copy or record it again.")
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(np.float32)
+
+
+def _mono(container: "av.container.InputContainer", streams: Streams) -> "list[av.AudioFrame]":
+    """The sound of a file in one channel at 16 kHz; what is damaged is left out."""
+    import av
+
+    mixable, frames, form = Mixable(), list[av.AudioFrame](), None
+    resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+    for packet in packets(container, streams):
+        for whole in decoded(packet) or ():
+            frame = mixable(whole)
+            if form is not None and form != (frame.format.name, frame.layout.name, frame.sample_rate):
+                frames += resampler.resample(None)
+                resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+            form = (frame.format.name, frame.layout.name, frame.sample_rate)
+            frames += resampler.resample(frame)
+    return frames + resampler.resample(None) if form else frames

@@ -12,6 +12,7 @@ from data.media.limits import Limits
 from data.media.segments import cut, first_frame
 from data.run_folder import RunFolder
 from data.tables import read_table, write_table
+from flows.backends.transcript import language_read
 from flows.job import Job
 from flows.runtime.events import reach
 
@@ -42,7 +43,13 @@ def outputs(folder: RunFolder) -> tuple[Path, ...]:
 
 
 def _options(job: Job) -> DecodeOptions:
-    return DecodeOptions(**job.settings.decode.model_dump())
+    asked = job.settings.decode
+    return DecodeOptions(asked.frames_per_second, asked.longest_side, language_read(job.settings))
+
+
+def inputs(job: Job) -> Mapping[str, object]:
+    """The language of the subtitles that are read first."""
+    return {"language": language_read(job.settings)}
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -55,4 +62,6 @@ def _note(job: Job, decoded: Decoded) -> dict[str, object]:
     times = read_table(decoded.index)[columns] if decoded.index else pd.DataFrame({name: [] for name in columns})
     write_table(job.folder.frame_times, times)
     files: dict[str, Path | None] = {kind: getattr(decoded, kind) for kind in KINDS}
-    return {kind: path.name if path else None for kind, path in files.items()} | {"problems": list(decoded.problems)}
+    return {kind: path.name if path else None for kind, path in files.items()} | {
+        "problems": list(decoded.problems), "notes": list(decoded.notes)
+    }  # fmt: skip

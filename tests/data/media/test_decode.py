@@ -274,7 +274,7 @@ def test_stray_time_stamps_are_not_followed(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "stray.mkv", times=times, sound=pieces, sound_codec="pcm_s16le", sound_rate=16_000)
     done = decoded(path)
     assert done.index is not None
-    assert read_index(done.index)["time_s"].max() == pytest.approx(49 / 25, abs=0.01)
+    assert read_index(done.index)["time_s"].max() < 3, "what jumps goes on where all else was"
     assert len(sound_of(done)) < 4 * 16_000
 
 
