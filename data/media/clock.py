@@ -25,6 +25,7 @@ class Clock:
         self._zero = zero
         self._used: dict[float, int] = {0.0: 0}
         self._offset: dict[int, float] = {}
+        self._base: dict[int, float] = {}
         self._next: dict[int, float] = {}
         self._last = 0.0
 
@@ -38,23 +39,27 @@ class Clock:
         stamp = packet.pts if packet.dts is None else packet.dts
         if stamp is None:
             return
-        base = float(packet.time_base)
-        if packet.stream.type != "subtitle":  # which may tell of any time, and is moved as what came before it
+        stream = packet.stream
+        index, kind = stream.index, stream.type
+        base = self._base.get(index) or self._base.setdefault(index, float(packet.time_base))
+        if kind != "subtitle":  # which may tell of any time, and is moved as what came before it
             length = (packet.duration or 0) * base
-            self._last = self._offset_of(packet, stamp * base, length if length <= LONGEST_GAP else 0.0)
+            length = length if length <= LONGEST_GAP else 0.0
+            back = STEP_BACK if packet.dts is not None or kind == "audio" else STEP_BACK + REORDERED * length
+            self._last = self._offset_of(index, stamp * base, length, back)
         if self._last:
             ticks = round(self._last / base)
             packet.pts = None if packet.pts is None else packet.pts + ticks
             packet.dts = None if packet.dts is None else packet.dts + ticks
 
-    def _offset_of(self, packet: "av.Packet", at: float, length: float) -> float:
-        """Seconds by which a packet of this time and length (s) is moved."""
-        stream = packet.stream.index
-        back = STEP_BACK if packet.dts is not None or packet.stream.type == "audio" else STEP_BACK + REORDERED * length
+    def _offset_of(self, stream: int, at: float, length: float, back: float) -> float:
+        """Seconds by which a packet of this time and length (s) is moved; it may lie `back` s before the end of the last one."""
         latest = max(self._next.values(), default=self._zero)
         earliest = self._next.get(stream, self._zero - LONGEST_GAP + back) - back
-        ways = (self._offset.get(stream, 0.0), *reversed(self._used))
-        offset = next((way for way in ways if earliest <= at + way <= latest + LONGEST_GAP), latest - at)
+        offset = self._offset.get(stream, 0.0)
+        if not earliest <= at + offset <= latest + LONGEST_GAP:
+            ways = (way for way in reversed(self._used) if earliest <= at + way <= latest + LONGEST_GAP)
+            offset = next(ways, latest - at)
         self._used[offset] = self._used.get(offset, 0) + 1
         self._offset[stream], self._next[stream] = offset, at + offset + length
         return offset

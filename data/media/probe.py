@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, TypedDict
 
 from data.errors import MediaError
 from data.files import file_digest
+from data.media.channels import is_silent
 from data.media.clip import Clip, clip_id_of
 from data.media.clock import LONGEST_GAP, Clock
 from data.media.limits import USUAL, Limits
-from data.media.tracks import choose_sound, is_decodable, preferred, sound_tracks, subtitle_track
+from data.media.tracks import is_decodable, preferred, sound_tracks, subtitle_track
 
 if TYPE_CHECKING:
     import av
@@ -56,7 +57,7 @@ def probe(path: Path, limits: Limits = USUAL, audio_track: int = 0) -> Clip:
     """
     check_readable(path)
     content_hash = _digest(path)
-    sound = choose_sound(path, audio_track)
+    sound = choose_sound(path, audio_track, limits)
     with open_media(path, limits) as container:
         streams = pick_streams(container, sound)
         if streams.video is None and streams.audio is None:
@@ -73,6 +74,36 @@ def probe(path: Path, limits: Limits = USUAL, audio_track: int = 0) -> Clip:
             path.absolute(), clip_id_of(path.stem, content_hash), content_hash, duration,
             has_audio=measured.heard, audio_stream=sound, subtitle_stream=subtitles, **facts,
         )
+
+
+def choose_sound(path: Path, number: int, limits: Limits = USUAL) -> int | None:
+    """The stream of the sound track that is to be heard; None where the file has no choice.
+
+    `number`: the track that the user names, from 1; 0: the preferred one, or where that is silent the first that sounds.
+    MediaError where the file has no such track.
+    """
+    with open_media(path, limits) as container:
+        tracks = sound_tracks(container)
+        if number > len(tracks):
+            many = f"{len(tracks)} sound track{'s' * (len(tracks) != 1)}"
+            raise MediaError(f"{path} has {many}, so there is no track {number} to take with --audio-track.")
+        if number:
+            return int(tracks[number - 1].index)
+        if len(tracks) < 2:
+            return None
+        first = preferred(tracks)
+        indices: list[int] = sorted((track.index for track in tracks), key=lambda index: first is None or index != first.index)
+    return next((index for index in indices if _sounds(path, index, limits)), indices[0])
+
+
+def _sounds(path: Path, index: int, limits: Limits) -> bool:
+    """Whether anything can be heard in a sound track; reads it up to there."""
+    with open_media(path, limits) as container:
+        limits.check_streams(path, None, container.streams[index])
+        for packet in container.demux(container.streams[index]):
+            if any(not is_silent(frame) for frame in decoded(packet) or ()):
+                return True
+    return False
 
 
 def check_readable(path: Path) -> None:

@@ -1,10 +1,8 @@
 """Which of several sound and subtitle tracks of a file is taken, and the sentences that say so."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from data.errors import MediaError
 from data.media.languages import language_code
 
 if TYPE_CHECKING:
@@ -31,40 +29,6 @@ def preferred(streams: Sequence[StreamKind]) -> StreamKind | None:
 def sound_tracks(container: "av.container.InputContainer") -> "list[av.AudioStream]":
     """The sound tracks that can be decoded, in the order of the file."""
     return [stream for stream in container.streams.audio if is_decodable(stream)]
-
-
-def choose_sound(path: Path, number: int) -> int | None:
-    """The stream of the sound track that is to be heard; None where the file has no choice.
-
-    `number`: the track that the user names, from 1; 0: the preferred one, or where that is silent the first that sounds.
-    MediaError where the file has no such track.
-    """
-    from data.media.probe import open_media
-
-    with open_media(path) as container:
-        tracks = sound_tracks(container)
-        if number > len(tracks):
-            many = f"{len(tracks)} sound track{'s' * (len(tracks) != 1)}"
-            raise MediaError(f"{path} has {many}, so there is no track {number} to take with --audio-track.")
-        if number:
-            return int(tracks[number - 1].index)
-        if len(tracks) < 2:
-            return None
-        first = preferred(tracks)
-        indices: list[int] = sorted((track.index for track in tracks), key=lambda index: first is None or index != first.index)
-    return next((index for index in indices if _sounds(path, index)), indices[0])
-
-
-def _sounds(path: Path, index: int) -> bool:
-    """Whether anything can be heard in a sound track; reads it up to there."""
-    from data.media.channels import is_silent
-    from data.media.probe import decoded, open_media
-
-    with open_media(path) as container:
-        for packet in container.demux(container.streams[index]):
-            if any(not is_silent(frame) for frame in decoded(packet) or ()):
-                return True
-    return False
 
 
 def subtitle_track(container: "av.container.InputContainer", language: str) -> "av.subtitles.stream.SubtitleStream | None":

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from data.errors import MediaError, WeightsError
 from data.media.channels import Mixable
 from data.media.limits import USUAL
-from data.media.probe import Streams, check_readable, decoded, open_media, packets, pick_streams
-from data.media.tracks import choose_sound
+from data.media.probe import Streams, check_readable, choose_sound, decoded, open_media, packets, pick_streams
 
 if TYPE_CHECKING:
     import av
