@@ -1,6 +1,9 @@
 import os
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -151,6 +154,39 @@ def test_memory_does_not_grow_with_the_sound(checkpoint: Path, tmp_path: Path) -
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 16e6
+
+
+@pytest.mark.slow
+def test_an_hour_of_one_sentence_is_heard_once_in_little_memory(checkpoint: Path, speech: Path, tmp_path: Path) -> None:
+    """As numbers an hour is 230 MB; its pieces are cut out of the file one batch after the other."""
+    import tracemalloc
+
+    sentence, _ = soundfile.read(speech, dtype="float32", frames=10 * RATE)
+    with soundfile.SoundFile(tmp_path / "hour.wav", "w", RATE, 1) as sound:
+        for _ in range(360):
+            sound.write(sentence)
+    recogniser = transcript.load(checkpoint)
+    asked: list[int] = []
+
+    def counted(work: Any, model: Any, items: Any, size: int) -> Iterator[Any]:
+        stream = iter(items)
+        while batch := list(islice(stream, size)):
+            asked.append(len(batch))
+            yield from work(model, batch)
+
+    once = replace(OPEN, shortest=30.0)  # a network with random weights leaves rests, which would be heard again
+    intervals = [(10.0 * start, 10.0 * start + 9.9) for start in range(360)]
+    tracemalloc.start()
+    table = transcript.transcribe(
+        recogniser, tmp_path / "hour.wav", language="en", word_times=False, gate=once, speech=intervals, batches=counted
+    )
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60e6
+    assert sum(asked) == 120
+    assert max(asked) == transcript.BATCH
+    assert len(table) > 120
+    assert table["end"].iloc[-1] == pytest.approx(3600, abs=10)
 
 
 def test_pieces_join_short_pauses_and_cut_long_speech_where_it_is_quiet() -> None:
