@@ -54,8 +54,11 @@ def _cues(job: Job) -> pd.DataFrame:
     cues = read_table(job.folder.cues)
     if "english" not in cues:
         return cues
-    translated = cues.assign(text=cues["english"], language="en").drop(columns=["english", "words"])
-    return translated[translated["text"] != ""].reset_index(drop=True)
+    foreign = (cues["language"] != "en").to_list()
+    words = [[] if is_foreign else list(own) for own, is_foreign in zip(cues["words"], foreign, strict=True)]
+    said = cues.assign(words=pd.Series(words, cues.index, dtype=object))
+    read = said.assign(text=cues["english"], language="en", translated=foreign).drop(columns="english")
+    return read[read["text"] != ""].reset_index(drop=True)
 
 
 class OwnText(TextBackend["Text"], OwnNetwork["Text"]):
@@ -72,8 +75,10 @@ class OwnText(TextBackend["Text"], OwnNetwork["Text"]):
     def recognise(self, job: Job) -> Scores:
         """Scores of the clip's words."""
         from modalities.text.embedded import recognise
+        from modalities.text.words import weigh_translated
 
-        return recognise(self.load(job.settings), _cues(job), job.windows)
+        cues = _cues(job)
+        return weigh_translated(recognise(self.load(job.settings), cues, job.windows), cues)
 
     def score_texts(self, texts: list[str], dialogues: list[str], settings: Settings) -> Probabilities:
         """Probabilities of texts, each as a line of its conversation where that is known."""
@@ -106,10 +111,12 @@ class WordsClassifier(TextBackend["TextClassifier"], FetchedModel["TextClassifie
     def recognise(self, job: Job) -> Scores:
         """Scores of the clip's words."""
         from modalities.text.classifier import recognise
+        from modalities.text.words import weigh_translated
 
         asked, cues = job.settings.text, _cues(job)
         fed = feeding(job.settings, asked.batch)
-        return recognise(self.load(job.settings), cues, job.windows, english_only=asked.english_only, **fed)
+        scores = recognise(self.load(job.settings), cues, job.windows, english_only=asked.english_only, **fed)
+        return weigh_translated(scores, cues)
 
     def score_texts(self, texts: list[str], dialogues: list[str], settings: Settings) -> Probabilities:
         """Probabilities of texts, each by itself."""

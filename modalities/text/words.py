@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -16,6 +17,8 @@ from modalities.encoders.sentence_encoder import plain_text
 
 ABSENT_REASON = "There is no transcript, so there are no words to judge."
 REMEDY = "Give the words with --transcript FILE (.srt, .vtt, .txt or .csv), or put such a file of the same name beside the clip."
+MEANING_KEPT = 0.4
+"""Share of an answer to translated words that counts: so many of 30 Polish sentences meant the same in Whisper base's English."""
 COMMON_WORDS = """
 the a an and or but if so not no yes i you he she it we they me him her us them my your his its our their this that these
 those is are was were be been am do does did have has had will would can could should of to in on at for with from by about
@@ -97,6 +100,23 @@ def text_scores(
     evidence = pd.DataFrame({"window": range(len(windows)), "start": windows[:, 0], "end": windows[:, 1], "text": texts})
     evidence = evidence[present].reset_index(drop=True)
     return Scores("text", windows, probabilities, present, source, features=features, evidence=evidence)
+
+
+def weigh_translated(scores: Scores, transcript: pd.DataFrame) -> Scores:
+    """The scores, of which those of translated words say less, for a translation often means something else.
+
+    `transcript` may have a column `translated` (bool). A window whose words are all translated keeps `MEANING_KEPT` of its
+    answer, the rest is shared by all seven; the evidence says in `translated` whether any of its words are.
+    """
+    if scores.is_absent or "translated" not in transcript:
+        return scores
+    foreign = transcript[transcript["translated"].astype(bool)]
+    all_words, theirs = ([len(text.split()) for text in window_texts(cues, scores.windows)] for cues in (transcript, foreign))
+    share = np.array(theirs) / np.maximum(all_words, 1)
+    kept = (1 - (1 - MEANING_KEPT) * share).astype(np.float32)[:, None]
+    evidence = scores.evidence.assign(translated=share[scores.evidence["window"]] > 0)
+    weighed = kept * scores.probabilities + (1 - kept) / scores.probabilities.shape[1]
+    return replace(scores, probabilities=weighed, evidence=evidence)
 
 
 @cache

@@ -34,9 +34,9 @@ class Rejected(TypedDict):
 class HeardWords:
     """What was heard in a clip.
 
-    `cues` has `start`, `end` (s), `text`, `language`, `words`, and `english` where the language is another: what the text means
-    in English, as Whisper itself translates it, where it is sure enough of any of that. `rejected` is in order of time.
-    `origin` says in a few words who wrote it.
+    `cues` has `start`, `end` (s), `text`, `language`, `words`, and `english` where any language is another: what the
+    text means in English, as Whisper itself translates it, where it is sure enough of any of that. `rejected` is in order of
+    time. `origin` says in a few words who wrote it.
     """
 
     cues: pd.DataFrame
@@ -75,7 +75,8 @@ def hear_words(
         rejected += [Rejected(**{**row, "reason": f"its English: {row['reason']}"}) for row in rejected_of(heard)]
         english = pd.concat([english, heard[heard["rejected"] == ""]])
     if len(english):
-        cues = cues.assign(english=translations(cues, english))
+        translated, is_english = translations(cues, english), cues["language"] == "en"
+        cues = cues.assign(english=cues["text"].where(is_english, pd.Series(translated, cues.index, dtype="str")))
         origin += ", translated into English by it"
     return HeardWords(cues, tuple(sorted(rejected, key=lambda row: row["start"])), origin)
 

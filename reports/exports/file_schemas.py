@@ -105,7 +105,8 @@ EVIDENCE = (
         Column("start", "float64", "s", "where the stretch begins; empty in a window without speech"),
         Column("end", "float64", "s", "where it ends"))),
     FileSchema("text_evidence.parquet", "The words that were read.", "a window with words", (
-        WINDOW, START, END, Column("text", "text", "", "the words"))),
+        WINDOW, START, END, Column("text", "text", "", "the words"),
+        Column("translated", "bool", "", "whether Whisper put any of them into English; then they count less", optional=True))),
 )  # fmt: skip
 CUES = FileSchema(".stages/cues.parquet", "The transcript as a table; times are empty where words came without.", "a cue", (
     Column("start", "float64", "s", "where it begins"), Column("end", "float64", "s", "where it ends"),

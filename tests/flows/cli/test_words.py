@@ -111,6 +111,15 @@ def test_the_text_network_reads_the_english_of_another_language(tmp_path: Path) 
     read = _cues(job)
     assert read["text"].to_list() == ["What a day!"]
     assert set(read["language"]) == {"en"}
+    assert read["translated"].all()
+    spoken = pd.DataFrame([{"word": " Nice", "start": 2.0, "end": 2.5}]).to_dict("records")
+    mixed = cues.assign(language=["pl", "en"], english=["What a day!", "Nice."], text=["Co za dzień!", "Nice."])
+    mixed["words"] = pd.Series([spoken, spoken])
+    write_table(job.folder.cues, mixed, {"origin": "Whisper base, en, pl, translated into English by it"})
+    read = _cues(job)
+    assert read["text"].to_list() == ["What a day!", "Nice."]
+    assert read["translated"].to_list() == [True, False]
+    assert [len(words) for words in read["words"]] == [0, 1], "times of foreign words are not those of their English"
 
 
 def test_files_are_written_down_and_wrong_words_counted(whisper_here: Path, shared: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from data.windows import make_windows
 from modalities.encoders import sentence_encoder as sentences
 from modalities.encoders.minilm import MiniLM, adapter_state, add_adapters, merge_adapters
 from modalities.text import embedded as text
-from modalities.text.words import window_texts
+from modalities.text.words import MEANING_KEPT, weigh_translated, window_texts
 
 
 @pytest.fixture(scope="module")
@@ -288,3 +288,16 @@ def test_held_out_dev_rows(model: text.Text, shared: Path) -> None:
     truth = [BASIC_EMOTIONS.index(basic_emotion(word)) for word in single["labels"]]
     reached = scores_of(truth, text.score_texts(model, single["text"].tolist()).argmax(1))
     assert reached["macro_f1"] > 0.45
+
+
+def test_translated_words_say_less(model: text.Text) -> None:
+    cues = transcript((0.0, 4.0, "I am so happy, what a lovely day!"), (4.0, 8.0, "I am furious with you."))
+    windows = make_windows(8.0)
+    plain = text.recognise(model, cues, windows)
+    assert weigh_translated(plain, cues) is plain
+    heard = weigh_translated(plain, cues.assign(translated=[True, False]))
+    assert heard.evidence["translated"].to_list() == [True, True, False]
+    np.testing.assert_allclose(heard.probabilities[0], MEANING_KEPT * plain.probabilities[0] + (1 - MEANING_KEPT) / 7, atol=1e-6)
+    np.testing.assert_allclose(heard.probabilities.sum(1), 1, atol=1e-5)
+    assert plain.probabilities[1].max() > heard.probabilities[1].max()
+    np.testing.assert_array_equal(heard.probabilities[2], plain.probabilities[2])
