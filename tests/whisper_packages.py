@@ -13,12 +13,12 @@ from modalities.model_store.ctranslate2 import convert_whisper
 from modalities.model_store.table import ModelFile, Package, PinnedModel
 
 
-def tiny_network(seed: int = 0) -> "torch.nn.Module":
-    """A multilingual Whisper of one head and one layer a side, in the numbers of half precision."""
+def tiny_network(seed: int = 0, layers: int = 1) -> "torch.nn.Module":
+    """A multilingual Whisper of one head, `layers` in the encoder and one in the decoder, in the numbers of half precision."""
     from whisper.model import ModelDimensions, Whisper
 
     torch.manual_seed(seed)
-    network = Whisper(ModelDimensions(80, 1500, 64, 1, 1, 51865, 448, 64, 1, 1))
+    network = Whisper(ModelDimensions(80, 1500, 64, 1, layers, 51865, 448, 64, 1, 1))
     torch.nn.init.normal_(network.decoder.positional_embedding)
     return network.half().float()
 
