@@ -132,6 +132,9 @@ class VoiceSettings(ModelSettings):
     """Cut or fill what a classifier hears to this many seconds, for one that was trained so; empty: the span of speech."""
     batch: int = Field(default=8, ge=1, le=1024)
     """Windows that the large model hears at once."""
+    reference: Literal["speaker", "clip", "dataset", "none"] = "speaker"
+    """By whose usual voice our own layer judges: the speaker's where a data set names one, else the clip's; the clip's; the data
+    set's; or `none`, the training's alone. Each is shrunk to the next wider one (docs/models.md)."""
 
 
 class TextSettings(ModelSettings):

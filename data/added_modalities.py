@@ -15,7 +15,7 @@ VARIABLE = "DYAD_MODALITIES"
 BUILT_IN = ("static_face", "dynamic_face", "scene_labels", "scene_context", "voice", "text")
 """The modalities that ship with Dyad, in the order of every table."""
 TAKEN = frozenset({
-    *BUILT_IN, "decode", "faces", "transcript", "fuse", "compose", "publish", "frames", "windows", "result", "settings",
+    *BUILT_IN, "decode", "faces", "speech", "transcript", "fuse", "compose", "publish", "frames", "windows", "result", "settings",
 })  # fmt: skip
 """Names of our own modalities, stages and files of the run folder."""
 

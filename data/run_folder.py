@@ -106,6 +106,16 @@ class RunFolder:
         return self.stages / "cues.parquet"
 
     @property
+    def speech(self) -> Path:
+        """What the voice's backend heard, a row a window, before it is related to what else is known of the voice."""
+        return self.stages / "speech.parquet"
+
+    @property
+    def speech_evidence(self) -> Path:
+        """Where speech was found, a row a window and stretch of speech."""
+        return self.stages / "speech_evidence.parquet"
+
+    @property
     def answers(self) -> Path:
         """What a server answered so far, so that a run that broke off does not ask again."""
         return self.stages / "answers.jsonl"

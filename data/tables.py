@@ -48,7 +48,7 @@ def scores_table(scores: Scores) -> pd.DataFrame:
         table[emotion] = scores.probabilities[:, column]
     table["quality"] = np.full(len(table), np.nan, np.float32) if scores.quality is None else scores.quality.astype(np.float32)
     if scores.features is not None:
-        table["features"] = list(scores.features.astype(np.float32))
+        table["features"] = list(scores.features)
     return table
 
 

@@ -16,7 +16,7 @@ from flows.batch.crash_notes import UnderWay
 from flows.batch.journal import Journal
 from flows.batch.lease import alone
 from flows.batch.one_clip import Patience
-from flows.batch.run import RECOGNITION, BatchRun, ClipThreads, finish, work_off
+from flows.batch.run import RECOGNITION, BatchRun, ClipThreads, finish, relate, work_off
 from flows.batch.storage import clear_left_behind, output_at
 from flows.runtime.loaded_models import device_named
 from flows.server.prefect_setup import outlive_worker
@@ -66,6 +66,7 @@ def recognise_dataset(
         with Journal(plan.output.folder / JOURNAL) as journal:
             run = BatchRun(plan, clips, journal, retry_failed, workload, lost, UnderWay(plan.output.folder))
             work_off(run, _most(workers, settings))
+            relate(run, _most(workers, settings))
             return finish(run)
 
 

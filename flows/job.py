@@ -61,6 +61,8 @@ class Job:
     folder: RunFolder
     settings: Settings
     brought: Brought = Brought()
+    references: Mapping[str, Path] = field(default_factory=dict)
+    """Of a data set's clip: files with what is known of its person, by modality (`modalities.reference`)."""
 
     @property
     def windows(self) -> Windows:

@@ -1,7 +1,7 @@
 """What every backend is: one way to recognise a modality, and what can be asked of it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from configs.settings import Settings
 from data.media.frames import Frame, read_frames
+from data.run_folder import RunFolder
 from data.scores import Scores
 from flows.job import Job
 from flows.runtime import stop
@@ -19,6 +20,7 @@ from flows.runtime.events import reach
 
 if TYPE_CHECKING:
     from flows.backends.score_inputs import Answers
+    from modalities.reference import References
 
 Medium = Literal["", "picture", "sound", "any"]
 Model = TypeVar("Model", covariant=True)
@@ -89,6 +91,18 @@ class ScoringBackend(Backend[Model, Scores]):
     @abstractmethod
     def score(self, table: Path, settings: Settings) -> "Answers":
         """Names and probabilities of the inputs in a table or a folder; NotHere when a model is not on this machine."""
+
+
+class HearingBackend(ScoringBackend[Model]):
+    """A backend of the voice: it hears a clip's sound once, and is asked later for scores by what else is known of the voice."""
+
+    @abstractmethod
+    def hear(self, job: Job) -> Scores:
+        """Scores of the clip's sound by themselves."""
+
+    def known(self, heard: Iterable[tuple[str, RunFolder]], settings: Settings) -> "References | None":
+        """What a data set's clips, each with its speaker ('' where unknown), tell of its voices; None: it is never asked."""
+        return None
 
 
 def frames_of(job: Job, frames_per_second: float | None = None) -> Iterator[Frame]:

@@ -54,7 +54,7 @@ class OwnNetwork(ScoringBackend[OwnModel]):
         weights = given or shipped_weights(self.modality)
         missing = not weights.is_file()
         return Description(
-            "Dyad's own network", digest(weights)[:12], _terms(weights.with_suffix(".md")),
+            "Dyad's own network", digest(weights)[:12], terms(weights.with_suffix(".md")),
             device_named(settings.device), {"": "Dyad's own network" + (f", {given}" if given else "")},
             f"There are no weights at {weights}." if missing else "", "Name an existing file." if missing else "",
         )  # fmt: skip
@@ -68,7 +68,7 @@ class OwnNetwork(ScoringBackend[OwnModel]):
         return self.load(settings).centroids
 
 
-def _terms(card: Path) -> str:
+def terms(card: Path) -> str:
     """The terms of the weights that a model card names; '' where there is no card."""
     try:
         return Card.read(card).terms

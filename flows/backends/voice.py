@@ -1,7 +1,7 @@
-"""Backends of the voice: our own network, audio classifiers, speech encoders with a head."""
+"""Backends of the voice: our own layer over Whisper, audio classifiers, speech encoders with a head."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,21 +12,27 @@ from numpy.typing import NDArray
 from configs.settings import Settings
 from data.files import digest
 from data.manifest.manifest import MEDIA
+from data.run_folder import RunFolder
 from data.scores import Scores
-from flows.backends.base import Backend, Description, Medium, NotHere, ScoringBackend
+from data.tables import read_scores
+from flows.backends.base import Backend, Description, HearingBackend, Medium, NotHere
 from flows.backends.fetched_models import FetchedModel, fingerprint, head_location
-from flows.backends.own_networks import OwnNetwork
-from flows.backends.score_inputs import Answers, Probabilities, files_in, in_chunks
+from flows.backends.own_networks import shipped_weights, terms
+from flows.backends.score_inputs import Answers, Scored, column_if_any, files_in, tell
 from flows.job import Job
 from flows.runtime.loaded_models import device_named, feeding, loaded, placing
+from modalities.model_store.local import find_whisper, missing_sentence
 
 if TYPE_CHECKING:
+    from modalities.reference import References
     from modalities.speech.windows import AudioScores
     from modalities.voice.audio_classifier import AudioClassifier
-    from modalities.voice.embedded import Voice
+    from modalities.voice.embedded import Layer, Voice
     from modalities.voice.speech_encoder import SpeechModel
 
 Model = TypeVar("Model", covariant=True)
+WHISPER = "whisper-base"
+"""The checkpoint whose states our layer knows."""
 NO_HEAD = "The settings name no head for the speech encoder, and Team RAS published none."
 NO_HEAD_REMEDY = (
     "Train one with ./dyad train voice-head --encoder {model} --data FOLDER and name it with voice.head, or set voice.backend to "
@@ -34,57 +40,122 @@ NO_HEAD_REMEDY = (
 )
 
 
-class VoiceBackend(ScoringBackend[Model]):
-    """What all backends of the voice have in common: they hear the clip's sound, and score files with speech."""
+class VoiceBackend(HearingBackend[Model]):
+    """What all backends of the voice have in common: they relate what was heard, and score files with speech."""
+
+    def related(self, job: Job, heard: Scores) -> Scores:
+        """Scores by what the voice usually sounds like; those of a large model know nothing of it and stay as they are."""
+        return heard
+
+    def recognise(self, job: Job) -> Scores:
+        """Scores of what was heard in the stage before."""
+        heard = read_scores(job.folder.speech, job.folder.speech_evidence)
+        if heard.is_absent and heard.source is None:
+            raise NotHere(heard.reason, heard.remedy)
+        return self.related(job, heard)
 
     @abstractmethod
-    def score_files(self, files: Sequence[Path], settings: Settings) -> "AudioScores":
-        """Probabilities [B, 7] of media files, cut into the windows of the settings."""
+    def score_files(self, files: Sequence[Path], speakers: Sequence[str], settings: Settings) -> "AudioScores":
+        """Probabilities [B, 7] of media files, cut into the windows of the settings; `speakers` are empty where unknown."""
 
     def score(self, table: Path, settings: Settings) -> Answers:
-        """Of a folder of media files, or a table that names some."""
+        """Of a folder of media files, or a table that names some, and in its column `speaker` who speaks."""
         files = files_in(table, MEDIA)
-        reasons: dict[str, str] = {}
-        shares: list[NDArray[np.float32]] = []
-
-        def score(part: Sequence[Path]) -> Probabilities:
-            heard = self.score_files(part, settings)
-            reasons.update({str(file): reason for file, reason in zip(part, heard.reasons, strict=True) if reason})
-            shares.append(heard.quality)
-            return heard.probabilities
-
-        basic = in_chunks(files, score)
-        names, quality = [str(file) for file in files], np.concatenate(shares)
-        broken = frozenset(name for name, share in zip(names, quality.tolist(), strict=True) if share != share)
-        return Answers(names, basic, reasons, quality, broken)
+        speakers = ([] if table.is_dir() else column_if_any(table, "speaker")) or [""] * len(files)
+        scored, names = self.score_files(files, speakers, settings), [str(file) for file in files]
+        reasons = {name: reason for name, reason in zip(names, scored.reasons, strict=True) if reason}
+        broken = frozenset(name for name, share in zip(names, scored.quality.tolist(), strict=True) if share != share)
+        return Answers(names, scored.probabilities, reasons, scored.quality, broken)
 
     def media(self, job: Job) -> Medium:
-        """The sound."""
-        return "sound"
+        """None: what there is to hear was heard in the stage before."""
+        return ""
 
 
-class OwnVoice(VoiceBackend["Voice"], OwnNetwork["Voice"]):
-    """The speech detector and our network for voices."""
+class OwnVoice(VoiceBackend["Voice"]):
+    """The speech detector, Whisper's lower blocks, and our layer over them."""
 
     modality = "voice"
 
-    def read_weights(self, weights: Path | None, settings: Settings) -> "Voice":
-        """The network; see `modalities.voice.embedded.load`."""
+    def load(self, settings: Settings) -> "Voice":
+        """All three, from memory where they are there already."""
         from modalities.voice.embedded import load
 
-        return load(weights, device_named(settings.device))
+        whisper, weights, device = self.whisper(), settings.voice.weights, device_named(settings.device)
+        return loaded(settings, ("voice", whisper, weights), lambda: load(whisper, weights, device), whisper)
 
-    def recognise(self, job: Job) -> Scores:
-        """Scores of the clip's sound."""
-        from modalities.voice.embedded import recognise
+    def layer(self, settings: Settings) -> "Layer":
+        """The layer alone, from memory where it is there already."""
+        from modalities.voice.embedded import load_layer
 
-        return recognise(self.load(job.settings), job.work_file("audio"), job.windows)
+        return loaded(settings, ("voice layer", settings.voice.weights), lambda: load_layer(settings.voice.weights))
 
-    def score_files(self, files: Sequence[Path], settings: Settings) -> "AudioScores":
-        """Probabilities of media files."""
+    def whisper(self) -> Path:
+        """The checkpoint of Whisper base; NotHere where it was not fetched."""
+        found = find_whisper(name=WHISPER).found
+        if found is None:
+            raise NotHere(*missing_sentence(WHISPER))
+        return found.path
+
+    def hear(self, job: Job) -> Scores:
+        """The clip's sound by the training's reference, and the states that another one needs."""
+        from modalities.voice.embedded import hear_clip
+
+        return hear_clip(self.load(job.settings), job.work_file("audio"), job.windows)
+
+    def related(self, job: Job, heard: Scores) -> Scores:
+        """Scores by the reference that the settings ask for."""
+        from modalities.reference import read_known
+        from modalities.voice.embedded import relate
+
+        known = job.references.get(self.modality)
+        return relate(self.layer(job.settings), heard, job.settings.voice.reference, read_known(known) if known else None)
+
+    def known(self, heard: Iterable[tuple[str, RunFolder]], settings: Settings) -> "References | None":
+        """The moments of all states that the clips' folders hold, by speaker; None where the settings want no data set's."""
+        from modalities.voice.embedded import add_clip, no_references
+
+        if settings.voice.reference not in ("speaker", "dataset"):
+            return None
+        layer = self.layer(settings)
+        references = no_references(layer)
+        for speaker, folder in heard:
+            if folder.speech.is_file():
+                add_clip(layer, references, speaker, folder.root.name, read_scores(folder.speech, folder.speech_evidence))
+        return references
+
+    def score_files(self, files: Sequence[Path], speakers: Sequence[str], settings: Settings) -> "AudioScores":
+        """Probabilities of media files, each by the reference of its speaker, else its own."""
         from modalities.voice.embedded import score_audio
 
-        return score_audio(self.load(settings), files, settings.windows.cut)
+        return score_audio(
+            self.load(settings), files, settings.windows.cut, speakers, settings.voice.reference,
+            on_file=lambda done: tell(Scored(done, len(files))),
+        )  # fmt: skip
+
+    def describe(self, settings: Settings) -> Description:
+        """The layer, and Whisper, which it stands on; absent without."""
+        given = settings.voice.weights
+        weights = given or shipped_weights("voice")
+        about = Description("Dyad's own layer over Whisper base", digest(weights)[:12], terms(weights.with_suffix(".md")),
+                            device_named(settings.device))  # fmt: skip
+        if not weights.is_file():
+            return replace(about, reason=f"There are no weights at {weights}.", remedy="Name an existing file.")
+        own = "Dyad's own layer" + (f", {given}" if given else "")
+        try:
+            return replace(about, locations={"": own, "whisper": str(self.whisper())})
+        except NotHere as missing:
+            return replace(about, locations={"": own, "whisper": "none"}, reason=missing.reason, remedy=missing.remedy)
+
+    def inputs(self, job: Job) -> Mapping[str, object]:
+        """Digests of the layer and of Whisper."""
+        found = find_whisper(name=WHISPER).found
+        weights = job.settings.voice.weights or shipped_weights("voice")
+        return {"weights": digest(weights), "whisper": digest(found.path) if found else ""}
+
+    def centroids(self, settings: Settings) -> NDArray[np.float32] | None:
+        """As they were stored with the weights."""
+        return self.layer(settings).centroids
 
 
 class VoiceClassifier(VoiceBackend["AudioClassifier"], FetchedModel["AudioClassifier"]):
@@ -102,14 +173,14 @@ class VoiceClassifier(VoiceBackend["AudioClassifier"], FetchedModel["AudioClassi
             lambda: load_audio_classifier(folder, labels=asked.labels, seconds=asked.seconds, **placing(settings)), folder,
         )  # fmt: skip
 
-    def recognise(self, job: Job) -> Scores:
+    def hear(self, job: Job) -> Scores:
         """Scores of the clip's sound."""
         from modalities.voice.audio_classifier import recognise
 
         fed = feeding(job.settings, job.settings.voice.batch)
         return recognise(self.load(job.settings), job.work_file("audio"), job.windows, **fed)
 
-    def score_files(self, files: Sequence[Path], settings: Settings) -> "AudioScores":
+    def score_files(self, files: Sequence[Path], speakers: Sequence[str], settings: Settings) -> "AudioScores":
         """Probabilities of media files."""
         from modalities.voice.audio_classifier import score_audio
 
@@ -136,14 +207,14 @@ class VoiceEncoder(VoiceBackend["SpeechModel"], FetchedModel["SpeechModel"]):
         key = ("speech_encoder", folder, head)
         return loaded(settings, key, lambda: load_speech_model(folder, head, **placing(settings)), folder)
 
-    def recognise(self, job: Job) -> Scores:
+    def hear(self, job: Job) -> Scores:
         """Scores of the clip's sound."""
         from modalities.voice.speech_encoder import recognise
 
         fed = feeding(job.settings, job.settings.voice.batch)
         return recognise(self.load(job.settings), job.work_file("audio"), job.windows, **fed)
 
-    def score_files(self, files: Sequence[Path], settings: Settings) -> "AudioScores":
+    def score_files(self, files: Sequence[Path], speakers: Sequence[str], settings: Settings) -> "AudioScores":
         """Probabilities of media files."""
         from modalities.voice.speech_encoder import score_audio
 

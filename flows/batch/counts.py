@@ -9,7 +9,8 @@ from flows.runtime.events import Listeners
 
 @dataclass
 class Counts:
-    """Clips by how they ended; `skipped` are those of them that had ended so before. `over`: no more will end in this run."""
+    """Clips by how they ended; `skipped` are those of them that had ended so before. `over`: no more will end in this run; `of`:
+    what of the clips is counted."""
 
     total: int = 0
     done: int = 0
@@ -18,6 +19,7 @@ class Counts:
     rejected: int = 0
     skipped: int = 0
     over: bool = False
+    of: str = "clips"
     began: float = field(default_factory=time.monotonic)
     first: float | None = None
 
@@ -60,7 +62,7 @@ class Counts:
         before = f" ({self.skipped} of them before)" if self.skipped else ""
         rate = f"{self.rate:.1f} a second" if self.rate >= 1 else f"{self.rate * 60:.1f} a minute"
         speed = f"; {rate}, {duration(self.left)} left" if self.left and self.ended < self.total else ""
-        return f"{self.ended} of {self.total} clips: {parts}{before}{speed}"
+        return f"{self.ended} of {self.total} {self.of}: {parts}{before}{speed}"
 
 
 def duration(seconds: float | None) -> str:

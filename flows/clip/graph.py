@@ -3,14 +3,14 @@
 from data.added_modalities import BUILT_IN, added_modalities
 from data.scores import MODALITIES
 
-OF_FACES, OF_WORDS = ("static_face", "dynamic_face"), ("text",)
-"""Modalities that read the faces, or the words; the others read the images or the audio."""
+AFTER = {"static_face": "faces", "dynamic_face": "faces", "voice": "speech", "text": "transcript"}
+"""Modalities that read the faces, what was heard, or the words; the others read the images."""
 NEEDS: dict[str, tuple[str, ...]] = {
     "decode": (),
     "faces": ("decode",),
-    **{name: ("faces",) if name in OF_FACES else ("decode",) for name in BUILT_IN if name not in OF_WORDS},
+    "speech": ("decode",),
     "transcript": ("decode",),
-    **dict.fromkeys(OF_WORDS, ("transcript",)),
+    **{name: (AFTER.get(name, "decode"),) for name in BUILT_IN},
     **dict.fromkeys(added_modalities(), ("decode",)),
     "fuse": ("decode",),
     "compose": ("fuse",),

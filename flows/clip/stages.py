@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data.added_modalities import added_modalities
 from data.run_folder import RunFolder
-from flows.clip.steps import compose, decode, faces, fuse, modality, publish, transcript
+from flows.clip.steps import compose, decode, faces, fuse, modality, publish, speech, transcript
 from flows.job import Job
 from flows.runtime.code_digest import CodeEntry
 
@@ -66,6 +66,7 @@ _STAGES = (
     _modality("dynamic_face", "Score each window's faces as a sequence.", "static_face", "faces"),
     _modality("scene_labels", "Match the images with CLIP's prompts."),
     _modality("scene_context", "Read the emotion of scene descriptions: given ones, else a vision-language model's."),
+    Stage("speech", speech.hear, lambda f: (f.speech,), ("windows", "precision"), speech.inputs, speech.code),
     _modality("voice", "Score the sound of the voice."),
     Stage("transcript", transcript.find_words, lambda f: (f.cues,), ("transcript", "precision"), transcript.inputs),
     _modality("text", "Score the words."),

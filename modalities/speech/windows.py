@@ -108,34 +108,61 @@ def gathered(heard: Iterable[Heard]) -> Hearing:
     return Hearing(np.stack(probabilities), np.stack(features))
 
 
+class HeardFile(NamedTuple):
+    """What was heard in a file: its windows with speech (None for none), the seconds of speech in each [W] and in all of it, the
+    share of its time that is speech (NaN where it cannot be read), and why nothing was heard."""
+
+    windows: Hearing | None
+    seconds: NDArray[np.float64]
+    speech: float
+    share: float
+    reason: str
+
+
+def hear_file(
+    detector: "SpeechNetwork", work: Work[Model], model: Model, file: Path, cut: Cut, *, batches: Batches = in_batches,
+    batch: int = BATCH, whole: bool = False,
+) -> HeardFile:  # fmt: skip
+    """What is heard in an audio (or video) file of any format, rate and length, which `cut` cuts into windows."""
+    try:
+        wave = read_audio(file)
+    except MediaError as error:
+        return HeardFile(None, np.zeros(0), 0.0, np.nan, str(error))
+    segments = find_speech(detector, [wave])
+    speech = float((segments[:, 1] - segments[:, 0]).sum())
+    share = min(speech * SAMPLE_RATE / max(len(wave), 1), 1.0)
+    waves, seconds = _spoken_waves(segments, wave, cut, whole)
+    if not waves:
+        return HeardFile(None, seconds, speech, share, f"{file} holds no window with {SPEECH_NEEDED} s of speech.")
+    return HeardFile(gathered(batches(work, model, waves, batch)), seconds, speech, share, "")
+
+
 def score_audio_with(
     detector: "SpeechNetwork", work: Work[Model], model: Model, files: Sequence[Path], cut: Cut, *,
     batches: Batches = in_batches, batch: int = BATCH, whole: bool = False,
-) -> AudioScores:
-    """Probabilities of each audio (or video) file of any format, rate and length.
-
-    A long file is cut into windows by `cut`, whose probabilities are averaged, weighted by their seconds of speech.
-    """
-    rows, reasons, shares = [], [], []
+) -> AudioScores:  # fmt: skip
+    """Probabilities of each audio (or video) file; see `hear_file` and `scored`."""
+    heard, probabilities = list[HeardFile](), list[NDArray[np.float32] | None]()
     for file in files:
-        row, reason, share = np.full(len(BASIC_EMOTIONS), np.nan, np.float32), "", np.nan
-        try:
-            wave = read_audio(file)
-            segments = find_speech(detector, [wave])
-            share = float((segments[:, 1] - segments[:, 0]).sum()) * SAMPLE_RATE / max(len(wave), 1)
-            waves, seconds = _spoken_waves(segments, wave, cut, whole)
-            heard = gathered(batches(work, model, waves, batch)).probabilities if waves else row[None]
-            row = _weighted_mean(heard, seconds)
-            reason = "" if waves else f"{file} holds no window with {SPEECH_NEEDED} s of speech."
-        except MediaError as error:
-            reason = str(error)
-        if np.isnan(row[0]) and not reason:
-            reason = f"The model hears none of the seven basic emotions in {file}."
+        item = hear_file(detector, work, model, file, cut, batches=batches, batch=batch, whole=whole)
+        probabilities.append(item.windows.probabilities if item.windows else None)
+        heard.append(item._replace(windows=None))
+    return scored(files, heard, probabilities)
+
+
+def scored(
+    files: Sequence[Path], heard: Sequence[HeardFile], probabilities: Sequence[NDArray[np.float32] | None]
+) -> AudioScores:
+    """The means over each file's windows of their `probabilities` [W, 7], weighted by the seconds of speech in each."""
+    rows, reasons = [], []
+    for file, item, found in zip(files, heard, probabilities, strict=True):
+        nothing = np.full(len(BASIC_EMOTIONS), np.nan, np.float32)
+        row = nothing if found is None else _weighted_mean(found, item.seconds)
         rows.append(row)
-        reasons.append(reason)
-        shares.append(min(share, 1.0))
-    probabilities = np.array(rows, np.float32).reshape(len(files), len(BASIC_EMOTIONS))
-    return AudioScores(probabilities, tuple(reasons), np.array(shares, np.float32))
+        silent = np.isnan(row[0]) and not item.reason
+        reasons.append(f"The model hears none of the seven basic emotions in {file}." if silent else item.reason)
+    table = np.array(rows, np.float32).reshape(len(files), len(BASIC_EMOTIONS))
+    return AudioScores(table, tuple(reasons), np.array([item.share for item in heard], np.float32))
 
 
 def _spoken_waves(segments: Segments, wave: Wave, cut: Cut, whole: bool) -> tuple[list[Wave], NDArray[np.float64]]:

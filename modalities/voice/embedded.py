@@ -1,122 +1,234 @@
-"""Voice: where in a clip somebody speaks, and which emotion each window's speech sounds like.
+"""Voice: where in a clip somebody speaks, and which emotion each window's speech sounds like, relative to its speaker.
 
-Speech is found first (Silero VAD, its packaged weights); a window with less than `SPEECH_NEEDED` seconds of it is absent.
-From each other window the span from its first to its last speech is heard: here, as log-mel spectrum and prosody, by a small
-network of ours (`modalities/voice/network.py`), and by a linear layer over what an encoder of speakers holds of it
-(`modalities/voice/speaker.py`); or by a large one (`modalities/voice/audio_classifier.py`,
-`speech_encoder.py`), which share all the rest. Sound is read window by window: memory does not grow with the clip.
+Speech is found first (Silero VAD, its packaged weights); a window with less than `SPEECH_NEEDED` seconds of it is absent. From
+each other window the span from its first to its last speech is heard by the lower blocks of Whisper's encoder
+(`modalities/voice/whisper_states.py`); one layer of ours says the emotion from what they hold, standardised by a reference: what
+this speaker, this clip or this data set usually sounds like (`modalities/reference.py`). Hearing is the costly part and is done
+once; relating is light and is done again when more is known of a speaker. The large models of the voice
+(`modalities/voice/audio_classifier.py`, `speech_encoder.py`) share how speech is found and read. Sound is read window by window:
+memory does not grow with the clip.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from data.errors import WeightsError
 from data.scores import Scores, Source
 from data.windows import Cut, Windows
 from modalities.loading.batching import Batches, in_batches
-from modalities.loading.checkpoint import WEIGHTS_FOLDER, Checkpoint, load_checkpoint
+from modalities.loading.checkpoint import WEIGHTS_FOLDER, load_checkpoint
+from modalities.reference import ABROAD, WITHIN, Floats, Known, Moments, Reference, References, moments_of, shrunk
+from modalities.speech.detect import SPEECH_NEEDED, Wave, load_detector
+from modalities.speech.windows import BATCH, AudioScores, Heard, HeardFile, Hearing, hear_file, recognise_with, scored
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from modalities.speech.vad_network import SpeechNetwork
-    from modalities.voice.network import SpeechFeatures, VoiceNetwork
-    from modalities.voice.speaker import SpeakerStates
-from modalities.speech.detect import SPEECH_NEEDED, Wave, load_detector
-from modalities.speech.windows import BATCH, AudioScores, Heard, Hearing, gathered, recognise_with, score_audio_with
+    from modalities.voice.whisper_states import WhisperStates
+
+Kind = Literal["speaker", "clip", "dataset", "none"]
+"""By whose usual voice one is judged: what of it is not known is the next wider one's, in the end the training's."""
+UTTERANCE = 2.0
+"""Seconds of speech that count as one utterance of a reference."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What answers: a layer (weight [7, D], bias [7]) over standardised states; the training's mean and deviation [D] of states;
+    the spread of its answers, and the mean squared standardised state that 99 % of the training keep below; which encoder it
+    knows; temperature, mean features of each emotion [7, 7], and what it is."""
+
+    weight: Floats
+    bias: Floats
+    mean: Floats
+    deviation: Floats
+    spread: float
+    usual: float
+    encoder: str
+    temperature: float
+    centroids: Floats
+    source: Source
+
+    @property
+    def training(self) -> Known:
+        """The training's reference: of states that are standardised by it, the mean is 0 and the variance is 1."""
+        nothing, one = np.zeros_like(self.mean), np.ones_like(self.mean)
+        return Known(Reference(nothing, one, self.spread, 0.0), "training", 0.0)
+
+    def logits(self, states: Floats, reference: Reference) -> Floats:
+        """Answers [N, 7] to states [N, D] that are standardised by the training's reference, by another one."""
+        return np.asarray((reference.standardised(states) @ self.weight.T + self.bias) / self.temperature, np.float32)
+
+    def moments(self, states: Floats, seconds: float) -> Moments:
+        """What some windows of one voice with so many seconds of speech add to a reference."""
+        return moments_of(states, self.logits(states, self.training.reference), seconds / UTTERANCE)
 
 
 @dataclass(frozen=True)
 class Voice:
-    """A loaded voice model: speech detector; the network and its features; the encoder of speakers and the layer over its states;
-    temperature, centroids [7, D], and what it is."""
+    """A loaded voice model: speech detector, Whisper's lower blocks, and the layer over them."""
 
     detector: "SpeechNetwork"
-    features: "SpeechFeatures"
-    network: "VoiceNetwork"
-    speaker: "SpeakerStates"
-    layer: "nn.Linear"
-    temperature: float
-    centroids: NDArray[np.float32]
-    source: Source
+    states: "WhisperStates"
+    layer: Layer
     device: str = "cpu"
 
 
-def load(path: Path | None = None, device: str = "cpu") -> Voice:
-    """Load the voice model from `path` (default: the shipped weights); WeightsError when it is unusable."""
+def load_layer(path: Path | None = None) -> Layer:
+    """What answers, from `path` (default: the shipped weights); WeightsError when it is unusable."""
     path = path or WEIGHTS_FOLDER / "voice.safetensors"
     checkpoint = load_checkpoint(path)
     try:
-        features, network = _own(checkpoint)
-        speaker, layer = _encoder(checkpoint)
-        temperature, centroids = float(checkpoint.settings["temperature"]), checkpoint.tensors["centroids"].float().numpy()
-    except (KeyError, TypeError, RuntimeError) as error:
+        settings, tensors = checkpoint.settings, {name: value.float().numpy() for name, value in checkpoint.tensors.items()}
+        return Layer(
+            tensors["network.weight"], tensors["network.bias"], tensors["mean"], tensors["deviation"],
+            float(settings["spread"]), float(settings["usual"]), str(settings["encoder"]), float(settings["temperature"]),
+            tensors["centroids"],
+            Source("embedded", "layer over the lower blocks of Whisper base", checkpoint.revision,
+                   f"Silero VAD, windows with {SPEECH_NEEDED} s of speech or more, 16 kHz mono, relative to the speaker"),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} does not hold a voice model of this version; "
-                           "restore the shipped file or run `dyad train voice`.") from error
-    source = Source("embedded", "network on log-mel and prosody, layer over a speaker encoder", checkpoint.revision,
-                    f"Silero VAD, windows with {SPEECH_NEEDED} s of speech or more, 16 kHz mono, normalised per window")
-    return Voice(load_detector().to(device), features.eval().to(device), network.eval().to(device), speaker.eval().to(device),
-                 layer.eval().to(device), temperature, centroids, source, device)
+                           "restore the shipped file or run `dyad train voice`.") from error  # fmt: skip
 
 
-def _own(checkpoint: Checkpoint) -> tuple["SpeechFeatures", "VoiceNetwork"]:
-    from modalities.voice.network import SpeechFeatures, VoiceNetwork
+def load(whisper: Path, path: Path | None = None, device: str = "cpu") -> Voice:
+    """Load the voice model: Whisper's checkpoint and the layer in `path` (default: the shipped weights).
 
-    features, network = SpeechFeatures(), VoiceNetwork(**checkpoint.settings["network"])
-    features.load_state_dict({"mel": checkpoint.tensors["mel"].float()})
-    network.load_state_dict({key: value.float() if value.is_floating_point() else value
-                             for key, value in checkpoint.network().items()})
-    return features, network
+    WeightsError when one of them is unusable, or the layer does not know this Whisper.
+    """
+    from modalities.voice.whisper_states import load_states
 
-
-def _encoder(checkpoint: Checkpoint) -> tuple["SpeakerStates", "nn.Linear"]:
-    from torch import nn
-
-    from modalities.voice.speaker import SpeakerStates, unpacked
-
-    classes, width = checkpoint.tensors["layer.weight"].shape
-    speaker, layer = SpeakerStates(), nn.Linear(width, classes)
-    named = checkpoint.tensors.items()
-    speaker.load_state_dict(unpacked({key[8:]: value for key, value in named if key.startswith("speaker.")}))
-    layer.load_state_dict({key[6:]: value for key, value in named if key.startswith("layer.")})
-    return speaker, layer
+    layer, states = load_layer(path), load_states(whisper)
+    if states.fingerprint != layer.encoder:
+        raise WeightsError(f"{whisper} is not the Whisper that the voice was trained with; remove it and run "
+                           "`./dyad models download whisper-base`, or train on it with `dyad train voice`.")  # fmt: skip
+    return Voice(load_detector().to(device), states.to(device), layer, device)
 
 
-def recognise(
+# ---- hearing
+
+
+def hear_clip(
     model: Voice, audio: Path | None, windows: Windows, *, batches: Batches = in_batches, batch: int = BATCH
 ) -> Scores:
-    """Scores of a clip's windows by our own network; see `recognise_with`."""
-    return recognise_with(model.detector, hear_batch, model, model.source, audio, windows, batches=batches, batch=batch)
-
-
-def score_audio(
-    model: Voice, files: Sequence[Path], cut: Cut, *, batches: Batches = in_batches, batch: int = BATCH
-) -> AudioScores:
-    """Probabilities of audio files by our own network; see `score_audio_with`."""
-    return score_audio_with(model.detector, hear_batch, model, files, cut, batches=batches, batch=batch)
-
-
-def hear(model: Voice, utterances: Iterable[Wave]) -> Hearing:
-    """Probabilities and embeddings of utterances (float, 16 kHz) by our own network."""
-    return gathered(hear_batch(model, list(utterances)))
+    """Scores of a clip's windows by the training's reference; `features` [N, D] are what `relate` needs. See `recognise_with`."""
+    heard = recognise_with(model.detector, hear_batch, model, model.layer.source, audio, windows, batches=batches, batch=batch)
+    return heard if heard.features is None else replace(heard, features=heard.features.astype(np.float16))
 
 
 def hear_batch(model: Voice, waves: list[Wave]) -> list[Heard]:
-    """Our own network's answers, one utterance after another, since each has its own length."""
+    """States of utterances, standardised by the training, and the answers to them, one after another: each has its own length."""
     import torch
 
-    from modalities.voice.speaker import both
-
-    answers = []
+    layer, known = model.layer, model.layer.training.reference
     with torch.inference_mode():
-        for wave in waves:
-            samples = torch.from_numpy(wave).to(model.device)
-            logits, embedding = model.network(model.features(samples)[None])
-            logits = both(logits[0], model.layer(model.speaker(samples))) / model.temperature
-            answers.append(Heard(logits.softmax(-1).cpu().numpy(), embedding.cpu().numpy()[0]))
-    return answers
+        states = [model.states(torch.from_numpy(wave).to(model.device)).float().cpu().numpy() for wave in waves]
+    rows = [(state - layer.mean) / layer.deviation for state in states]
+    return [Heard(softmax(layer.logits(row[None], known))[0], row) for row in rows]
+
+
+# ---- relating
+
+
+def relate(layer: Layer, heard: Scores, asked: Kind = "speaker", known: Known | None = None) -> Scores:
+    """What `hear_clip` heard, judged by a reference; `features` [N, 7] are then the answers' logits.
+
+    `known` is the speaker's reference or the data set's where there is a data set. `evidence` says in each window which
+    `reference` was used, of how many seconds of speech (`reference_seconds`), how much of it is not the training's or the data
+    set's (`trust`), and how far the voice is from the training's (`unlike_training`: above 1 it is like nothing heard there).
+    """
+    if heard.features is None:
+        return heard
+    states = heard.features[heard.present].astype(np.float32)
+    used, logits = judge(layer, states, seconds_of_speech(heard.evidence), asked, known or layer.training)
+    probabilities = np.full_like(heard.probabilities, np.nan)
+    features = np.zeros((len(heard.windows), logits.shape[1]), np.float32)
+    probabilities[heard.present], features[heard.present] = softmax(logits), logits - logits.mean(1, keepdims=True)
+    strange = np.full(len(heard.windows), np.nan)
+    strange[heard.present] = (states**2).mean(1) / layer.usual
+    evidence = heard.evidence.assign(
+        reference=used.whose, reference_seconds=used.seconds, trust=used.reference.trust,
+        unlike_training=strange[heard.evidence["window"]],
+    )  # fmt: skip
+    return replace(heard, probabilities=probabilities, features=features, evidence=evidence)
+
+
+class Judged(NamedTuple):
+    """The reference that was used, and the answers by it, logits [N, 7]."""
+
+    reference: Known
+    logits: Floats
+
+
+def judge(layer: Layer, states: Floats, seconds: float, asked: Kind, wider: Known) -> Judged:
+    """Answers to the states of a clip with so many seconds of speech; `wider` is the speaker's, data set's or training's."""
+    if asked == "none" or not len(states):
+        used = layer.training
+    elif asked == "dataset" or (asked == "speaker" and wider.whose == "speaker"):
+        used = wider
+    else:
+        gate = ABROAD if wider.whose == "training" else WITHIN
+        used = Known(shrunk(layer.moments(states, seconds), wider.reference, gate), "clip", seconds)
+    return Judged(used, layer.logits(states, used.reference))
+
+
+def no_references(layer: Layer) -> References:
+    """References of a data set's voices before any of its clips has told anything."""
+    return References(layer.training.reference)
+
+
+def add_clip(layer: Layer, references: References, speaker: str, clip: str, heard: Scores) -> None:
+    """Take in what `hear_clip` heard of a speaker ('' where unknown) in a clip; nothing where nobody speaks."""
+    if heard.features is not None and heard.present.any():
+        seconds = seconds_of_speech(heard.evidence)
+        references.add(speaker, clip, layer.moments(heard.features[heard.present].astype(np.float32), seconds), seconds)
+
+
+def seconds_of_speech(evidence: pd.DataFrame) -> float:
+    """Seconds that the stretches of speech in some windows cover together; windows overlap."""
+    spoken = evidence.dropna(subset=["start", "end"]).sort_values("start")
+    starts, ends = spoken["start"].to_numpy(np.float64), spoken["end"].to_numpy(np.float64)
+    before = np.concatenate([[-np.inf], np.maximum.accumulate(ends)[:-1]]) if len(ends) else ends
+    return float((ends - np.maximum(starts, before)).clip(0).sum())
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities [N, 7] of logits."""
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(powers / powers.sum(1, keepdims=True), np.float32)
+
+
+# ---- many files
+
+
+def score_audio(
+    model: Voice, files: Sequence[Path], cut: Cut, speakers: Sequence[str] = (), asked: Kind = "speaker", *,
+    batches: Batches = in_batches, batch: int = BATCH, on_file: Callable[[int], None] = lambda done: None,
+) -> AudioScores:  # fmt: skip
+    """Probabilities of audio files of any format, rate and length; see `hear_file` and `scored`.
+
+    All files are heard first; then each is judged by the reference of its speaker over all its files, where `speakers` name it,
+    else by its own. `on_file` is told how many files were heard.
+    """
+    layer, names = model.layer, speakers or [""] * len(files)
+    heard: list[HeardFile] = []
+    references = no_references(layer)
+    for number, (file, speaker) in enumerate(zip(files, names, strict=True), 1):
+        item = hear_file(model.detector, hear_batch, model, file, cut, batches=batches, batch=batch)
+        if item.windows is not None:
+            references.add(speaker, str(file), layer.moments(item.windows.features, item.speech), item.speech)
+            kept = Hearing(item.windows.probabilities, item.windows.features.astype(np.float16))
+            item = item._replace(windows=kept)
+        heard.append(item)
+        on_file(number)
+    known = {speaker: references.of(speaker) for speaker in dict.fromkeys(names)}
+    judged: list[Floats | None] = []
+    for item, speaker in zip(heard, names, strict=True):
+        states = None if item.windows is None else item.windows.features.astype(np.float32)
+        judged.append(None if states is None else softmax(judge(layer, states, item.speech, asked, known[speaker]).logits))
+    return scored(files, heard, judged)

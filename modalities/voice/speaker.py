@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from modalities.voice.network import SAMPLE_RATE
+from modalities.speech.detect import SAMPLE_RATE
 
 BANDS, WIDTH, LAYERS = 40, 256, 2
 FFT_SIZE, STEP = 400, 160
@@ -46,11 +46,6 @@ class SpeakerStates(nn.Module):
         """Statistics [512] of a wave [samples] at 16 kHz: the means of the 256 states, then their deviations."""
         states, _ = self.recurrent(self.power(wave)[None])
         return torch.cat([states[0].mean(0), states[0].std(0, correction=0)])
-
-
-def both(first: Tensor, second: Tensor) -> Tensor:
-    """Logits [..., C] of what two listeners say together, each counting alike: the product of their probabilities."""
-    return first.log_softmax(-1) + second.log_softmax(-1)
 
 
 def packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

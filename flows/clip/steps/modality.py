@@ -40,7 +40,8 @@ def inputs(job: Job, modality: str) -> Mapping[str, object]:
     """What, besides settings and code, a modality's scores depend on: files that the user brings, or the backend's."""
     if brought := job.brought.scores.get(modality):
         return {"brought": file_digest(brought)}
-    return backend_of(job.settings, modality).inputs(job)
+    known = {"reference": file_digest(job.references[modality])} if modality in job.references else {}
+    return {**backend_of(job.settings, modality).inputs(job), **known}
 
 
 def code(job: Job, modality: str) -> tuple[CodeEntry, ...]:

@@ -1,9 +1,10 @@
-"""RAVDESS speech for the training of the voice network: reading, cutting to the speech, and distorting it."""
+"""Acted speech for the training of the voice, RAVDESS and nEMO: reading, cutting to the speech, and distorting it."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS, basic_emotion
@@ -18,8 +19,9 @@ from modalities.speech.detect import (
     load_detector,
     speech_span,
 )
-from modalities.voice.network import LEVEL
 
+LEVEL = 0.05
+"""Root mean square to which an utterance is brought before noise is added."""
 RAVDESS_WORDS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 """The corpus's emotion codes 01 to 08; calm counts as neutral."""
 EMOTION_OF_CODE = np.array([BASIC_EMOTIONS.index(basic_emotion(word)) for word in RAVDESS_WORDS])
@@ -58,9 +60,33 @@ def read_ravdess(data: Path, limit: int | None = None, calm: bool = False) -> Sp
     return SpeechCorpus([cut_to_speech(wave, find_speech(detector, [wave])) for wave in waves], emotions, codes[:, 6])
 
 
+def read_nemo(data: Path, limit: int | None = None) -> SpeechCorpus:
+    """Read `data`/audio/nemo with its labels.csv, Polish; six emotions, without disgust. Speakers are numbered as they are
+    sorted."""
+    import soundfile
+
+    folder = data / "audio" / "nemo"
+    table = folder / "labels.csv"
+    if not table.is_file():
+        raise InputError(f"There is no {table}; give the folder that holds audio/ with --data.")
+    rows = pd.read_csv(table, dtype=str).sort_values("path")
+    by_speaker = [own for _, own in rows.groupby("speaker")]
+    rows = pd.concat([own.iloc[_spread(len(own), limit)] for own in by_speaker])
+    speakers = np.asarray(rows["speaker"].rank(method="dense"), np.int64)
+    detector = load_detector()
+    waves = [soundfile.read(folder / path, dtype="float32")[0] for path in rows["path"]]
+    emotions = np.array([BASIC_EMOTIONS.index(label) for label in rows["label"]])
+    return SpeechCorpus([cut_to_speech(wave, find_speech(detector, [wave])) for wave in waves], emotions, speakers)
+
+
+def _spread(count: int, limit: int | None) -> NDArray[np.int64]:
+    """`limit` of `count` numbers, evenly spread, or all of them."""
+    return np.arange(count) if limit is None else np.linspace(0, count - 1, limit).astype(np.int64)
+
+
 def _every_nth(files: list[Path], limit: int | None) -> list[Path]:
     """`limit` of the files, evenly spread, or all of them."""
-    return files if limit is None else [files[index] for index in np.linspace(0, len(files) - 1, limit).astype(int)]
+    return [files[index] for index in _spread(len(files), limit)]
 
 
 def cut_to_speech(wave: Wave, segments: Segments) -> Wave:

@@ -21,9 +21,11 @@ from flows.clip.stages import STAGES
 from flows.job import Brought, Job
 from flows.runtime import code_digest
 from flows.runtime.code_digest import OUTSIDE, PACKAGES, ROOT, SourceTree
+from tests.tiny_voice import save_layer, save_whisper
 
 STEPS = {stage: f"flows.clip.steps.{stage}" for stage in ("decode", "faces", "transcript", "fuse", "compose", "publish")}
-ENTRIES = {stage: [STEPS[stage]] if stage in STEPS else ["flows.clip.steps.modality", MODULES[stage]] for stage in STAGES}
+ENTRIES = {stage: [STEPS[stage]] if stage in STEPS else ["flows.clip.steps.modality", MODULES[stage]] for stage in STAGES
+           if stage != "speech"} | {"speech": ["flows.clip.steps.speech", MODULES["voice"]]}  # fmt: skip
 """What each stage runs, with the settings of the embedded profile."""
 CHOOSE_BY_NAME = {"flows/backends/__init__.py", "flows/backends/added.py", "modalities/face_networks/registry.py"}
 """Modules that import by a name that no reader of sources can see: what they choose among are entries of the stages."""
@@ -138,12 +140,12 @@ def test_a_changed_file_changes_the_keys_of_the_stages_that_can_reach_it_and_no_
 @pytest.mark.parametrize(
     ("file", "stages"),
     [
-        ("modalities/voice/speaker.py", {"voice"}),
+        ("modalities/voice/whisper_states.py", {"speech", "voice"}),
         ("data/windows.py", set(STAGES)),
         ("data/emotions.py", set(STAGES)),
-        ("modalities/loading/checkpoint.py", {"static_face", "dynamic_face", "scene_context", "voice", "text"}),
-        ("modalities/speech/log_mel.py", {"voice", "transcript"}),
-        ("modalities/label_maps.yaml", {"static_face", "dynamic_face", "scene_context", "voice", "text"}),
+        ("modalities/loading/checkpoint.py", {"static_face", "dynamic_face", "scene_context", "speech", "voice", "text"}),
+        ("modalities/speech/log_mel.py", {"speech", "voice", "transcript"}),
+        ("modalities/label_maps.yaml", {"static_face", "dynamic_face", "scene_context", "speech", "voice", "text"}),
         ("modalities/scene_context/chunked_attention.py", {"scene_context"}),
         ("reports/page/page.css", {"publish"}),
         ("reports/dataset/page.css", set[str]()),
@@ -177,12 +179,12 @@ def test_a_network_that_settings_name_is_code_of_its_stage(
 def test_the_composition_that_asks_backends_depends_on_their_code(
     our_code: Path, keys_now: Callable[[Job], dict[str, str]], tmp_path: Path
 ) -> None:
-    speaker = our_code / "modalities" / "voice" / "speaker.py"
+    states = our_code / "modalities" / "voice" / "whisper_states.py"
     pfsa, learned = a_job(tmp_path, fusion={"composition": "pfsa"}), a_job(tmp_path)
     old, told = keys_now(pfsa), SourceTree(our_code)
-    assert speaker.relative_to(our_code).as_posix() in told.reached(STAGES["compose"].code(pfsa))
-    assert speaker.relative_to(our_code).as_posix() not in told.reached(STAGES["compose"].code(learned))
-    speaker.write_text("# changed")
+    assert states.relative_to(our_code).as_posix() in told.reached(STAGES["compose"].code(pfsa))
+    assert states.relative_to(our_code).as_posix() not in told.reached(STAGES["compose"].code(learned))
+    states.write_text("# changed")
     assert "compose" in changed(old, keys_now(pfsa))
 
 
@@ -192,7 +194,7 @@ def test_given_scores_need_no_backend(our_code: Path, keys_now: Callable[[Job], 
     job = a_job(tmp_path)
     job = Job(job.clip, job.folder, job.settings, Brought(scores={"voice": given}))
     before = keys_now(job)
-    (our_code / "modalities" / "voice" / "speaker.py").write_text("# changed")
+    (our_code / "modalities" / "voice" / "whisper_states.py").write_text("# changed")
     assert changed(before, keys_now(job)) == set()
 
 
@@ -238,7 +240,9 @@ print(json.dumps(used))
 
 @pytest.mark.slow
 def test_nothing_that_a_real_run_imports_or_opens_is_left_out(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    weights = save_layer(tmp_path / "voice.safetensors", save_whisper(tmp_path / "models"))
+    voice = {"DYAD_MODELS": str(tmp_path / "models"), "DYAD_VOICE__WEIGHTS": str(weights)}
+    environment = {**os.environ, **voice, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-P", "-c", RUN_ALL, str(ROOT), str(tmp_path / "run")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -249,7 +253,8 @@ def test_nothing_that_a_real_run_imports_or_opens_is_left_out(tmp_path: Path) ->
         files = {file for file in files - brought if file.startswith(ours) and not Sources.module_of(file).startswith(OUTSIDE)}
         assert files <= tree.reached(STAGES[name].code(a_job(tmp_path))), name
         used[name] = files
-    assert {"modalities/voice/speaker.py", "modalities/weights/voice.safetensors"} <= used["voice"]
+    assert {"modalities/voice/whisper_states.py", "modalities/speech/windows.py"} <= used["speech"]
+    assert "modalities/voice/embedded.py" in used["speech"] | used["voice"]
     assert "reports/page/page.css" in used["publish"]
 
 

@@ -15,8 +15,7 @@ from modalities.model_store.local import archive_file
 from modalities.model_store.table import model_table
 from modalities.speech.detect import SAMPLE_RATE
 from modalities.training.voice.start import MEMBER, MODEL, read_speaker
-from modalities.voice import embedded as voice
-from modalities.voice.speaker import SpeakerStates, both, packed, unpacked
+from modalities.voice.speaker import SpeakerStates, packed, unpacked
 from tests.speaker_wheel import encoder, write_wheel
 
 
@@ -77,26 +76,6 @@ def test_level_does_not_matter_and_lengths_may_differ(wheel: Path) -> None:
     assert torch.isfinite(short).all()
     assert not torch.allclose(loud, short, atol=1e-3)
     assert torch.isfinite(network(torch.zeros(8000))).all()
-
-
-def test_two_listeners_count_alike() -> None:
-    one, other = torch.randn(5, 7), torch.randn(5, 7)
-    together = both(one, other).softmax(-1)
-    product = one.softmax(-1) * other.softmax(-1)
-    torch.testing.assert_close(together, product / product.sum(-1, keepdim=True))
-    torch.testing.assert_close(both(other, one), both(one, other))
-    torch.testing.assert_close(both(one, torch.zeros(7)).softmax(-1), one.softmax(-1))
-
-
-def test_the_shipped_voice_hears_with_both() -> None:
-    model, sound = voice.load(), wave()
-    assert {value.dtype for value in model.speaker.parameters()} == {torch.float32}
-    with torch.no_grad():
-        own, layer = model.network(model.features(sound)[None])[0][0], model.layer(model.speaker(sound))
-        expected = (both(own, layer) / model.temperature).softmax(-1)
-        assert not torch.allclose(expected, (own / model.temperature).softmax(-1), atol=1e-3)
-    heard = voice.hear(model, [sound.numpy()]).probabilities[0]
-    np.testing.assert_allclose(heard, expected.numpy(), atol=1e-6)
 
 
 def rezip(content: object) -> Callable[[Path], None]:
