@@ -36,7 +36,7 @@ TITLES = {"ravdess": "RAVDESS speech, audio only, calm counts as neutral", "nemo
 FOLDS = 5
 """Parts of a corpus's speakers, each left out once."""
 COPIES = 1
-"""Distorted copies of every utterance, for the figures on distorted speech."""
+"""Distorted copies of every utterance: learned with it, and measured apart."""
 RIDGE = 0.17
 """Twice the weight of the layer's squared weights: the strength C = 0.003 of a logistic regression on 2,000 utterances."""
 USUAL = 0.99
@@ -142,22 +142,28 @@ def _with_copies(corpora: list[SpeechCorpus], seed: int, first: int) -> Iterator
 def fit(utterances: Utterances) -> Fitted:
     """A balanced logistic regression in which each corpus weighs the same.
 
-    Every utterance counts twice: by the training's reference, and by its own speaker's within its corpus.
+    Every utterance and every distorted copy counts twice: by the training's reference, and by its own speaker's in its corpus.
     """
-    states, emotions = utterances.states[:, 0], utterances.emotions
-    training = Reference(states.mean(0), states.var(0), 0.0)
+    clean, weights = utterances.states[:, 0], _weights(utterances.emotions, utterances.corpora)
+    training = Reference(clean.mean(0), clean.var(0), 0.0)
+    copies = [utterances.states[:, copy] for copy in range(1 + COPIES)]
+    seen = [view for states in copies for view in (training.standardised(states), _related(states, utterances))]
+    weight, bias = fit_layer(np.concatenate(seen), np.tile(utterances.emotions, len(seen)), np.tile(weights, len(seen)))
+    fitted = Fitted(weight, bias, training)
+    spread = moments_of(clean, fitted.logits(training.standardised(clean))).spread
+    return Fitted(weight, bias, Reference(training.mean, training.variance, spread))
+
+
+def _related(states: Floats, utterances: Utterances) -> Floats:
+    """States [N, D] standardised by their speakers' references, shrunk to their corpora's; in training all speakers are
+    varied."""
     related = np.empty_like(states)
     for corpus in np.unique(utterances.corpora):
         inside = utterances.corpora == corpus
         wider = Reference(states[inside].mean(0), states[inside].var(0), 0.0)
-        silent = np.zeros((int(inside.sum()), 1), np.float32)
-        related[inside] = by_speaker(states[inside], silent, utterances.speakers[inside], wider, OPEN)
-    weights = _weights(emotions, utterances.corpora)
-    both = np.concatenate([training.standardised(states), related])
-    weight, bias = fit_layer(both, np.tile(emotions, 2), np.tile(weights, 2))
-    fitted = Fitted(weight, bias, training)
-    spread = moments_of(states, fitted.logits(training.standardised(states))).spread
-    return Fitted(weight, bias, Reference(training.mean, training.variance, spread))
+        unknown = np.zeros((int(inside.sum()), 1), np.float32)
+        related[inside] = by_speaker(states[inside], unknown, utterances.speakers[inside], wider, OPEN)
+    return related
 
 
 def _weights(emotions: NDArray[np.int64], corpora: NDArray[np.int64]) -> Floats:
@@ -338,16 +344,17 @@ One layer over what the second and the third block of Whisper base's encoder hol
 the encoder is frozen, the sound is cut to the speech and not padded): a logistic regression in which each corpus weighs the
 same, and each emotion within it. What is heard is standardised by a reference: by the training's, by the data set's, and by the
 speaker's own, as far as there is much of it and as far as it is varied (`modalities/reference.py`). The layer has learned every
-utterance twice, by the training's reference and by its speaker's.
+utterance and a distorted copy of it (speed, room, channel, noise, babble of the same speaker, clipping, companding), each by the
+training's reference and by its speaker's.
 
 How it was measured: `away` figures are of a corpus of which nothing was learned, nEMO by a layer fitted on RAVDESS alone and the
 reverse, over the six emotions that both have; `home` figures are of speakers left out of both corpora ({folds} parts of the
 speakers, seven emotions in RAVDESS). Without an ending they are relative to the speaker, whose other utterances are known;
-`alone` are by the training's reference, as a single short clip is judged; `distorted` are those of distorted copies (speed, room,
-channel, noise, other voices, clipping, companding). `uar` is the mean of both corpora away, and so is the recall of each emotion
-(disgust, which nEMO lacks: home). Blocks, strength and gates were chosen by the same away figures, which may flatter them a
-little. The temperature is the best one for all away answers, of both references. What ships is fitted in the same way on
-everybody, so this data cannot give a figure of the very file on unheard speakers.
+`alone` are by the training's reference, as a single short clip is judged; `distorted` are those of such copies. `uar` is the
+mean of both corpora away, and so is the recall of each emotion (disgust, which nEMO lacks: home). Blocks, strength and gates
+were chosen by the same away figures, which may flatter them a little. The temperature is the best one for all away answers, of
+both references. What ships is fitted in the same way on everybody, so this data cannot give a figure of the very file on unheard
+speakers.
 
 Acted sentences in North American English and Polish: expect less in spontaneous speech. Do not use it to judge persons.
 """
