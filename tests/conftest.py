@@ -104,6 +104,24 @@ def _no_models_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="session")
+def tiny_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models with a tiny Whisper, and beside it `voice.safetensors`, a layer of random weights that knows it."""
+    from tests.tiny_voice import save_layer, save_whisper
+
+    models = tmp_path_factory.mktemp("whisper")
+    save_layer(models / "voice.safetensors", save_whisper(models))
+    return models
+
+
+@pytest.fixture
+def tiny_voice(tiny_whisper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A voice that answers by the tiny Whisper, which hears no words."""
+    monkeypatch.setenv("DYAD_MODELS", str(tiny_whisper))
+    monkeypatch.setenv("DYAD_VOICE__WEIGHTS", str(tiny_whisper / "voice.safetensors"))
+    monkeypatch.setenv("DYAD_TRANSCRIPT__WORDS", "off")
+
+
+@pytest.fixture(scope="session")
 def sample_run(prefect_session: None, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """The run folder of the sample clip, recognised once with everything that comes with it. Read it, never write to it."""
     from flows.video import recognise_video

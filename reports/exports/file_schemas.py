@@ -103,7 +103,11 @@ EVIDENCE = (
     FileSchema("voice_evidence.parquet", "The speech that was heard.", "a window and stretch of speech", (
         WINDOW, Column("speech_seconds", "float64", "s", "speech in the window"),
         Column("start", "float64", "s", "where the stretch begins; empty in a window without speech"),
-        Column("end", "float64", "s", "where it ends"))),
+        Column("end", "float64", "s", "where it ends"),
+        Column("reference", "text", "", "by whose usual voice it was judged: speaker, clip, data set, training", optional=True),
+        Column("reference_seconds", "float64", "s", "the speech that this is known from", optional=True),
+        Column("trust", "float64", "0..1", "how much of it is not the next wider one's", optional=True),
+        Column("unlike_training", "float64", "", "above 1: like nothing that was heard in training", optional=True))),
     FileSchema("text_evidence.parquet", "The words that were read.", "a window with words", (
         WINDOW, START, END, Column("text", "text", "", "the words"),
         Column("translated", "bool", "", "whether Whisper put any of them into English; then they count less", optional=True))),

@@ -63,14 +63,14 @@ def test_an_answer_is_typed_and_its_tables_are_pandas(copied_run: RunFolder) -> 
 
 def test_each_modality_answers_for_itself(copied_run: RunFolder) -> None:
     answer = read_run(copied_run.root)
-    voice, labels = answer.modalities["voice"], answer.modalities["scene_labels"]
-    assert voice.present
-    assert voice.source is not None
-    assert voice.source["backend"] == "embedded"
-    assert list(voice.table.columns) == ["start", "end", "present", *BASIC_EMOTIONS, "quality"]
-    np.testing.assert_allclose(voice.table[list(BASIC_EMOTIONS)].sum(axis=1), 1, atol=1e-4)
-    assert voice.scores.probabilities.shape == (voice.windows, 7)
-    assert {"start", "end"} <= set(voice.evidence.columns)
+    text, labels = answer.modalities["text"], answer.modalities["scene_labels"]
+    assert text.present
+    assert text.source is not None
+    assert text.source["backend"] == "embedded"
+    assert list(text.table.columns) == ["start", "end", "present", *BASIC_EMOTIONS, "quality"]
+    np.testing.assert_allclose(text.table[list(BASIC_EMOTIONS)].sum(axis=1), 1, atol=1e-4)
+    assert text.scores.probabilities.shape == (text.windows, 7)
+    assert {"start", "end"} <= set(text.evidence.columns)
     assert not labels.present
     assert "CLIP" in labels.reason
     assert labels.remedy
@@ -205,7 +205,7 @@ def test_what_comes_from_files_cannot_become_markup(sample_run: RunFolder) -> No
     nasty = "<img src=x onerror=alert(1)>"
     result["clip"]["path"] = f"/films/{nasty}"
     result["problems"] = [nasty]
-    result["modalities"]["voice"]["source"]["model"] = nasty
+    result["modalities"]["text"]["source"]["model"] = nasty
     result["summary"]["sentence"] = f'" {nasty}'
     result["timeline"] *= 20
     shown = notebook_html(result, Path(nasty))

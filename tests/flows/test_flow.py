@@ -60,9 +60,10 @@ def test_the_result_says_what_when_and_why(sample_run: RunFolder, result_of: Rea
     states = {name: entry["state"] for name, entry in result["modalities"].items()}
     assert states == {
         "static_face": "present", "dynamic_face": "present", "scene_labels": "absent",
-        "scene_context": "present", "voice": "present", "text": "present",
+        "scene_context": "present", "voice": "absent", "text": "present",
     }  # fmt: skip
     assert "CLIP" in result["modalities"]["scene_labels"]["reason"]
+    assert "./dyad models download whisper-base" in result["modalities"]["voice"]["remedy"]
     assert result["modalities"]["scene_labels"]["remedy"]
     assert not result["degraded"]
     assert len({window["top"] for window in result["windows"]}) > 1, "the face changes, so must the answer"
@@ -169,16 +170,28 @@ def test_fresh_does_everything_again(copied_run: RunFolder) -> None:
 def test_a_modality_that_fails_is_absent_and_tried_again(copied_run: RunFolder, tmp_path: Path, result_of: ReadResult) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"no weights at all")
-    states = again(copied_run, settings=load_settings(overrides={"voice": {"weights": str(broken)}}))
-    assert states["voice"] == "failed"
+    states = again(copied_run, settings=load_settings(overrides={"text": {"weights": str(broken)}}))
+    assert states["text"] == "failed"
     result = result_of(copied_run)
     assert result["degraded"]
-    assert result["modalities"]["voice"]["state"] == "failed"
-    assert "broken.safetensors" in result["modalities"]["voice"]["reason"]
-    assert all(window["contributions"]["voice"] == 0 for window in result["windows"] if window["top"])
+    assert result["modalities"]["text"]["state"] == "failed"
+    assert "broken.safetensors" in result["modalities"]["text"]["reason"]
+    assert all(window["contributions"]["text"] == 0 for window in result["windows"] if window["top"])
     assert "Traceback" in copied_run.log.read_text()
-    assert {"voice", "fuse", "compose", "publish"} <= ran(again(copied_run))
+    assert {"text", "fuse", "compose", "publish"} <= ran(again(copied_run))
     assert not result_of(copied_run)["degraded"]
+
+
+def test_another_reference_relates_the_voice_anew_and_hears_nothing_again(
+    copied_run: RunFolder, tiny_voice: None, result_of: ReadResult
+) -> None:
+    whose = lambda: pd.read_parquet(copied_run.evidence("voice"))["reference"].unique().tolist()  # noqa: E731
+    assert {"speech", "voice", "publish"} <= ran(again(copied_run, settings=load_settings()))
+    assert result_of(copied_run)["modalities"]["voice"]["state"] == "present"
+    assert whose() == ["clip"]
+    changed = load_settings(overrides={"voice": {"reference": "none"}})
+    assert ran(again(copied_run, settings=changed)) == {"voice", "fuse", "compose", "publish"}
+    assert whose() == ["training"]
 
 
 def test_what_needs_a_failed_stage_is_not_run_and_prefect_shows_it(copied_run: RunFolder, tmp_path: Path) -> None:

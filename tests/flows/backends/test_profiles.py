@@ -265,7 +265,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"transcript": {"model": "small"}}, {"transcript", "text"} | AFTER),
     ({"text": {"english_only": False}}, {"text"} | AFTER),
     ({"scene_labels": {"prompts": "scene_labels_actions.yaml"}}, {"decode", "scene_labels"} | AFTER),
-    ({"voice": {"backend": "embedded"}}, {"decode", "voice"} | AFTER),
+    ({"voice": {"backend": "embedded"}}, {"decode", "speech", "voice"} | AFTER),
     ({"dynamic_face": {"backend": "embedded"}}, {"decode", "faces", "dynamic_face"} | AFTER),
 ]
 
@@ -283,11 +283,11 @@ def test_a_head_that_is_trained_again_is_used(copied_run: RunFolder, tmp_path: P
 
     head = Path(shutil.copy(heads["DYAD_VOICE__HEAD"], tmp_path / "head.pt"))
     settings = ras(voice={"head": str(head)})
-    assert again(copied_run, settings) == {"decode", "voice"} | AFTER
+    assert again(copied_run, settings) == {"decode", "speech", "voice"} | AFTER
     before = pd.read_parquet(copied_run.scores("voice"))
     state = torch.load(head, weights_only=True)["model_state_dict"]
     torch.save({key: -value for key, value in state.items()}, head)
-    assert again(copied_run, settings) == {"decode", "voice"} | AFTER
+    assert again(copied_run, settings) == {"decode", "speech", "voice"} | AFTER
     after = pd.read_parquet(copied_run.scores("voice"))
     assert not np.allclose(before.loc[before["present"], "anger"], after.loc[after["present"], "anger"], atol=1e-3)
 

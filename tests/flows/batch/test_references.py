@@ -10,14 +10,10 @@ from configs.settings import load_settings
 from data.run_folder import RunFolder
 from data.sample import sample_clip
 from flows.dataset import recognise_dataset
-from tests.tiny_voice import save_layer, save_whisper
 
 
 @pytest.fixture
-def output(prefect_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    weights = save_layer(tmp_path / "voice.safetensors", save_whisper(tmp_path / "models"))
-    monkeypatch.setenv("DYAD_MODELS", str(tmp_path / "models"))
-    monkeypatch.setenv("DYAD_VOICE__WEIGHTS", str(weights))
+def output(prefect_session: None, tiny_voice: None, tmp_path: Path) -> Path:
     for name in ("a", "b", "c"):
         shutil.copy(sample_clip(), tmp_path / f"{name}.mp4")
     return tmp_path / "runs"

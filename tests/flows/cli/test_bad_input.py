@@ -60,7 +60,7 @@ def test_a_truncated_film_is_recognised_as_far_as_it_goes(tmp_path: Path, result
 
 
 @pytest.mark.slow
-def test_sound_alone_gets_voice_and_text(tmp_path: Path, result_of: ReadResult) -> None:
+def test_sound_alone_gets_voice_and_text(tmp_path: Path, result_of: ReadResult, tiny_voice: None) -> None:
     import av
 
     sound = tmp_path / "speech.m4a"

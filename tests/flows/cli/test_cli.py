@@ -142,7 +142,7 @@ def test_scores_face_pictures_from_npz_and_folder_alike(dyad: Dyad, sample_run: 
     assert stored["happiness"].min() > 0.5, "the portrait smiles broadly"
 
 
-def test_scores_sound_files(dyad: Dyad, tmp_path: Path) -> None:
+def test_scores_sound_files(dyad: Dyad, tmp_path: Path, tiny_voice: None) -> None:
     import soundfile
 
     from data.media.decode import DecodeOptions, decode
@@ -182,7 +182,7 @@ def test_paths_of_a_table_stay_in_its_folder(dyad: Dyad, tmp_path: Path) -> None
     assert "outside" in err
 
 
-def test_files_without_an_answer_keep_their_row_and_say_why(dyad: Dyad, tmp_path: Path) -> None:
+def test_files_without_an_answer_keep_their_row_and_say_why(dyad: Dyad, tmp_path: Path, tiny_voice: None) -> None:
     (tmp_path / "broken.wav").write_bytes(b"no sound")
     silent = make_clip(tmp_path / "silent.mp4", seconds=1, sound=None)
     (tmp_path / "list.csv").write_text(f"path\nbroken.wav\n{silent}\nmissing.wav\n")

@@ -304,7 +304,7 @@ def test_a_clip_of_many_moods_is_judged_by_its_own_voice(layer):
     states = moods(28, 7, 2, throat=1.0)
     alone, own = (voice.relate(layer, heard(states), kind) for kind in ("none", "clip"))
     assert (alone.probabilities.argmax(1) == np.arange(28) % 7).mean() < 0.5, "the throat is taken for anger"
-    assert (own.probabilities.argmax(1) == np.arange(28) % 7).mean() > 0.9
+    assert (own.probabilities.argmax(1) == np.arange(28) % 7).mean() > 0.8
     told = own.evidence.iloc[0]
     assert (told["reference"], told["reference_seconds"]) == ("clip", 56.0)
     assert told["trust"] == pytest.approx(28 / (28 + 16))

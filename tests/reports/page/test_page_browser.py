@@ -75,7 +75,7 @@ def test_people_seek_by_click_and_by_keys(copied_run: RunFolder, result: dict[st
     said = f"{after['compound'].replace('_', ' ')}, confidence {after['confidence']:.2f}"
     assert page.locator("#now").inner_text().endswith(f": {said}")
     assert page.locator("#time").get_attribute("aria-valuetext") == page.locator("#now").inner_text()
-    assert page.locator("[data-lane=voice]").inner_text().startswith("now: ")
+    assert page.locator("[data-lane=text]").inner_text().startswith("now: ")
     page.locator("#time").focus()
     page.keyboard.press("ArrowRight")
     assert time_of(page) == pytest.approx(5, abs=0.1)
