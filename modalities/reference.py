@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data.files import atomic_path
 
-PRIOR = 16.0
+PRIOR = 8.0
 """Utterances (or other examples that say something new) that the wider reference counts for, beside one's own."""
 Gate = tuple[float, float]
 """Spread of the answers, as a share of the wider reference's, at which the own reference starts to count, and counts fully."""

@@ -116,6 +116,16 @@ CUES = FileSchema(".stages/cues.parquet", "The transcript as a table; times are 
     Column("start", "float64", "s", "where it begins"), Column("end", "float64", "s", "where it ends"),
     Column("text", "text", "", "the words"), Column("speaker", "text", "", "who says them; empty where unknown"),
 ))  # fmt: skip
+SPEECH = FileSchema(".stages/speech.parquet", "What was heard, before it is related to how the voice usually sounds.",
+                    "a window", (
+    START, END, Column("present", "bool", "", "whether there is enough speech"),
+    *_basic("float32", "by the training's reference, probability of"), Column("quality", "float32", "0..1", "empty"),
+    Column("features", "list of float16", "", "standardised by the training; not there where nobody speaks", optional=True),
+))  # fmt: skip
+SPEECH_EVIDENCE = FileSchema(".stages/speech_evidence.parquet", "Where speech was found.", "a window and stretch of speech", (
+    WINDOW, Column("speech_seconds", "float64", "s", "speech in the window"),
+    Column("start", "float64", "s", "where the stretch begins; empty in a window without speech"),
+    Column("end", "float64", "s", "where it ends")))
 FRAME_TIMES = FileSchema(".stages/frame_times.parquet", "The times of the frames.", "a frame of the video", (
     Column("frame", "int32", "", FRAME.meaning), TIME,
     Column("sampled", "bool", "", "whether it was looked at"),
@@ -129,7 +139,7 @@ RUN_FILES: tuple[FileSchema, ...] = (
     FileSchema("settings.yaml", "Every setting of the run with its value: `--profile settings.yaml` runs alike."),
     FileSchema("log.txt", "What happened, a line each, with tracebacks of what failed."),
     FileSchema("<clip_id>.<ending>", "What `--export` asked for; see formats.md."),
-    CUES, FRAME_TIMES,
+    CUES, SPEECH, SPEECH_EVIDENCE, FRAME_TIMES,
     FileSchema(f".stages/{STAGE}.json", "That a stage is done: `key`, a digest of all it depends on, its `seconds`, and `notes`; "
                "or `failed`, the reason."),
     FileSchema(".stages/fused.npz", "The fused emotions before composition: arrays by name, and `names`, JSON."),
@@ -184,6 +194,7 @@ DATASET_FILES: tuple[FileSchema, ...] = (
     FileSchema("confusion.png", "The confusion matrix as a picture; only with labels."), JOURNAL,
     FileSchema("<clip_id>/", "A run folder for each clip, as above."),
     FileSchema("exports/", "What `--export` asked for; see formats.md."),
+    FileSchema(".references/", "How each speaker and all together usually sound, by digest, and which is whose (models.md)."),
     FileSchema(".dyad-lock", "Held while a run writes here; at an address it is `.dyad-lease.json`."),
 )  # fmt: skip
 

@@ -197,7 +197,7 @@ def test_a_notebook_shows_the_timeline_and_text_reads_well(copied_run: RunFolder
     lines = repr(answer).splitlines()
     assert lines[0].startswith("sample.mp4 (0:12.0, profile embedded): ")
     assert len(lines) == 1 + len(answer.timeline) + 3
-    assert "  absent: scene labels" in lines
+    assert "  absent: scene labels, voice" in lines
 
 
 def test_what_comes_from_files_cannot_become_markup(sample_run: RunFolder) -> None:

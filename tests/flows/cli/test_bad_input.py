@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from configs.settings import load_settings
 from data.errors import MediaError
 from data.run_folder import RunFolder
 from data.sample import sample_clip
@@ -23,7 +24,7 @@ ReadResult = Callable[[RunFolder], dict[str, Any]]
 
 
 def recognise(path: Path, output: Path) -> RunFolder:
-    folder = RunFolder(recognise_video(path, output=output))
+    folder = RunFolder(recognise_video(path, load_settings(), output))
     assert not folder.work.exists()
     assert not list(folder.root.rglob(".*.????????.*")), "a half-written file was left"
     return folder

@@ -307,7 +307,7 @@ def test_a_clip_of_many_moods_is_judged_by_its_own_voice(layer):
     assert (own.probabilities.argmax(1) == np.arange(28) % 7).mean() > 0.8
     told = own.evidence.iloc[0]
     assert (told["reference"], told["reference_seconds"]) == ("clip", 56.0)
-    assert told["trust"] == pytest.approx(28 / (28 + 16))
+    assert told["trust"] == pytest.approx(28 / (28 + 8))
     assert alone.evidence["reference"].unique().tolist() == ["training"]
     assert own.features.shape == (28, 7)
     assert own.features.mean(1) == pytest.approx(0, abs=1e-5)
