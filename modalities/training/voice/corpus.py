@@ -25,26 +25,21 @@ LEVEL = 0.05
 RAVDESS_WORDS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 """The corpus's emotion codes 01 to 08; calm counts as neutral."""
 EMOTION_OF_CODE = np.array([BASIC_EMOTIONS.index(basic_emotion(word)) for word in RAVDESS_WORDS])
-CALM = len(BASIC_EMOTIONS)
-"""The number of calm where it is an eighth emotion, as in most papers about this corpus."""
 Chance = np.random.Generator
 Signal = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class SpeechCorpus:
-    """Utterances [N] cut to their speech, the emotion of each (index in `BASIC_EMOTIONS`, or `CALM`), and the actors' numbers."""
+    """Utterances [N] cut to their speech, the emotion of each (index in `BASIC_EMOTIONS`), and the actors' numbers."""
 
     waves: list[Wave]
     emotions: NDArray[np.int64]
     actors: NDArray[np.int64]
 
 
-def read_ravdess(data: Path, limit: int | None = None, calm: bool = False) -> SpeechCorpus:
-    """Read `data`/audio/ravdess_speech; `limit` keeps every n-th utterance so that each actor has about `limit`.
-
-    With `calm` that is an emotion of its own, the eighth; else it is neutral.
-    """
+def read_ravdess(data: Path, limit: int | None = None) -> SpeechCorpus:
+    """Read `data`/audio/ravdess_speech; `limit` keeps every n-th utterance so that each actor has about `limit`."""
     import soundfile
 
     folder = data / "audio" / "ravdess_speech"
@@ -55,8 +50,6 @@ def read_ravdess(data: Path, limit: int | None = None, calm: bool = False) -> Sp
     waves = [soundfile.read(file, dtype="float32")[0] for file in files]
     codes = np.array([[int(code) for code in file.stem.split("-")] for file in files])
     emotions = EMOTION_OF_CODE[codes[:, 2] - 1]
-    if calm:
-        emotions = np.where(codes[:, 2] - 1 == RAVDESS_WORDS.index("calm"), CALM, emotions)
     return SpeechCorpus([cut_to_speech(wave, find_speech(detector, [wave])) for wave in waves], emotions, codes[:, 6])
 
 

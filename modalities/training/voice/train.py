@@ -207,23 +207,13 @@ def by_speaker(states: Floats, logits: Floats, speakers: NDArray[np.int64], wide
 # ---- measuring and publishing ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Answers:
-    """Logits [2, 2, N, 7] on utterances that the answering layer did not learn from: by the training's reference and by the
-    speaker's, of the clean utterance and of its distorted copy."""
+def answer(fitted: Fitted, utterances: Utterances, gate: Gate = WITHIN) -> Floats:
+    """Logits [2, 2, N, 7]: by the training's reference and by the speaker's, of the clean utterance and of its distorted copy.
 
-    logits: Floats
-
-    @classmethod
-    def empty(cls, count: int) -> "Answers":
-        """Room for the answers to so many utterances."""
-        return cls(np.zeros((2, 2, count, len(BASIC_EMOTIONS)), np.float32))
-
-
-def answer(fitted: Fitted, utterances: Utterances) -> Floats:
-    """Logits [2, 2, N, 7] of `Answers`; each corpus is a data set of its own, of which its speakers are known."""
+    Each corpus is a data set of its own, of which its speakers are known.
+    """
     known = Reference(np.zeros_like(fitted.training.mean), np.ones_like(fitted.training.mean), fitted.training.spread)
-    found = Answers.empty(len(utterances.emotions)).logits
+    found = np.zeros((2, 2, len(utterances.emotions), len(BASIC_EMOTIONS)), np.float32)
     for copy in (0, min(1, COPIES)):
         for corpus in np.unique(utterances.corpora):
             inside = utterances.corpora == corpus
@@ -231,7 +221,7 @@ def answer(fitted: Fitted, utterances: Utterances) -> Floats:
             alone = fitted.logits(states)
             wider = shrunk(moments_of(states, alone), known, OPEN)
             found[0, copy, inside] = alone
-            found[1, copy, inside] = fitted.logits(by_speaker(states, alone, utterances.speakers[inside], wider, WITHIN))
+            found[1, copy, inside] = fitted.logits(by_speaker(states, alone, utterances.speakers[inside], wider, gate))
     return found
 
 
@@ -246,7 +236,7 @@ def speakers_left_out(utterances: Utterances) -> Floats:
 
 
 def _left_out(utterances: Utterances, parts: NDArray[np.int64]) -> Floats:
-    found = Answers.empty(len(parts)).logits
+    found = np.zeros((2, 2, len(parts), len(BASIC_EMOTIONS)), np.float32)
     for part in np.unique(parts):
         out = parts == part
         found[:, :, out] = answer(fit(utterances.where(~out)), utterances.where(out))
@@ -260,10 +250,10 @@ def best_temperature(logits: Tensor, truth: Tensor) -> float:
 
 def publish(utterances: Utterances, encoder: WhisperStates, output: Path, seed: int) -> Card:
     """Measure, fit on everybody, and write weights and card."""
-    truth, learnable = utterances.emotions, _learnable(utterances)
+    truth, shared = utterances.emotions, learnable(utterances)
     away, home = corpora_left_out(utterances), speakers_left_out(utterances)
-    unheard = away[:, 0, learnable].reshape(-1, len(BASIC_EMOTIONS))
-    temperature = best_temperature(torch.from_numpy(unheard), torch.from_numpy(np.tile(truth[learnable], 2)))
+    unheard = away[:, 0, shared].reshape(-1, len(BASIC_EMOTIONS))
+    temperature = best_temperature(torch.from_numpy(unheard), torch.from_numpy(np.tile(truth[shared], 2)))
     fitted = fit(utterances)
     states = fitted.training.standardised(utterances.states[:, 0])
     logits = fitted.logits(states) / temperature
@@ -286,30 +276,30 @@ def publish(utterances: Utterances, encoder: WhisperStates, output: Path, seed: 
     return card
 
 
-def _learnable(utterances: Utterances) -> NDArray[np.bool_]:
+def learnable(utterances: Utterances) -> NDArray[np.bool_]:
     """Utterances of emotions that another corpus has, too: nobody can learn disgust from a corpus without it."""
     pairs = {(int(corpus), int(emotion)) for corpus, emotion in zip(utterances.corpora, utterances.emotions, strict=True)}
     count = len(np.unique(utterances.corpora))
-    shared = [all((corpus, emotion) in pairs for corpus in range(count)) for emotion in range(len(BASIC_EMOTIONS))]
-    return np.array(shared)[utterances.emotions]
+    common_to_all = [all((corpus, emotion) in pairs for corpus in range(count)) for emotion in range(len(BASIC_EMOTIONS))]
+    return np.array(common_to_all)[utterances.emotions]
 
 
 def describe(away: Floats, home: Floats, utterances: Utterances, seed: int) -> Card:
     """The model card: `away` and `home` are the logits [2, 2, N, 7] with a corpus and with speakers left out."""
-    truth, learnable = utterances.emotions, _learnable(utterances)
+    truth, shared = utterances.emotions, learnable(utterances)
     metrics: dict[str, float] = {}
     for number, name in enumerate(CORPORA):
         inside = utterances.corpora == number
-        for where, logits, rows in (("away", away, inside & learnable), ("home", home, inside)):
+        for where, logits, rows in (("away", away, inside & shared), ("home", home, inside)):
             for how, copy, ending in ((1, 0, ""), (0, 0, "_alone"), (1, 1, "_distorted")):
                 metrics[f"{where}_{name}{ending}_uar"] = uar(truth[rows], logits[how, copy, rows])
     metrics["uar"] = float(np.mean([metrics[f"away_{name}_uar"] for name in CORPORA]))
     for ending, how in (("", 1), ("_alone", 0)):
-        answers = probabilities_of(away[how, 0, learnable])
-        metrics[f"away{ending}_calibration_error"] = calibration_error(answers, truth[learnable])
+        answers = probabilities_of(away[how, 0, shared])
+        metrics[f"away{ending}_calibration_error"] = calibration_error(answers, truth[shared])
         metrics[f"away{ending}_confidence"] = float(answers.max(1).mean())
     recall = [per_class_recall(truth[rows], away[1, 0, rows].argmax(1), len(BASIC_EMOTIONS))
-              for rows in (learnable & (utterances.corpora == number) for number in range(len(CORPORA)))]  # fmt: skip
+              for rows in (shared & (utterances.corpora == number) for number in range(len(CORPORA)))]  # fmt: skip
     at_home = per_class_recall(truth, home[1, 0].argmax(1), len(BASIC_EMOTIONS))
     mean = np.mean(recall, 0)
     return Card(

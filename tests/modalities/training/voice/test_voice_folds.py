@@ -1,20 +1,14 @@
-"""The benchmarks that show why a goal is out of reach: eight emotions of voices nobody heard, and compounds by form and rows."""
+"""The benchmarks that show why a goal is out of reach: voices nobody heard, and compounds by form and rows."""
 
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from benchmarks.quality import compound_curve, quality, voice_folds
 from data.emotions import ABAW_COMPOUNDS
 from data.metrics import scores_of
 from fusion.composer import PAIRS, states_of
-from modalities.model_store.table import model_table
-from modalities.training.voice import train as voice
-from modalities.training.voice.corpus import CALM, read_ravdess
-from modalities.training.voice.start import MODEL
-from tests.speaker_wheel import write_wheel
+from modalities.training.voice.train import Utterances
 
 
 @pytest.fixture(autouse=True)
@@ -23,37 +17,35 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quality, "DRAWS", 20)
 
 
-def test_a_larger_number_of_actors_holds_the_smaller_ones_and_both_sexes() -> None:
-    others = torch.tensor([1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14, 16, 17, 18]).repeat(60)
-    some, more = (voice_folds.some_actors(others, count, seed=7).tolist() for count in (4, 8))
-    assert set(some) < set(more) < set(others.tolist())
-    assert sum(actor % 2 for actor in some) == 2
-    assert sum(actor % 2 for actor in more) == 4
-    assert len(voice_folds.some_actors(others, 15, seed=7)) == 15
+def test_speakers_are_cut_into_speakers_of_few_moods() -> None:
+    emotions, speakers = np.tile(np.repeat(np.arange(6), 4), 2), np.repeat([3, 1002], 24)
+    states = np.zeros((48, 2, 8), np.float32)
+    cut = voice_folds.of_few_moods(Utterances(states, emotions, speakers, np.repeat([0, 1], 24)), 2)
+    for speaker in np.unique(cut.speakers):
+        own = cut.speakers == speaker
+        assert len(set(cut.emotions[own])) == 2
+        assert len(set(speakers[own])) == 1
+    assert len(np.unique(cut.speakers)) == 6
 
 
 @pytest.mark.slow
-def test_calm_is_an_eighth_emotion_only_where_asked(shared: Path) -> None:
-    data = shared / "datasets"
-    seven, eight = (read_ravdess(data, limit=12, calm=calm) for calm in (False, True))
-    assert set(seven.emotions) == set(range(7))
-    assert set(eight.emotions) == {*range(7), CALM}
-    np.testing.assert_array_equal(np.where(eight.emotions == CALM, 0, eight.emotions), seven.emotions)
-
-
-@pytest.mark.slow
-def test_folds_are_kept_and_joined_to_seven_classes(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voice_folds, "VARIANTS", 1)
-    monkeypatch.setenv("DYAD_MODELS", str(tmp_path))
-    row = model_table().models[MODEL]
-    (tmp_path / row.folder).mkdir()
-    write_wheel(tmp_path / row.folder / row.files[0].name)
-    first = list(voice_folds.rows(shared / "datasets", [4], 8, 1, 7, tmp_path, limit=2))
-    assert [row[0] for row in first] == ["8", "the same, calm as neutral"]
-    assert first[0][2] == 36
-    assert len(list(tmp_path.glob("fold-8-4-*.pt"))) == voice.FOLDS
-    monkeypatch.setattr(voice_folds, "fit", None)  # nothing is learned twice
-    assert list(voice_folds.rows(shared / "datasets", [4], 8, 1, 7, tmp_path, limit=2)) == first
+def test_the_table_has_home_away_and_few_moods(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(1)
+    directions, made = chance.normal(0, 1, (7, 24)), []
+    for corpus, emotions in enumerate(((0, 1, 2, 3, 4, 5, 6), (0, 1, 3, 4, 5, 6))):
+        for person in range(1, 6):
+            throat = chance.normal(0, 1, 24) + corpus
+            made += [(directions[k] + throat + chance.normal(0, 0.3, 24), k, 1000 * corpus + person, corpus)
+                     for k in emotions for _ in range(4)]  # fmt: skip
+    states, emotions, speakers, corpora = map(np.array, zip(*made, strict=True))
+    both = Utterances(np.stack([states, states], 1).astype(np.float32), emotions, speakers, corpora)
+    table = list(voice_folds.rows(both))
+    assert len(table) == 4 + 2 * (2 + 6)
+    assert all(len(row) == len(voice_folds.HEADS) for row in table)
+    away = {(row[0], row[2]): float(row[4]) for row in table if row[1] == "nEMO alone"}
+    assert away["RAVDESS", "the speaker's"] > away["RAVDESS", "the training's reference"]
+    one = "RAVDESS, one mood a speaker"
+    assert away[one, "the speaker's where it is varied"] > away[one, "the speaker's, whatever it is"]
 
 
 def stills(count: int, seed: int) -> compound_curve.JudgedStills:
