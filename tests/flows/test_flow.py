@@ -23,6 +23,7 @@ from flows.runtime.errors import Interrupted
 from flows.runtime.events import Event, listening
 from flows.server.artifacts import artifact_key
 from flows.video import recognise_video
+from reports.exports.file_schemas import RUN_FILES
 
 DESCRIPTIONS = sample_clip().with_name("sample_descriptions.csv")
 ReadResult = Callable[[RunFolder], dict[str, Any]]
@@ -189,6 +190,8 @@ def test_another_reference_relates_the_voice_anew_and_hears_nothing_again(
     assert {"speech", "voice", "publish"} <= ran(again(copied_run, settings=load_settings()))
     assert result_of(copied_run)["modalities"]["voice"]["state"] == "present"
     assert whose() == ["clip"]
+    described = next(file for file in RUN_FILES if file.name == "voice_evidence.parquet")
+    assert list(pd.read_parquet(copied_run.evidence("voice"))) == [column.name for column in described.columns]
     changed = load_settings(overrides={"voice": {"reference": "none"}})
     assert ran(again(copied_run, settings=changed)) == {"voice", "fuse", "compose", "publish"}
     assert whose() == ["training"]
