@@ -173,7 +173,8 @@ def judge(layer: Layer, states: Floats, seconds: float, asked: Kind, wider: Know
         used = wider
     else:
         gate = ABROAD if wider.whose == "training" else WITHIN
-        used = Known(shrunk(layer.moments(states, seconds), wider.reference, gate), "clip", seconds)
+        own = shrunk(layer.moments(states, seconds), wider.reference, gate)
+        used = Known(own, "clip", seconds) if own.trust else wider
     return Judged(used, layer.logits(states, used.reference))
 
 

@@ -318,6 +318,7 @@ def test_a_clip_of_one_mood_keeps_it(layer):
     sad = np.roll(sad, 5, axis=1)
     sad[:, :5], sad[:, 7:] = 0, 0
     own = voice.relate(layer, heard(sad), "speaker")
+    assert own.evidence["reference"].unique().tolist() == ["training"]
     assert own.evidence["trust"].max() == 0
     assert (own.probabilities.argmax(1) == 5).all()
 

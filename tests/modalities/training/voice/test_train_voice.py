@@ -78,9 +78,7 @@ def test_the_card_names_home_and_away(utterances: training.Utterances) -> None:
     both = [card.metrics[f"away_{name}_uar"] for name in training.CORPORA]
     assert card.metrics["uar"] == pytest.approx(np.mean(both), abs=1e-3)
     assert {"home_nemo_uar", "away_nemo_alone_uar", "away_ravdess_distorted_uar", "away_calibration_error"} <= card.metrics.keys()
-    assert card.per_class_recall["disgust"] == pytest.approx(
-        (home[1, 0].argmax(1)[utterances.emotions == 2] == 2).mean(), abs=1e-3
-    )  # nobody can learn it from the corpus without it
+    assert "disgust" not in card.per_class_recall, "nobody can learn it from the corpus without it"
 
 
 @pytest.mark.parametrize("seed", range(5))
