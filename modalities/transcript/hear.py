@@ -74,9 +74,11 @@ def hear_words(
         )
         rejected += [Rejected(**{**row, "reason": f"its English: {row['reason']}"}) for row in rejected_of(heard)]
         english = pd.concat([english, heard[heard["rejected"] == ""]])
+    is_english = cues["language"] == "en"
+    if len(english) or (into_english and 0 < is_english.sum() < len(cues)):
+        translated = pd.Series(translations(cues, english) if len(english) else "", cues.index, dtype="str")
+        cues = cues.assign(english=cues["text"].where(is_english, translated))
     if len(english):
-        translated, is_english = translations(cues, english), cues["language"] == "en"
-        cues = cues.assign(english=cues["text"].where(is_english, pd.Series(translated, cues.index, dtype="str")))
         origin += ", translated into English by it"
     return HeardWords(cues, tuple(sorted(rejected, key=lambda row: row["start"])), origin)
 
