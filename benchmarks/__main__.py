@@ -11,6 +11,7 @@ NAMES = {
     "derive_fusion_weights": "derive.fusion_weights",
     "exports": "exports",
     "face_curve": "quality.face_curve",
+    "fusion_ways": "quality.fusion_ways",
     "gpu": "gpu.run",
     "learning_ablations": "learning.ablations",
     "learning_clips": "learning.clips",

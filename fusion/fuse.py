@@ -14,7 +14,8 @@ from fusion.arrays import Flags, Floats, Integers
 from fusion.compose import Features, Method, compound_distribution, mean_similarity, method_named, similarities, winners
 from fusion.composer import Composer, default_composer, none_probability
 from fusion.contributions import brought_to, emotion_shares, linear_contributions, shapley_contributions
-from fusion.mhpf import collapse, matrices, pool, weigh
+from fusion.log_linear import pool_by
+from fusion.mhpf import collapse, matrices
 from fusion.over_time import WAYS, abstaining, confidence_of, in_context, smoothed
 from fusion.weights import FusionWeights, read_weights
 
@@ -57,7 +58,7 @@ def fuse(
 
 
 def pool_modalities(scores: Sequence[Scores], weights: FusionWeights | None = None) -> Pooled:
-    """Fuse the modalities' scores into basic emotions with MHPF; `weights` default to the shipped ones.
+    """Fuse the modalities' scores into basic emotions; `weights` default to the shipped ones and say how they are pooled.
 
     A modality that the weights know and `scores` lack is absent; the order of `scores` has no influence. InputError
     when the scores are of different windows, or scores and weights do not fit together.
@@ -65,12 +66,12 @@ def pool_modalities(scores: Sequence[Scores], weights: FusionWeights | None = No
     weights = weights or read_weights()
     windows = _check(scores, weights)
     probabilities, present = _stack(scores, weights.modalities, len(windows))
-    weighed = weigh(weights, probabilities, present)
+    basic, weighed = pool_by(weights, probabilities, present)
     return Pooled(
         windows=windows,
         modalities=weights.modalities,
         weights=weights.description,
-        basic=pool(weighed, present),
+        basic=basic,
         weighed=weighed,
         matrices=matrices(weights, present),
         presence=present.T,

@@ -1,15 +1,14 @@
 """Default fusion weights from what each modality's model was measured to reach on data that it never saw.
 
-Two heads, mixed equally: what a modality is good at, and how good it is on the whole,
+A modality is trusted with an emotion by the odds of its being right there:
 
-    head 1:  W[m, c] = logit(r[m, c]),   r[m, c] = the mean of the recall of class c and the UAR, of modality m
-    head 2:  W[m, c] = logit(UAR[m]),    the same for every class
+    W[m, c] = log(r / (1 - r)) / 2,   r = (n[m, c] recall[m, c] + k u[m]) / (n[m, c] + k)
+                                      u[m] = (n[m] UAR[m] + k C u) / (n[m] + k C)
 
-The log-odds of being right are the weight that a vote deserves when voters err independently (Nitzan and Paroush,
-1982), and after the softmax of MHPF a modality has a share in proportion to its odds. The recall of one class is
-measured on few examples and rises when a model cries that class too often: hence the mean with the UAR, and the second
-head. Chance, being the same for all, drops out of the softmax. A modality without a measurement gets the mean of the
-others' weights.
+n counts people or films, not frames of them, and u is the mean of all modalities' UAR: so where evidence is thin, an emotion is
+trusted as its modality is, and a modality as all others are. The log-odds are what a vote deserves when voters err independently
+(Nitzan and Paroush, 1982); voters do not quite, and half of them, so shares by the root of the odds, lost in no table tried
+(`./dyad benchmark fusion_ways`). A modality without a measurement gets the mean of the others' weights.
 
 What this cannot know: that two modalities make the same mistakes (both face models), and that the measured data differ
 between modalities. Weights fitted on clips that have all of them would.
@@ -22,19 +21,32 @@ import numpy as np
 
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
+from data.metrics import per_class_recall
 from data.scores import MODALITIES
-from fusion.arrays import Floats
+from fusion.arrays import Floats, Integers, as_distribution
+from fusion.log_linear import FLOOR
 from fusion.weights import FusionWeights
 
 CERTAIN = 0.98
 """Recall is held within 1 - CERTAIN and CERTAIN: no finite test shows a model to be always right, or never."""
+ENOUGH = 20.0
+"""As many people or films with an emotion weigh as much as what is known without them (k above)."""
+OVERSURE = 2.0
+"""The temperature of a model whose probabilities away from home are not at hand."""
+TEMPERATURES = np.geomspace(0.5, 8.0, 33)
 
 
 class MeasuredCard(TypedDict, total=False):
-    """What is read of a model card: the recall of each class and the figures (`uar`) on held-out data, 0..1."""
+    """What is read of a model card, or measured: all of data that the model did not learn, best of another corpus.
+
+    The recall of each class and the figures (`uar`), 0..1; how many people or films each class was seen in (`counts`; where
+    nothing is said of it, the UAR is taken as it is and a class counts half as much); the `temperature` that answers need.
+    """
 
     per_class_recall: Mapping[str, float] | None
     metrics: Mapping[str, float] | None
+    counts: Mapping[str, float] | None
+    temperature: float
 
 
 def derive_weights(
@@ -43,7 +55,7 @@ def derive_weights(
     modalities: Sequence[str] = MODALITIES,
     classes: Sequence[str] = BASIC_EMOTIONS,
 ) -> FusionWeights:
-    """MHPF weights from model cards: for each modality a mapping with `per_class_recall` {class: 0..1}.
+    """Weights of a log-linear pooling from model cards: for each modality a mapping with `per_class_recall` {class: 0..1}.
 
     `metrics` may give the `uar`; the mean of the known recalls otherwise. A class without a recall counts with the UAR.
     InputError when no card belongs to a modality, or a card gives no usable recall.
@@ -51,19 +63,52 @@ def derive_weights(
     measured = [name for name in modalities if name in cards]
     if not measured:
         raise InputError(f"No model card belongs to one of {', '.join(modalities)}; train the models first.")
-    heads = {name: _log_odds(name, cards[name], classes) for name in measured}
-    neutral: Floats = np.mean(list(heads.values()), axis=0)
-    table = np.stack([heads.get(name, neutral) for name in modalities], axis=1)
+    usual = float(np.mean([uar_of(name, cards[name]) for name in measured]))
+    heads = {name: _log_odds(name, cards[name], usual, classes) / 2 for name in measured}
+    mean: Floats = np.mean(list(heads.values()), axis=0)
+    table = np.stack([heads.get(name, mean) for name in modalities])[None]
     text = _in_words(cards, measured, [name for name in modalities if name not in cards])
-    return FusionWeights(tuple(modalities), tuple(classes), table, np.zeros(2), text, date)
+    temperatures = tuple(float(cards.get(name, {}).get("temperature", OVERSURE)) for name in modalities)
+    return FusionWeights(tuple(modalities), tuple(classes), table, np.zeros(1), text, date, "product", temperatures)
 
 
-def _log_odds(name: str, card: MeasuredCard, classes: Sequence[str]) -> Floats:
-    """The two heads of one modality, [2, C]."""
-    uar, recalls = uar_of(name, card), card.get("per_class_recall") or {}
-    per_class = np.array([float(recalls.get(word, np.nan)) for word in classes])
-    per_class = (np.where(np.isnan(per_class), uar, per_class) + uar) / 2
-    return _logit(np.stack([per_class, np.full(len(classes), uar)]))
+def measured_card(probabilities: Floats, labels: Integers, groups: Sequence[object], classes: Sequence[str]) -> MeasuredCard:
+    """What answers [N, C] to labels [N] show of a model; each of `groups` [N] is a person or a film."""
+    recalls = per_class_recall(labels, probabilities.argmax(1), len(classes))
+    names = np.unique(np.array([str(group) for group in groups]), return_inverse=True)[1]
+    counts = [float(len(set(names[labels == number].tolist()))) for number in range(len(classes))]
+    known = dict(zip(classes, recalls.tolist(), strict=True))
+    return {
+        "per_class_recall": {word: recall for word, recall in known.items() if not np.isnan(recall)},
+        "counts": dict(zip(classes, counts, strict=True)),
+        "temperature": temperature_of(probabilities, labels, sum(counts) / (ENOUGH * len(classes))),
+    }
+
+
+def temperature_of(probabilities: Floats, labels: Integers, evidence: float) -> float:
+    """The temperature with the least log loss of answers [N, C] to labels [N], drawn towards `OVERSURE`.
+
+    `evidence` says how often it counts against that once (both by their logarithms).
+    """
+    held = probabilities + FLOOR
+
+    def loss(temperature: float) -> float:
+        tempered = as_distribution(held ** (1.0 / temperature))
+        return float(-np.log(tempered[np.arange(len(labels)), labels]).mean())
+
+    best = min(TEMPERATURES.tolist(), key=loss)
+    return float(np.exp((evidence * np.log(best) + np.log(OVERSURE)) / (evidence + 1.0)))
+
+
+def _log_odds(name: str, card: MeasuredCard, usual: float, classes: Sequence[str]) -> Floats:
+    """Log-odds [C] of one modality's being right, shrunk to its UAR, and this to the `usual` one."""
+    uar, recalls, counts = uar_of(name, card), card.get("per_class_recall") or {}, card.get("counts") or {}
+    known = np.array([float(recalls.get(word, np.nan)) for word in classes])
+    count = np.where(np.isnan(known), 0.0, [float(counts.get(word, ENOUGH / 2)) for word in classes])
+    own = (count.sum() * uar + ENOUGH * len(classes) * usual) / (count.sum() + ENOUGH * len(classes)) if counts else uar
+    recall = np.clip((count * np.nan_to_num(known) + ENOUGH * own) / (count + ENOUGH), 1.0 - CERTAIN, CERTAIN)
+    odds: Floats = np.log(recall / (1.0 - recall))
+    return odds
 
 
 def uar_of(name: str, card: MeasuredCard) -> float:
@@ -76,17 +121,11 @@ def uar_of(name: str, card: MeasuredCard) -> float:
     return uar
 
 
-def _logit(recall: Floats) -> Floats:
-    bounded = np.clip(recall, 1.0 - CERTAIN, CERTAIN)
-    odds: Floats = np.log(bounded / (1.0 - bounded))
-    return odds
-
-
 def _in_words(cards: Mapping[str, MeasuredCard], measured: Sequence[str], unmeasured: Sequence[str]) -> str:
     reached = ", ".join(f"{name} {100 * uar_of(name, cards[name]):.1f}" for name in measured)
     text = (
-        f"derived from the models' held-out recall (UAR %: {reached}) as log-odds of being right: of the mean of class "
-        "recall and UAR in head 1, of the UAR in head 2"
+        f"derived from the models' held-out recall (UAR %: {reached}) as half the log-odds of being right, shrunk to the "
+        "modality's UAR and the mean of all where it was seen in few people or films"
     )
     if not unmeasured:
         return text

@@ -1,10 +1,10 @@
-"""The weights of MHPF and their readable JSON file."""
+"""The weights of the fusion and their readable JSON file."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +14,8 @@ from data.files import write_text
 from data.json_files import read_json
 from fusion.arrays import Floats
 
+Pooling = Literal["mean", "product"]
+"""Whether modalities are added (MHPF, RAS) or multiplied (`fusion.log_linear`)."""
 FORMAT = "dyad-fusion-weights"
 VERSION = 1
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "mhpf.json"
@@ -23,8 +25,9 @@ DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "mhpf.json"
 class FusionWeights:
     """MHPF with H heads: `head_weights` [H, M, C] and `head_combine` [H], both before their softmax.
 
-    The two arrays bear the names of the authors' state dict. `derived_from` says in words where the numbers come from.
-    InputError when shapes and names do not fit, a number is not finite, or a name occurs twice.
+    The two arrays bear the names of the authors' state dict. `temperatures` [M], for the product alone, say how over-sure each
+    modality is (empty: 1 for all). `derived_from` says in words where the numbers come from. InputError when shapes and names do
+    not fit, a number is not finite, or a name occurs twice.
     """
 
     modalities: tuple[str, ...]
@@ -33,8 +36,15 @@ class FusionWeights:
     head_combine: Floats
     derived_from: str = ""
     date: str = ""
+    pooling: Pooling = "mean"
+    temperatures: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.pooling not in get_args(Pooling):
+            raise InputError(f"Fusion weights are for '{self.pooling}'; they can be for one of: {', '.join(get_args(Pooling))}.")
+        temperatures = np.array(self.temperatures or np.ones(len(self.modalities)))
+        if len(temperatures) != len(self.modalities) or not (np.isfinite(temperatures) & (temperatures > 0)).all():
+            raise InputError("Fusion weights need one temperature above 0 for each modality, or none; derive them again.")
         expected = (len(self.head_combine), len(self.modalities), len(self.classes))
         if self.head_combine.ndim != 1 or self.head_weights.shape != expected or 0 in expected:
             raise InputError(
@@ -51,7 +61,8 @@ class FusionWeights:
     def description(self) -> str:
         """One line for results: kind, size, date and origin."""
         heads, modalities, classes = self.head_weights.shape
-        kind = f"MHPF, {heads} heads x {modalities} modalities x {classes} classes"
+        way = "MHPF" if self.pooling == "mean" else "log-linear pooling"
+        kind = f"{way}, {heads} {'head' if heads == 1 else 'heads'} x {modalities} modalities x {classes} classes"
         return "; ".join(part for part in (kind, self.date, self.derived_from) if part)
 
 
@@ -72,6 +83,8 @@ def write_weights(path: Path, weights: FusionWeights) -> None:
         "version": VERSION,
         "date": weights.date,
         "derived_from": weights.derived_from,
+        "pooling": weights.pooling,
+        "temperatures": dict(zip(weights.modalities, weights.temperatures, strict=False)),
         "modalities": weights.modalities,
         "classes": weights.classes,
         "heads": len(weights.head_combine),
@@ -104,10 +117,11 @@ def with_modalities(weights: FusionWeights, names: Sequence[str]) -> FusionWeigh
     new = tuple(name for name in names if name not in weights.modalities)
     if not new:
         return weights
+    temperatures = (*weights.temperatures, *[float(np.mean(weights.temperatures))] * len(new)) if weights.temperatures else ()
     mean = np.repeat(weights.head_weights.mean(axis=1, keepdims=True), len(new), axis=1)
     origin = f"{weights.derived_from}; {', '.join(new)}: no measurement, so the mean of the others"
     return replace(
-        weights, modalities=weights.modalities + new, derived_from=origin,
+        weights, modalities=weights.modalities + new, derived_from=origin, temperatures=temperatures,
         head_weights=np.concatenate([weights.head_weights, mean], axis=1),
     )  # fmt: skip
 
@@ -122,4 +136,7 @@ def _parse(content: Mapping[str, Any]) -> FusionWeights:
     heads = [[[float(head[name][word]) for word in classes] for name in modalities] for head in content["head_weights"]]
     combine = np.array(content["head_combine"], np.float64)
     origin, date = str(content.get("derived_from", "")), str(content.get("date", ""))
-    return FusionWeights(modalities, classes, np.array(heads, np.float64), combine, origin, date)
+    known = content.get("temperatures") or {}
+    temperatures = tuple(float(known[name]) for name in modalities) if known else ()
+    pooling = content.get("pooling", "mean")
+    return FusionWeights(modalities, classes, np.array(heads, np.float64), combine, origin, date, pooling, temperatures)

@@ -23,7 +23,7 @@ from data.errors import DyadError
 from data.scores import MODALITIES
 from fusion.composer import DEFAULT_COMPOSER, PAIRS, Composer, pair_name, write_composer
 from fusion.fit_composer import EMOTIONS, StateRows, fit_composer, state_of_labels, state_of_votes
-from fusion.mhpf import mhpf
+from fusion.log_linear import log_linear
 from fusion.weights import read_weights
 
 SEED = 7
@@ -62,7 +62,7 @@ def fused_rows(faces: StateRows, texts: StateRows, seed: int = SEED) -> StateRow
     present = np.zeros(probabilities.shape[:2], bool)
     for name, basic in (("static_face", faces.basic[kept]), ("text", texts.basic[partners])):
         probabilities[MODALITIES.index(name)], present[MODALITIES.index(name)] = basic, True
-    return StateRows(mhpf(read_weights(), probabilities, present), faces.state[kept])
+    return StateRows(log_linear(read_weights(), probabilities, present), faces.state[kept])
 
 
 def derive(faces: StateRows, of_faces: str, texts: StateRows, of_texts: str) -> Composer:

@@ -80,7 +80,7 @@ def static_face_rows(data: Path) -> Iterator[Row]:
     from modalities.training.faces.stills import read_faces
 
     model, faces = static_face.load(), read_faces(data / "face" / "ferplus_valid.npz")
-    answers, split = static_face.describe_images(model, faces.images).probabilities, "ferplus_valid (held out)"
+    answers, split = static_face.describe_images(model, faces.images).probabilities, "ferplus_valid (held out, home)"
     known, agreed = faces.majority >= 0, faces.agreed & (faces.majority >= 0) & (faces.majority < 7)
     name = f"static_face {model.source.revision}"
     yield row(f"{name}, 8 classes, majority", split, faces.majority[known], answers[known].argmax(1), "war", "84-85",
@@ -94,7 +94,7 @@ def text_rows(data: Path) -> Iterator[Row]:
     """Comments with one label, comments with any number of labels, and lines of dialogues with and without those before."""
     from modalities.text import embedded as text
 
-    model, split = text.load(), "dev (only measured)"
+    model, split = text.load(), "dev (only measured, home)"
     name = f"text {model.source.revision}"
     go = pd.read_csv(data / "text" / "goemotions_ekman_dev.csv", keep_default_na=False)
     probabilities = np.nan_to_num(text.score_texts(model, go["text"].tolist()))
@@ -167,7 +167,7 @@ def scene_rows(data: Path) -> Iterator[Row]:
         answer = np.nan_to_num(scene_context.score_texts(model, rows["text"].astype(str).tolist())).argmax(1)
         clips = rows["video_name"].str.split("___").str[0].to_numpy(object)
         for metric in ("uar", "macro_f1"):
-            yield row(f"scene_context {model.source.revision}, AFEW, {size}", "dev (only measured)", truth, answer, metric,
+            yield row(f"scene_context {model.source.revision}, AFEW, {size}", "dev (only measured, home)", truth, answer, metric,
                       published if metric == "uar" else "-", "datasets/README.md", clips)
 
 
@@ -203,7 +203,7 @@ def composition_rows(data: Path) -> Iterator[Row]:
 
     model, faces = static_face.load(), read_faces(data / "face" / "ferplus_valid.npz")
     described = static_face.describe_images(model, faces.images)
-    basic, pairs, split = described.basic.astype(float), compound_of_votes(faces.votes), "ferplus_valid (held out)"
+    basic, pairs, split = described.basic.astype(float), compound_of_votes(faces.votes), "ferplus_valid (held out, home)"
     shown = pairs >= 0
     pfsa = METHODS["pfsa"](similarities("static_face", described.features[shown], model.centroids), ABAW_COMPOUNDS)
     yield from _composed("compound stills, FER+ votes", split, basic[shown], pairs[shown], {"pfsa": pfsa.argmax(1)}, "52")
@@ -213,7 +213,7 @@ def composition_rows(data: Path) -> Iterator[Row]:
     texts, _ = texts_with_states(data, "dev")
     numbers = {int(state): number for number, state in enumerate(states_of(ABAW_COMPOUNDS))}
     labels = np.array([numbers.get(int(state), -1) for state in texts.state])
-    split = "GoEmotions dev (only measured)"
+    split = "GoEmotions dev (only measured, home)"
     both, truth = texts.basic[labels >= 0], labels[labels >= 0]
     yield from _composed("comments with two labels", split, both, truth, {}, "-")
     yield from _composed(f"the same, {DIFFUSE}", split, diffuse(both), truth, {}, "-", COMPOSITIONS[:2])
@@ -268,10 +268,11 @@ def _none(task: str, split: str, basic: Vector, state: Vector) -> Iterator[Row]:
 def fusion_rows(data: Path) -> Iterator[Row]:
     rows, _, by_fold = fitting_rows(read_long_table(data / "fusion" / "ravdess_posteriors_folds0-2.csv"), None)
     actors = np.array([clip.split("-")[-1] for clip in rows.clips], object)
-    yield from _fused("fusion, RAVDESS posteriors", "held-out actors, folds 0-2", rows, cross_fitted(rows, by_fold)[0], actors,
-                      "86.7 / 86.9", "authors' fusion / product, 5 folds")
+    unheard = cross_fitted(rows, by_fold)[0]
+    yield from _fused("fusion, RAVDESS posteriors", "held-out actors, folds 0-2 (home)", rows, unheard, actors, "86.7 / 86.9",
+                      "authors' fusion / product, 5 folds")
     crema = crema_table(data / "fusion" / "cremad_votes_actors1001-1061.csv")
-    yield from _fused("fusion, CREMA-D votes", "5 parts of actors", crema, cross_fitted(crema, False, CREMA_METHODS)[0],
+    yield from _fused("fusion, CREMA-D votes", "5 parts of actors (home)", crema, cross_fitted(crema, False, CREMA_METHODS)[0],
                       crema.groups, "77.3 / 76.8", "mean of both / face alone (goals)")
     for method in SUBSET_METHODS:
         yield subsets_row("fusion, RAVDESS", "held-out actors, folds 0-2", rows, np.unique(rows.folds, return_inverse=True)[1],

@@ -18,6 +18,7 @@ from data.fused import Fusion, read_fusion, read_pooled, write_fused
 from data.scores import MODALITIES, Scores
 from data.windows import make_windows
 from fusion.fuse import NO_FEATURES, NOTHING_PRESENT, compose_compounds, fuse, pool_modalities
+from fusion.log_linear import log_linear, pool_by
 from fusion.mhpf import collapse, mhpf
 from fusion.reliability import derive_weights
 from fusion.weights import FusionWeights, from_state_dict, read_weights, write_weights
@@ -334,3 +335,58 @@ def test_the_weights_file_is_derived_from_model_cards(
     (tmp_path / "voice.md").write_text("no front matter")
     assert fusion_weights.main() == 1
     assert capsys.readouterr().err.strip().endswith("has no YAML front matter; train its model again.")
+
+
+@given(fusions(), st.floats(0.5, 4))
+def test_a_product_is_exact_for_missing_modalities_and_its_parts_add_up(drawn, temperature: float) -> None:
+    probabilities, present, weights = drawn
+    over = tuple(np.linspace(1, temperature, len(present)))
+    fused, parts = pool_by(dataclasses.replace(weights, pooling="product", temperatures=over), probabilities, present)
+    for window in range(present.shape[1]):
+        rows = np.flatnonzero(present[:, window]).tolist()
+        if rows:
+            few = dataclasses.replace(keep(weights, rows), pooling="product", temperatures=tuple(over[row] for row in rows))
+            alone = log_linear(few, probabilities[rows, window : window + 1], np.ones((len(rows), 1), bool))
+            np.testing.assert_allclose(fused[window], alone[0], atol=1e-12)
+            np.testing.assert_allclose(parts[window].sum(0), fused[window], atol=1e-9)
+            assert not parts[window][~present[:, window]].any()
+        else:
+            assert np.isnan(fused[window]).all()
+
+
+def test_two_that_find_an_emotion_likely_outvote_one_that_is_sure_of_another() -> None:
+    sure, likely = np.full(7, 0.02), np.full(7, 0.04)
+    sure[1], likely[[1, 4]] = 0.88, (0.001, 0.799)
+    given_ = np.stack([sure, likely, likely])[:, None]
+    weights = FusionWeights(("a", "b", "c"), BASIC_EMOTIONS, np.zeros((1, 3, 7)), np.zeros(1), pooling="product")
+    present = np.ones((3, 1), bool)
+    assert pool_by(weights, given_, present)[0].argmax() == 4
+    logs = np.log(given_[:, 0] + 1e-4)
+    by_hand = np.exp(np.sqrt(3) * logs.mean(0))
+    np.testing.assert_allclose(log_linear(weights, given_, present)[0], by_hand / by_hand.sum())
+    flat = dataclasses.replace(weights, temperatures=(1.0, 50.0, 50.0))
+    assert log_linear(flat, given_, present)[0].argmax() == 1, "who is over-sure hardly counts"
+
+
+def test_thin_evidence_leaves_modalities_alike_and_much_of_it_does_not() -> None:
+    recalls = {"voice": dict.fromkeys(BASIC_EMOTIONS, 0.3), "text": dict.fromkeys(BASIC_EMOTIONS, 0.8)}
+    shares = []
+    for count in (0.5, 20.0, 2000.0):
+        seen = dict.fromkeys(BASIC_EMOTIONS, count)
+        cards = {name: {"per_class_recall": known, "counts": seen} for name, known in recalls.items()}
+        shares.append(collapse(derive_weights(cards, "", ("voice", "text")))[1, 0])
+    assert shares == sorted(shares)
+    assert shares[0] == pytest.approx(0.5, abs=0.03)
+    assert shares[2] == pytest.approx(2 / (2 + np.sqrt(3 / 7)), abs=0.01)  # the roots of the odds: 4 and 3/7
+
+
+def test_a_products_weights_come_back_from_their_file_and_bad_ones_are_refused(tmp_path: Path) -> None:
+    weights = derive_weights(CARDS, "2026-01-01")
+    write_weights(tmp_path / "w.json", weights)
+    again = read_weights(tmp_path / "w.json")
+    assert (again.pooling, again.temperatures) == ("product", weights.temperatures)
+    assert "log-linear pooling" in again.description
+    with pytest.raises(InputError, match="can be for one of: mean, product"):
+        dataclasses.replace(weights, pooling="sum")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="one temperature above 0 for each"):
+        dataclasses.replace(weights, temperatures=(1.0,))
