@@ -11,8 +11,18 @@ from data.errors import InputError
 from data.files import file_digest
 from data.metrics import calibration_error, scores_of
 from fusion.arrays import Flags, Floats, Integers
-from fusion.tables.fit import Fitted, apply_fusion, best_of, check_enough, fit_fusion, parts_of
-from fusion.tables.fitted import FoldedFusion, read_fitted, write_fitted
+from fusion.tables.fit import (
+    COMMON,
+    Fitted,
+    apply_fusion,
+    best_of,
+    check_enough,
+    fit_carefully,
+    fit_fusion,
+    parts_of,
+    seen_in_training,
+)
+from fusion.tables.fitted import FoldedFusion, agreement_of, read_fitted, write_fitted
 from fusion.tables.long_table import LongTable, read_long_table, write_fused_table
 from fusion.tables.pooling import POOLINGS
 
@@ -29,25 +39,43 @@ def fit_table(table: Path, output: Path, method: str = "auto", split: str | None
     """
     rows, why, by_fold = fitting_rows(read_long_table(table), split)
     methods = tuple(POOLINGS) if method == "auto" else (method.replace("-", "_"),)
-    whole = best_of(fit_fusion(rows, methods, SEED))
+    check_enough(rows)
+    whole, doubt = trusted_fit(rows, methods)
     folds = sorted(set(rows.folds)) if by_fold else []
-    fits = {fold: best_of(fit_fusion(rows.rows(rows.folds != fold), methods, SEED)) for fold in folds}
+    fits = {fold: trusted_fit(rows.rows(rows.folds != fold), methods)[0] for fold in folds}
+    careful = whole if doubt else fit_carefully(rows, SEED)
     about = {
         "table": table.name, "sha256": file_digest(table), "date": date.today().isoformat(), "rows": why,
         "answers": len(rows.clips), "clips": len(set(rows.clips)), "groups": len(set(rows.groups)), "seed": SEED,
     }  # fmt: skip
-    write_fitted(output, FoldedFusion(whole, fits, about))
-    return _fit_in_words(whole, fits, why, len(rows.clips), output)
+    write_fitted(output, FoldedFusion(whole, fits, about, careful, agreement_of(rows)))
+    return _fit_in_words(whole, fits, why, len(rows.clips), output, doubt)
+
+
+def trusted_fit(rows: LongTable, methods: Sequence[str]) -> tuple[Fitted, str]:
+    """The best of some ways by validation; where the rows cannot be trusted with that, a careful one, and why.
+
+    One way alone was asked for: it stays, with the common temperature.
+    """
+    if len(set(rows.groups.tolist())) < 2:
+        return fit_carefully(rows, SEED), "the rows are of one fold or group, so nothing can be validated among them"
+    if not (seen := seen_in_training(rows)):
+        return best_of(fit_fusion(rows, methods, SEED)), ""
+    careful = best_of(fit_fusion(rows, methods, SEED)).careful if len(methods) == 1 else fit_carefully(rows, SEED)
+    right = "right about nearly all of these rows, as in what was learned"
+    return careful, f"{' and '.join(seen)} {'is' if len(seen) == 1 else 'are'} {right}"
 
 
 def apply_table(weights: Path, table: Path, output: Path) -> str:
     """Fuse a table by fitted weights and write one row a clip; returns what was done, with the scores of labelled rows."""
     fusion, given = read_fitted(weights), read_long_table(table)
     given = given.aligned(fusion.whole.models, fusion.whole.classes)
+    fusion, doubt = fusion.for_table(given)
     fused = fusion.apply(given)
     write_fused_table(output, given, fused)
     answered = ~np.isnan(fused[:, 0])
     lines = [f"{len(fused)} clips fused, {int((~answered).sum())} without an answer; written to {output}"]
+    lines += [doubt] if doubt else []
     for name in sorted(set(given.splits)):
         rows = answered & (given.labels >= 0) & (given.splits == name)
         if rows.any():
@@ -66,6 +94,9 @@ def compare_table(table: Path, split: str | None = None, methods: Sequence[str] 
     lines += ["| way | n | accuracy % | UAR % | log loss | ECE % |", "|---|---|---|---|---|---|"]
     for name, fused in answers.items():
         known = ~np.isnan(fused[:, 0])
+        if not known.any():
+            lines.append(f"| {name} | 0 | - | - | - | - |")
+            continue
         figures = figures_of(fused[known], rows.labels[known])
         cells = [f"{100 * figures['accuracy']:.1f}", f"{100 * figures['uar']:.1f}", f"{figures['log_loss']:.3f}"]
         lines.append(f"| {name} | {int(known.sum())} | {' | '.join(cells)} | {100 * figures['calibration_error']:.1f} |")
@@ -80,7 +111,7 @@ def fitting_rows(table: LongTable, split: str | None) -> tuple[LongTable, str, b
     chosen, why, by_fold = choose_rows(table, split)
     rows = table.rows(chosen)
     ungrouped = bool((rows.groups == rows.clips).all())
-    return (replace(rows, groups=rows.folds) if by_fold and ungrouped and len(set(rows.folds)) > 2 else rows), why, by_fold
+    return (replace(rows, groups=rows.folds) if by_fold and ungrouped else rows), why, by_fold
 
 
 def choose_rows(table: LongTable, split: str | None) -> tuple[Flags, str, bool]:
@@ -116,9 +147,13 @@ def cross_fitted(
     answers = as_given(rows) | {name: np.full(rows.probabilities[:, 0].shape, np.nan) for name in (*methods, "chosen by fit")}
     for number in np.unique(part):
         outside = np.flatnonzero(part == number)
-        fits = fit_fusion(rows.rows(part != number), methods, SEED)
-        tested = rows.rows(outside)
-        for name, fitted in (fits | {"chosen by fit": best_of(fits)}).items():
+        inside, tested = rows.rows(part != number), rows.rows(outside)
+        if len(set(inside.groups.tolist())) > 1:
+            fits = fit_fusion(inside, methods, SEED)
+            chosen = fit_carefully(inside, SEED) if seen_in_training(inside) else best_of(fits)
+        else:  # one fold is left: nothing can be validated, and no way but the careful one is fitted
+            fits, chosen = {}, fit_carefully(inside, SEED)
+        for name, fitted in (fits | {"chosen by fit": chosen}).items():
             answers[name][outside] = apply_fusion(fitted, tested)
     return answers, len(np.unique(part))
 
@@ -145,13 +180,16 @@ def figures_of(fused: Floats, labels: Integers) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _fit_in_words(whole: Fitted, folds: Mapping[str, Fitted], why: str, count: int, output: Path) -> str:
+def _fit_in_words(whole: Fitted, folds: Mapping[str, Fitted], why: str, count: int, output: Path, doubt: str) -> str:
     lines = [f"Fitted on {count} answers ({why}); written to {output}."]
     lines += [f"{name:20} log loss {figures['log_loss']:.3f}, accuracy {100 * figures['accuracy']:5.1f} %  (inner validation)"
               for name, figures in whole.validation.items()]  # fmt: skip
+    if doubt:
+        lines.append(f"These rows choose nothing: {doubt}. All models get the temperature {COMMON.temperature:g} and the floor "
+                     f"{COMMON.floor:g}; give rows of people whom the models did not learn.")  # fmt: skip
     lines.append(f"Chosen: {whole.method}" + _of_folds(folds))
     lines += [f"{model}: temperature {given.temperature:.2f}, floor {given.floor:g}, calibration error "
-              f"{100 * given.error_before:.1f} -> {100 * given.error_after:.1f} %"
+              f"{100 * given.error_before:.1f}" + ("" if doubt else f" -> {100 * given.error_after:.1f}") + " %"
               for model, given in zip(whole.models, whole.calibrations, strict=True)]  # fmt: skip
     return "\n".join(lines)
 

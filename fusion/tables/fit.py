@@ -47,6 +47,16 @@ class Calibration:
     quality_spread: float = 1.0
 
 
+COMMON = Calibration(2.0, 1e-4)
+"""Of every model, where the rows cannot say how sure each may be."""
+NEARLY_ALWAYS = 0.98
+"""No model is so often right about people whom it did not learn."""
+SHARP = 0.9
+"""So often right is a model whose best temperature is the least of all, where it has learned the rows."""
+CAREFUL, CAREFUL_STRENGTH = "weighted_product", 10.0
+"""The way of pooling where rows cannot choose one, and its strength where they cannot choose that either."""
+
+
 @dataclass(frozen=True, eq=False)
 class Fitted:
     """A fitted fusion: the way of pooling, its parameters, each model's calibration, and how validation inside the rows went.
@@ -61,6 +71,35 @@ class Fitted:
     parameters: Mapping[str, Floats]
     strength: float = 0.0
     validation: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def careful(self) -> "Fitted":
+        """The same with one temperature and floor for all: what a model seems to deserve in-sample it does not elsewhere."""
+        told = {"temperature": COMMON.temperature, "floor": COMMON.floor, "error_after": COMMON.error_after}
+        return replace(self, calibrations=tuple(replace(given, **told) for given in self.calibrations))
+
+
+def seen_in_training(table: LongTable) -> tuple[str, ...]:
+    """The models that seem to have learned the labelled rows themselves: too often right, or wanting to be surer than sure."""
+    found = []
+    for index, (name, given) in enumerate(zip(table.models, calibrate(table), strict=True)):
+        rows = table.present[:, index] & (table.labels >= 0)
+        right = float((table.probabilities[rows, index].argmax(1) == table.labels[rows]).mean()) if rows.any() else 0.0
+        if right >= NEARLY_ALWAYS or (right >= SHARP and given.temperature <= TEMPERATURES[0]):
+            found.append(name)
+    return tuple(found)
+
+
+def fit_carefully(table: LongTable, seed: int = 7) -> Fitted:
+    """The weighted product with a common temperature and floor, for rows that must not choose: models have learned them, or
+    they are of one group, so that nothing can be validated."""
+    table = table.rows((table.labels >= 0) & table.present.any(1))
+    check_enough(table, groups=1)
+    if len(set(table.groups.tolist())) > 1:
+        return fit_fusion(table, (CAREFUL,), seed)[CAREFUL].careful
+    calibrations = calibrate(table)
+    learned = _learn(table, calibrations, CAREFUL, {CAREFUL: CAREFUL_STRENGTH}, seed)
+    return Fitted(CAREFUL, table.models, table.classes, calibrations, learned, CAREFUL_STRENGTH).careful
 
 
 def calibrate(table: LongTable) -> tuple[Calibration, ...]:
@@ -147,9 +186,9 @@ def best_of(fits: Mapping[str, Fitted]) -> Fitted:
     return min(fits.values(), key=lambda fitted: fitted.validation[fitted.method]["log_loss"])
 
 
-def check_enough(table: LongTable) -> None:
-    """InputError when a fit and its validation are impossible."""
-    if len(table.clips) < 2 * len(table.classes) or len(set(table.labels.tolist())) < 2 or len(set(table.groups)) < 2:
+def check_enough(table: LongTable, groups: int = 2) -> None:
+    """InputError when a fit, and its validation where it needs `groups`, are impossible."""
+    if len(table.clips) < 2 * len(table.classes) or len(set(table.labels.tolist())) < 2 or len(set(table.groups)) < groups:
         raise InputError(
             f"The table has {len(table.clips)} labelled answers to fit {len(table.classes)} classes on; give at least two for "
             "each class, of two clips or groups, in the column 'label'."

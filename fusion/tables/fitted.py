@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,46 @@ from data.errors import InputError
 from data.files import write_text
 from data.json_files import read_json
 from fusion.arrays import Floats, softmax
-from fusion.tables.fit import Calibration, Fitted, apply_fusion
+from fusion.tables.fit import COMMON, Calibration, Fitted, apply_fusion
 from fusion.tables.long_table import LongTable
 from fusion.tables.pooling import FEATURES, HEADS, POOLINGS
 
 FORMAT = "dyad-fitted-fusion"
 VERSION = 1
+FAR_LESS = 5.0
+"""Standard errors by which an agreement is far less."""
 
 
 @dataclass(frozen=True, eq=False)
 class FoldedFusion:
     """A fit on all rows, and for each fold one that saw nothing of that fold (none where the rows had no folds).
 
-    `fitted_on` says in words and numbers on which rows.
+    `fitted_on` says in words and numbers on which rows. `careful` is what to use where the models agree far less than they did
+    there (`agreement`, see `agreement_of`): None in files of before.
     """
 
     whole: Fitted
     folds: Mapping[str, Fitted]
     fitted_on: Mapping[str, object]
+    careful: Fitted | None = None
+    agreement: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+
+    def for_table(self, table: LongTable) -> tuple["FoldedFusion", str]:
+        """This fusion, or its careful form where two models agree far less on new rows than on fitted ones; and a sentence."""
+        new = table.rows(~np.isin(table.folds, list(self.folds)))
+        careful_already = all(given.temperature == COMMON.temperature for given in self.whole.calibrations)
+        if self.careful is None or careful_already or not len(new.clips):
+            return self, ""
+        for name, (now, count) in agreement_of(new).items():
+            before, rows = self.agreement.get(name, (0.0, 0))
+            if rows and fewer(before, rows, now, count) > FAR_LESS:
+                said = (
+                    f"{name} agree on {now:.0%} of these clips and on {before:.0%} of those fitted on: the models had learned "
+                    "those, or these are of another kind. So clips of no fitted fold are fused by the weighted product, all "
+                    f"models with the temperature {COMMON.temperature:g}."
+                )
+                return replace(self, whole=self.careful), said
+        return self, ""
 
     def apply(self, table: LongTable) -> Floats:
         """Fused distributions [N, C]: rows of a known fold by the fit that saw nothing of it, others by the one on all rows."""
@@ -41,12 +64,33 @@ class FoldedFusion:
         return fused
 
 
+def agreement_of(table: LongTable) -> dict[str, tuple[float, int]]:
+    """For each two models ('face and voice') the share of clips for which both have the same answer, and of how many."""
+    answers = np.where(table.present, np.nan_to_num(table.probabilities).argmax(2), -1)
+    found = {}
+    for one, other in combinations(range(len(table.models)), 2):
+        both = (answers[:, one] >= 0) & (answers[:, other] >= 0)
+        if both.any():
+            alike = float((answers[both, one] == answers[both, other]).mean())
+            found[f"{table.models[one]} and {table.models[other]}"] = (alike, int(both.sum()))
+    return found
+
+
+def fewer(before: float, rows: int, now: float, count: int) -> float:
+    """By how many standard errors a share of `count` is below one of `rows`."""
+    pooled = (before * rows + now * count) / (rows + count)
+    error = np.sqrt(pooled * (1.0 - pooled) * (1.0 / rows + 1.0 / count))
+    return float((before - now) / error) if error > 0 else 0.0
+
+
 def write_fitted(path: Path, fusion: FoldedFusion) -> None:
     """Write `weights.json`, whole or not at all."""
     content = {
         "format": FORMAT, "version": VERSION, "fitted_on": dict(fusion.fitted_on),
         "models": fusion.whole.models, "classes": fusion.whole.classes, **_entry(fusion.whole),
         "folds": {fold: _entry(fitted) for fold, fitted in fusion.folds.items()},
+        "careful": None if fusion.careful is None else _entry(fusion.careful),
+        "agreement": {name: {"share": share, "clips": count} for name, (share, count) in fusion.agreement.items()},
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
@@ -65,7 +109,9 @@ def read_fitted(path: Path) -> FoldedFusion:
     try:
         models, classes = tuple(map(str, content["models"])), tuple(map(str, content["classes"]))
         folds = {str(fold): _fitted(entry, models, classes) for fold, entry in content["folds"].items()}
-        return FoldedFusion(_fitted(content, models, classes), folds, dict(content["fitted_on"]))
+        careful = _fitted(content["careful"], models, classes) if content.get("careful") else None
+        agreement = {name: (float(row["share"]), int(row["clips"])) for name, row in content.get("agreement", {}).items()}
+        return FoldedFusion(_fitted(content, models, classes), folds, dict(content["fitted_on"]), careful, agreement)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} lacks or spoils an entry ({error!r}); fit the weights again.") from error
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from data.errors import InputError
 from flows.cli.app import main
-from fusion.tables.files import apply_table, choose_rows, compare_table, fit_table
+from fusion.tables.files import apply_table, choose_rows, compare_table, fit_table, fitting_rows
 from fusion.tables.fit import Calibration, Fitted, apply_fusion, apply_temperature, best_of, calibrate, fit_fusion, parts_of
 from fusion.tables.fitted import read_fitted
 from fusion.tables.long_table import LongTable, read_long_table
@@ -248,6 +248,54 @@ def test_weights_are_readable_and_each_fold_is_answered_without_itself(tmp_path:
     answers = pd.read_csv(tmp_path / "o.csv")
     assert len(answers) == 120
     np.testing.assert_allclose(answers[list(CLASSES)].sum(axis=1), 1.0, atol=1e-5)
+
+
+def knowing(table: LongTable, model: int = 0) -> LongTable:
+    """The same with a model that has learned the very rows: it is always right, and sure."""
+    probabilities = table.probabilities.copy()
+    probabilities[:, model] = 0.999 * np.eye(3)[table.labels] + 0.001 / 3
+    return replace(table, probabilities=probabilities)
+
+
+def test_rows_that_a_model_has_learned_choose_nothing_and_a_sentence_says_so(tmp_path: Path) -> None:
+    honest = write_csv(tmp_path / "honest.csv", make_table(120))
+    assert "choose nothing" not in fit_table(honest, tmp_path / "w.json")
+    words = fit_table(write_csv(tmp_path / "t.csv", knowing(make_table(120))), tmp_path / "w.json")
+    assert "These rows choose nothing: good is right about nearly all of these rows" in words
+    assert "Chosen: weighted_product" in words
+    fusion = read_fitted(tmp_path / "w.json")
+    assert {(given.temperature, given.floor) for given in fusion.whole.calibrations} == {(2.0, 1e-4)}
+    asked = fit_table(tmp_path / "t.csv", tmp_path / "w.json", "product")
+    assert "Chosen: product" in asked, "a way that was asked for stays"
+    assert read_fitted(tmp_path / "w.json").whole.calibrations[0].temperature == 2.0
+
+
+def test_models_that_agree_far_less_on_new_clips_are_fused_carefully(tmp_path: Path) -> None:
+    fitted, weights = replace(make_table(600), folds=np.full(600, "", object)), tmp_path / "w.json"
+    fit_table(write_csv(tmp_path / "t.csv", fitted), weights, "product")
+    alike, other = replace(make_table(600, seed=5), folds=np.full(600, "", object)), make_table(600, seed=5)
+    shuffled = other.probabilities.copy()
+    shuffled[:, 0] = shuffled[::-1, 0]
+    other = replace(other, probabilities=shuffled, folds=np.full(600, "", object))
+    assert "agree on" not in apply_table(weights, write_csv(tmp_path / "a.csv", alike), tmp_path / "o.csv")
+    said = apply_table(weights, write_csv(tmp_path / "b.csv", other), tmp_path / "o.csv")
+    assert "good and weak agree on" in said
+    careful = read_fitted(weights).careful
+    assert careful is not None
+    given_ = read_long_table(tmp_path / "b.csv")
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "o.csv")[list(CLASSES)], apply_fusion(careful, given_), atol=1e-6)
+
+
+def test_two_folds_without_groups_never_divide_a_fold(tmp_path: Path) -> None:
+    table = make_table(120)
+    table = replace(table, folds=np.array([str(number % 2) for number in range(120)], object))
+    rows, _, by_fold = fitting_rows(read_long_table(write_csv(tmp_path / "t.csv", table)), None)
+    assert by_fold
+    assert set(rows.groups) == {"0", "1"}
+    assert "Fitted on 120 answers" in fit_table(tmp_path / "t.csv", tmp_path / "w.json")
+    fusion = read_fitted(tmp_path / "w.json")
+    assert {fitted.method for fitted in fusion.folds.values()} == {"weighted_product"}
+    assert fusion.folds["0"].calibrations[0].temperature == 2.0, "one fold alone validates nothing"
 
 
 def test_spoiled_weights_are_named(tmp_path: Path) -> None:
