@@ -13,6 +13,7 @@ NAMES = {
     "face_curve": "quality.face_curve",
     "fusion_ways": "quality.fusion_ways",
     "gpu": "gpu.run",
+    "kills": "kills",
     "learning_ablations": "learning.ablations",
     "learning_clips": "learning.clips",
     "learning_heads": "learning.heads",
