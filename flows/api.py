@@ -1,4 +1,4 @@
-"""Dyad for Python: `recognise` one clip, `recognise_all` of several; the same flow and run folders as `dyad run`.
+"""Dyad for Python: `recognise` one clip, `recognise_all` of several; the same stages and run folders as `dyad run`.
 
 Importing this module is cheap: what recognises is imported with the first call.
 """
@@ -17,9 +17,9 @@ from configs import DEFAULT_PROFILE
 from data.errors import DyadError
 
 if TYPE_CHECKING:
+    from flows.clip.files import Wanted
     from flows.recognition import Recognition, Recognitions
     from flows.runtime.events import Event
-    from flows.video import Wanted
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 OnProgress: TypeAlias = Callable[[str, int, int], object]
@@ -80,8 +80,8 @@ def recognise_all(
     Arguments are those of `recognise`. Transcripts lie beside the clips; `descriptions` may name several clips. `on_progress`
     is also told ("clips", clips that have ended, clips). For data sets with thousands of clips see `dyad batch`.
     """
+    from flows.clip.files import media_files, workers_for
     from flows.recognition import Recognitions
-    from flows.video import media_files, workers_for
 
     given = [clips] if isinstance(clips, str | os.PathLike) else clips
     files = media_files([Path(clip) for clip in given])
@@ -104,14 +104,15 @@ def _wanted(
 ) -> "Wanted":
     """What is asked, checked before anything starts."""
     from configs.settings import load_settings
+    from flows.clip.files import Wanted, workers_for
     from flows.job import Brought
-    from flows.video import Wanted, workers_for
+    from flows.server.prefect_setup import has_server
 
     asked = load_settings(os.fspath(profile), settings)
     workers_for(asked)
     ready = {name: Path(path) for name, path in (scores or {}).items()}
     brought = Brought(Path(transcript) if transcript else None, Path(descriptions) if descriptions else None, ready)
-    return Wanted(Path(out), asked, brought.check_content(), strict, fresh)
+    return Wanted(Path(out), asked, brought.check_content(), strict, fresh, has_server())
 
 
 def _run(
@@ -120,7 +121,6 @@ def _run(
     """Run clips in threads of their own, whatever runs in this one, and tell the caller here how far they are."""
     from flows.runtime import stop
     from flows.runtime.events import listening
-    from flows.server import prefect_setup
 
     gone, news = threading.Event(), SimpleQueue[News]()
 
@@ -129,10 +129,9 @@ def _run(
             news.put(_progress_of(event))
 
     def run(file: Path) -> Path | Exception:
-        from flows.video import run_file
+        from flows.clip.files import run_file
 
         stop.abandoned.set((gone,))
-        prefect_setup.start_temporary_server()
         return run_file(file, wanted)
 
     telling = _Telling(on_progress)

@@ -1,7 +1,5 @@
 """The main flow: one video in, its run folder out. The graph of `flows.clip.stages`, each stage a Prefect task."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,6 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from configs.settings import Settings
-from data.errors import InputError
-from data.manifest.manifest import MEDIA
 from data.media.clip import Clip
 from data.media.limits import Limits
 from data.run_folder import RunFolder
@@ -24,10 +20,7 @@ from flows.clip.runner import RETRY_DELAYS, Turn, WhenEnded, recognise_clip
 from flows.clip.stages import STAGES, Stage
 from flows.clip.steps.decode import limits_of
 from flows.job import Brought, Job
-from flows.runtime import stop
-from flows.runtime.errors import Interrupted, worth_retrying
-from flows.runtime.loaded_models import device_named
-from flows.server import prefect_setup
+from flows.runtime.errors import worth_retrying
 from flows.server.artifacts import publish_artifacts
 from flows.server.prefect_setup import outlive_worker
 
@@ -141,60 +134,3 @@ def _flow_run_name() -> str:
 
     parameters: dict[str, Any] = flow_run.parameters
     return Path(str(parameters["video"])).name
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked of every clip: the folder for the run folders, settings, given evidence, and how to run."""
-
-    output: Path
-    settings: Settings
-    brought: Brought = Brought()
-    strict: bool = False
-    fresh: bool = False
-
-
-def media_files(paths: Sequence[Path]) -> list[Path]:
-    """The files to run: those named, and the media files in the folders named (sorted, not below them)."""
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in MEDIA and file.is_file())
-            if not inside:
-                raise InputError(f"{path} holds no media files; name a file, or a folder with video or audio in it.")
-            found += inside
-        else:
-            found.append(path)
-    return found
-
-
-def check_brought(files: Sequence[Path], brought: Brought) -> None:
-    """InputError when evidence about one clip is given for several."""
-    if len(files) > 1 and (brought.transcript or brought.scores):
-        raise InputError("--transcript and --scores belong to one clip; name one file, or put transcripts beside the clips.")
-
-
-def workers_for(settings: Settings, workers: int | None = None) -> int:
-    """How many clips are under way at once: as many as asked for; else one on a processor, which one keeps busy, and two
-    where networks run on another device: while one is on it the next is decoded. InputError for a device that is not there.
-    """
-    device = device_named(settings.device)
-    return workers or (1 if device == "cpu" else 2)
-
-
-def run_file(file: Path, wanted: Wanted) -> Path | Exception:
-    """The run folder of a clip, or the error that it failed with; Interrupted when somebody asks to stop."""
-
-    try:
-        stop.check()
-        brought = wanted.brought
-        with prefect_setup.without_heartbeats():
-            folder: Path = recognise_video(
-                file, wanted.settings, wanted.output, brought.transcript, brought.descriptions, dict(brought.scores),
-                wanted.strict, wanted.fresh,
-            )  # fmt: skip
-        return folder
-    except Interrupted:
-        raise
-    except Exception as error:
-        return error

@@ -28,6 +28,9 @@ WorkersOption = Annotated[
     int | None, typer.Option(min=1, max=64, help="Clips under way at once, sharing the models; 1 on a CPU, else 2.")
 ]
 FreshOption = Annotated[bool, typer.Option(help="Do everything again, also what is already done.")]
+PrefectOption = Annotated[
+    bool, typer.Option("--prefect", help="Run as a flow of Prefect also where no server is up; a temporary one is started.")
+]
 LanguageOption = Annotated[str | None, typer.Option(help="The language spoken, e.g. en; else found.")]
 NoWordsOption = Annotated[bool, typer.Option("--no-words", help="Hear no words; those that are given count all the same.")]
 

@@ -23,6 +23,7 @@ from flows.cli.options import (
     LanguageOption,
     NoWordsOption,
     OutputOption,
+    PrefectOption,
     ProfileOption,
     StaticOption,
     StrictOption,
@@ -62,6 +63,7 @@ def run(
     json: JsonOption = False,
     strict: StrictOption = False,
     fresh: FreshOption = False,
+    prefect: PrefectOption = False,
     exports: ExportsOption = None,
 ) -> None:
     """Recognise the compound expressions of videos.
@@ -83,7 +85,7 @@ def run(
         | words_overrides(language, no_words),
     )
     names = exports_named(exports)
-    how = {"as_json": json, "explain": explain, "strict": strict, "fresh": fresh}
+    how = {"as_json": json, "explain": explain, "strict": strict, "fresh": fresh, "prefect": prefect}
     then = partial(write_exports, names=names, run=True)
     sys.exit(run_clips(files, output, settings, brought, workers=workers, then=then, **how))
 

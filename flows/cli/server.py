@@ -101,6 +101,7 @@ def worker(
             tend()
         sys.exit(process.returncode)
     except KeyboardInterrupt:
+        process.terminate()
         process.wait()
         sys.exit(130)
 

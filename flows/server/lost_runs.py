@@ -27,8 +27,8 @@ TRIES = 3
 """A run that lost its process is scheduled again so often; one that kills its process each time must end some day."""
 AGAIN, LOST = "AwaitingRetry", "Its process was lost."
 """Name and message of the state of a run that is taken up again."""
-UNCLAIMED = 60.0
-"""Seconds after which a run that was taken by a worker of unknown name is one that died in between."""
+UNCLAIMED = 15.0
+"""Seconds within which a worker gives a run that it took its name; one that has not done so died in between."""
 BACK_TO = timedelta(days=7)
 """Runs that crashed longer ago are history."""
 EVERY = 10.0
@@ -73,10 +73,16 @@ def lost_runs(url: str, starting: str = "") -> Iterator[FlowRun]:
         worker = str(run["labels"].get("prefect.worker.name", ""))
         if worker.startswith(reporting_name("")):
             ownerless = worker not in reports or _began(worker) > _since(run)
-        else:  # a worker takes a run first, and gives it its name a moment later
-            ownerless = not worker and bool(run["deployment_id"]) and time.time() - _since(run) > UNCLAIMED
+        else:
+            ownerless = _is_unclaimed(run) and (all(_began(one) > _since(run) for one in reports) or _age(run) > UNCLAIMED)
         if ownerless and not _is_worked_on(run):
             yield run
+
+
+def await_claims(url: str) -> None:
+    """Wait the seconds in which it shows whether the worker that took a run still lives, if there is such a run."""
+    while any(_is_unclaimed(run) and _age(run) <= UNCLAIMED for run in under_way(url)) and reporting(url):
+        time.sleep(0.5)
 
 
 def take_up_again(url: str, starting: str = "") -> list[str]:
@@ -155,6 +161,16 @@ def _tries(url: str, run: FlowRun) -> int:
     """How often the run was taken up again so far."""
     states = ask(url, f"flow_run_states/?flow_run_id={run['id']}")
     return sum(state["name"] == AGAIN and state["message"] == LOST for state in states)
+
+
+def _is_unclaimed(run: FlowRun) -> bool:
+    """Whether a worker took the run and has not said yet which one it is."""
+    return run["state_type"] == "PENDING" and bool(run["deployment_id"]) and not run["labels"].get("prefect.worker.name")
+
+
+def _age(run: FlowRun) -> float:
+    """How long the run has been in its state (s)."""
+    return time.time() - _since(run)
 
 
 def _since(run: FlowRun) -> float:

@@ -4,8 +4,11 @@ import contextlib
 import logging
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from flows.runtime.state_folder import state_folder
 
@@ -73,7 +76,12 @@ def _profile_names_a_server() -> bool:
 
 
 def has_server() -> bool:
-    """True when runs go to a server: one that the user named (PREFECT_API_URL, a Prefect profile), or that of `dyad up`."""
+    """True when runs go to a server: one that the user named (PREFECT_API_URL, a Prefect profile), or that of `dyad up`.
+
+    Answered without Prefect as long as nothing has imported it: its settings take half a second.
+    """
+    if "prefect" not in sys.modules:
+        return bool(os.environ.get("PREFECT_API_URL")) or _profile_names_a_server()
     from prefect.settings import get_current_settings
 
     return bool(get_current_settings().api.url)
@@ -82,13 +90,36 @@ def has_server() -> bool:
 def start_temporary_server() -> None:
     """Start the temporary server and wait until it answers; nothing happens when the user named a server.
 
-    Prefect starts it with the first flow, but two flows that begin at once disturb each other while it starts.
+    Prefect starts it with the first flow, but two flows that begin at once disturb each other while it starts. It ends with this
+    process, however that ends.
     """
+    if has_server():
+        return
     from prefect.client.orchestration import get_client
+    from prefect.server.api.server import SubprocessASGIServer
 
-    if not has_server():
-        with get_client(sync_client=True):
-            pass
+    server = SubprocessASGIServer()
+    started = server._run_uvicorn_command
+
+    def start() -> "subprocess.Popen[Any]":
+        process = started()
+        _end_with_us(process.pid)
+        return process
+
+    server._run_uvicorn_command = start  # type: ignore[method-assign]
+    with get_client(sync_client=True):
+        pass
+
+
+def _end_with_us(pid: int) -> None:
+    """Have a process killed once this one is gone: a shell waits for the end of its input, which the system brings."""
+    if os.name == "posix":
+        command = ["/bin/sh", "-c", f"read -r _ || kill -9 {pid} 2>/dev/null"]
+        watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        _watchers.append(watcher)  # its input must stay open as long as this process lives
+
+
+_watchers: "list[subprocess.Popen[bytes]]" = []
 
 
 @contextlib.contextmanager

@@ -1,0 +1,107 @@
+"""Files in, run folders out: through Prefect where runs go to a server, else the same graph in threads of this process."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.settings import Settings
+from data.errors import InputError
+from data.manifest.manifest import MEDIA
+from data.media.clip import Clip
+from data.run_folder import RunFolder
+from flows.clip.runner import RETRY_DELAYS, recognise_clip
+from flows.clip.steps.decode import limits_of
+from flows.clip.threads import in_thread
+from flows.job import Brought, Job
+from flows.runtime import stop
+from flows.runtime.errors import Interrupted, worth_retrying
+from flows.runtime.loaded_models import device_named
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of every clip: the folder for the run folders, settings, given evidence, and how to run.
+
+    prefect: as a flow of Prefect, on the server that is set, else on a temporary one that is running.
+    """
+
+    output: Path
+    settings: Settings
+    brought: Brought = Brought()
+    strict: bool = False
+    fresh: bool = False
+    prefect: bool = False
+
+
+def media_files(paths: Sequence[Path]) -> list[Path]:
+    """The files to run: those named, and the media files in the folders named (sorted, not below them)."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in MEDIA and file.is_file())
+            if not inside:
+                raise InputError(f"{path} holds no media files; name a file, or a folder with video or audio in it.")
+            found += inside
+        else:
+            found.append(path)
+    return found
+
+
+def check_brought(files: Sequence[Path], brought: Brought) -> None:
+    """InputError when evidence about one clip is given for several."""
+    if len(files) > 1 and (brought.transcript or brought.scores):
+        raise InputError("--transcript and --scores belong to one clip; name one file, or put transcripts beside the clips.")
+
+
+def workers_for(settings: Settings, workers: int | None = None) -> int:
+    """How many clips are under way at once: as many as asked for; else one on a processor, which one keeps busy, and two
+    where networks run on another device: while one is on it the next is decoded. InputError for a device that is not there.
+    """
+    device = device_named(settings.device)
+    return workers or (1 if device == "cpu" else 2)
+
+
+def run_file(file: Path, wanted: Wanted) -> Path | Exception:
+    """The run folder of a clip, or the error that it failed with; Interrupted when somebody asks to stop."""
+    try:
+        stop.check()
+        return _with_prefect(file, wanted) if wanted.prefect else _in_threads(file, wanted)
+    except Interrupted:
+        raise
+    except Exception as error:
+        return error
+
+
+def _with_prefect(file: Path, wanted: Wanted) -> Path:
+    from flows.server import prefect_setup
+    from flows.video import recognise_video
+
+    brought = wanted.brought
+    with prefect_setup.without_heartbeats():
+        folder: Path = recognise_video(
+            file, wanted.settings, wanted.output, brought.transcript, brought.descriptions, dict(brought.scores),
+            wanted.strict, wanted.fresh,
+        )  # fmt: skip
+    return folder
+
+
+def _in_threads(file: Path, wanted: Wanted) -> Path:
+    clip = _probe(file, wanted.settings)
+    job = Job(clip, RunFolder(wanted.output / clip.clip_id), wanted.settings, wanted.brought.check())
+    recognise_clip(job, in_thread, strict=wanted.strict, fresh=wanted.fresh)
+    return job.folder.root
+
+
+def _probe(file: Path, settings: Settings) -> Clip:
+    """Measure the file; again after a pause when an error of storage may have passed."""
+    from data.media.probe import probe
+
+    for delay in RETRY_DELAYS:
+        try:
+            return probe(file, limits_of(settings))
+        except OSError as error:
+            if not worth_retrying(error):
+                raise
+            time.sleep(delay)
+    return probe(file, limits_of(settings))
