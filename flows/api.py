@@ -17,7 +17,7 @@ from configs import DEFAULT_PROFILE
 from data.errors import DyadError
 
 if TYPE_CHECKING:
-    from flows.clip.files import Wanted
+    from flows.files import Wanted
     from flows.recognition import Recognition, Recognitions
     from flows.runtime.events import Event
 
@@ -80,7 +80,7 @@ def recognise_all(
     Arguments are those of `recognise`. Transcripts lie beside the clips; `descriptions` may name several clips. `on_progress`
     is also told ("clips", clips that have ended, clips). For data sets with thousands of clips see `dyad batch`.
     """
-    from flows.clip.files import media_files, workers_for
+    from flows.files import media_files, workers_for
     from flows.recognition import Recognitions
 
     given = [clips] if isinstance(clips, str | os.PathLike) else clips
@@ -104,7 +104,7 @@ def _wanted(
 ) -> "Wanted":
     """What is asked, checked before anything starts."""
     from configs.settings import load_settings
-    from flows.clip.files import Wanted, workers_for
+    from flows.files import Wanted, workers_for
     from flows.job import Brought
     from flows.server.prefect_setup import has_server
 
@@ -129,7 +129,7 @@ def _run(
             news.put(_progress_of(event))
 
     def run(file: Path) -> Path | Exception:
-        from flows.clip.files import run_file
+        from flows.files import run_file
 
         stop.abandoned.set((gone,))
         return run_file(file, wanted)

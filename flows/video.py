@@ -21,8 +21,8 @@ from flows.clip.stages import STAGES, Stage
 from flows.clip.steps.decode import limits_of
 from flows.job import Brought, Job
 from flows.runtime.errors import worth_retrying
-from flows.server.artifacts import publish_artifacts
-from flows.server.prefect_setup import outlive_worker
+from flows.server.artifacts import server_answers, show_clip
+from flows.server.prefect_setup import ask_once, outlive_worker
 
 RETRIES: dict[str, Any] = {
     "retries": len(RETRY_DELAYS),
@@ -59,7 +59,7 @@ def _task_of(stage: Stage) -> Task[..., Any]:
             done_before = "Already done for this content, these settings and this code."
             return Completed(name="Cached", message=done_before, data=_outputs(stage, turn.job))
         if stage.name == "publish":
-            publish_artifacts(turn.job.folder)
+            show_clip(turn.job.folder)
         return _outputs(stage, turn.job)
 
     return run
@@ -126,6 +126,8 @@ def recognise_video(
     clip = probe_video(video, limits_of(settings), settings.decode.audio_track)
     job = Job(clip, RunFolder(Path(output) / clip.clip_id), settings, brought)
     recognise_clip(job, _Tasks(), strict=strict, fresh=fresh)
+    if not server_answers():
+        ask_once()  # nothing is left to lose: the run folder has the answer
     return job.folder.root
 
 

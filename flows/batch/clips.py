@@ -37,7 +37,7 @@ from flows.clip.threads import within
 from flows.job import Brought, Job
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, sentence
-from flows.server.artifacts import publish_artifacts, server_answers
+from flows.server.artifacts import show_clip
 from reports.dataset.clip_brief import binned_hits
 
 logger = logging.getLogger(__name__)
@@ -137,23 +137,13 @@ def _run_row(plan: BatchPlan, row: ManifestRow, file: Clip, whole: Callable[[], 
         if outcome.state != "failed" and row.frame_labels:
             outcome = replace(outcome, answer={**outcome.answer, **_labelled_frames(row, job)})
         if plan.show and outcome.state != "failed":
-            _show(run_folder)
+            show_clip(run_folder)
         plan.output.put(row.clip_id, remove=True)
     except (Interrupted, StorageError):
         raise
     except Exception as error:
         return _failed(error, row)
     return outcome
-
-
-def _show(folder: RunFolder) -> None:
-    """The clip's result in Prefect's UI; a server that does not answer is no reason for the clip to fail."""
-    if not server_answers():
-        return
-    try:
-        publish_artifacts(folder)
-    except Exception as error:
-        logger.warning("The result could not be shown in Prefect: %s", error)
 
 
 def _settings(settings: Settings, row: ManifestRow) -> Settings:

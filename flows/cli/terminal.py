@@ -15,8 +15,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from configs.settings import Settings
 from data.errors import MediaError
-from flows.clip.files import Wanted, check_brought, media_files, run_file, workers_for
 from flows.clip.graph import NEEDED, NEEDS
+from flows.files import Wanted, check_brought, media_files, run_file, workers_for
 from flows.job import Brought
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, sentence

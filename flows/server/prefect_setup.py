@@ -131,6 +131,13 @@ def without_heartbeats() -> Iterator[None]:
         yield
 
 
+def ask_once() -> None:
+    """Have this thread ask a server that does not answer only once from now on; Prefect would try for two minutes."""
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}).__enter__()
+
+
 def outlive_worker() -> None:
     """Have a run that a worker started go on when that worker dies and nobody reads any more what the run prints.
 

@@ -1,8 +1,9 @@
 """Files in, run folders out: through Prefect where runs go to a server, else the same graph in threads of this process."""
 
+import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from configs.settings import Settings
@@ -17,6 +18,8 @@ from flows.job import Brought, Job
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, worth_retrying
 from flows.runtime.loaded_models import device_named
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def run_file(file: Path, wanted: Wanted) -> Path | Exception:
     """The run folder of a clip, or the error that it failed with; Interrupted when somebody asks to stop."""
     try:
         stop.check()
-        return _with_prefect(file, wanted) if wanted.prefect else _in_threads(file, wanted)
+        return _with_prefect(file, wanted) if wanted.prefect else recognise_file(file, wanted)
     except Interrupted:
         raise
     except Exception as error:
@@ -74,19 +77,26 @@ def run_file(file: Path, wanted: Wanted) -> Path | Exception:
 
 
 def _with_prefect(file: Path, wanted: Wanted) -> Path:
+    from httpx import TransportError
+
     from flows.server import prefect_setup
     from flows.video import recognise_video
 
     brought = wanted.brought
-    with prefect_setup.without_heartbeats():
-        folder: Path = recognise_video(
-            file, wanted.settings, wanted.output, brought.transcript, brought.descriptions, dict(brought.scores),
-            wanted.strict, wanted.fresh,
-        )  # fmt: skip
-    return folder
+    try:
+        with prefect_setup.without_heartbeats():
+            folder: Path = recognise_video(
+                file, wanted.settings, wanted.output, brought.transcript, brought.descriptions, dict(brought.scores),
+                wanted.strict, wanted.fresh,
+            )  # fmt: skip
+        return folder
+    except TransportError:  # the server that took the run has gone; what is missing is done without it
+        logger.warning("The Prefect server does not answer any more, and lacks the end of the run of %s.", file)
+        return recognise_file(file, replace(wanted, fresh=False))
 
 
-def _in_threads(file: Path, wanted: Wanted) -> Path:
+def recognise_file(file: Path, wanted: Wanted) -> Path:
+    """Recognise a clip in threads of this process; returns its run folder, raises what it fails with."""
     clip = _probe(file, wanted.settings)
     job = Job(clip, RunFolder(wanted.output / clip.clip_id), wanted.settings, wanted.brought.check())
     recognise_clip(job, in_thread, strict=wanted.strict, fresh=wanted.fresh)
