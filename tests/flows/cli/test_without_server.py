@@ -35,7 +35,7 @@ print("loaded", *[name for name in {heavy} if name in sys.modules])
 def in_a_process(*commands: list[str], home: Path) -> "tuple[list[str], str, float]":
     """What commands print in a process without a server: the lines, the errors, and the seconds of processor time."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment |= {"PREFECT_HOME": str(home), "DYAD_STATE": str(home), "PYTHONPATH": str(ROOT)}
+    environment |= {"PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT)}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     code = COMMANDS.format(commands=list(commands), heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
