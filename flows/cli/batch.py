@@ -1,8 +1,6 @@
 """`dyad batch`: a whole data set from the command line."""
 
 import contextlib
-import logging
-import os
 import signal
 import sys
 import time
@@ -98,7 +96,7 @@ def run_batch(
 
     console = Console(stderr=True)
     device_named(settings.device)  # one that is not there is told before anything starts
-    with _flow(dask, options) as flow, prefect_setup.without_heartbeats(), _stops_on_request(console), _quiet():
+    with _flow(dask, options) as flow, prefect_setup.without_heartbeats(), _stops_on_request(console), prefect_setup.quiet():
         from httpx import TransportError
 
         with _shown(console) as told, _asks_once():
@@ -163,31 +161,13 @@ def _asks_once() -> Iterator[None]:
 
 
 def _end_without_server(console: "Console", so_far: str) -> NoReturn:
-    """Say that the server has gone and end at once; the usual end would try for seconds to send it each event of each clip."""
+    """Say that the server has gone, and end."""
     from flows.runtime import stop
+    from flows.server.prefect_setup import end_at_once
 
     said = "The Prefect server does not answer any more; start it ('dyad up'), then run the same command: it goes on from here"
     console.print(f"{so_far}. {said}.", markup=False, soft_wrap=True)
-    sys.stderr.flush()
-    sys.stdout.flush()
-    os._exit(130 if stop.requested.is_set() else 1)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Prefect's threads from printing on the terminal that they cannot send what they have: a sentence tells it once."""
-    threads, before = logging.getLogger("prefect._internal.concurrency"), logging.raiseExceptions
-    threads.addFilter(_drop)  # a level would not stay: each flow configures Prefect's loggers again
-    logging.raiseExceptions = False
-    try:
-        yield
-    finally:
-        threads.removeFilter(_drop)
-        logging.raiseExceptions = before
-
-
-def _drop(_record: logging.LogRecord) -> bool:
-    return False
+    end_at_once(130 if stop.requested.is_set() else 1)
 
 
 @contextlib.contextmanager

@@ -57,9 +57,22 @@ def run_clips(
     with_prefect = prefect or prefect_setup.has_server()
     if with_prefect:
         _begin_prefect(console, as_json)
-    recognise = partial(run_file, wanted=Wanted(output, settings, brought, strict, fresh, with_prefect))
+    code = _run(files, Wanted(output, settings, brought, strict, fresh, with_prefect), workers, console, as_json, explain, then)
+    if code == 0 and with_prefect and prefect_setup.server_is_gone():
+        console.print("The Prefect server does not answer any more; what it lacks is in the run folder.", markup=False)
+        prefect_setup.end_at_once(code)
+    return code
+
+
+def _run(
+    files: Sequence[Path], wanted: Wanted, workers: int, console: Console, as_json: bool, explain: bool,
+    then: Callable[[Path], bool],
+) -> int:  # fmt: skip
+    """Run the clips and show each answer; the exit code."""
+    recognise = partial(run_file, wanted=wanted)
     failed = 0
-    with _progress(console) as progress, ThreadPoolExecutor(workers, "clip") as pool:
+    quiet = prefect_setup.quiet() if wanted.prefect else contextlib.nullcontext()
+    with quiet, _progress(console) as progress, ThreadPoolExecutor(workers, "clip") as pool:
         try:
             for file, folder in zip(files, pool.map(recognise, files), strict=True):
                 failed += not isinstance(folder, Path)

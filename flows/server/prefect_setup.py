@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from flows.runtime.state_folder import state_folder
 
@@ -129,6 +129,42 @@ def without_heartbeats() -> Iterator[None]:
 
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Prefect's threads from printing on the terminal that they cannot send what they have: a sentence tells it once."""
+    threads, before = logging.getLogger("prefect._internal.concurrency"), logging.raiseExceptions
+    threads.addFilter(_drop)  # a level would not stay: each flow configures Prefect's loggers again
+    logging.raiseExceptions = False
+    try:
+        yield
+    finally:
+        threads.removeFilter(_drop)
+        logging.raiseExceptions = before
+
+
+def _drop(_record: logging.LogRecord) -> bool:
+    return False
+
+
+def server_is_gone() -> bool:
+    """Whether the server that is set does not answer now."""
+    import httpx
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
+    try:
+        return bool(url) and not httpx.get(f"{str(url).rstrip('/')}/health", timeout=2.0).is_success
+    except httpx.HTTPError:
+        return True
+
+
+def end_at_once(code: int) -> NoReturn:
+    """End this process; the usual end would try for seconds to send a server that has gone each event of each clip."""
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def ask_once() -> None:
