@@ -12,6 +12,7 @@ NAMES = {
     "exports": "exports",
     "face_curve": "quality.face_curve",
     "fusion_ways": "quality.fusion_ways",
+    "fuzz": "fuzz",
     "gpu": "gpu.run",
     "kills": "kills",
     "learning_ablations": "learning.ablations",

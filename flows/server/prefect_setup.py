@@ -116,10 +116,10 @@ def _end_with_us(pid: int) -> None:
     if os.name == "posix":
         command = ["/bin/sh", "-c", f"read -r _ || kill -9 {pid} 2>/dev/null"]
         watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-        _watchers.append(watcher)  # its input must stay open as long as this process lives
+        _kept.append(watcher)  # its input must stay open as long as this process lives
 
 
-_watchers: "list[subprocess.Popen[bytes]]" = []
+_kept: list[object] = []
 
 
 @contextlib.contextmanager
@@ -171,7 +171,9 @@ def ask_once() -> None:
     """Have this thread ask a server that does not answer only once from now on; Prefect would try for two minutes."""
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-    temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}).__enter__()
+    settings = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
+    settings.__enter__()
+    _kept.append(settings)  # what is not kept ends at once
 
 
 def outlive_worker() -> None:
