@@ -109,9 +109,9 @@ def _probe(file: Path, settings: Settings) -> Clip:
 
     for delay in RETRY_DELAYS:
         try:
-            return probe(file, limits_of(settings))
+            return probe(file, limits_of(settings), settings.decode.audio_track)
         except OSError as error:
             if not worth_retrying(error):
                 raise
             time.sleep(delay)
-    return probe(file, limits_of(settings))
+    return probe(file, limits_of(settings), settings.decode.audio_track)
