@@ -48,7 +48,7 @@ def recognise(
     .csv), `descriptions` (CSV) and `scores` (modality -> CSV or parquet) are evidence that replaces the stage which would make
     it. `strict` fails when a modality fails or lacks its model; `fresh` does everything again.
 
-    `on_progress(stage, done, total)` is called in the caller's thread, for each of the twelve stages first with 0 and last with
+    `on_progress(stage, done, total)` is called in the caller's thread, for each stage first with 0 and last with
     `done == total` (whole seconds of the clip, at least 1); a stage that was done before is told once, at its end. An exception
     in it ends the telling with a RuntimeWarning, not the run; raising KeyboardInterrupt there, or pressing stop, ends the run
     cleanly, and the same call goes on from there.
