@@ -142,6 +142,11 @@ class RunFolder:
         """Says that a stage is done, and for which content, settings and code."""
         return self.stages / f"{stage}.json"
 
+    @property
+    def asked(self) -> Path:
+        """A digest of what the folder answers (`flows.clip.own_folder`)."""
+        return self.stages / "asked"
+
     def create(self) -> None:
         """Make the folders."""
         self.work.mkdir(parents=True, exist_ok=True)
@@ -172,7 +177,8 @@ class RunFolder:
 
     def forget(self) -> None:
         """Drop every note of finished stages, so that all of them run again."""
-        shutil.rmtree(self.stages, ignore_errors=True)
+        for note in self.stages.glob("*.json"):
+            note.unlink(missing_ok=True)
 
     def clear_work(self) -> None:
         """Remove the intermediate media."""

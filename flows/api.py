@@ -9,12 +9,14 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
 from configs import DEFAULT_PROFILE
 from data.errors import DyadError
+from data.files import as_it_is_named
 
 if TYPE_CHECKING:
     from flows.files import Wanted
@@ -39,6 +41,7 @@ def recognise(
     scores: Mapping[str, AnyPath] | None = None,
     strict: bool = False,
     fresh: bool = False,
+    name: str = "",
     on_progress: OnProgress | None = None,
 ) -> "Recognition":
     """Recognise the compound expressions of a media file; stages that are done already are not done again.
@@ -46,7 +49,8 @@ def recognise(
     `profile`: a name in configs/ or a YAML file; `settings`: a nested mapping that changes some of it, e.g.
     `{"device": "cuda:0", "faces": {"which": "all"}}`; `out`: the folder that gets the run folder. `transcript` (.srt, .vtt, .txt,
     .csv), `descriptions` (CSV) and `scores` (modality -> CSV or parquet) are evidence that replaces the stage which would make
-    it. `strict` fails when a modality fails or lacks its model; `fresh` does everything again.
+    it. `strict` fails when a modality fails or lacks its model; `fresh` does everything again; `name`: the run folder's, else the
+    clip's id, with a digest of what is asked behind it where that folder answers something else.
 
     `on_progress(stage, done, total)` is called in the caller's thread, for each stage first with 0 and last with
     `done == total` (whole seconds of the clip, at least 1); a stage that was done before is told once, at its end. An exception
@@ -56,8 +60,8 @@ def recognise(
     DyadError, with the sentence that the command line prints, when the clip cannot be recognised: MediaError for the file,
     InputError for what was asked. It may be called inside a running event loop, from several threads, and again and again.
     """
-    wanted = _wanted(profile, settings, out, transcript, descriptions, scores, strict, fresh)
-    (answer,) = _run([Path(clip)], wanted, 1, on_progress)
+    wanted = replace(_wanted(profile, settings, out, transcript, descriptions, scores, strict, fresh), name=name)
+    (answer,) = _run([as_it_is_named(Path(clip))], wanted, 1, on_progress)
     if isinstance(answer, DyadError):
         raise answer
     return answer

@@ -16,11 +16,12 @@ from data.media.clip import Clip
 from data.media.limits import Limits
 from data.run_folder import RunFolder
 from flows.clip.graph import NEEDS, joins
+from flows.clip.own_folder import in_own_folder
 from flows.clip.runner import RETRY_DELAYS, Turn, WhenEnded, recognise_clip
 from flows.clip.stages import STAGES, Stage
 from flows.clip.steps.decode import limits_of
 from flows.job import Brought, Job
-from flows.runtime.errors import worth_retrying
+from flows.runtime.errors import check_writable, worth_retrying
 from flows.server.artifacts import server_answers, show_clip
 from flows.server.prefect_setup import ask_once, outlive_worker
 
@@ -107,6 +108,7 @@ def recognise_video(
     scores: dict[str, Path] | None = None,
     strict: bool = False,
     fresh: bool = False,
+    name: str = "",
 ) -> Path:
     """Recognise the compound expressions of a video; returns its run folder.
 
@@ -119,12 +121,14 @@ def recognise_video(
         scores: Ready probabilities by modality: CSV or parquet files.
         strict: Fail when a modality fails or lacks its model.
         fresh: Do everything again.
+        name: The run folder's name; else the clip's, with a digest behind it where that folder answers something else.
     """
     outlive_worker()
     brought = Brought(transcript, descriptions, scores or {}).check()
     settings = settings or Settings()
     clip = probe_video(video, limits_of(settings), settings.decode.audio_track)
-    job = Job(clip, RunFolder(Path(output) / clip.clip_id), settings, brought)
+    check_writable(Path(output))
+    job = in_own_folder(Job(clip, RunFolder(Path(output) / clip.clip_id), settings, brought), name, fresh)
     recognise_clip(job, _Tasks(), strict=strict, fresh=fresh)
     if not server_answers():
         ask_once()  # nothing is left to lose: the run folder has the answer

@@ -1,6 +1,7 @@
 """The command line, put together. Heavy libraries are imported inside the commands, so that `dyad --help` answers at once."""
 
 import contextlib
+import io
 import os
 import shlex
 import signal
@@ -60,6 +61,9 @@ def main() -> None:
     from flows.runtime.errors import Interrupted, known_sentence
 
     debugging.clear()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # UTF-8 whatever the locale; what is no text is shown as in JSON: \udce9
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     threading.excepthook = lambda told: None if told.exc_value is None else _log(told.exc_value)
     try:
         with _interrupted_by_sigterm():

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from configs.settings import Settings
 from data.errors import MediaError
 from flows.clip.graph import NEEDED, NEEDS
-from flows.files import Wanted, check_brought, media_files, run_file, workers_for
+from flows.files import Wanted, check_brought, check_name, media_files, run_file, workers_for
 from flows.job import Brought
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, sentence
@@ -38,6 +38,7 @@ def run_clips(
     strict: bool = False,
     fresh: bool = False,
     prefect: bool = False,
+    name: str = "",
     workers: int | None = None,
     then: Callable[[Path], bool] = lambda folder: True,
 ) -> int:
@@ -46,10 +47,11 @@ def run_clips(
     Returns 0 when all went well, 1 when one failed, 130 when interrupted. `then` is called with each run folder, also of a clip
     that was done before, and says whether it went well.
     """
-    files = media_files(paths)
-    check_brought(files, brought)
-    workers = workers_for(settings, workers)  # a device that is not there is told before anything starts
     console = Console(stderr=True)
+    files = media_files(paths, lambda sentence: console.print(sentence, style="dim", markup=False, soft_wrap=True))
+    check_brought(files, brought)
+    check_name(files, name)
+    workers = workers_for(settings, workers)  # a device that is not there is told before anything starts
     if not any(file.exists() for file in files):  # told at once, without waiting for a server
         for file in files:
             _show_failure(console, file, MediaError(f"There is no file {file}; check the name."), as_json)
@@ -57,7 +59,8 @@ def run_clips(
     with_prefect = prefect or prefect_setup.has_server()
     if with_prefect:
         _begin_prefect(console, as_json)
-    code = _run(files, Wanted(output, settings, brought, strict, fresh, with_prefect), workers, console, as_json, explain, then)
+    wanted = Wanted(output, settings, brought, strict, fresh, with_prefect, name)
+    code = _run(files, wanted, workers, console, as_json, explain, then)
     if code == 0 and with_prefect and prefect_setup.server_is_gone():
         console.print("The Prefect server does not answer any more; what it lacks is in the run folder.", markup=False)
         prefect_setup.end_at_once(code)
