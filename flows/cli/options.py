@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def local_path(text: str) -> Path:
     """A path of this machine; InputError, which shows it as it was written, for an address."""
     if is_address(text) and not text.startswith(("file://", "local://")):
-        raise InputError(f"{text} is an address, and this command knows files of this machine; copy it first, or use 'dyad batch'.")
+        raise InputError(f"{text} is an address; this command knows files of this machine: copy it first, or use 'dyad batch'.")
     return Location.at(text).path if is_address(text) else Path(text)
 
 

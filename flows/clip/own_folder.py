@@ -34,8 +34,8 @@ def in_own_folder(job: Job, name: str = "", fresh: bool = False) -> Job:
         folder = RunFolder(output / name)
         if not _claim(folder, digest, take=fresh):
             raise InputError(
-                f"{folder.root} holds an answer to something else (another clip, other settings or words); choose another --name, "
-                "or --fresh to do it again."
+                f"{folder.root} holds an answer to something else (another clip, other settings or words); choose another "
+                "--name, or --fresh to do it again."
             )
         return _named(job, folder)
     first = job.folder
