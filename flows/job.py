@@ -83,3 +83,13 @@ class Job:
         """What decoding left of this kind (`frames`, `index`, `audio`, `subtitles`); None where the clip has none."""
         name = self.folder.finished("decode").get("notes", {}).get(kind)
         return self.folder.work / name if name else None
+
+
+def language_read(settings: Settings) -> str:
+    """The language that what reads the words knows, a code; '' when it knows all, and nobody says which is spoken."""
+    return "en" if reads_english(settings) else (settings.transcript.language or "")
+
+
+def reads_english(settings: Settings) -> bool:
+    """Whether what reads the words knows no other language."""
+    return settings.text.backend == "embedded" or settings.text.english_only

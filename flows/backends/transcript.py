@@ -15,7 +15,7 @@ from data.media.subtitles import read_transcript
 from flows.backends.base import Backend, Description, Medium, NotHere
 from flows.backends.fetched_models import checkpoint_location
 from flows.backends.score_inputs import Scored, Transcripts, column_if_any, files_in, tell
-from flows.job import Job
+from flows.job import Job, language_read, reads_english
 from flows.runtime.errors import sentence
 from flows.runtime.events import reach
 from flows.runtime.loaded_models import device_named, feeding, loaded, placing
@@ -80,7 +80,7 @@ class Whisper(Backend["Recogniser", Words]):
         audio, asked = job.folder.work / "audio.wav", job.settings.transcript
         heard = hear_words(
             self.load(job.settings), audio, language=asked.language, word_times=asked.word_times,
-            into_english=_reads_english(job.settings), on_time=reach, **feeding(job.settings, asked.batch),
+            into_english=reads_english(job.settings), on_time=reach, **feeding(job.settings, asked.batch),
         )  # fmt: skip
         return Words(heard.cues, heard.origin, heard.rejected, notes)
 
@@ -133,7 +133,7 @@ class Whisper(Backend["Recogniser", Words]):
         if asked.words == "off":
             return {"whisper": ""}
         found = find_whisper(asked.checkpoint, asked.model, preferred=asked.words).found
-        english = _reads_english(job.settings)
+        english = reads_english(job.settings)
         return {"whisper": digest(found.path) if found else "", "singing": can_find_singing(), "into_english": english}
 
     def media(self, job: Job) -> Medium:
@@ -153,16 +153,6 @@ def given_transcript(job: Job) -> Sidecar:
     if job.clip.start is not None:
         return Sidecar(None)
     return find_sidecar(job.clip.path, language_read(job.settings), job.brought.files)
-
-
-def language_read(settings: Settings) -> str:
-    """The language that what reads the words knows, a code; '' when it knows all, and nobody says which is spoken."""
-    return "en" if _reads_english(settings) else (settings.transcript.language or "")
-
-
-def _reads_english(settings: Settings) -> bool:
-    """Whether what reads the words knows no other language."""
-    return settings.text.backend == "embedded" or settings.text.english_only
 
 
 WHISPER = Whisper()

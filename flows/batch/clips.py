@@ -27,14 +27,13 @@ from data.media.segments import Segment, cut_descriptions, cut_transcript, segme
 from data.media.sidecars import find_sidecar
 from data.media.subtitles import SUFFIXES
 from data.run_folder import RunFolder
-from flows.backends.transcript import language_read
 from flows.batch.one_clip import Outcome, Patience, run_clip
 from flows.batch.references import references_of
 from flows.batch.storage import OutputFolder, fetch, fetched
 from flows.clip.keys import stage_keys
 from flows.clip.steps.decode import decode_whole, limits_of
 from flows.clip.threads import within
-from flows.job import Brought, Job
+from flows.job import Brought, Job, language_read
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, sentence
 from flows.server.artifacts import show_clip
