@@ -8,7 +8,7 @@ from data.files import write_text
 from data.media.subtitles import to_vtt
 from data.tables import write_table
 from flows.backends.base import NotHere
-from flows.backends.transcript import WHISPER
+from flows.backends.transcript import WHISPER, given_transcript
 from flows.job import Job
 from modalities.transcript import whisper as transcript
 from modalities.transcript.hear import Rejected
@@ -24,7 +24,7 @@ def find_words(job: Job) -> Mapping[str, object]:
         notes: dict[str, object] = {"origin": "", "reason": absent.reason, "remedy": absent.remedy}
         write_table(job.folder.cues, pd.DataFrame({"start": [], "end": [], "text": []}), notes)
         job.folder.transcript.unlink(missing_ok=True)
-        return {"absent": absent.reason}
+        return {"absent": absent.reason, "notes": list(given_transcript(job).notes)}
     notes = {"origin": words.origin, "rejected": words.rejected}
     told = {"notes": list(words.notes), "problems": list(words.problems)}
     if words.cues.empty and words.rejected:
