@@ -112,7 +112,20 @@ def run_batch(
     before = f" ({clips['skipped']} of them before)" if clips["skipped"] else ""
     said = f"{clips['total']} clips: {words}{before}. See {output}/report.html, status.csv and summary.json."
     console.print(said, markup=False, soft_wrap=True)
+    for note in _notes(output):
+        console.print(note, style="dim", markup=False, soft_wrap=True)
     return 1 if clips["failed"] or clips["rejected"] else 0
+
+
+def _notes(output: str) -> list[str]:
+    """What is to be told about the whole set, such as files of the folder that were left out."""
+    import json
+
+    from data.dataset_files import SUMMARY
+    from data.location import Location
+
+    summary: dict[str, list[str]] = json.loads((Location.at(output) / SUMMARY).read_bytes())
+    return summary["notes"]
 
 
 @contextlib.contextmanager
