@@ -202,15 +202,18 @@ def test_a_modality_that_fails_is_absent_and_tried_again(copied_run: RunFolder, 
 def test_another_reference_relates_the_voice_anew_and_hears_nothing_again(
     copied_run: RunFolder, tiny_voice: None, result_of: ReadResult
 ) -> None:
-    whose = lambda: pd.read_parquet(copied_run.evidence("voice"))["reference"].unique().tolist()  # noqa: E731
+    def whose(folder: RunFolder) -> list[str]:
+        return pd.read_parquet(folder.evidence("voice"))["reference"].unique().tolist()
+
     assert {"speech", "voice", "publish"} <= ran(again(copied_run, settings=load_settings()))
     assert result_of(copied_run)["modalities"]["voice"]["state"] == "present"
-    assert whose() == ["clip"]
+    assert whose(copied_run) == ["clip"]
     described = next(file for file in RUN_FILES if file.name == "voice_evidence.parquet")
     assert list(pd.read_parquet(copied_run.evidence("voice"))) == [column.name for column in described.columns]
     changed = load_settings(overrides={"voice": {"reference": "none"}})
-    assert ran(again(copied_run, settings=changed)) == {"voice", "fuse", "compose", "publish"}
-    assert whose() == ["training"]
+    states = again(copied_run, settings=changed)
+    assert ran(states) == {"voice", "fuse", "compose", "publish"}
+    assert whose(states.folder) == ["training"]
 
 
 def test_what_needs_a_failed_stage_is_not_run_and_prefect_shows_it(copied_run: RunFolder, tmp_path: Path) -> None:
