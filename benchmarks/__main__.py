@@ -8,6 +8,8 @@ from pathlib import Path
 NAMES = {
     "compound_curve": "quality.compound_curve",
     "derive_composer": "derive.composer",
+    "derive_people_weights": "derive.people_weights",
+    "people": "people.people",
     "derive_fusion_weights": "derive.fusion_weights",
     "exports": "exports",
     "face_curve": "quality.face_curve",

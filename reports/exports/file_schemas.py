@@ -68,6 +68,7 @@ FACES = FileSchema("faces.parquet", "The faces that were found; not there withou
     Column("sharpness", "float32", "", "variance of the Laplacian of the crop at 64 x 64 pixels"),
     *(Column(f"{side}_eye_{axis}", "float32", "pixels", f"centre of the person's own {side} eye; empty where unknown")
       for side in ("right", "left") for axis in "xy"),
+    Column("mouth", "float32", "", "how far the lips are apart, in distances between the eyes; empty where unknown"),
 ))  # fmt: skip
 FACE_PICTURES = FileSchema("face_pictures.parquet", "Small pictures of the faces, for the page; not there without a picture.",
                            "a picture", (
