@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -14,11 +15,11 @@ from data.tables import read_table
 OTHERS, UNSURE = 0, 0
 """In place of a person: a face of the many that are not told apart, a voice of whom nobody knows whose it is."""
 PEOPLE: dict[str, str] = {
-    "person": "int32", "name": "str", "main": "bool", "first_seen": "float64", "last_seen": "float64", "pictures": "int32",
-    "seconds_on_screen": "float64", "seconds_speaking": "float64", "tracks": "object",
+    "person": "int32", "name": "str", "given": "str", "main": "bool", "first_seen": "float64", "last_seen": "float64",
+    "pictures": "int32", "seconds_on_screen": "float64", "seconds_speaking": "float64", "tracks": "object",
 }  # fmt: skip
 """Columns of `people.parquet`: persons count from 1 in order of appearance, those of whom only a voice is known last; `tracks`
-lists those of a person's face; times are seconds, empty for one who is never seen."""
+lists those of a person's face, `given` is a name from --people; times are seconds, empty for one who is never seen."""
 TURNS: dict[str, str] = {
     "start": "float64", "end": "float64", "speaker": "str", "person": "int32", "on_screen": "bool", "overlap": "bool",
 }  # fmt: skip
@@ -59,15 +60,43 @@ def write_people(path: Path, people: pd.DataFrame) -> None:
     write_text(path, columns.to_csv(index=False, lineterminator="\n"))
 
 
-def read_names(path: Path) -> dict[int, str]:
-    """The names by person of a CSV with the columns `person` and `name`, empty ones left out; InputError for another file."""
+@dataclass(frozen=True)
+class Known:
+    """A name, of a person by number, or of whoever a picture shows."""
+
+    name: str
+    person: int | None = None
+    picture: Path | None = None
+
+
+def read_known(path: Path) -> list[Known]:
+    """Who is who, from a CSV with the columns `person` (a number) or `picture` (a file, relative to the CSV), and `name`.
+
+    Rows without a name are left out. InputError for another file, and for a picture that is not there.
+    """
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
-        return {int(row["person"]): row["name"].strip() for row in rows if (row["name"] or "").strip()}
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+        named = [{key: (value or "").strip() for key, value in row.items() if key} for row in rows]
+        found = [
+            Known(row["name"], int(row["person"]) if row.get("person") else None,
+                  path.parent / row["picture"] if row.get("picture") else None)
+            for row in named if row["name"]
+        ]  # fmt: skip
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError, ValueError) as error:
         raise InputError(
-            f"{path} does not say who is who ({error!r}); it needs the columns person (a number) and name, as people.csv has them."
+            f"{path} does not say who is who ({error!r}); it needs the columns person (a number) or picture (a file), and name."
         ) from error
+    for known in found:
+        if known.person is None and known.picture is None:
+            raise InputError(f"{path} does not say who {known.name} is; give a person (a number of people.csv) or a picture.")
+        if known.picture is not None and not known.picture.is_file():
+            raise InputError(f"{path}: there is no picture {known.picture}.")
+    return found
+
+
+def read_names(path: Path) -> dict[int, str]:
+    """The names by person of `people.csv`; InputError for another file."""
+    return {known.person: known.name for known in read_known(path) if known.person is not None}
 
 
 def read_people(path: Path) -> pd.DataFrame | None:

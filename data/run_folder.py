@@ -61,6 +61,21 @@ class RunFolder:
         return self.root / f"{self.root.name}{ending}"
 
     @property
+    def people(self) -> Path:
+        """One row a person: when seen and heard, which tracks of faces."""
+        return self.root / "people.parquet"
+
+    @property
+    def turns(self) -> Path:
+        """One row a turn of speech: whose it is."""
+        return self.root / "turns.parquet"
+
+    @property
+    def people_list(self) -> Path:
+        """The people as a CSV, whose names the user may edit."""
+        return self.root / "people.csv"
+
+    @property
     def face_pictures(self) -> Path:
         """A few small pictures of the faces over time, for the page; runs of older versions have none."""
         return self.root / "face_pictures.parquet"

@@ -39,6 +39,7 @@ def recognise(
     transcript: AnyPath | None = None,
     descriptions: AnyPath | None = None,
     scores: Mapping[str, AnyPath] | None = None,
+    people: AnyPath | None = None,
     strict: bool = False,
     fresh: bool = False,
     name: str = "",
@@ -49,8 +50,8 @@ def recognise(
     `profile`: a name in configs/ or a YAML file; `settings`: a nested mapping that changes some of it, e.g.
     `{"device": "cuda:0", "faces": {"which": "all"}}`; `out`: the folder that gets the run folder. `transcript` (.srt, .vtt, .txt,
     .csv), `descriptions` (CSV) and `scores` (modality -> CSV or parquet) are evidence that replaces the stage which would make
-    it. `strict` fails when a modality fails or lacks its model; `fresh` does everything again; `name`: the run folder's, else the
-    clip's id, with a digest of what is asked behind it where that folder answers something else.
+    it; `people` (CSV) says who is who. `strict` fails when a modality fails or lacks its model; `fresh` does everything again;
+    `name`: the run folder's, else the clip's id, with a digest of what is asked behind it where that folder answers something else.
 
     `on_progress(stage, done, total)` is called in the caller's thread, for each stage first with 0 and last with
     `done == total` (whole seconds of the clip, at least 1); a stage that was done before is told once, at its end. An exception
@@ -60,7 +61,7 @@ def recognise(
     DyadError, with the sentence that the command line prints, when the clip cannot be recognised: MediaError for the file,
     InputError for what was asked. It may be called inside a running event loop, from several threads, and again and again.
     """
-    wanted = replace(_wanted(profile, settings, out, transcript, descriptions, scores, strict, fresh), name=name)
+    wanted = replace(_wanted(profile, settings, out, transcript, descriptions, scores, strict, fresh, people), name=name)
     (answer,) = _run([as_it_is_named(Path(clip))], wanted, 1, on_progress)
     if isinstance(answer, DyadError):
         raise answer
@@ -105,6 +106,7 @@ def _wanted(
     scores: Mapping[str, AnyPath] | None,
     strict: bool,
     fresh: bool,
+    people: AnyPath | None = None,
 ) -> "Wanted":
     """What is asked, checked before anything starts."""
     from configs.settings import load_settings
@@ -115,7 +117,8 @@ def _wanted(
     asked = load_settings(os.fspath(profile), settings)
     workers_for(asked)
     ready = {name: Path(path) for name, path in (scores or {}).items()}
-    brought = Brought(Path(transcript) if transcript else None, Path(descriptions) if descriptions else None, ready)
+    words, scenes, known = (Path(path) if path else None for path in (transcript, descriptions, people))
+    brought = Brought(words, scenes, ready, known)
     return Wanted(Path(out), asked, brought.check_content(), strict, fresh, has_server())
 
 

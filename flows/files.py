@@ -65,8 +65,8 @@ def media_files(paths: Sequence[Path], tell: Callable[[str], object] = lambda se
 
 def check_brought(files: Sequence[Path], brought: Brought) -> None:
     """InputError when evidence about one clip is given for several."""
-    if len(files) > 1 and (brought.transcript or brought.scores):
-        raise InputError("--transcript and --scores belong to one clip; name one file, or put transcripts beside the clips.")
+    if len(files) > 1 and (brought.transcript or brought.scores or brought.people):
+        raise InputError("--transcript, --scores and --people belong to one clip; name one, or put transcripts beside the clips.")
 
 
 def check_name(files: Sequence[Path], name: str) -> None:
@@ -105,7 +105,7 @@ def _with_prefect(file: Path, wanted: Wanted) -> Path:
         with prefect_setup.without_heartbeats():
             folder: Path = recognise_video(
                 file, wanted.settings, wanted.output, brought.transcript, brought.descriptions, dict(brought.scores),
-                wanted.strict, wanted.fresh, wanted.name,
+                brought.people, wanted.strict, wanted.fresh, wanted.name,
             )  # fmt: skip
         return folder
     except TransportError:  # the server that took the run has gone; what is missing is done without it

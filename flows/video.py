@@ -106,6 +106,7 @@ def recognise_video(
     transcript: Path | None = None,
     descriptions: Path | None = None,
     scores: dict[str, Path] | None = None,
+    people: Path | None = None,
     strict: bool = False,
     fresh: bool = False,
     name: str = "",
@@ -119,12 +120,13 @@ def recognise_video(
         transcript: A .srt, .vtt, .txt or .csv file with the words.
         descriptions: A CSV file with descriptions of the scene.
         scores: Ready probabilities by modality: CSV or parquet files.
+        people: Who is who: a CSV file with person or picture, and name.
         strict: Fail when a modality fails or lacks its model.
         fresh: Do everything again.
         name: The run folder's name; else the clip's, with a digest behind it where that folder answers something else.
     """
     outlive_worker()
-    brought = Brought(transcript, descriptions, scores or {}).check()
+    brought = Brought(transcript, descriptions, scores or {}, people).check()
     settings = settings or Settings()
     clip = probe_video(video, limits_of(settings), settings.decode.audio_track)
     check_writable(Path(output))

@@ -3,7 +3,7 @@
     ./dyad benchmark people --data ../shared/datasets [--dialogues 8] [--only voices faces speaking] [--choose]
 
 Dialogues are joined from sentences of actors: two to four of them, in all emotions, with pauses, overlaps and noise. Thresholds
-were chosen (--choose prints what others give) on actors that no figure here is of. The trivial answers: everything is one person's.
+were chosen (--choose prints what others give) on actors that no figure here is of. Trivial: all is one person's.
 """
 
 import sys

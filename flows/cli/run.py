@@ -3,7 +3,6 @@
 import contextlib
 import sys
 from collections.abc import Iterator
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -35,15 +34,10 @@ from flows.cli.options import (
     words_overrides,
 )
 
-
-class WhichFace(StrEnum):
-    """Whose face the answer is about."""
-
-    main = "main"
-    all = "all"
-
-
-FaceOption = Annotated[WhichFace | None, typer.Option(help="Answer about the main face, or about all faces.")]
+FaceOption = Annotated[str | None, typer.Option(help="Whose faces the answer is about: main, all, or person=2 (see people.csv).")]
+PeopleOption = Annotated[
+    Path | None, typer.Option(help="Who is who: CSV with person (a number of people.csv) or picture (a file), and name.")
+]
 
 
 def run(
@@ -65,6 +59,7 @@ def run(
         typer.Option(help="Scene descriptions: CSV with window or start,end, and text.", parser=local_path, metavar="FILE"),
     ] = None,
     scores: Annotated[list[str] | None, typer.Option(help="Ready probabilities: MODALITY=FILE; repeatable.")] = None,
+    people: PeopleOption = None,
     face: FaceOption = None,
     detector: DetectorOption = None,
     static_face: StaticOption = None,
@@ -87,8 +82,8 @@ def run(
     from flows.cli.terminal import run_clips
     from flows.job import Brought
 
-    brought = Brought(transcript, descriptions, _scores_option(scores or [])).check_content()
-    faces = {"which": face.value if face else None, "detector": detector}
+    brought = Brought(transcript, descriptions, _scores_option(scores or []), people).check_content()
+    faces = {"which": face, "detector": detector}
     whole = {"device": device, "compounds": compounds}
     settings = load_settings(
         profile,

@@ -20,6 +20,8 @@ LONGEST_STEP = 0.5
 """Seconds from one look at a mouth to the next beyond which nothing is known of what it did between."""
 SHORTEST = 0.6
 """Seconds that a mouth must be seen in a turn to say anything of it."""
+PART = 1.2
+"""Seconds of a turn that are judged at once."""
 MAJORITY, VOTES = 0.6, 1.0
 """The share of a voice's seconds that must speak for one answer, and how many of them there must be."""
 
@@ -78,9 +80,10 @@ def persons_of_speakers(turns: Sequence[Turn], faces: pd.DataFrame) -> dict[str,
     """
     moves, votes = mouth_moves(faces), defaultdict[str, dict[int, float]](lambda: defaultdict(float))
     for turn in turns:
-        who, seconds = seen_speaking(turn, moves)
-        if who != UNSURE:
-            votes[turn.speaker][who] += seconds
+        for part in _parts(turn):
+            who, seconds = seen_speaking(part, moves)
+            if who != UNSURE:
+                votes[turn.speaker][who] += seconds
     found = {speaker: _elected(votes[speaker]) for speaker in dict.fromkeys(turn.speaker for turn in turns)}
     persons = [int(person) for person in faces["person"].unique() if person > 0]
     if len(persons) == len(found) == 1 and faces["mouth"].isna().all():
@@ -88,6 +91,12 @@ def persons_of_speakers(turns: Sequence[Turn], faces: pd.DataFrame) -> dict[str,
     if not persons:
         return dict.fromkeys(found, OFF_SCREEN)
     return found
+
+
+def _parts(turn: Turn) -> list[Turn]:
+    """A turn in equal parts of about PART seconds, since pictures cut to who listens."""
+    edges = np.linspace(turn.start, turn.end, max(round((turn.end - turn.start) / PART), 1) + 1)
+    return [Turn(float(start), float(end), turn.speaker) for start, end in zip(edges, edges[1:], strict=False)]
 
 
 def _elected(votes: Mapping[int, float]) -> int:

@@ -30,7 +30,7 @@ class Turn:
 def group_voices(voices: Embeddings, apart: float = APART, speakers: int | None = None) -> NDArray[np.int64]:
     """The speaker of each of N windows, from 0 in order of appearance, by agglomerative clustering (mean cosine distance).
 
-    `speakers`: how many there are; else groups are joined until they are `apart`.
+    `speakers`: how many there are, as far as so many groups have SMALLEST windows; else groups are joined until they are `apart`.
     """
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import pdist
@@ -39,15 +39,23 @@ def group_voices(voices: Embeddings, apart: float = APART, speakers: int | None 
     if len(chosen) < 2:
         return np.zeros(len(voices), np.int64)
     tree = linkage(pdist(chosen, "cosine"), "average")
-    groups = fcluster(tree, speakers, "maxclust") if speakers else fcluster(tree, apart, "distance")
-    sizes = np.bincount(groups)
-    large = np.flatnonzero(sizes >= min(SMALLEST, sizes.max())) if not speakers else np.flatnonzero(sizes)
+    cuts = [fcluster(tree, apart, "distance")]
+    if speakers:  # a stray window is a group before two speakers are: cut deeper until as many groups are large
+        cuts = [fcluster(tree, count, "maxclust") for count in range(speakers, min(8 * speakers, len(chosen)) + 1)]
+    groups = next((cut for cut in cuts if len(_large(cut)) == speakers), cuts[0])
+    large = _large(groups)
     nearest = (voices @ _means(chosen, groups, large).T).argmax(1)
     if len(chosen) == len(voices):
         kept = np.isin(groups, large)
         nearest[kept] = np.searchsorted(large, groups[kept])
     _, first, numbers = np.unique(nearest, return_index=True, return_inverse=True)
     return np.asarray(np.argsort(np.argsort(first))[numbers], np.int64)
+
+
+def _large(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The groups that have SMALLEST windows, or as many as the largest."""
+    sizes = np.bincount(groups)
+    return np.flatnonzero(sizes >= min(SMALLEST, int(sizes.max())))
 
 
 def _means(voices: Embeddings, groups: NDArray[np.int64], names: NDArray[np.int64]) -> Embeddings:
