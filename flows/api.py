@@ -51,7 +51,7 @@ def recognise(
     `{"device": "cuda:0", "faces": {"which": "all"}}`; `out`: the folder that gets the run folder. `transcript` (.srt, .vtt, .txt,
     .csv), `descriptions` (CSV) and `scores` (modality -> CSV or parquet) are evidence that replaces the stage which would make
     it; `people` (CSV) says who is who. `strict` fails when a modality fails or lacks its model; `fresh` does everything again;
-    `name`: the run folder's, else the clip's id, with a digest of what is asked behind it where that folder answers something else.
+    `name`: the run folder's, else the clip's id, with a digest of what is asked behind it where that folder answers other things.
 
     `on_progress(stage, done, total)` is called in the caller's thread, for each stage first with 0 and last with
     `done == total` (whole seconds of the clip, at least 1); a stage that was done before is told once, at its end. An exception

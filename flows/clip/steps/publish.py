@@ -13,7 +13,7 @@ from data.tables import read_notes, read_table, write_table
 from flows.clip.all_scores import all_scores, failure
 from flows.clip.graph import NEEDS
 from flows.clip.report import write_report
-from flows.clip.steps.transcript import write_words
+from flows.clip.words import write_words
 from flows.job import Job
 from fusion.over_time import at_times, timeline
 from modalities.people.names import names_in_subtitles, with_speakers
@@ -35,8 +35,8 @@ def publish(job: Job) -> Mapping[str, object]:
     seconds = {name: note["seconds"] for name, note in noted.items() if "seconds" in note}
     failed = {item.modality: item.reason for item in scores if failure(job, item.modality)}
     names = _name_people(job)
-    who = (read_people(path) for path in (job.folder.people, job.folder.turns))
-    about = problems, failed, seconds, notes, entry_of_words(job), *who
+    people, turns = read_people(job.folder.people), read_people(job.folder.turns)
+    about = problems, failed, seconds, notes, entry_of_words(job), people, turns
     result = build_result(job.clip, job.settings.profile, scores, fusion, timeline(fusion), *about)
     write_text(job.folder.result, to_json(result))
     write_report(job.folder)
@@ -70,7 +70,7 @@ def _name_people(job: Job) -> dict[int, str]:
     write_table(job.folder.people, people)
     write_people(job.folder.people_list, people)
     if len(cues) and len(people) > 1:
-        write_words(job, with_speakers(cues, turns, people))
+        write_words(job.folder, with_speakers(cues, turns, people))
     return {person: name for person, name in own.items() if name}
 
 

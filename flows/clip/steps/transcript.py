@@ -4,14 +4,12 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from data.files import write_text
-from data.media.subtitles import to_vtt
-from data.tables import read_notes, write_table
+from data.tables import write_table
 from flows.backends.base import NotHere
 from flows.backends.transcript import WHISPER, given_transcript
+from flows.clip.words import write_words
 from flows.job import Job
 from modalities.transcript import whisper as transcript
-from modalities.transcript.hear import Rejected
 
 inputs = WHISPER.inputs
 
@@ -34,16 +32,5 @@ def find_words(job: Job) -> Mapping[str, object]:
     if words.cues.empty:
         job.folder.transcript.unlink(missing_ok=True)
     else:
-        write_words(job, words.cues)
+        write_words(job.folder, words.cues)
     return {"origin": words.origin, **told} | ({"absent": notes["reason"]} if "reason" in notes else {})
-
-
-def write_words(job: Job, cues: pd.DataFrame) -> None:
-    """Write `transcript.vtt`: cues, and in comments where the words are from and what was rejected."""
-    notes = read_notes(job.folder.cues)
-    told = [f"Words: {notes['origin']}.", *map(_sentence, notes["rejected"])]
-    write_text(job.folder.transcript, to_vtt(cues, told))
-
-
-def _sentence(rejected: Rejected) -> str:
-    return f"Rejected, {rejected['start']:.1f} to {rejected['end']:.1f} s, {rejected['reason']}: {rejected['text']}"
