@@ -18,7 +18,6 @@ from configs.schema import (
     FaceSettings,
     FusionSettings,
     LimitSettings,
-    PeopleSettings,
     SceneContextSettings,
     SceneLabelSettings,
     Section,
@@ -56,7 +55,6 @@ class Settings(Section):
     decode: DecodeSettings = DecodeSettings()
     limits: LimitSettings = LimitSettings()
     faces: FaceSettings = FaceSettings()
-    people: PeopleSettings = PeopleSettings()
     static_face: StaticFaceSettings = StaticFaceSettings()
     dynamic_face: DynamicFaceSettings = DynamicFaceSettings()
     scene_labels: SceneLabelSettings = SceneLabelSettings()

@@ -54,11 +54,12 @@ def _cues(job: Job) -> pd.DataFrame:
     cues = read_table(job.folder.cues)
     if "english" not in cues:
         return cues
-    foreign = (cues["language"] != "en").to_list()
-    words = [[] if is_foreign else list(own) for own, is_foreign in zip(cues["words"], foreign, strict=True)]
-    said = cues.assign(words=pd.Series(words, cues.index, dtype=object))
-    read = said.assign(text=cues["english"], language="en", translated=foreign).drop(columns="english")
-    return read[read["text"] != ""].reset_index(drop=True)
+    translated = cues["english"] != ""
+    words = [[] if is_translated else list(own) for own, is_translated in zip(cues["words"], translated, strict=True)]
+    read = cues.assign(translated=translated, words=pd.Series(words, cues.index, dtype=object)).drop(columns="english")
+    read.loc[translated, "text"] = cues["english"]
+    read.loc[translated, "language"] = "en"
+    return read
 
 
 class OwnText(TextBackend["Text"], OwnNetwork["Text"]):
@@ -79,6 +80,12 @@ class OwnText(TextBackend["Text"], OwnNetwork["Text"]):
 
         cues = _cues(job)
         return weigh_translated(recognise(self.load(job.settings), cues, job.windows), cues)
+
+    def inputs(self, job: Job) -> Mapping[str, object]:
+        """The digests of the weights, and which other languages can be read."""
+        from modalities.text.multilingual import WEIGHTS, languages_known
+
+        return {**super().inputs(job), "foreign": digest(WEIGHTS) if languages_known() else ""}
 
     def score_texts(self, texts: list[str], dialogues: list[str], settings: Settings) -> Probabilities:
         """Probabilities of texts, each as a line of its conversation where that is known."""

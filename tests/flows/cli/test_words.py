@@ -109,11 +109,11 @@ def test_the_text_network_reads_the_english_of_another_language(tmp_path: Path) 
                          "words": [[], []], "english": ["What a day!", ""]})  # fmt: skip
     write_table(job.folder.cues, cues, {"origin": "Whisper base, pl, translated into English by it"})
     read = _cues(job)
-    assert read["text"].to_list() == ["What a day!"]
-    assert set(read["language"]) == {"en"}
-    assert read["translated"].all()
+    assert read["text"].to_list() == ["What a day!", "Hm."]
+    assert read["language"].to_list() == ["en", "pl"]
+    assert read["translated"].to_list() == [True, False]
     spoken = pd.DataFrame([{"word": " Nice", "start": 2.0, "end": 2.5}]).to_dict("records")
-    mixed = cues.assign(language=["pl", "en"], english=["What a day!", "Nice."], text=["Co za dzień!", "Nice."])
+    mixed = cues.assign(language=["pl", "en"], english=["What a day!", ""], text=["Co za dzień!", "Nice."])
     mixed["words"] = pd.Series([spoken, spoken])
     write_table(job.folder.cues, mixed, {"origin": "Whisper base, en, pl, translated into English by it"})
     read = _cues(job)
@@ -133,7 +133,7 @@ def test_files_are_written_down_and_wrong_words_counted(whisper_here: Path, shar
     assert told == [Scored(done, 3) for done in range(4)]
     assert measured(tmp_path / "in.csv", answers) == ""
     assert absent(answers) == 1
-    assert "broken.wav is not a readable audio file" in answers.reasons[str(tmp_path / "broken.wav")]
+    assert "broken.wav holds text, not video or sound" in answers.reasons[str(tmp_path / "broken.wav")]
     rows = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
     assert rows.columns.to_list() == ["input", "text", "language", "rejected"]
     assert rows["language"].to_list() == ["en", "", "pl"]

