@@ -67,8 +67,15 @@ class FaceSettings(Section):
     """`auto` is MediaPipe where it is installed, else OpenCV."""
     crop_size: int = Field(default=112, ge=48, le=512)
     """Side of the aligned square crops, pixels."""
-    which: Literal["main", "all"] = "main"
-    """Faces that the answer is about: the main track, or everybody."""
+    which: str = Field(default="main", pattern=r"^(main|all|person=[1-9]\d*)$")
+    """Whose faces the answer is about: the main person's, everybody's (`all`), or a person's (`person=2`, as in people.csv)."""
+
+
+class PeopleSettings(Section):
+    """Who is in the clip."""
+
+    speakers: int | None = Field(default=None, ge=1, le=50)
+    """How many people speak; empty: found."""
 
 
 class NetworkSettings(Section):

@@ -18,6 +18,7 @@ from configs.schema import (
     FaceSettings,
     FusionSettings,
     LimitSettings,
+    PeopleSettings,
     SceneContextSettings,
     SceneLabelSettings,
     Section,
@@ -55,6 +56,7 @@ class Settings(Section):
     decode: DecodeSettings = DecodeSettings()
     limits: LimitSettings = LimitSettings()
     faces: FaceSettings = FaceSettings()
+    people: PeopleSettings = PeopleSettings()
     static_face: StaticFaceSettings = StaticFaceSettings()
     dynamic_face: DynamicFaceSettings = DynamicFaceSettings()
     scene_labels: SceneLabelSettings = SceneLabelSettings()

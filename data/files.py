@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import re
+import unicodedata
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,14 @@ def clear_aside(folder: Path) -> None:
 def is_hidden(path: Path, root: Path) -> bool:
     """Whether a file, or a folder between it and `root`, has a name that begins with a dot: hidden files, and what Macs leave."""
     return any(part.startswith((".", "__MACOSX")) for part in path.relative_to(root).parts)
+
+
+def as_it_is_named(path: Path) -> Path:
+    """The path of a file as the disk writes it, where letters with accents are composed there and not here, or the other way."""
+    if path.exists() or not path.parent.is_dir() or path.name.isascii():
+        return path
+    wanted = unicodedata.normalize("NFC", path.name)
+    return next((file for file in path.parent.iterdir() if unicodedata.normalize("NFC", file.name) == wanted), path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -61,6 +61,21 @@ class RunFolder:
         return self.root / f"{self.root.name}{ending}"
 
     @property
+    def people(self) -> Path:
+        """One row a person: when seen and heard, which tracks of faces."""
+        return self.root / "people.parquet"
+
+    @property
+    def turns(self) -> Path:
+        """One row a turn of speech: whose it is."""
+        return self.root / "turns.parquet"
+
+    @property
+    def people_list(self) -> Path:
+        """The people as a CSV, whose names the user may edit."""
+        return self.root / "people.csv"
+
+    @property
     def face_pictures(self) -> Path:
         """A few small pictures of the faces over time, for the page; runs of older versions have none."""
         return self.root / "face_pictures.parquet"
@@ -142,6 +157,11 @@ class RunFolder:
         """Says that a stage is done, and for which content, settings and code."""
         return self.stages / f"{stage}.json"
 
+    @property
+    def asked(self) -> Path:
+        """A digest of what the folder answers (`flows.clip.own_folder`)."""
+        return self.stages / "asked"
+
     def create(self) -> None:
         """Make the folders."""
         self.work.mkdir(parents=True, exist_ok=True)
@@ -172,7 +192,8 @@ class RunFolder:
 
     def forget(self) -> None:
         """Drop every note of finished stages, so that all of them run again."""
-        shutil.rmtree(self.stages, ignore_errors=True)
+        for note in self.stages.glob("*.json"):
+            note.unlink(missing_ok=True)
 
     def clear_work(self) -> None:
         """Remove the intermediate media."""

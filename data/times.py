@@ -73,8 +73,7 @@ def place(
         notes = (f"{source}: its times, up to {latest:g}, are milliseconds, as the clip lasts {duration:g} s; read as such.",)
     beyond = known & (start >= duration)
     # Where some times are wrong, so are those of a row that would fill the whole clip and more.
-    doubtful = known & (end - start > duration + END_SLACK) & (beyond.any() | (end > 2 * duration + END_SLACK))
-    outside = beyond | doubtful
+    outside = beyond | (known & (end - start > duration + END_SLACK) & beyond.any())
     problem = _beyond(int(outside.sum()), start[known], duration, source, what) if outside.any() else ""
     return Placed(start, np.where(known, np.minimum(end, np.maximum(start, duration)), end), ~outside, notes, problem)
 

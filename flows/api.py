@@ -1,4 +1,4 @@
-"""Dyad for Python: `recognise` one clip, `recognise_all` of several; the same flow and run folders as `dyad run`.
+"""Dyad for Python: `recognise` one clip, `recognise_all` of several; the same stages and run folders as `dyad run`.
 
 Importing this module is cheap: what recognises is imported with the first call.
 """
@@ -9,17 +9,19 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
 from configs import DEFAULT_PROFILE
 from data.errors import DyadError
+from data.files import as_it_is_named
 
 if TYPE_CHECKING:
+    from flows.files import Wanted
     from flows.recognition import Recognition, Recognitions
     from flows.runtime.events import Event
-    from flows.video import Wanted
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 OnProgress: TypeAlias = Callable[[str, int, int], object]
@@ -37,8 +39,10 @@ def recognise(
     transcript: AnyPath | None = None,
     descriptions: AnyPath | None = None,
     scores: Mapping[str, AnyPath] | None = None,
+    people: AnyPath | None = None,
     strict: bool = False,
     fresh: bool = False,
+    name: str = "",
     on_progress: OnProgress | None = None,
 ) -> "Recognition":
     """Recognise the compound expressions of a media file; stages that are done already are not done again.
@@ -46,9 +50,10 @@ def recognise(
     `profile`: a name in configs/ or a YAML file; `settings`: a nested mapping that changes some of it, e.g.
     `{"device": "cuda:0", "faces": {"which": "all"}}`; `out`: the folder that gets the run folder. `transcript` (.srt, .vtt, .txt,
     .csv), `descriptions` (CSV) and `scores` (modality -> CSV or parquet) are evidence that replaces the stage which would make
-    it. `strict` fails when a modality fails or lacks its model; `fresh` does everything again.
+    it; `people` (CSV) says who is who. `strict` fails when a modality fails or lacks its model; `fresh` does everything again;
+    `name`: the run folder's, else the clip's id, with a digest of what is asked behind it where that folder answers other things.
 
-    `on_progress(stage, done, total)` is called in the caller's thread, for each of the twelve stages first with 0 and last with
+    `on_progress(stage, done, total)` is called in the caller's thread, for each stage first with 0 and last with
     `done == total` (whole seconds of the clip, at least 1); a stage that was done before is told once, at its end. An exception
     in it ends the telling with a RuntimeWarning, not the run; raising KeyboardInterrupt there, or pressing stop, ends the run
     cleanly, and the same call goes on from there.
@@ -56,8 +61,8 @@ def recognise(
     DyadError, with the sentence that the command line prints, when the clip cannot be recognised: MediaError for the file,
     InputError for what was asked. It may be called inside a running event loop, from several threads, and again and again.
     """
-    wanted = _wanted(profile, settings, out, transcript, descriptions, scores, strict, fresh)
-    (answer,) = _run([Path(clip)], wanted, 1, on_progress)
+    wanted = replace(_wanted(profile, settings, out, transcript, descriptions, scores, strict, fresh, people), name=name)
+    (answer,) = _run([as_it_is_named(Path(clip))], wanted, 1, on_progress)
     if isinstance(answer, DyadError):
         raise answer
     return answer
@@ -80,8 +85,8 @@ def recognise_all(
     Arguments are those of `recognise`. Transcripts lie beside the clips; `descriptions` may name several clips. `on_progress`
     is also told ("clips", clips that have ended, clips). For data sets with thousands of clips see `dyad batch`.
     """
+    from flows.files import media_files, workers_for
     from flows.recognition import Recognitions
-    from flows.video import media_files, workers_for
 
     given = [clips] if isinstance(clips, str | os.PathLike) else clips
     files = media_files([Path(clip) for clip in given])
@@ -101,17 +106,20 @@ def _wanted(
     scores: Mapping[str, AnyPath] | None,
     strict: bool,
     fresh: bool,
+    people: AnyPath | None = None,
 ) -> "Wanted":
     """What is asked, checked before anything starts."""
     from configs.settings import load_settings
+    from flows.files import Wanted, workers_for
     from flows.job import Brought
-    from flows.video import Wanted, workers_for
+    from flows.server.prefect_setup import has_server
 
     asked = load_settings(os.fspath(profile), settings)
     workers_for(asked)
     ready = {name: Path(path) for name, path in (scores or {}).items()}
-    brought = Brought(Path(transcript) if transcript else None, Path(descriptions) if descriptions else None, ready)
-    return Wanted(Path(out), asked, brought.check_content(), strict, fresh)
+    words, scenes, known = (Path(path) if path else None for path in (transcript, descriptions, people))
+    brought = Brought(words, scenes, ready, known)
+    return Wanted(Path(out), asked, brought.check_content(), strict, fresh, has_server())
 
 
 def _run(
@@ -120,7 +128,6 @@ def _run(
     """Run clips in threads of their own, whatever runs in this one, and tell the caller here how far they are."""
     from flows.runtime import stop
     from flows.runtime.events import listening
-    from flows.server import prefect_setup
 
     gone, news = threading.Event(), SimpleQueue[News]()
 
@@ -129,10 +136,9 @@ def _run(
             news.put(_progress_of(event))
 
     def run(file: Path) -> Path | Exception:
-        from flows.video import run_file
+        from flows.files import run_file
 
         stop.abandoned.set((gone,))
-        prefect_setup.start_temporary_server()
         return run_file(file, wanted)
 
     telling = _Telling(on_progress)

@@ -9,6 +9,7 @@ from data.errors import InputError
 from data.media.clip import Clip
 from data.media.descriptions import read_described_table
 from data.media.subtitles import read_transcript
+from data.people import read_known
 from data.ready_scores import read_ready_table
 from data.run_folder import RunFolder
 from data.scores import MODALITIES
@@ -17,20 +18,22 @@ from data.windows import Windows
 
 @dataclass(frozen=True)
 class Brought:
-    """Evidence that replaces a stage: files with a transcript, descriptions of the scene, ready probabilities."""
+    """Evidence that replaces a stage: files with a transcript, descriptions of the scene, ready probabilities; and who is who."""
 
     transcript: Path | None = None
     descriptions: Path | None = None
     scores: Mapping[str, Path] = field(default_factory=dict)
+    people: Path | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All files of it."""
-        return tuple(path for path in (self.transcript, self.descriptions, *self.scores.values()) if path is not None)
+        given = (self.transcript, self.descriptions, self.people, *self.scores.values())
+        return tuple(path for path in given if path is not None)
 
     def check(self) -> "Brought":
         """This evidence, every file known to exist; InputError names the one that does not."""
-        given = {"--transcript": self.transcript, "--descriptions": self.descriptions}
+        given = {"--transcript": self.transcript, "--descriptions": self.descriptions, "--people": self.people}
         given |= {f"--scores {modality.replace('_', '-')}": path for modality, path in self.scores.items()}
         for option, path in given.items():
             if path is not None and not path.is_file():
@@ -48,6 +51,8 @@ class Brought:
             read_transcript(self.transcript)
         if self.descriptions is not None:
             read_described_table(self.descriptions)
+        if self.people is not None:
+            read_known(self.people)
         for path in self.scores.values():
             read_ready_table(path)
         return self
@@ -83,3 +88,13 @@ class Job:
         """What decoding left of this kind (`frames`, `index`, `audio`, `subtitles`); None where the clip has none."""
         name = self.folder.finished("decode").get("notes", {}).get(kind)
         return self.folder.work / name if name else None
+
+
+def language_read(settings: Settings) -> str:
+    """The language that what reads the words knows, a code; '' when it knows all, and nobody says which is spoken."""
+    return "en" if reads_english(settings) else (settings.transcript.language or "")
+
+
+def reads_english(settings: Settings) -> bool:
+    """Whether what reads the words knows no other language."""
+    return settings.text.backend == "embedded" or settings.text.english_only

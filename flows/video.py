@@ -1,7 +1,5 @@
 """The main flow: one video in, its run folder out. The graph of `flows.clip.stages`, each stage a Prefect task."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +12,18 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from configs.settings import Settings
-from data.errors import InputError
-from data.manifest.manifest import MEDIA
 from data.media.clip import Clip
 from data.media.limits import Limits
 from data.run_folder import RunFolder
 from flows.clip.graph import NEEDS, joins
+from flows.clip.own_folder import in_own_folder
 from flows.clip.runner import RETRY_DELAYS, Turn, WhenEnded, recognise_clip
 from flows.clip.stages import STAGES, Stage
 from flows.clip.steps.decode import limits_of
 from flows.job import Brought, Job
-from flows.runtime import stop
-from flows.runtime.errors import Interrupted, worth_retrying
-from flows.runtime.loaded_models import device_named
-from flows.server import prefect_setup
-from flows.server.artifacts import publish_artifacts
-from flows.server.prefect_setup import outlive_worker
+from flows.runtime.errors import check_writable, worth_retrying
+from flows.server.artifacts import server_answers, show_clip
+from flows.server.prefect_setup import ask_once, outlive_worker
 
 RETRIES: dict[str, Any] = {
     "retries": len(RETRY_DELAYS),
@@ -66,7 +60,7 @@ def _task_of(stage: Stage) -> Task[..., Any]:
             done_before = "Already done for this content, these settings and this code."
             return Completed(name="Cached", message=done_before, data=_outputs(stage, turn.job))
         if stage.name == "publish":
-            publish_artifacts(turn.job.folder)
+            show_clip(turn.job.folder)
         return _outputs(stage, turn.job)
 
     return run
@@ -112,8 +106,10 @@ def recognise_video(
     transcript: Path | None = None,
     descriptions: Path | None = None,
     scores: dict[str, Path] | None = None,
+    people: Path | None = None,
     strict: bool = False,
     fresh: bool = False,
+    name: str = "",
 ) -> Path:
     """Recognise the compound expressions of a video; returns its run folder.
 
@@ -124,15 +120,20 @@ def recognise_video(
         transcript: A .srt, .vtt, .txt or .csv file with the words.
         descriptions: A CSV file with descriptions of the scene.
         scores: Ready probabilities by modality: CSV or parquet files.
+        people: Who is who: a CSV file with person or picture, and name.
         strict: Fail when a modality fails or lacks its model.
         fresh: Do everything again.
+        name: The run folder's name; else the clip's, with a digest behind it where that folder answers something else.
     """
     outlive_worker()
-    brought = Brought(transcript, descriptions, scores or {}).check()
+    brought = Brought(transcript, descriptions, scores or {}, people).check()
     settings = settings or Settings()
     clip = probe_video(video, limits_of(settings), settings.decode.audio_track)
-    job = Job(clip, RunFolder(Path(output) / clip.clip_id), settings, brought)
+    check_writable(Path(output))
+    job = in_own_folder(Job(clip, RunFolder(Path(output) / clip.clip_id), settings, brought), name, fresh)
     recognise_clip(job, _Tasks(), strict=strict, fresh=fresh)
+    if not server_answers():
+        ask_once()  # nothing is left to lose: the run folder has the answer
     return job.folder.root
 
 
@@ -141,60 +142,3 @@ def _flow_run_name() -> str:
 
     parameters: dict[str, Any] = flow_run.parameters
     return Path(str(parameters["video"])).name
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked of every clip: the folder for the run folders, settings, given evidence, and how to run."""
-
-    output: Path
-    settings: Settings
-    brought: Brought = Brought()
-    strict: bool = False
-    fresh: bool = False
-
-
-def media_files(paths: Sequence[Path]) -> list[Path]:
-    """The files to run: those named, and the media files in the folders named (sorted, not below them)."""
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in MEDIA and file.is_file())
-            if not inside:
-                raise InputError(f"{path} holds no media files; name a file, or a folder with video or audio in it.")
-            found += inside
-        else:
-            found.append(path)
-    return found
-
-
-def check_brought(files: Sequence[Path], brought: Brought) -> None:
-    """InputError when evidence about one clip is given for several."""
-    if len(files) > 1 and (brought.transcript or brought.scores):
-        raise InputError("--transcript and --scores belong to one clip; name one file, or put transcripts beside the clips.")
-
-
-def workers_for(settings: Settings, workers: int | None = None) -> int:
-    """How many clips are under way at once: as many as asked for; else one on a processor, which one keeps busy, and two
-    where networks run on another device: while one is on it the next is decoded. InputError for a device that is not there.
-    """
-    device = device_named(settings.device)
-    return workers or (1 if device == "cpu" else 2)
-
-
-def run_file(file: Path, wanted: Wanted) -> Path | Exception:
-    """The run folder of a clip, or the error that it failed with; Interrupted when somebody asks to stop."""
-
-    try:
-        stop.check()
-        brought = wanted.brought
-        with prefect_setup.without_heartbeats():
-            folder: Path = recognise_video(
-                file, wanted.settings, wanted.output, brought.transcript, brought.descriptions, dict(brought.scores),
-                wanted.strict, wanted.fresh,
-            )  # fmt: skip
-        return folder
-    except Interrupted:
-        raise
-    except Exception as error:
-        return error

@@ -112,6 +112,29 @@ class StretchEntry(TypedDict):
     neutral: float | None
 
 
+class PersonEntry(TypedDict):
+    """Somebody who is seen or heard; times are None for one who is never seen."""
+
+    person: int
+    name: str
+    main: bool
+    first_seen: float | None
+    last_seen: float | None
+    pictures: int
+    seconds_on_screen: float
+    seconds_speaking: float
+
+
+class TurnEntry(TypedDict):
+    """A stretch in which somebody speaks; `person` is None where nobody knows who."""
+
+    start: float
+    end: float
+    person: int | None
+    on_screen: bool
+    overlap: bool
+
+
 class SummaryEntry(TypedDict):
     """The clip in a few figures."""
 
@@ -159,6 +182,8 @@ class ResultDocument(TypedDict):
     fusion: FusionEntry
     windows: Sequence[WindowEntry]
     timeline: Sequence[StretchEntry]
+    people: NotRequired[Sequence[PersonEntry]]
+    turns: NotRequired[Sequence[TurnEntry]]
     summary: SummaryEntry
     seconds: Mapping[str, float]
 

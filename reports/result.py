@@ -24,10 +24,12 @@ from reports.documents import (
     ClipEntry,
     MatrixEntry,
     ModalityEntry,
+    PersonEntry,
     ResultDocument,
     SourceEntry,
     StretchEntry,
     SummaryEntry,
+    TurnEntry,
     WindowEntry,
     WordsEntry,
 )
@@ -47,6 +49,8 @@ def build_result(
     seconds: Mapping[str, float] | None = None,
     notes: Sequence[str] = (),
     words: WordsEntry | None = None,
+    people: pd.DataFrame | None = None,
+    turns: pd.DataFrame | None = None,
 ) -> ResultDocument:
     """The content of `result.json`.
 
@@ -73,6 +77,8 @@ def build_result(
         },
         "windows": [window_entry(fusion, row) for row in range(len(fusion.windows))],
         "timeline": [stretch_entry(stretch) for stretch in timeline],
+        "people": people_entries(people),
+        "turns": turn_entries(turns),
         "summary": summary(fusion, timeline),
         "seconds": {stage: round(value, 3) for stage, value in (seconds or {}).items()},
     }
@@ -144,6 +150,31 @@ def stretch_entry(stretch: Stretch) -> StretchEntry:
         "start": rounded(stretch.start), "end": rounded(stretch.end), "compound": stretch.compound,
         "confidence": number(stretch.confidence), "neutral": number(stretch.neutral),
     }  # fmt: skip
+
+
+def people_entries(people: pd.DataFrame | None) -> list[PersonEntry]:
+    """Who is in the clip."""
+    rows = [] if people is None else people.to_dict("records")
+    return [
+        {
+            "person": int(row["person"]), "name": str(row["name"]), "main": bool(row["main"]),
+            "first_seen": number(row["first_seen"]), "last_seen": number(row["last_seen"]), "pictures": int(row["pictures"]),
+            "seconds_on_screen": rounded(row["seconds_on_screen"]), "seconds_speaking": rounded(row["seconds_speaking"]),
+        }
+        for row in rows
+    ]  # fmt: skip
+
+
+def turn_entries(turns: pd.DataFrame | None) -> list[TurnEntry]:
+    """Who speaks when."""
+    rows = [] if turns is None else turns.to_dict("records")
+    return [
+        {
+            "start": rounded(row["start"]), "end": rounded(row["end"]), "person": int(row["person"]) or None,
+            "on_screen": bool(row["on_screen"]), "overlap": bool(row["overlap"]),
+        }
+        for row in rows
+    ]  # fmt: skip
 
 
 def matrices(fusion: Fusion) -> list[MatrixEntry]:

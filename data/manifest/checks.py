@@ -14,7 +14,7 @@ from data.errors import InputError
 from data.given_tables import as_text, parse_times
 from data.location import ADDRESS, is_address
 from data.manifest.labels import label_name
-from data.manifest.paths import below, not_files
+from data.manifest.paths import as_on_disk, below, not_files
 from data.media.clip import clip_id_of
 from data.media.subtitles import SUFFIXES as TRANSCRIPTS
 
@@ -55,6 +55,9 @@ def check_paths(table: pd.DataFrame, root: str, check_files: bool) -> RowErrors:
             if check_files and not is_address(root):
                 local = np.flatnonzero((problems == "") & ~paths.str.contains(ADDRESS, regex=True))
                 kinds = not_files(paths.iloc[local].unique().tolist(), root)
+                if accents := as_on_disk((path for path, kind in kinds.items() if kind == "missing"), root):
+                    table.loc[paths.index, name] = paths = paths.replace(accents)
+                    kinds = {path: kind for path, kind in kinds.items() if path not in accents}
                 no_file = local[paths.iloc[local].isin(list(kinds)).to_numpy(bool)] if kinds else local[:0]
                 yield rows[no_file], [f"{what} {paths.iloc[i]} {_NO_FILE[kinds[paths.iloc[i]]]}" for i in no_file]
 

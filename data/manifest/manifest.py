@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,10 +36,17 @@ COLUMNS = (
 ROW = ("number", "clip_id", "path", *COLUMNS[2:], "problem")
 """The columns that make a `ManifestRow`, in its order."""
 OTHER_NAMES = {"lang": "language", "file": "path"}
-VIDEO = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv")
-AUDIO = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac")
+VIDEO = (
+    ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".mk3d", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".mpe", ".m2v", ".vob",
+    ".ts", ".mts", ".m2ts", ".m2t", ".trp", ".tod", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".ogm",
+    ".mxf", ".dv", ".rm", ".rmvb", ".nut", ".wtv", ".mjpg", ".mjpeg", ".gif",
+)  # fmt: skip
+AUDIO = (
+    ".wav", ".wave", ".w64", ".flac", ".mp3", ".mp2", ".m4a", ".m4b", ".ogg", ".oga", ".opus", ".spx", ".aac", ".aif",
+    ".aiff", ".aifc", ".wma", ".caf", ".mka", ".weba", ".amr", ".au", ".snd", ".ac3", ".eac3", ".ape", ".wv", ".tta",
+)  # fmt: skip
 MEDIA = frozenset(VIDEO + AUDIO)
-"""Endings of the files that are taken from a folder."""
+"""Endings of the files that are taken from a folder; a file that is named is opened whatever it ends in."""
 _PIECE = 65_536
 
 
@@ -231,9 +238,10 @@ def manifest_of_folder(folder: str | Path) -> Manifest:
     """
     root = Location.at(folder)
     paths = _remote_files(root) if root.is_remote else _local_files(root.text)
-    media = sorted(path for path in paths if os.path.splitext(path)[1].lower() in MEDIA)
+    media, left_out = media_among(paths)
     if not media:
-        raise InputError(f"{folder} holds no media files; name a folder with video or audio in it, or a manifest.")
+        said = f"{folder} holds no media files; name a folder with video or audio in it, or a manifest. {left_out}"
+        raise InputError(said.rstrip())
     # What is no UTF-8 cannot stand in a table; such names are shown as \xe9 and the like.
     shown = [os.fsencode(path).decode(errors="backslashreplace") for path in media]
     errors = {
@@ -241,7 +249,27 @@ def manifest_of_folder(folder: str | Path) -> Manifest:
         for number, (path, name) in enumerate(zip(media, shown, strict=True), 1) if path != name
     }  # fmt: skip
     table = pd.DataFrame({"path": shown}, dtype="str")
-    return manifest_of_table(table, root.text, root.text, errors=errors, check_files=False)
+    notes = (f"{folder}: {left_out}",) if left_out else ()
+    return manifest_of_table(table, root.text, root.text, errors=errors, notes=notes, check_files=False)
+
+
+def media_among(paths: Iterable[str]) -> tuple[list[str], str]:
+    """The media files among the files of a folder, sorted, and a sentence that names the others; '' where there are none.
+
+    Transcripts and tables lie beside media for a reason and are not named.
+    """
+    media: list[str] = []
+    others: list[str] = []
+    for path in sorted(paths):
+        ending = os.path.splitext(path)[1].lower()
+        if ending in MEDIA:
+            media.append(path)
+        elif ending not in (*TRANSCRIPTS, ".parquet", ".pq"):
+            others.append(path)
+    if not others:
+        return media, ""
+    named = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+    return media, f"{len(others)} file{'s' * (len(others) != 1)} left out, which by their endings are no media: {named}."
 
 
 def _local_files(root: str) -> Iterator[str]:

@@ -5,9 +5,11 @@ import posixpath
 import stat
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
 
+from data.files import as_it_is_named
 from data.location import ADDRESS, Location
 
 WHOLE = rf"{ADDRESS}|^/"
@@ -58,6 +60,12 @@ def not_files(paths: Iterable[str], root: str) -> dict[str, str]:
         kinds = _kinds(f"{root}/{folder}" if folder else root, names)
         wrong |= {f"{folder}/{name}" if folder else name: kinds[name] for name in names if kinds[name] != "a file"}
     return wrong
+
+
+def as_on_disk(paths: Iterable[str], root: str) -> dict[str, str]:
+    """For relative paths that are not there, those of files whose names differ only in how letters with accents are composed."""
+    found = {path: as_it_is_named(Path(root) / path) for path in paths if not path.isascii()}
+    return {path: f"{path.rpartition('/')[0]}/{file.name}".lstrip("/") for path, file in found.items() if file.exists()}
 
 
 def _kinds(folder: str, names: list[str]) -> dict[str, str]:

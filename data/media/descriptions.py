@@ -78,4 +78,5 @@ def _times_of(table: GivenTable, rate: float | None) -> tuple[NDArray[np.float64
 def _is_clip(name: str, clip_stem: str) -> bool:
     """Whether `name` (a file name with or without suffix and folder, or a clip_id) means the clip."""
     bare, stem = (unicodedata.normalize("NFC", text) for text in (Path(name.strip()).name, clip_stem))
-    return stem in (bare, Path(bare).stem) or bool(re.fullmatch(re.escape(clip_id_of(stem, "")) + "[0-9a-f]{8}", bare))
+    clip_id = re.escape(clip_id_of(stem, "")) + "[0-9a-f]{8}(?:-[0-9a-f]{6})?"
+    return stem in (bare, Path(bare).stem) or bool(re.fullmatch(clip_id, bare))

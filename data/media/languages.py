@@ -26,3 +26,8 @@ def language_code(tag: str) -> str | None:
     """The two letters of a language tag ('en', 'en-US', 'eng'), '' for an unknown language; None for what is no tag."""
     base = re.split(r"[-_]", tag.lower())[0]
     return base if base in LANGUAGES else LONG_CODES.get(base)
+
+
+def language_name(code: str) -> str:
+    """What a language is called: 'English' for 'en'; the code itself where no name is known here."""
+    return next((name.title() for name, short in LONG_CODES.items() if short == code and len(name) > 3), code)

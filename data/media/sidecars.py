@@ -11,7 +11,7 @@ from data.emotions import EMOTION_WORDS
 from data.errors import InputError
 from data.given_tables import decoded_text, plain_name, read_given_table
 from data.media.cues import read_cues
-from data.media.languages import language_code
+from data.media.languages import language_code, language_name
 from data.media.subtitles import SUFFIXES, TABLES
 
 _KINDS = frozenset({"sdh", "cc", "hi", "forced", "default", "auto", "orig", "full", "asr"})
@@ -43,7 +43,7 @@ def find_sidecar(media: Path, language: str = "", given: Collection[Path] = ()) 
             continue
         others = [other for other, _ in named if other != name and not any(note.startswith(f"{other} ") for note in notes)]
         if others:
-            reason = f"as the text network reads {language}" if tag and tag == language else "by its name"
+            reason = f"as the text network reads {language_name(language)}" if tag and tag == language else "by its name"
             notes.append(f"The words are from {name}, {reason}; also beside the clip: {', '.join(others)}.")
         return Sidecar(media.parent / name, tuple(notes))
     return Sidecar(None, tuple(notes))

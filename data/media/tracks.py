@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from data.media.languages import language_code
+from data.media.languages import language_code, language_name
 
 if TYPE_CHECKING:
     import av
@@ -60,7 +60,7 @@ def notes_on_tracks(
         notes.append(f"The file has {len(tracks)} sound tracks; {named} is heard{why}. Choose another with --audio-track.")
     if subtitles is not None and len(texts) > 1:
         numbers = [track.index for track in texts]
-        why = f", as the text network reads {language}" if language and _language(subtitles) == language else ""
+        why = f", as the text network reads {language_name(language)}" if language and _language(subtitles) == language else ""
         named = f"track {numbers.index(subtitles.index) + 1}{_shown(subtitles)}"
         notes.append(f"The file has {len(texts)} subtitle tracks; {named} is read{why}.")
     return tuple(notes)

@@ -16,7 +16,7 @@ from data.files import file_digest
 from data.material import Material
 from data.scores import Scores
 from data.tables import read_table
-from flows.backends.base import Backend, Description, frames_of
+from flows.backends.base import Backend, Description, faces_table, frames_of
 from flows.job import Job
 from flows.runtime.code_digest import CodeEntry
 
@@ -72,7 +72,7 @@ class AddedModality(Backend[ModuleType, Scores]):
 
 def material(job: Job, modality: str) -> Material:
     """What a job's clip was taken apart into."""
-    faces, words = (_table(path) for path in (job.folder.faces, job.folder.cues))
+    faces, words = faces_table(job), _table(job.folder.cues)
     return Material(
         modality, job.clip, job.windows, partial(frames_of, job), job.work_file("audio"), faces,
         job.folder.crops if len(faces) else None, words, job.settings.added.get(modality, {}),

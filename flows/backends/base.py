@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from configs.settings import Settings
+from data.errors import InputError
 from data.media.frames import Frame, read_frames
+from data.people import read_people, with_persons
 from data.run_folder import RunFolder
 from data.scores import Scores
+from data.tables import read_table
 from flows.job import Job
 from flows.runtime import stop
 from flows.runtime.code_digest import CodeEntry
@@ -103,6 +107,26 @@ class HearingBackend(ScoringBackend[Model]):
     def known(self, heard: Iterable[tuple[str, RunFolder]], settings: Settings) -> "References | None":
         """What a data set's clips, each with its speaker ('' where unknown), tell of its voices; None: it is never asked."""
         return None
+
+
+def faces_table(job: Job) -> pd.DataFrame:
+    """The faces of a job's clip with their person, `main` being the person that the answer is about; empty where there are none.
+
+    Where nobody could tell persons apart, the main track of each shot counts. InputError for a person that is not in the clip.
+    """
+    if not job.folder.faces.is_file():
+        return pd.DataFrame()
+    faces, people = read_table(job.folder.faces), None
+    if not job.folder.finished("people").get("failed"):
+        people = read_people(job.folder.people)
+    asked = job.settings.faces.which.removeprefix("person=")
+    if people is None:
+        return faces
+    if asked.isdecimal():
+        if int(asked) not in set(people["person"]):
+            raise InputError(f"There is no person {asked} in {job.clip.path.name}; people.csv in its run folder lists them.")
+        people = people.assign(main=people["person"] == int(asked))
+    return with_persons(faces, people)
 
 
 def frames_of(job: Job, frames_per_second: float | None = None) -> Iterator[Frame]:

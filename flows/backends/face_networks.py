@@ -13,9 +13,8 @@ from configs.schema import DynamicFaceSettings, StaticFaceSettings
 from configs.settings import Settings
 from data.errors import InputError
 from data.files import digest
-from data.tables import read_table
 from data.windows import Windows
-from flows.backends.base import Description, NotHere, ScoringBackend
+from flows.backends.base import Description, NotHere, ScoringBackend, faces_table
 from flows.backends.scene_labels import clip_found
 from flows.backends.score_inputs import Beside
 from flows.job import Job
@@ -38,11 +37,9 @@ class Faces(TypedDict):
 
 
 def faces_of(job: Job) -> Faces:
-    """The faces of a job's clip."""
-    return {
-        "crops": job.folder.crops, "faces": read_table(job.folder.faces), "windows": job.windows,
-        "which": job.settings.faces.which,
-    }  # fmt: skip
+    """The faces of a job's clip, of which those of the person count that the answer is about."""
+    which: Literal["main", "all"] = "all" if job.settings.faces.which == "all" else "main"
+    return {"crops": job.folder.crops, "faces": faces_table(job), "windows": job.windows, "which": which}
 
 
 class PublishedNetwork(ScoringBackend["FaceRecogniser"]):

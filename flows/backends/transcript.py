@@ -15,7 +15,7 @@ from data.media.subtitles import read_transcript
 from flows.backends.base import Backend, Description, Medium, NotHere
 from flows.backends.fetched_models import checkpoint_location
 from flows.backends.score_inputs import Scored, Transcripts, column_if_any, files_in, tell
-from flows.job import Job
+from flows.job import Job, language_read, reads_english
 from flows.runtime.errors import sentence
 from flows.runtime.events import reach
 from flows.runtime.loaded_models import device_named, feeding, loaded, placing
@@ -160,21 +160,11 @@ def given_transcript(job: Job) -> Sidecar:
     return find_sidecar(job.clip.path, language_read(job.settings), job.brought.files)
 
 
-def language_read(settings: Settings) -> str:
-    """The language that what reads the words knows, a code; '' when it knows all, and nobody says which is spoken."""
-    return "en" if _reads_english(settings) else (settings.transcript.language or "")
-
-
 def languages_understood(settings: Settings) -> frozenset[str] | None:
     """The languages (codes) whose words are read as they are said; None: whatever is said."""
-    if not _reads_english(settings):
+    if not reads_english(settings):
         return None
     return ENGLISH | languages_known() if settings.text.backend == "embedded" else ENGLISH
-
-
-def _reads_english(settings: Settings) -> bool:
-    """Whether what reads the words needs to know their language, since it knows English best."""
-    return settings.text.backend == "embedded" or settings.text.english_only
 
 
 WHISPER = Whisper()

@@ -27,17 +27,16 @@ from data.media.segments import Segment, cut_descriptions, cut_transcript, segme
 from data.media.sidecars import find_sidecar
 from data.media.subtitles import SUFFIXES
 from data.run_folder import RunFolder
-from flows.backends.transcript import language_read
 from flows.batch.one_clip import Outcome, Patience, run_clip
 from flows.batch.references import references_of
 from flows.batch.storage import OutputFolder, fetch, fetched
 from flows.clip.keys import stage_keys
 from flows.clip.steps.decode import decode_whole, limits_of
 from flows.clip.threads import within
-from flows.job import Brought, Job
+from flows.job import Brought, Job, language_read
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, sentence
-from flows.server.artifacts import publish_artifacts, server_answers
+from flows.server.artifacts import show_clip
 from reports.dataset.clip_brief import binned_hits
 
 logger = logging.getLogger(__name__)
@@ -137,23 +136,13 @@ def _run_row(plan: BatchPlan, row: ManifestRow, file: Clip, whole: Callable[[], 
         if outcome.state != "failed" and row.frame_labels:
             outcome = replace(outcome, answer={**outcome.answer, **_labelled_frames(row, job)})
         if plan.show and outcome.state != "failed":
-            _show(run_folder)
+            show_clip(run_folder)
         plan.output.put(row.clip_id, remove=True)
     except (Interrupted, StorageError):
         raise
     except Exception as error:
         return _failed(error, row)
     return outcome
-
-
-def _show(folder: RunFolder) -> None:
-    """The clip's result in Prefect's UI; a server that does not answer is no reason for the clip to fail."""
-    if not server_answers():
-        return
-    try:
-        publish_artifacts(folder)
-    except Exception as error:
-        logger.warning("The result could not be shown in Prefect: %s", error)
 
 
 def _settings(settings: Settings, row: ManifestRow) -> Settings:

@@ -1,10 +1,14 @@
 """The command line, put together. Heavy libraries are imported inside the commands, so that `dyad --help` answers at once."""
 
+import contextlib
+import io
 import os
 import shlex
+import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated
 
@@ -54,16 +58,43 @@ def _set_up(
 def main() -> None:
     """Run the command line; problems end as one sentence on stderr, and what nobody expected is in the log of errors."""
     from data.errors import InputError
-    from flows.runtime.errors import known_sentence
+    from flows.runtime.errors import Interrupted, known_sentence
 
     debugging.clear()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # UTF-8 whatever the locale; what is no text is shown as in JSON: \udce9
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     threading.excepthook = lambda told: None if told.exc_value is None else _log(told.exc_value)
     try:
-        app(prog_name="dyad")
+        with _interrupted_by_sigterm():
+            app(prog_name="dyad")
+    except SystemExit as ended:
+        if _was_interrupted(ended):
+            _fail(known_sentence(Interrupted()), 130)
+        raise
     except Exception as error:
         if debugging.is_set():
             raise
         _fail(known_sentence(error) or _log(error), 2 if isinstance(error, InputError) else 1)
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM do what Ctrl-C does, so that nothing is left behind; a command may do otherwise while it works."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _was_interrupted(ended: SystemExit) -> bool:
+    """Whether a command was interrupted that did not see to it itself: Typer ends it without a word."""
+    told = ended.__context__
+    return isinstance(told, typer.Exit) and isinstance(told.__cause__, KeyboardInterrupt)
 
 
 def _fail(message: str, code: int) -> None:

@@ -1,8 +1,6 @@
 """`dyad batch`: a whole data set from the command line."""
 
 import contextlib
-import logging
-import os
 import signal
 import sys
 import time
@@ -98,7 +96,7 @@ def run_batch(
 
     console = Console(stderr=True)
     device_named(settings.device)  # one that is not there is told before anything starts
-    with _flow(dask, options) as flow, prefect_setup.without_heartbeats(), _stops_on_request(console), _quiet():
+    with _flow(dask, options) as flow, prefect_setup.without_heartbeats(), _stops_on_request(console), prefect_setup.quiet():
         from httpx import TransportError
 
         with _shown(console) as told, _asks_once():
@@ -114,7 +112,20 @@ def run_batch(
     before = f" ({clips['skipped']} of them before)" if clips["skipped"] else ""
     said = f"{clips['total']} clips: {words}{before}. See {output}/report.html, status.csv and summary.json."
     console.print(said, markup=False, soft_wrap=True)
+    for note in _notes(output):
+        console.print(note, style="dim", markup=False, soft_wrap=True)
     return 1 if clips["failed"] or clips["rejected"] else 0
+
+
+def _notes(output: str) -> list[str]:
+    """What is to be told about the whole set, such as files of the folder that were left out."""
+    import json
+
+    from data.dataset_files import SUMMARY
+    from data.location import Location
+
+    summary: dict[str, list[str]] = json.loads((Location.at(output) / SUMMARY).read_bytes())
+    return summary["notes"]
 
 
 @contextlib.contextmanager
@@ -163,31 +174,13 @@ def _asks_once() -> Iterator[None]:
 
 
 def _end_without_server(console: "Console", so_far: str) -> NoReturn:
-    """Say that the server has gone and end at once; the usual end would try for seconds to send it each event of each clip."""
+    """Say that the server has gone, and end."""
     from flows.runtime import stop
+    from flows.server.prefect_setup import end_at_once
 
     said = "The Prefect server does not answer any more; start it ('dyad up'), then run the same command: it goes on from here"
     console.print(f"{so_far}. {said}.", markup=False, soft_wrap=True)
-    sys.stderr.flush()
-    sys.stdout.flush()
-    os._exit(130 if stop.requested.is_set() else 1)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Prefect's threads from printing on the terminal that they cannot send what they have: a sentence tells it once."""
-    threads, before = logging.getLogger("prefect._internal.concurrency"), logging.raiseExceptions
-    threads.addFilter(_drop)  # a level would not stay: each flow configures Prefect's loggers again
-    logging.raiseExceptions = False
-    try:
-        yield
-    finally:
-        threads.removeFilter(_drop)
-        logging.raiseExceptions = before
-
-
-def _drop(_record: logging.LogRecord) -> bool:
-    return False
+    end_at_once(130 if stop.requested.is_set() else 1)
 
 
 @contextlib.contextmanager

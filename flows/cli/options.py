@@ -5,8 +5,19 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from data.errors import InputError
+from data.location import Location, is_address
+
 if TYPE_CHECKING:
     from modalities.face_networks.registry import Kind
+
+
+def local_path(text: str) -> Path:
+    """A path of this machine; InputError, which shows it as it was written, for an address."""
+    if is_address(text) and not text.startswith(("file://", "local://")):
+        raise InputError(f"{text} is an address; this command knows files of this machine: copy it first, or use 'dyad batch'.")
+    return Location.at(text).path if is_address(text) else Path(text)
+
 
 StaticOption = Annotated[
     str | None, typer.Option("--static-face", help="NAME=CHECKPOINT of a network ('dyad models networks'), or a backend.")
@@ -14,7 +25,11 @@ StaticOption = Annotated[
 DynamicOption = Annotated[
     str | None, typer.Option("--dynamic-face", help="NAME=CHECKPOINT of a network ('dyad models networks'), or a backend.")
 ]
-OutputOption = Annotated[Path, typer.Option("-o", "--output", help="Folder that gets a run folder for each clip.")]
+OutputOption = Annotated[
+    Path, typer.Option("-o", "--output", help="Folder that gets a run folder for each clip.", parser=local_path, metavar="FOLDER")
+]
+NameOption = Annotated[str, typer.Option(help="Name of the run folder of one clip; else made of the file's name and content.")]
+AudioTrackOption = Annotated[int | None, typer.Option(min=1, help="The sound track to hear, from 1; else the one that sounds.")]
 ProfileOption = Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")]
 DetectorOption = Annotated[str | None, typer.Option(help="Face detector: auto, mediapipe or opencv.")]
 CompoundsOption = Annotated[
@@ -28,6 +43,9 @@ WorkersOption = Annotated[
     int | None, typer.Option(min=1, max=64, help="Clips under way at once, sharing the models; 1 on a CPU, else 2.")
 ]
 FreshOption = Annotated[bool, typer.Option(help="Do everything again, also what is already done.")]
+PrefectOption = Annotated[
+    bool, typer.Option("--prefect", help="Run as a flow of Prefect also where no server is up; a temporary one is started.")
+]
 LanguageOption = Annotated[str | None, typer.Option(help="The language spoken, e.g. en; else found.")]
 NoWordsOption = Annotated[bool, typer.Option("--no-words", help="Hear no words; those that are given count all the same.")]
 

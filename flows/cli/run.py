@@ -3,7 +3,6 @@
 import contextlib
 import sys
 from collections.abc import Iterator
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ import typer
 from configs import DEFAULT_PROFILE
 from flows.cli.export import ExportsOption, exports_named, write_exports
 from flows.cli.options import (
+    AudioTrackOption,
     CompoundsOption,
     DetectorOption,
     DeviceOption,
@@ -21,36 +21,45 @@ from flows.cli.options import (
     FreshOption,
     JsonOption,
     LanguageOption,
+    NameOption,
     NoWordsOption,
     OutputOption,
+    PrefectOption,
     ProfileOption,
     StaticOption,
     StrictOption,
     WorkersOption,
     face_overrides,
+    local_path,
     words_overrides,
 )
 
-
-class WhichFace(StrEnum):
-    """Whose face the answer is about."""
-
-    main = "main"
-    all = "all"
-
-
-FaceOption = Annotated[WhichFace | None, typer.Option(help="Answer about the main face, or about all faces.")]
+FaceOption = Annotated[str | None, typer.Option(help="Whose faces the answer is about: main, all, or person=2 (see people.csv).")]
+PeopleOption = Annotated[
+    Path | None, typer.Option(help="Who is who: CSV with person (a number of people.csv) or picture (a file), and name.")
+]
 
 
 def run(
-    files: Annotated[list[Path], typer.Argument(help="Media files, or folders of them.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Media files, or folders of them.", show_default=False, parser=local_path, metavar="FILES..."),
+    ],
     output: OutputOption = Path("runs"),
     profile: ProfileOption = DEFAULT_PROFILE,
-    transcript: Annotated[Path | None, typer.Option(help="The words: .srt, .vtt, .txt or .csv.")] = None,
+    name: NameOption = "",
+    transcript: Annotated[
+        Path | None, typer.Option(help="The words: .srt, .vtt, .ass, .txt or .csv.", parser=local_path, metavar="FILE")
+    ] = None,
+    audio_track: AudioTrackOption = None,
     language: LanguageOption = None,
     no_words: NoWordsOption = False,
-    descriptions: Annotated[Path | None, typer.Option(help="Scene descriptions: CSV with window or start,end, and text.")] = None,
+    descriptions: Annotated[
+        Path | None,
+        typer.Option(help="Scene descriptions: CSV with window or start,end, and text.", parser=local_path, metavar="FILE"),
+    ] = None,
     scores: Annotated[list[str] | None, typer.Option(help="Ready probabilities: MODALITY=FILE; repeatable.")] = None,
+    people: PeopleOption = None,
     face: FaceOption = None,
     detector: DetectorOption = None,
     static_face: StaticOption = None,
@@ -62,6 +71,7 @@ def run(
     json: JsonOption = False,
     strict: StrictOption = False,
     fresh: FreshOption = False,
+    prefect: PrefectOption = False,
     exports: ExportsOption = None,
 ) -> None:
     """Recognise the compound expressions of videos.
@@ -72,20 +82,21 @@ def run(
     from flows.cli.terminal import run_clips
     from flows.job import Brought
 
-    brought = Brought(transcript, descriptions, _scores_option(scores or [])).check_content()
-    faces = {"which": face.value if face else None, "detector": detector}
+    brought = Brought(transcript, descriptions, _scores_option(scores or []), people).check_content()
+    faces = {"which": face, "detector": detector}
     whole = {"device": device, "compounds": compounds}
     settings = load_settings(
         profile,
         {"faces": {name: value for name, value in faces.items() if value is not None}}
         | {name: value for name, value in whole.items() if value is not None}
         | face_overrides(static_face, dynamic_face)
-        | words_overrides(language, no_words),
+        | words_overrides(language, no_words)
+        | ({"decode": {"audio_track": audio_track}} if audio_track else {}),
     )
     names = exports_named(exports)
-    how = {"as_json": json, "explain": explain, "strict": strict, "fresh": fresh}
+    how = {"as_json": json, "explain": explain, "strict": strict, "fresh": fresh, "prefect": prefect}
     then = partial(write_exports, names=names, run=True)
-    sys.exit(run_clips(files, output, settings, brought, workers=workers, then=then, **how))
+    sys.exit(run_clips(files, output, settings, brought, name=name, workers=workers, then=then, **how))
 
 
 def demo(
@@ -107,8 +118,10 @@ def demo(
 
 def score(
     modality: Annotated[str, typer.Argument(help="text, words, scene-context, voice, static-face or dynamic-face.")],
-    table: Annotated[Path, typer.Argument(help="Table, folder of files, or .npz with `images`.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The CSV to write.")],
+    table: Annotated[
+        Path, typer.Argument(help="Table, folder of files, or .npz with `images`.", parser=local_path, metavar="TABLE")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The CSV to write.", parser=local_path, metavar="FILE")],
     profile: ProfileOption = DEFAULT_PROFILE,
     static_face: StaticOption = None,
     dynamic_face: DynamicOption = None,
@@ -165,5 +178,5 @@ def _scores_option(given: list[str]) -> dict[str, Path]:
         modality, equals, path = item.partition("=")
         if not equals or not path:
             raise InputError(f"--scores {item}: write MODALITY=FILE, e.g. --scores voice=voice.csv.")
-        pairs[modality.replace("-", "_")] = Path(path)
+        pairs[modality.replace("-", "_")] = local_path(path)
     return pairs

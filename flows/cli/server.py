@@ -1,5 +1,6 @@
 """The commands about the server, its deployments, workers and watched folders."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -86,12 +87,22 @@ def worker(
     import subprocess
 
     from flows.server.client import common_environment, reporting_name, worker_arguments
+    from flows.server.lost_runs import EVERY, Tending
 
     url = _need_server()
     command = [sys.executable, "-P", "-m", "prefect", *worker_arguments(reporting_name(name), limit)]
+    tend = Tending(url, _say)
+    tend(starting=reporting_name(name))  # what an earlier one of this name left
+    process = subprocess.Popen(command, env=common_environment(url, os.environ))
     try:
-        sys.exit(subprocess.run(command, env=common_environment(url, os.environ)).returncode)
+        while process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(EVERY)
+            tend()
+        sys.exit(process.returncode)
     except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
         sys.exit(130)
 
 
@@ -107,14 +118,16 @@ def watch(
     """
     import logging
 
+    from flows.server.lost_runs import Tending
     from flows.server.watch_folder import by_event, by_run
     from flows.server.watch_folder import watch as look
 
-    _need_server()
+    url = _need_server()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        look(folder, by_event if event else by_run, every=every, settle=settle)
+        tend = Tending(url, logging.getLogger(__name__).info)
+        look(folder, by_event if event else by_run, every=every, settle=settle, tend=tend)
     except KeyboardInterrupt:
         sys.exit(130)
 

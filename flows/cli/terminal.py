@@ -16,12 +16,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from configs.settings import Settings
 from data.errors import MediaError
 from flows.clip.graph import NEEDED, NEEDS
+from flows.files import Wanted, check_brought, check_name, media_files, run_file, workers_for
 from flows.job import Brought
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, sentence
 from flows.runtime.events import Event, listening
 from flows.server import prefect_setup
-from flows.video import Wanted, check_brought, media_files, run_file, workers_for
 
 EVERY = 10.0
 """Seconds between two lines about a stage that takes long, where there is no terminal for bars."""
@@ -37,24 +37,45 @@ def run_clips(
     explain: bool = False,
     strict: bool = False,
     fresh: bool = False,
+    prefect: bool = False,
+    name: str = "",
     workers: int | None = None,
     then: Callable[[Path], bool] = lambda folder: True,
 ) -> int:
-    """Recognise clips, `workers` at a time (see `workers_for`); returns 0 when all went well, 1 when one failed, 130 when
-    interrupted. `then` is called with each run folder, also of a clip that was done before, and says whether it went well."""
-    files = media_files(paths)
-    check_brought(files, brought)
-    workers = workers_for(settings, workers)  # a device that is not there is told before anything starts
+    """Recognise clips, `workers` at a time (see `workers_for`); `prefect`: as flows of Prefect, also where no server is set.
+
+    Returns 0 when all went well, 1 when one failed, 130 when interrupted. `then` is called with each run folder, also of a clip
+    that was done before, and says whether it went well.
+    """
     console = Console(stderr=True)
+    files = media_files(paths, lambda sentence: console.print(sentence, style="dim", markup=False, soft_wrap=True))
+    check_brought(files, brought)
+    check_name(files, name)
+    workers = workers_for(settings, workers)  # a device that is not there is told before anything starts
     if not any(file.exists() for file in files):  # told at once, without waiting for a server
         for file in files:
             _show_failure(console, file, MediaError(f"There is no file {file}; check the name."), as_json)
         return 1
-    _announce(console, as_json)
-    prefect_setup.start_temporary_server()
-    recognise = partial(run_file, wanted=Wanted(output, settings, brought, strict, fresh))
+    with_prefect = prefect or prefect_setup.has_server()
+    if with_prefect:
+        _begin_prefect(console, as_json)
+    wanted = Wanted(output, settings, brought, strict, fresh, with_prefect, name)
+    code = _run(files, wanted, workers, console, as_json, explain, then)
+    if code == 0 and with_prefect and prefect_setup.server_is_gone():
+        console.print("The Prefect server does not answer any more; what it lacks is in the run folder.", markup=False)
+        prefect_setup.end_at_once(code)
+    return code
+
+
+def _run(
+    files: Sequence[Path], wanted: Wanted, workers: int, console: Console, as_json: bool, explain: bool,
+    then: Callable[[Path], bool],
+) -> int:  # fmt: skip
+    """Run the clips and show each answer; the exit code."""
+    recognise = partial(run_file, wanted=wanted)
     failed = 0
-    with _progress(console) as progress, ThreadPoolExecutor(workers, "clip") as pool:
+    quiet = prefect_setup.quiet() if wanted.prefect else contextlib.nullcontext()
+    with quiet, _progress(console) as progress, ThreadPoolExecutor(workers, "clip") as pool:
         try:
             for file, folder in zip(files, pool.map(recognise, files), strict=True):
                 failed += not isinstance(folder, Path)
@@ -71,11 +92,12 @@ def run_clips(
     return 1 if failed else 0
 
 
-def _announce(console: Console, as_json: bool) -> None:
-    """Say why a cold start takes seconds, and load what the stages need while Prefect starts."""
+def _begin_prefect(console: Console, as_json: bool) -> None:
+    """Start a temporary server where none is set, and load what the stages need while it starts."""
     threading.Thread(target=_warm_up, daemon=True).start()
     if not prefect_setup.has_server() and not as_json:
         console.print("No Prefect server is set (PREFECT_API_URL): starting a temporary one, some seconds.", style="dim")
+    prefect_setup.start_temporary_server()
 
 
 def _warm_up() -> None:

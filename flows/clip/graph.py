@@ -8,6 +8,7 @@ AFTER = {"static_face": "faces", "dynamic_face": "faces", "voice": "speech", "te
 NEEDS: dict[str, tuple[str, ...]] = {
     "decode": (),
     "faces": ("decode",),
+    "people": ("decode",),
     "speech": ("decode",),
     "transcript": ("decode",),
     **{name: (AFTER.get(name, "decode"),) for name in BUILT_IN},
@@ -18,7 +19,12 @@ NEEDS: dict[str, tuple[str, ...]] = {
 }
 """Stages by name, each after those whose output it reads."""
 
-JOINS: dict[str, tuple[str, ...]] = {"fuse": MODALITIES} | dict.fromkeys(added_modalities(), ("faces", "transcript"))
+JOINS: dict[str, tuple[str, ...]] = {
+    "people": ("faces",),
+    **dict.fromkeys((name for name, needed in AFTER.items() if needed == "faces"), ("people",)),
+    "fuse": MODALITIES,
+    "publish": ("people",),
+} | dict.fromkeys(added_modalities(), ("faces", "people", "transcript"))
 """Stages that one waits for but does without when they fail: a modality that fails is absent."""
 NEEDED = ("decode", "fuse", "compose", "publish")
 """Stages that a clip cannot do without."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data.added_modalities import added_modalities
 from data.run_folder import RunFolder
-from flows.clip.steps import compose, decode, faces, fuse, modality, publish, speech, transcript
+from flows.clip.steps import compose, decode, faces, fuse, modality, people, publish, speech, transcript
 from flows.job import Job
 from flows.runtime.code_digest import CodeEntry
 
@@ -62,6 +62,7 @@ def _modality(name: str, about: str, *others: str) -> Stage:
 _STAGES = (
     Stage("decode", decode.decode, decode.outputs, ("decode",), decode.inputs),
     Stage("faces", faces.find_faces, lambda f: (f.crops, f.faces), ("faces",)),
+    Stage("people", people.find_people, lambda f: (f.people, f.turns), ("people",), people.inputs),
     _modality("static_face", "Score each face by itself.", "faces"),
     _modality("dynamic_face", "Score each window's faces as a sequence.", "static_face", "faces"),
     _modality("scene_labels", "Match the images with CLIP's prompts."),
@@ -73,7 +74,7 @@ _STAGES = (
     *(_modality(name, f"Score what {path.name} looks at.") for name, path in added_modalities().items()),
     Stage("fuse", fuse.fuse, lambda f: (f.fused,), ("windows",), fuse.inputs),
     Stage("compose", compose.compose, lambda f: (f.composed, f.windows), ("fusion", "compounds"), compose.inputs, compose.code),
-    Stage("publish", publish.publish, lambda f: (f.result, f.report, f.frames, f.settings), ("profile",)),
+    Stage("publish", publish.publish, lambda f: (f.result, f.report, f.frames, f.settings), ("profile",), publish.inputs),
 )
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}
 """In an order in which every stage comes after those it depends on."""

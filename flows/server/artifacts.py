@@ -19,6 +19,16 @@ ANSWER, ANSWER_AT_END = 2.0, 15.0
 """Seconds in which a server must answer to be told of the progress, and of the summary."""
 
 
+def show_clip(folder: RunFolder) -> None:
+    """The clip's result in Prefect's UI; a server that does not answer is no reason for the clip to fail."""
+    if not server_answers():
+        return
+    try:
+        publish_artifacts(folder)
+    except Exception as error:
+        logger.warning("The result could not be shown in Prefect: %s", error)
+
+
 def publish_artifacts(folder: RunFolder) -> None:
     """Show a clip's result.json as artifacts of this task's run: `timeline-<clip>`, `windows-<clip>` and `result-<clip>`."""
     from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact

@@ -4,8 +4,11 @@ import contextlib
 import logging
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 from flows.runtime.state_folder import state_folder
 
@@ -73,7 +76,12 @@ def _profile_names_a_server() -> bool:
 
 
 def has_server() -> bool:
-    """True when runs go to a server: one that the user named (PREFECT_API_URL, a Prefect profile), or that of `dyad up`."""
+    """True when runs go to a server: one that the user named (PREFECT_API_URL, a Prefect profile), or that of `dyad up`.
+
+    Answered without Prefect as long as nothing has imported it: its settings take half a second.
+    """
+    if "prefect" not in sys.modules:
+        return bool(os.environ.get("PREFECT_API_URL")) or _profile_names_a_server()
     from prefect.settings import get_current_settings
 
     return bool(get_current_settings().api.url)
@@ -82,13 +90,36 @@ def has_server() -> bool:
 def start_temporary_server() -> None:
     """Start the temporary server and wait until it answers; nothing happens when the user named a server.
 
-    Prefect starts it with the first flow, but two flows that begin at once disturb each other while it starts.
+    Prefect starts it with the first flow, but two flows that begin at once disturb each other while it starts. It ends with this
+    process, however that ends.
     """
+    if has_server():
+        return
     from prefect.client.orchestration import get_client
+    from prefect.server.api.server import SubprocessASGIServer
 
-    if not has_server():
-        with get_client(sync_client=True):
-            pass
+    server = SubprocessASGIServer()
+    started = server._run_uvicorn_command
+
+    def start() -> "subprocess.Popen[Any]":
+        process = started()
+        _end_with_us(process.pid)
+        return process
+
+    server._run_uvicorn_command = start  # type: ignore[method-assign]
+    with get_client(sync_client=True):
+        pass
+
+
+def _end_with_us(pid: int) -> None:
+    """Have a process killed once this one is gone: a shell waits for the end of its input, which the system brings."""
+    if os.name == "posix":
+        command = ["/bin/sh", "-c", f"read -r _ || kill -9 {pid} 2>/dev/null"]
+        watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        _kept.append(watcher)  # its input must stay open as long as this process lives
+
+
+_kept: list[object] = []
 
 
 @contextlib.contextmanager
@@ -98,6 +129,51 @@ def without_heartbeats() -> Iterator[None]:
 
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Prefect's threads from printing on the terminal that they cannot send what they have: a sentence tells it once."""
+    threads, before = logging.getLogger("prefect._internal.concurrency"), logging.raiseExceptions
+    threads.addFilter(_drop)  # a level would not stay: each flow configures Prefect's loggers again
+    logging.raiseExceptions = False
+    try:
+        yield
+    finally:
+        threads.removeFilter(_drop)
+        logging.raiseExceptions = before
+
+
+def _drop(_record: logging.LogRecord) -> bool:
+    return False
+
+
+def server_is_gone() -> bool:
+    """Whether the server that is set does not answer now."""
+    import httpx
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
+    try:
+        return bool(url) and not httpx.get(f"{str(url).rstrip('/')}/health", timeout=2.0).is_success
+    except httpx.HTTPError:
+        return True
+
+
+def end_at_once(code: int) -> NoReturn:
+    """End this process; the usual end would try for seconds to send a server that has gone each event of each clip."""
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def ask_once() -> None:
+    """Have this thread ask a server that does not answer only once from now on; Prefect would try for two minutes."""
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    settings = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
+    settings.__enter__()
+    _kept.append(settings)  # what is not kept ends at once
 
 
 def outlive_worker() -> None:

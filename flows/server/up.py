@@ -15,7 +15,7 @@ from flows.runtime.state_folder import locked, made, state_folder
 from flows.server import processes
 from flows.server.client import common_environment, reporting, reporting_name, worker_arguments
 from flows.server.deployments import DeploymentOptions, deploy
-from flows.server.lost_runs import settle, take_up_again
+from flows.server.lost_runs import await_claims, settle, take_up_again
 from flows.server.processes import Background
 
 HOST = "127.0.0.1"
@@ -37,6 +37,7 @@ def bring_up(
         server = _server(port, say, listen)
         url = str(server.facts["url"])
         say(f"Deployments: {', '.join(deploy(DeploymentOptions(folder), url))}.")
+        await_claims(url)
         if again := take_up_again(url):
             say(f"Runs whose process was lost, scheduled again: {', '.join(again)}.")
         _bring_workers(server, workers, say)

@@ -56,16 +56,19 @@ class WatchedFolder:
 
 
 def watch(
-    folder: Path, hand_over: HandOver, *, every: float = 1.0, settle: float = 2.0, ended: threading.Event | None = None
-) -> None:
+    folder: Path, hand_over: HandOver, *, every: float = 1.0, settle: float = 2.0, ended: threading.Event | None = None,
+    tend: Callable[[], object] = lambda: None,
+) -> None:  # fmt: skip
     """Look at `folder` every so many seconds and hand over what has landed, until `ended` is set.
 
     A file counts as landed when its size and time have not changed for `settle` seconds. What cannot be handed over now
-    (the server is down, the folder is not mounted) is tried again at the next look.
+    (the server is down, the folder is not mounted) is tried again at the next look. `tend` is called at each look, to see to
+    what was handed over before.
     """
     watched, ended, trouble = WatchedFolder.of(folder), ended or threading.Event(), ""
     while not ended.wait(every):
         try:
+            tend()
             for path, look in watched.landed(settle):
                 hand_over(path, look)
                 watched.note_done(path, look)

@@ -51,8 +51,9 @@ COMMON = Calibration(2.0, 1e-4)
 """Of every model, where the rows cannot say how sure each may be."""
 NEARLY_ALWAYS = 0.98
 """No model is so often right about people whom it did not learn."""
-SHARP = 0.9
-"""So often right is a model whose best temperature is the least of all, where it has learned the rows."""
+SHARP, EXACT = 0.9, 0.05
+"""So often right, and so little off in how sure it is, is a model that has learned the rows if it still wants the least
+temperature of all; an honest one may be too modest, but then it is off by more."""
 CAREFUL, CAREFUL_STRENGTH = "weighted_product", 10.0
 """The way of pooling where rows cannot choose one, and its strength where they cannot choose that either."""
 
@@ -85,7 +86,8 @@ def seen_in_training(table: LongTable) -> tuple[str, ...]:
     for index, (name, given) in enumerate(zip(table.models, calibrate(table), strict=True)):
         rows = table.present[:, index] & (table.labels >= 0)
         right = float((table.probabilities[rows, index].argmax(1) == table.labels[rows]).mean()) if rows.any() else 0.0
-        if right >= NEARLY_ALWAYS or (right >= SHARP and given.temperature <= TEMPERATURES[0]):
+        sharp = given.temperature <= TEMPERATURES[0] and given.error_before <= EXACT
+        if right >= NEARLY_ALWAYS or (right >= SHARP and sharp):
             found.append(name)
     return tuple(found)
 

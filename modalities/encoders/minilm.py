@@ -38,11 +38,13 @@ class Block(nn.Module):
 
 
 class MiniLM(nn.Module):
-    """MiniLM-L6-H384 (Wang et al. 2020, arXiv 2002.10957): a BERT of six blocks."""
+    """MiniLM-L6-H384 (Wang et al. 2020, arXiv 2002.10957): a BERT of six blocks; without `drawn` its tables hold nothing yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, drawn: bool = True) -> None:
         super().__init__()
-        self.words, self.positions = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(POSITIONS, WIDTH)
+        self.words, self.positions = (
+            nn.Embedding(count, WIDTH, _weight=None if drawn else torch.empty(count, WIDTH)) for count in (VOCABULARY, POSITIONS)
+        )
         self.norm = nn.LayerNorm(WIDTH, NORM_EPSILON)
         self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
         self.dropout = nn.Dropout(0.1)

@@ -46,7 +46,7 @@ def load_encoder(adapters: Mapping[str, Tensor] | None = None, device: str = "cp
     from modalities.encoders.minilm import MiniLM, from_bert_names, merge_adapters
 
     with torch.device("meta"):
-        network = MiniLM()
+        network = MiniLM(drawn=False)  # drawing numbers there has torch import its compiler, which takes seconds
     state = from_bert_names(_packaged_tensors())
     if adapters:  # the packaged tensors are shared by all encoders of a process
         state |= {name: value.clone() for name, value in state.items() if name.startswith("blocks.")}

@@ -24,12 +24,14 @@ Box = NDArray[np.float64]
 @dataclass(frozen=True)
 class Detection:
     """A face in an image, in its pixels: box [4] (left, top, width, height), score 0..1, the square of its crop,
-    and `eyes` [2, 2], the one at the image's left first, where they are known."""
+    and `eyes` [2, 2], the one at the image's left first, where they are known. `mouth`: how far the lips are apart inside, in
+    distances between the eyes' outer corners; NaN where unknown."""
 
     box: Box
     score: float
     square: Square
     eyes: Points | None = None
+    mouth: float = float("nan")
 
 
 Detect = Callable[[Pixels], list[Detection]]
@@ -110,8 +112,9 @@ def quiet_stderr() -> Iterator[None]:
             os.close(real)
 
 
-RIGHT_EYE, LEFT_EYE, MOUTH = [33, 133], [263, 362], [61, 291]
-"""Points of the face mesh: corners of the eyes (the person's own right one lies at the image's left) and of the mouth."""
+RIGHT_EYE, LEFT_EYE, MOUTH, LIPS = [33, 133], [263, 362], [61, 291], [13, 14]
+"""Points of the face mesh: corners of the eyes (the person's own right one lies at the image's left) and of the mouth; the middle
+of the lips' inner edges."""
 NEAR, TILE = 1 / 8, 0.6
 """When no face is this wide (of the image's longer side), squares of that side are searched one by one."""
 BLAZEFACE_SIDE = 384
@@ -226,7 +229,9 @@ def _confirm(rgb: Pixels, face: Detection, mesh: Any) -> Detection | None:
     if overlap(face.box, box[None])[0] < 0.2:  # the mesh took a neighbour
         return unconfirmed
     eyes = np.array([points[RIGHT_EYE].mean(0), points[LEFT_EYE].mean(0)])
-    return replace(face, box=box, eyes=eyes, square=square_of_landmarks(eyes, points[MOUTH].mean(0), side))
+    (upper, lower), wide = points[LIPS], points[LEFT_EYE[0]] - points[RIGHT_EYE[0]]
+    mouth = float(np.hypot(*(upper - lower)) / max(float(np.hypot(*wide)), 1e-6))
+    return replace(face, box=box, eyes=eyes, square=square_of_landmarks(eyes, points[MOUTH].mean(0), side), mouth=mouth)
 
 
 # ---- OpenCV --------------------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ COLUMNS: dict[str, str] = {
     "face": "int64", "frame": "int64", "time_s": "float64", "shot": "int32", "track_id": "int32", "main": "bool",
     "x": "float32", "y": "float32", "width": "float32", "height": "float32", "score": "float32", "sharpness": "float32",
     "right_eye_x": "float32", "right_eye_y": "float32", "left_eye_x": "float32", "left_eye_y": "float32",
+    "mouth": "float32",
 }  # fmt: skip
 """Columns of `faces.parquet` and their types."""
 
@@ -61,7 +62,8 @@ def find_faces(
 
     Row by row: `face` (row in `crops`), `frame`, `time_s`; `shot`, counted from 0 at each cut; `track_id`, one for each
     person and shot; `main`; box `x, y, width, height` in source pixels, clipped to the frame; `score` 0..1; `sharpness`;
-    centres of the person's own right and left eye in source pixels (NaN where unknown). The main track of a shot is the
+    centres of the person's own right and left eye in source pixels, and `mouth`, how far the lips are apart in distances between
+    the eyes' outer corners (NaN where unknown). The main track of a shot is the
     one with the largest sum of area share x score; a clip without cuts has one. Memory does not grow with the clip but
     for the table. InputError when the wanted detector is not installed.
     """
@@ -104,7 +106,7 @@ def _row(frame: Frame, one: Detection, crop: Pixels, track: Track) -> dict[str, 
     named = dict(zip(("x", "y", "width", "height"), box, strict=True))
     named |= dict(zip(("right_eye_x", "right_eye_y", "left_eye_x", "left_eye_y"), eyes.ravel(), strict=True))
     found = {"frame": frame.frame, "time_s": frame.time_s, "score": one.score, "sharpness": sharpness_of(crop)}
-    return found | named | {"track_id": track.number, "shot": track.shot}
+    return found | named | {"mouth": one.mouth, "track_id": track.number, "shot": track.shot}
 
 
 def _settle(waiting: deque[_Waiting], tracker: Tracker, rows: list[dict[str, float]], writer: CropWriter) -> None:

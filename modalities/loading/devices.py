@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 def resolve_device(asked: str) -> str:
     """The device that `auto` means here (`cuda:0`, else `mps`, else `cpu`), or `asked` when it is there; else InputError."""
+    if asked == "cpu":
+        return asked  # known without torch, whose import takes a second
     import torch
 
     if asked == "auto":

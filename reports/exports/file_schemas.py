@@ -68,6 +68,26 @@ FACES = FileSchema("faces.parquet", "The faces that were found; not there withou
     Column("sharpness", "float32", "", "variance of the Laplacian of the crop at 64 x 64 pixels"),
     *(Column(f"{side}_eye_{axis}", "float32", "pixels", f"centre of the person's own {side} eye; empty where unknown")
       for side in ("right", "left") for axis in "xy"),
+    Column("mouth", "float32", "", "how far the lips are apart, in distances between the eyes; empty where unknown"),
+))  # fmt: skip
+PEOPLE = FileSchema("people.parquet", "Who is seen or heard (docs/people.md).", "a person", (
+    Column("person", "int32", "", "number, in the order of appearance; those who are only heard come last"),
+    Column("name", "text", "", "the user's, or the subtitles'; empty without"),
+    Column("given", "text", "", "the name that `--people` gave; empty without"),
+    Column("main", "bool", "", "whether it is the main person"),
+    Column("first_seen", "float64", "s", "when the face is first seen; empty where it never is"),
+    Column("last_seen", "float64", "s", "when it is last seen"),
+    Column("pictures", "int32", "pictures", "looked-at ones that show the face"),
+    Column("seconds_on_screen", "float64", "s", "for how long the face is seen"),
+    Column("seconds_speaking", "float64", "s", "for how long the voice is heard"),
+    Column("tracks", "list of int64", "", "the tracks of faces.parquet that are this person's"),
+))  # fmt: skip
+TURNS = FileSchema("turns.parquet", "Who speaks when.", "a turn", (
+    Column("start", "float64", "s", "where it begins"), Column("end", "float64", "s", "where it ends"),
+    Column("speaker", "text", "", "a voice: one person may have several"),
+    Column("person", "int32", "", "whose it is; 0 where nobody knows"),
+    Column("on_screen", "bool", "", "whether that person's face is seen then"),
+    Column("overlap", "bool", "", "whether somebody else speaks at the same time"),
 ))  # fmt: skip
 FACE_PICTURES = FileSchema("face_pictures.parquet", "Small pictures of the faces, for the page; not there without a picture.",
                            "a picture", (
@@ -135,7 +155,9 @@ RUN_FILES: tuple[FileSchema, ...] = (
     FileSchema("result.json", "The whole answer; its fields are listed below. `reports/result.schema.json` is its JSON schema."),
     FileSchema("report.html", "The answer as a page, without need of a network."),
     FileSchema("thumbnail.jpg", "A small picture of the moment that is surest; not there for sound alone."),
-    WINDOWS, FRAMES, FACES, FACE_PICTURES, SCORES, *EVIDENCE,
+    WINDOWS, FRAMES, FACES, PEOPLE, TURNS,
+    FileSchema("people.csv", "The people as a list, whose names you may edit: the next run takes them over."),
+    FACE_PICTURES, SCORES, *EVIDENCE,
     FileSchema("transcript.vtt", "The words with their times, WebVTT; not there without words."),
     FileSchema("settings.yaml", "Every setting of the run with its value: `--profile settings.yaml` runs alike."),
     FileSchema("log.txt", "What happened, a line each, with tracebacks of what failed."),

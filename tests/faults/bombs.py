@@ -1,7 +1,6 @@
 """Small media files that claim to be huge, or are damaged so; `python -m tests.faults.bombs FILE...` probes and decodes them."""
 
 import json
-import resource
 import struct
 import sys
 import tempfile
@@ -9,6 +8,7 @@ import time
 import zlib
 from pathlib import Path
 
+from benchmarks.common import peak_megabytes
 from data.errors import DyadError
 from data.media.decode import DecodeOptions, decode
 from data.media.probe import probe
@@ -57,8 +57,7 @@ def attempt(path: Path) -> dict[str, str | float]:
             said = f"decoded {done.duration:.1f} s"
     except DyadError as error:
         said = str(error)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"file": path.name, "said": said, "seconds": time.process_time() - began, "peak": peak}
+    return {"file": path.name, "said": said, "seconds": time.process_time() - began, "peak": peak_megabytes()}
 
 
 if __name__ == "__main__":

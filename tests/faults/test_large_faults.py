@@ -196,6 +196,11 @@ def run(dyad: Dyad, clip: Path, folder: RunFolder, settings: dict[str, Any], *mo
     return code, err
 
 
+def newest(folder: RunFolder) -> RunFolder:
+    """The run folder of the last answer: other settings have a folder of their own."""
+    return max(map(RunFolder, folder.root.parent.iterdir()), key=lambda run: run.result.stat().st_mtime_ns)
+
+
 def in_threes(cases: dict[str, Any]) -> list[tuple[str, ...]]:
     """The cases' names, together those that a run can have at once: of three modalities, so that the other three answer."""
     halves = ("static_face", "scene_labels", "text"), ("dynamic_face", "scene_context", "voice")
@@ -215,7 +220,7 @@ def test_a_broken_model_is_told_in_a_sentence(
         (tmp_path / modality).mkdir()
         settings |= fault(tmp_path / modality)
     code, err = run(dyad, clip, copied_run, settings)
-    result = result_of(copied_run)
+    result = result_of(newest(copied_run))
     assert code == 0, err
     assert result["degraded"]
     for name in names:
@@ -230,7 +235,7 @@ def test_a_broken_model_is_told_in_a_sentence(
         assert not (tmp_path / modality / "ran").exists()
     for other in set(before) - {FAULTS[name][0] for name in names}:
         assert result["modalities"][other]["state"] == before[other]["state"], other
-    assert copied_run.log.read_text().count("Traceback") >= len(names)
+    assert newest(copied_run).log.read_text().count("Traceback") >= len(names)
 
 
 @pytest.mark.parametrize("name", ["voice, strange labels", "text, no tokenizer", "words, gone"])
@@ -271,7 +276,7 @@ def test_what_is_not_there_is_absent_with_what_to_do(
         (tmp_path / modality).mkdir()
         settings |= chosen(tmp_path / modality)
     code, err = run(dyad, clip, copied_run, settings)
-    result = result_of(copied_run)
+    result = result_of(newest(copied_run))
     assert code == 0, err
     for name in names:
         modality, _, reason, remedy = ABSENT[name]
@@ -287,12 +292,12 @@ def test_a_model_that_was_mended_in_its_place_is_used(
 ) -> None:
     settings = FAULTS["text, strange labels"][1](tmp_path / "broken")
     run(dyad, clip, copied_run, settings)
-    assert result_of(copied_run)["modalities"]["text"]["state"] == "failed"
+    assert result_of(newest(copied_run))["modalities"]["text"]["state"] == "failed"
     table = tmp_path / "labels.yaml"
     table.write_text("red: anger\ngreen: neutral\nblue: {sadness: 0.5, fear: 0.5}\n")
     settings["text"]["labels"] = str(table)
     code, err = run(dyad, clip, copied_run, settings)
-    entry = result_of(copied_run)["modalities"]["text"]
+    entry = result_of(newest(copied_run))["modalities"]["text"]
     assert code == 0, err
     assert entry["state"] == "present"
     assert "cannot answer" in entry["source"]["preprocessing"]

@@ -11,6 +11,8 @@ import pytest
 
 from flows.server.up import server_environment
 from tests.faults.batches import batch, ended, journal, make_manifest, status
+from tests.forked import fork
+from tests.media_makers import make_sound
 from tests.waiting import answers, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,9 +64,22 @@ def test_the_server_is_killed_and_the_same_command_finishes(address: str, start:
         "50 of 50 clips: 50 done. The Prefect server does not answer any more; start it ('dyad up'), then run the same command: "
         "it goes on from here."
     ), "the clips need no server"
-    start()
+    server = start()
     code, said = ended(batch(manifest, output, "--workers", 2, workload="slow", **asked))
     assert code == 0, said
     assert "50 clips: 50 done (50 of them before)" in said
     assert [(output / f"clip{number}.txt").read_text() for number in range(50)] == ["done\n"] * 50, "each once"
     assert {row["state"] for row in status(output).values()} == {"done"}
+    assert_one_clip_ends(address, server, tmp_path)
+
+
+def assert_one_clip_ends(address: str, server: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    """The server is killed while `dyad run` works: the clip has its answer, long before Prefect would give up."""
+    clip = make_sound(tmp_path / "tone.wav", codec="pcm_s16le")
+    environment = {**os.environ, "PREFECT_API_URL": address}
+    process = fork("run", clip, "-o", tmp_path / "one", "--no-words", environment=environment, folder=tmp_path)
+    wait_until(lambda: any((tmp_path / "one").glob("tone-*/.stages/decode*")) or process.poll() is not None)
+    server.kill()
+    code, said = ended(process, seconds=60)
+    assert code == 0, said
+    assert any((tmp_path / "one").glob("tone-*/result.json"))

@@ -3,14 +3,19 @@
 import json
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import psutil
+import pytest
 
+from flows.server.client import reporting_name
+from flows.server.lost_runs import take_up_again
 from tests.conftest import OwnServer
 from tests.faults.batches import half_written, journal, make_manifest, status
+from tests.media_makers import make_sound
 from tests.waiting import wait_until
 
 
@@ -29,6 +34,10 @@ def process_of(server: OwnServer, run: str) -> psutil.Process:
     """The process that a worker started for a run."""
     wait_until(lambda: bool(server.ask(f"flow_runs/{run}")["infrastructure_pid"]))
     return psutil.Process(int(server.ask(f"flow_runs/{run}")["infrastructure_pid"]))
+
+
+def state_of(server: OwnServer, run: str) -> str:
+    return str(server.ask(f"flow_runs/{run}")["state_type"])
 
 
 def assert_each_once(output: Path, count: int) -> None:
@@ -67,6 +76,56 @@ def test_a_worker_alone_is_killed_and_its_run_goes_on(own_server: OwnServer, tmp
     assert "scheduled again" not in again.stderr
     assert own_server.ended(run) == "COMPLETED"
     assert_each_once(output, 50)
+
+
+def test_runs_that_crash_or_never_begin_are_taken_up_again(own_server: OwnServer, tmp_path: Path) -> None:
+    """One run is killed under its worker, which calls it crashed; the worker is killed while it starts the next one."""
+    deployment = own_server.ask("deployments/name/recognise-video/recognise-video")["id"]
+    runs = []
+    for name in ("crashed.wav", "never-began.wav"):
+        given = {"video": str(make_sound(tmp_path / name, codec="pcm_s16le")), "output": str(tmp_path / "runs")}
+        runs.append(own_server.ask(f"deployments/{deployment}/create_flow_run", {"parameters": given, "name": name})["id"])
+    process_of(own_server, runs[0]).kill()
+    wait_until(lambda: state_of(own_server, runs[0]) == "CRASHED")
+    wait_until(lambda: state_of(own_server, runs[1]) == "PENDING")
+    os.kill(worker_of(own_server), signal.SIGKILL)
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == runs[1]:
+                process.kill()
+    again = own_server.dyad("up")
+    assert again.returncode == 0, again.stderr
+    (told,) = (line for line in again.stderr.splitlines() if "scheduled again: " in line)
+    assert "crashed.wav" in told
+    assert "never-began.wav" in told
+    assert [own_server.ended(run) for run in runs] == ["COMPLETED"] * 2
+    for run in runs:
+        states = own_server.ask(f"flow_run_states/?flow_run_id={run}")
+        assert [state["name"] for state in states].count("AwaitingRetry") == 1
+
+
+def test_what_kills_its_process_each_time_crashes_in_the_end(
+    own_server: OwnServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DYAD_STATE", str(own_server.state))
+    own_server.ask("work_pools/dyad", {"is_paused": True}, "PATCH")  # so that nobody begins it
+    try:
+        deployment = own_server.ask("deployments/name/recognise-video/recognise-video")["id"]
+        labels = {"prefect.worker.name": reporting_name("gone")}
+        asked = {"parameters": {"video": "nowhere.wav"}, "name": "deadly", "labels": labels}
+        run = own_server.ask(f"deployments/{deployment}/create_flow_run", asked)["id"]
+
+        def die(state: str) -> str:
+            own_server.ask(f"flow_runs/{run}/set_state", {"state": {"type": state, "name": state.title()}, "force": True})
+            take_up_again(own_server.url)
+            return state_of(own_server, run)
+
+        assert [die(state) for state in ("RUNNING", "PENDING", "CRASHED")] == ["SCHEDULED"] * 3
+        assert [die(state) for state in ("RUNNING", "CRASHED", "CANCELLING")] == ["CRASHED", "CRASHED", "CANCELLED"]
+        assert take_up_again(own_server.url) == []
+    finally:
+        own_server.ask(f"flow_runs/{run}", method="DELETE")
+        own_server.ask("work_pools/dyad", {"is_paused": False}, "PATCH")
 
 
 def test_two_workers_share_a_device(own_server: OwnServer, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from data.errors import DyadError, InputError
 from data.run_folder import RunFolder
 from data.sample import sample_clip
 from data.scores import MODALITIES
+from flows.backends.own_networks import shipped_weights
 from flows.clip.graph import NEEDS
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted
@@ -29,9 +30,15 @@ DESCRIPTIONS = sample_clip().with_name("sample_descriptions.csv")
 ReadResult = Callable[[RunFolder], dict[str, Any]]
 
 
-def again(folder: RunFolder, **options: Any) -> dict[str, str]:
-    """Run the sample into the same output once more; returns what each stage did."""
-    states: dict[str, str] = {}
+class States(dict[str, str]):
+    """What each stage did, and the run folder in which it did it."""
+
+    folder: RunFolder
+
+
+def again(folder: RunFolder, **options: Any) -> States:
+    """Run the sample into the same output once more; what is asked in another way gets a folder beside that of before."""
+    states = States()
 
     def note(event: Event) -> None:
         if event.state != "started":
@@ -39,7 +46,7 @@ def again(folder: RunFolder, **options: Any) -> dict[str, str]:
 
     with listening(note):
         options.setdefault("descriptions", DESCRIPTIONS)
-        recognise_video(sample_clip(), output=folder.root.parent, **options)
+        states.folder = RunFolder(recognise_video(sample_clip(), output=folder.root.parent, **options))
     return states
 
 
@@ -141,26 +148,31 @@ def test_what_is_done_is_skipped(copied_run: RunFolder) -> None:
 
 def test_another_composition_runs_only_what_depends_on_it(copied_run: RunFolder) -> None:
     settings = load_settings(overrides={"fusion": {"composition": "avcer_rule1"}})
-    assert ran(again(copied_run, settings=settings)) == {"compose", "publish"}
+    before = copied_run.result.read_bytes()
+    states = again(copied_run, settings=settings)
+    assert ran(states) == {"compose", "publish"}
+    assert states.folder.root.name.startswith(f"{copied_run.root.name}-")
+    assert copied_run.result.read_bytes() == before, "the earlier answer stays"
 
 
 def test_pfsa_composes_from_features(copied_run: RunFolder, result_of: ReadResult) -> None:
-    again(copied_run, settings=load_settings(overrides={"fusion": {"composition": "pfsa"}}))
-    result = result_of(copied_run)
+    states = again(copied_run, settings=load_settings(overrides={"fusion": {"composition": "pfsa"}}))
+    result = result_of(states.folder)
     assert result["fusion"]["composition"] == "pfsa"
     assert any(window["top"] for window in result["windows"])
 
 
 def test_without_a_threshold_every_window_names_a_compound(copied_run: RunFolder, result_of: ReadResult) -> None:
-    again(copied_run, settings=load_settings(overrides={"fusion": {"none_threshold": 1}}))
-    assert all(window["top"] for window in result_of(copied_run)["windows"])
+    states = again(copied_run, settings=load_settings(overrides={"fusion": {"none_threshold": 1}}))
+    assert all(window["top"] for window in result_of(states.folder)["windows"])
 
 
 def test_other_descriptions_run_scene_context_again(copied_run: RunFolder, tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_text("window,text\n0,Everybody laughs and claps at the birthday party.\n")
-    assert ran(again(copied_run, descriptions=other)) == {"scene_context", "fuse", "compose", "publish"}
-    assert pd.read_parquet(copied_run.scores("scene_context"))["present"].tolist()[:1] == [True]
+    states = again(copied_run, descriptions=other)
+    assert ran(states) == {"scene_context", "fuse", "compose", "publish"}
+    assert pd.read_parquet(states.folder.scores("scene_context"))["present"].tolist()[:1] == [True]
 
 
 @pytest.mark.slow
@@ -173,28 +185,35 @@ def test_a_modality_that_fails_is_absent_and_tried_again(copied_run: RunFolder, 
     broken.write_bytes(b"no weights at all")
     states = again(copied_run, settings=load_settings(overrides={"text": {"weights": str(broken)}}))
     assert states["text"] == "failed"
-    result = result_of(copied_run)
+    result = result_of(states.folder)
     assert result["degraded"]
     assert result["modalities"]["text"]["state"] == "failed"
     assert "broken.safetensors" in result["modalities"]["text"]["reason"]
     assert all(window["contributions"]["text"] == 0 for window in result["windows"] if window["top"])
-    assert "Traceback" in copied_run.log.read_text()
-    assert {"text", "fuse", "compose", "publish"} <= ran(again(copied_run))
-    assert not result_of(copied_run)["degraded"]
+    assert "Traceback" in states.folder.log.read_text()
+    assert not ran(again(copied_run)), "the answer of before is not touched"
+    broken.unlink()
+    broken.symlink_to(shipped_weights("text"))
+    states = again(copied_run, settings=load_settings(overrides={"text": {"weights": str(broken)}}))
+    assert {"text", "fuse", "compose", "publish"} <= ran(states)
+    assert not result_of(states.folder)["degraded"]
 
 
 def test_another_reference_relates_the_voice_anew_and_hears_nothing_again(
     copied_run: RunFolder, tiny_voice: None, result_of: ReadResult
 ) -> None:
-    whose = lambda: pd.read_parquet(copied_run.evidence("voice"))["reference"].unique().tolist()  # noqa: E731
+    def whose(folder: RunFolder) -> list[str]:
+        return pd.read_parquet(folder.evidence("voice"))["reference"].unique().tolist()
+
     assert {"speech", "voice", "publish"} <= ran(again(copied_run, settings=load_settings()))
     assert result_of(copied_run)["modalities"]["voice"]["state"] == "present"
-    assert whose() == ["clip"]
+    assert whose(copied_run) == ["clip"]
     described = next(file for file in RUN_FILES if file.name == "voice_evidence.parquet")
     assert list(pd.read_parquet(copied_run.evidence("voice"))) == [column.name for column in described.columns]
     changed = load_settings(overrides={"voice": {"reference": "none"}})
-    assert ran(again(copied_run, settings=changed)) == {"voice", "fuse", "compose", "publish"}
-    assert whose() == ["training"]
+    states = again(copied_run, settings=changed)
+    assert ran(states) == {"voice", "fuse", "compose", "publish"}
+    assert whose(states.folder) == ["training"]
 
 
 def test_what_needs_a_failed_stage_is_not_run_and_prefect_shows_it(copied_run: RunFolder, tmp_path: Path) -> None:
@@ -233,8 +252,8 @@ def test_strict_turns_absence_into_an_error(copied_run: RunFolder) -> None:
 def test_ready_scores_replace_a_modality(copied_run: RunFolder, tmp_path: Path, result_of: ReadResult) -> None:
     ready = tmp_path / "clip.csv"
     ready.write_text("start,end,neutral,anger,disgust,fear,happy,sad,surprise\n0,100,1,0,0,1,0,0,2\n")
-    again(copied_run, scores={"scene_labels": ready})
-    entry = result_of(copied_run)["modalities"]["scene_labels"]
+    states = again(copied_run, scores={"scene_labels": ready})
+    entry = result_of(states.folder)["modalities"]["scene_labels"]
     assert entry["state"] == "present"
     assert entry["source"]["backend"] == "given"
     assert entry["probabilities"][0] == [0.25, 0, 0, 0.25, 0, 0, 0.5]
@@ -246,8 +265,9 @@ def test_a_table_that_is_no_scores_fails_that_modality_alone(
 ) -> None:
     ready = tmp_path / "clip.csv"
     ready.write_text("start,end,neutral\n0,100,1\n")
-    assert again(copied_run, scores={"voice": ready})["voice"] == "failed"
-    assert "no column for anger" in result_of(copied_run)["modalities"]["voice"]["reason"]
+    states = again(copied_run, scores={"voice": ready})
+    assert states["voice"] == "failed"
+    assert "no column for anger" in result_of(states.folder)["modalities"]["voice"]["reason"]
 
 
 def test_evidence_that_does_not_exist_is_an_error_at_once(copied_run: RunFolder, tmp_path: Path) -> None:
@@ -277,8 +297,8 @@ def test_a_stop_in_the_middle_keeps_what_is_done(prefect_session: None, tmp_path
 def test_user_given_compounds(copied_run: RunFolder, result_of: ReadResult) -> None:
     compounds = [{"name": "happily_disgusted", "first": "happiness", "second": "disgust"},
                  {"name": "fearfully_surprised", "first": "fear", "second": "surprise"}]
-    again(copied_run, settings=load_settings(overrides={"compounds": compounds}))
-    result = result_of(copied_run)
+    states = again(copied_run, settings=load_settings(overrides={"compounds": compounds}))
+    result = result_of(states.folder)
     assert set(result["windows"][0]["compound"]) == {"happily_disgusted", "fearfully_surprised"}
 
 

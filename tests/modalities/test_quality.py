@@ -126,10 +126,10 @@ def test_a_run_fused_by_such_a_fit_is_what_apply_makes_of_its_exported_table(
     copied_run: RunFolder, weights: Path, tmp_path: Path, result_of: ReadResult
 ) -> None:
     own = load_settings(overrides={"fusion": {"weights": weights, "none_threshold": 1.0}})
-    again(copied_run, settings=own)
-    result = result_of(copied_run)
+    folder = again(copied_run, settings=own).folder
+    result = result_of(folder)
     table = tmp_path / "run.fuse.csv"
-    table.write_text("".join(text_pieces(FORMATS["fuse"], [read_clip(copied_run)])), encoding="utf-8")
+    table.write_text("".join(text_pieces(FORMATS["fuse"], [read_clip(folder)])), encoding="utf-8")
     read = read_long_table(table)
     assert read.quality is not None
     assert np.isfinite(read.quality).any(1).all()

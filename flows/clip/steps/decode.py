@@ -12,8 +12,7 @@ from data.media.limits import Limits
 from data.media.segments import cut, first_frame
 from data.run_folder import RunFolder
 from data.tables import read_table, write_table
-from flows.backends.transcript import language_read
-from flows.job import Job
+from flows.job import Job, language_read
 from flows.runtime.events import reach
 
 KINDS = ("frames", "index", "audio", "subtitles")

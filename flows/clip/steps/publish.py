@@ -1,23 +1,28 @@
 """Writing what people and tools read."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import yaml
 
 from data.files import write_text
 from data.fused import read_fusion
+from data.people import read_names, read_people, with_names, write_people
 from data.tables import read_notes, read_table, write_table
 from flows.clip.all_scores import all_scores, failure
 from flows.clip.graph import NEEDS
 from flows.clip.report import write_report
+from flows.clip.words import write_words
 from flows.job import Job
 from fusion.over_time import at_times, timeline
+from modalities.people.names import names_in_subtitles, with_speakers
 from reports.documents import WordsEntry
 from reports.result import build_result, frames_table, to_json
 
 
-def publish(job: Job) -> None:
-    """Write what people and tools read: result.json, report.html, frames.parquet, settings.yaml."""
+def publish(job: Job) -> Mapping[str, object]:
+    """Write what people and tools read: result.json, report.html, frames.parquet, people.csv, settings.yaml."""
     fusion, scores = read_fusion(job.folder.composed), all_scores(job)
     frames = read_table(job.folder.frame_times)
     moments = at_times(fusion, frames["time_s"].to_numpy(np.float64))
@@ -29,10 +34,48 @@ def publish(job: Job) -> None:
     notes += [f"{item.modality.replace('_', ' ')}: {note}" for item in scores for note in item.notes]
     seconds = {name: note["seconds"] for name, note in noted.items() if "seconds" in note}
     failed = {item.modality: item.reason for item in scores if failure(job, item.modality)}
-    about = problems, failed, seconds, notes, entry_of_words(job)
+    names = _name_people(job)
+    people, turns = read_people(job.folder.people), read_people(job.folder.turns)
+    about = problems, failed, seconds, notes, entry_of_words(job), people, turns
     result = build_result(job.clip, job.settings.profile, scores, fusion, timeline(fusion), *about)
     write_text(job.folder.result, to_json(result))
     write_report(job.folder)
+    return {"names": names}
+
+
+def inputs(job: Job) -> Mapping[str, object]:
+    """What it depends on besides settings and code: the names that the user wrote into people.csv."""
+    return {"names": _edited(job)}
+
+
+def _edited(job: Job) -> dict[int, str]:
+    """The names in people.csv that are not those which the last run gave by itself."""
+    if not job.folder.people_list.is_file():
+        return {}
+    given = job.folder.finished("publish").get("notes", {}).get("names", {})
+    return {person: name for person, name in read_names(job.folder.people_list).items() if given.get(str(person)) != name}
+
+
+def _name_people(job: Job) -> dict[int, str]:
+    """Name the people in their tables and the transcript; returns the names that the user has not given."""
+    if _failed(job, "people") or (people := read_people(job.folder.people)) is None:
+        for path in (job.folder.people, job.folder.turns, job.folder.people_list):
+            path.unlink(missing_ok=True)
+        return {}
+    edited, turns = _edited(job), read_table(job.folder.turns)
+    cues = read_table(job.folder.cues) if job.folder.cues.is_file() and not _failed(job, "transcript") else pd.DataFrame()
+    told = names_in_subtitles(turns, cues)
+    own = {int(person): told.get(int(person), name) for person, name in zip(people["person"], people["given"], strict=True)}
+    people = with_names(people, own | edited)
+    write_table(job.folder.people, people)
+    write_people(job.folder.people_list, people)
+    if len(cues) and len(people) > 1:
+        write_words(job.folder, with_speakers(cues, turns, people))
+    return {person: name for person, name in own.items() if name}
+
+
+def _failed(job: Job, stage: str) -> bool:
+    return bool(job.folder.finished(stage).get("failed"))
 
 
 def entry_of_words(job: Job) -> WordsEntry:

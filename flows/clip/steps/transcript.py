@@ -4,14 +4,12 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from data.files import write_text
-from data.media.subtitles import to_vtt
 from data.tables import write_table
 from flows.backends.base import NotHere
-from flows.backends.transcript import WHISPER
+from flows.backends.transcript import WHISPER, given_transcript
+from flows.clip.words import write_words
 from flows.job import Job
 from modalities.transcript import whisper as transcript
-from modalities.transcript.hear import Rejected
 
 inputs = WHISPER.inputs
 
@@ -24,7 +22,7 @@ def find_words(job: Job) -> Mapping[str, object]:
         notes: dict[str, object] = {"origin": "", "reason": absent.reason, "remedy": absent.remedy}
         write_table(job.folder.cues, pd.DataFrame({"start": [], "end": [], "text": []}), notes)
         job.folder.transcript.unlink(missing_ok=True)
-        return {"absent": absent.reason}
+        return {"absent": absent.reason, "notes": list(given_transcript(job).notes)}
     notes = {"origin": words.origin, "rejected": words.rejected}
     told = {"notes": list(words.notes), "problems": list(words.problems)}
     if words.cues.empty and words.rejected:
@@ -34,9 +32,5 @@ def find_words(job: Job) -> Mapping[str, object]:
     if words.cues.empty:
         job.folder.transcript.unlink(missing_ok=True)
     else:
-        write_text(job.folder.transcript, to_vtt(words.cues, [f"Words: {words.origin}.", *map(_sentence, words.rejected)]))
+        write_words(job.folder, words.cues)
     return {"origin": words.origin, **told} | ({"absent": notes["reason"]} if "reason" in notes else {})
-
-
-def _sentence(rejected: Rejected) -> str:
-    return f"Rejected, {rejected['start']:.1f} to {rejected['end']:.1f} s, {rejected['reason']}: {rejected['text']}"

@@ -248,7 +248,7 @@ def test_score_uses_the_models_of_a_profile(profile: str, dyad: Dyad, tmp_path: 
 
 
 def again(folder: RunFolder, settings: Settings, **options: Any) -> set[str]:
-    """Run the sample into the same output once more; the stages that were not skipped."""
+    """Run the sample into the same output once more, with the folder's stages; the stages that were not skipped."""
     ran: set[str] = set()
 
     def note(event: Event) -> None:
@@ -284,11 +284,12 @@ def test_a_head_that_is_trained_again_is_used(copied_run: RunFolder, tmp_path: P
     head = Path(shutil.copy(heads["DYAD_VOICE__HEAD"], tmp_path / "head.pt"))
     settings = ras(voice={"head": str(head)})
     assert again(copied_run, settings) == {"decode", "speech", "voice"} | AFTER
-    before = pd.read_parquet(copied_run.scores("voice"))
+    (own,) = (RunFolder(folder) for folder in copied_run.root.parent.iterdir() if folder != copied_run.root)
+    before = pd.read_parquet(own.scores("voice"))
     state = torch.load(head, weights_only=True)["model_state_dict"]
     torch.save({key: -value for key, value in state.items()}, head)
     assert again(copied_run, settings) == {"decode", "speech", "voice"} | AFTER
-    after = pd.read_parquet(copied_run.scores("voice"))
+    after = pd.read_parquet(own.scores("voice"))
     assert not np.allclose(before.loc[before["present"], "anger"], after.loc[after["present"], "anger"], atol=1e-3)
 
 

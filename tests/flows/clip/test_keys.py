@@ -23,7 +23,8 @@ from flows.runtime import code_digest
 from flows.runtime.code_digest import OUTSIDE, PACKAGES, ROOT, SourceTree
 from tests.tiny_voice import save_layer, save_whisper
 
-STEPS = {stage: f"flows.clip.steps.{stage}" for stage in ("decode", "faces", "transcript", "fuse", "compose", "publish")}
+OWN = ("decode", "faces", "people", "transcript", "fuse", "compose", "publish")
+STEPS = {stage: f"flows.clip.steps.{stage}" for stage in OWN}
 ENTRIES = {stage: [STEPS[stage]] if stage in STEPS else ["flows.clip.steps.modality", MODULES[stage]] for stage in STAGES
            if stage != "speech"} | {"speech": ["flows.clip.steps.speech", MODULES["voice"]]}  # fmt: skip
 """What each stage runs, with the settings of the embedded profile."""
@@ -143,7 +144,8 @@ def test_a_changed_file_changes_the_keys_of_the_stages_that_can_reach_it_and_no_
         ("modalities/voice/whisper_states.py", {"speech", "voice"}),
         ("data/windows.py", set(STAGES)),
         ("data/emotions.py", set(STAGES)),
-        ("modalities/loading/checkpoint.py", {"static_face", "dynamic_face", "scene_context", "speech", "voice", "text"}),
+        ("modalities/loading/checkpoint.py",
+         {"people", "static_face", "dynamic_face", "scene_context", "speech", "voice", "text"}),
         ("modalities/speech/log_mel.py", {"speech", "voice", "transcript"}),
         ("modalities/label_maps.yaml", {"static_face", "dynamic_face", "scene_context", "speech", "voice", "text"}),
         ("modalities/scene_context/chunked_attention.py", {"scene_context"}),

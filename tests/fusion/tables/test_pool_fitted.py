@@ -92,8 +92,8 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
 def test_a_run_fuses_by_the_users_own_fit(copied_run: RunFolder, tmp_path: Path, result_of: ReadResult) -> None:
     fit_table(own_table(tmp_path), tmp_path / "weights.json", "weighted-product")
     assert not is_fitted(tmp_path / "own.csv")
-    again(copied_run, settings=load_settings(overrides={"fusion": {"weights": tmp_path / "weights.json", "none_threshold": 1.0}}))
-    result = result_of(copied_run)
+    own = load_settings(overrides={"fusion": {"weights": tmp_path / "weights.json", "none_threshold": 1.0}})
+    result = result_of(again(copied_run, settings=own).folder)
     assert result["fusion"]["weights"] == "weighted_product fitted to own.csv"
     window = next(window for window in result["windows"] if window["top"])
     assert sum(window["contributions"].values()) == pytest.approx(window["compound"][window["top"]], abs=1e-4)

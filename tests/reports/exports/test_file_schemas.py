@@ -27,6 +27,7 @@ from tests.media_makers import make_clip
 KINDS = {
     "double": "float64", "float": "float32", "string": "text", "large_string": "text", "bool": "bool", "binary": "bytes",
     "list<element: float>": "list of float32", "list<element: halffloat>": "list of float16",
+    "list<element: int64>": "list of int64",
 }  # fmt: skip
 
 

@@ -1,0 +1,104 @@
+"""Who is in a clip, as tables: a row a person, a row a turn of speech; and the names that the user gives."""
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from data.errors import InputError
+from data.files import write_text
+from data.tables import read_table
+
+OTHERS, UNSURE = 0, 0
+"""In place of a person: a face of the many that are not told apart, a voice of whom nobody knows whose it is."""
+PEOPLE: dict[str, str] = {
+    "person": "int32", "name": "str", "given": "str", "main": "bool", "first_seen": "float64", "last_seen": "float64",
+    "pictures": "int32", "seconds_on_screen": "float64", "seconds_speaking": "float64", "tracks": "object",
+}  # fmt: skip
+"""Columns of `people.parquet`: persons count from 1 in order of appearance, those of whom only a voice is known last; `tracks`
+lists those of a person's face, `given` is a name from --people; times are seconds, empty for one who is never seen."""
+TURNS: dict[str, str] = {
+    "start": "float64", "end": "float64", "speaker": "str", "person": "int32", "on_screen": "bool", "overlap": "bool",
+}  # fmt: skip
+"""Columns of `turns.parquet`: `speaker` is a voice, `person` whose it is, `on_screen` whether that person's face is seen then."""
+WRITTEN = ("person", "name", "main", "first_seen", "last_seen", "pictures", "seconds_on_screen", "seconds_speaking")
+"""Columns of `people.csv`."""
+
+
+def persons_of_tracks(people: pd.DataFrame) -> dict[int, int]:
+    """The person of each track of faces."""
+    return {
+        int(track): int(person)
+        for person, tracks in zip(people["person"], people["tracks"].to_list(), strict=True)
+        for track in list(tracks)
+    }
+
+
+def with_persons(faces: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
+    """`faces` with `person` (OTHERS where unknown), and with `main` of the main person in all shots instead of each shot's."""
+    person = faces["track_id"].map(persons_of_tracks(people)).fillna(OTHERS).astype("int32")
+    return faces.assign(person=person, main=person.isin(people.loc[people["main"], "person"]))
+
+
+def with_names(people: pd.DataFrame, names: Mapping[int, str]) -> pd.DataFrame:
+    """People with the names given, else with those that they have."""
+    known = zip(people["person"], people["name"], strict=True)
+    return people.assign(name=[names.get(int(person)) or name for person, name in known])
+
+
+def called(person: int, name: str = "") -> str:
+    """How a person is called where people read: by the name, else by the number."""
+    return name or f"Person {person}"
+
+
+def write_people(path: Path, people: pd.DataFrame) -> None:
+    """Write `people.csv`, whose names the user may edit."""
+    columns = people[list(WRITTEN)].round({"first_seen": 3, "last_seen": 3})
+    write_text(path, columns.to_csv(index=False, lineterminator="\n"))
+
+
+@dataclass(frozen=True)
+class Known:
+    """A name, of a person by number, or of whoever a picture shows."""
+
+    name: str
+    person: int | None = None
+    picture: Path | None = None
+
+
+def read_known(path: Path) -> list[Known]:
+    """Who is who, from a CSV with the columns `person` (a number) or `picture` (a file, relative to the CSV), and `name`.
+
+    Rows without a name are left out. InputError for another file, and for a picture that is not there.
+    """
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+        named = [{key: (value or "").strip() for key, value in row.items() if key} for row in rows]
+        found = [
+            Known(row["name"], int(row["person"]) if row.get("person") else None,
+                  path.parent / row["picture"] if row.get("picture") else None)
+            for row in named if row["name"]
+        ]  # fmt: skip
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{path} does not say who is who ({error!r}); it needs the columns person (a number) or picture (a file), and name."
+        ) from error
+    for known in found:
+        if known.person is None and known.picture is None:
+            raise InputError(f"{path} does not say who {known.name} is; give a person (a number of people.csv) or a picture.")
+        if known.picture is not None and not known.picture.is_file():
+            raise InputError(f"{path}: there is no picture {known.picture}.")
+    return found
+
+
+def read_names(path: Path) -> dict[int, str]:
+    """The names by person of `people.csv`; InputError for another file."""
+    return {known.person: known.name for known in read_known(path) if known.person is not None}
+
+
+def read_people(path: Path) -> pd.DataFrame | None:
+    """The people of a run, None where nobody looked for them."""
+    return read_table(path) if path.is_file() else None

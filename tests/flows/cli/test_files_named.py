@@ -1,0 +1,69 @@
+"""Files and folders as they are named on the command line."""
+
+import os
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from data.errors import InputError
+from data.manifest.manifest import manifest_of_folder, read_manifest
+from flows.cli.options import local_path
+from flows.files import media_files
+from tests.conftest import ROOT
+
+
+def test_a_folder_gives_all_its_media_and_names_the_rest(tmp_path: Path) -> None:
+    for name in ("a.aiff", "b.WMA", "c.m2ts", "d.wav", "._d.wav", ".hidden.mp4", "notes.docx", "d.srt", "scores.csv"):
+        (tmp_path / name).touch()
+    said: list[str] = []
+    assert [file.name for file in media_files([tmp_path], said.append)] == ["a.aiff", "b.WMA", "c.m2ts", "d.wav"]
+    assert said == [f"{tmp_path}: 1 file left out, which by their endings are no media: notes.docx."]
+    manifest = manifest_of_folder(tmp_path)
+    assert manifest.table["path"].tolist() == ["a.aiff", "b.WMA", "c.m2ts", "d.wav"]
+    assert manifest.notes == tuple(said)
+    for name in ("a.aiff", "b.WMA", "c.m2ts", "d.wav"):
+        (tmp_path / name).unlink()
+    with pytest.raises(InputError, match="holds no media files.*notes.docx"):
+        media_files([tmp_path])
+
+
+@pytest.mark.parametrize(("here", "there"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_may_be_composed_or_not(tmp_path: Path, here: str, there: str) -> None:
+    stored, named = (unicodedata.normalize(form, "café.mp4") for form in (there, here))
+    (tmp_path / stored).touch()
+    assert media_files([tmp_path / named]) == [tmp_path / stored]
+    (tmp_path / "m.csv").write_text(f"path\n{named}\n", encoding="utf-8")
+    (row,) = read_manifest(tmp_path / "m.csv").rows()
+    assert (row.path, row.problem) == (str(tmp_path / stored), "")
+
+
+def test_addresses_keep_their_slashes() -> None:
+    with pytest.raises(InputError, match="s3://bucket/talk.mp4 is an address"):
+        local_path("s3://bucket/talk.mp4")
+    assert local_path("file:///tmp/a b.mp4") == Path("/tmp/a b.mp4")
+    assert local_path("talk.mp4") == Path("talk.mp4")
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "said"),
+    [
+        ("--transcript", ("t.srt", "no cues"), "holds no words"),
+        ("--descriptions", ("d.csv", "start,end,text\n4,2,a room\n"), "line 2: the end is not after the start"),
+        ("--scores", ("s.csv", "start,end,joy\n0,1,1\n"), "has no column for neutral"),
+    ],
+)
+def test_given_files_are_checked_before_anything_starts(tmp_path: Path, option: str, content: tuple[str, str], said: str) -> None:
+    given = tmp_path / content[0]
+    given.write_text(content[1])
+    named = f"voice={given}" if option == "--scores" else str(given)
+    command = [sys.executable, "-m", "flows", "run", "clip.mp4", "-o", str(tmp_path / "runs"), option, named]
+    done = subprocess.run(
+        command, capture_output=True, cwd=ROOT, env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert said in done.stderr.decode("utf-8")
+    assert not (tmp_path / "runs").exists()

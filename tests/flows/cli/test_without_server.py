@@ -1,0 +1,100 @@
+"""Runs without a server start none, and load nothing that they do not need; what is started for them ends with them."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from data.errors import MediaError
+from data.run_folder import RunFolder
+from flows.cli import app
+from tests.conftest import ROOT
+from tests.waiting import wait_until
+
+HEAVY = ("prefect", "torch", "cv2", "mediapipe", "transformers", "whisper", "sklearn", "matplotlib")
+COMMANDS = """
+import sys
+from flows.cli.app import main
+
+for words in {commands}:
+    sys.argv = ["dyad", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        print("code", ended.code)
+print("loaded", *[name for name in {heavy} if name in sys.modules])
+"""
+
+
+def in_a_process(*commands: list[str], home: Path) -> "tuple[list[str], str, float]":
+    """What commands print in a process without a server: the lines, the errors, and the seconds of processor time."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    code = COMMANDS.format(commands=list(commands), heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done.stdout.splitlines(), done.stderr, after.ru_utime - before.ru_utime
+
+
+def test_a_done_clip_and_wrong_arguments_need_neither_server_nor_networks(sample_run: RunFolder, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(sample_run.root, runs / sample_run.root.name)
+    lines, errors, seconds = in_a_process(["run", "nowhere.mp4"], ["demo", "-o", str(runs), "--json"], home=tmp_path / "home")
+    assert [line for line in lines if line.startswith("code")] == ["code 1", "code 0"]
+    assert lines[-1] == "loaded"
+    assert "There is no file nowhere.mp4" in errors
+    assert "done" not in errors, "no stage ran"
+    assert seconds < 4, "two commands"
+    assert not (tmp_path / "home").exists(), "no database of Prefect's"
+
+
+def test_sigterm_while_a_command_starts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("configs.settings.load_settings", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("sys.argv", ["dyad", "run", "clip.mp4"])
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code == 130
+    assert "Stopped at your request" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="it needs a shell")
+def test_a_temporary_server_ends_with_its_process() -> None:
+    code = (
+        "import os, signal, subprocess; from flows.server.prefect_setup import _end_with_us\n"
+        "server = subprocess.Popen(['sleep', '600'])\n_end_with_us(server.pid)\nprint(server.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    server = int(killed.stdout)
+    wait_until(lambda: not psutil.pid_exists(server) or psutil.Process(server).status() == psutil.STATUS_ZOMBIE, 10)
+
+
+def test_threads_and_prefect_give_the_same(sample_run: RunFolder, copied_run: RunFolder) -> None:
+    """The clip of the sample, done by the flow, is done for the threads too."""
+    from configs.settings import load_settings
+    from data.sample import sample_clip
+    from flows.clip.stages import STAGES
+    from flows.files import Wanted, run_file
+    from flows.job import Brought
+    from flows.runtime.events import Event, listening
+
+    told: list[Event] = []
+    clip = sample_clip()
+    brought = Brought(descriptions=clip.with_name("sample_descriptions.csv"))
+    with listening(told.append):
+        folder = run_file(clip, Wanted(copied_run.root.parent, load_settings(), brought))
+        missing = run_file(Path("nowhere.mp4"), Wanted(copied_run.root.parent, load_settings()))
+    assert folder == copied_run.root
+    assert {event.state for event in told} == {"skipped"}
+    assert len(told) == len(STAGES)
+    assert isinstance(missing, MediaError)

@@ -1,0 +1,131 @@
+"""The people of a clip, from tables of faces and turns whose truth is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.errors import InputError
+from data.people import called, persons_of_tracks, read_known, read_names, with_names, with_persons, write_people
+from modalities.people.find import NO_FACES, known_people
+from modalities.people.identities import group_tracks, telling_faces
+from modalities.people.names import names_in_subtitles, with_speakers
+from modalities.people.turns import Turn
+
+
+def track(number: int, start: float, end: float, *, moving: bool = False, left: float = 0.0, width: float = 80.0) -> pd.DataFrame:
+    """A face that is looked at five times a second, with its mouth shut or speaking."""
+    times = np.arange(start, end, 0.2)
+    mouth = 0.1 + (0.08 * (np.arange(len(times)) % 2) if moving else 0.0)
+    return pd.DataFrame({
+        "frame": np.round(times * 5).astype(int), "time_s": times, "track_id": number, "x": left, "y": 0.0, "width": width,
+        "height": width, "score": 0.9, "sharpness": 0.01, "mouth": mouth,
+    })  # fmt: skip
+
+
+def faces_of(*tracks: pd.DataFrame) -> pd.DataFrame:
+    table = pd.concat(tracks, ignore_index=True)
+    return table.assign(face=np.arange(len(table)))
+
+
+def test_a_person_is_known_again_after_a_cut_and_two_in_a_picture_are_two() -> None:
+    faces = faces_of(track(0, 0, 2), track(1, 2, 4), track(2, 4, 6), track(3, 4, 6, left=200))
+    looks = np.eye(4, dtype=np.float32)[[0, 1, 0, 0]]  # the fourth looks like the first, but the third one stands beside it
+    looks[3] = looks[3] * 0.9 + np.eye(4, dtype=np.float32)[3] * 0.4359
+    assert group_tracks(faces, np.arange(4), looks) == {0: 1, 1: 2, 2: 1, 3: 3}
+
+
+def test_faces_too_small_to_be_told_are_not_joined() -> None:
+    faces = faces_of(track(0, 0, 2, width=20), track(1, 2, 4, width=20))
+    assert group_tracks(faces, np.arange(2), np.eye(2, dtype=np.float32)[[0, 0]]) == {0: 1, 1: 2}
+
+
+def test_a_few_faces_of_each_track_are_looked_at_spread_over_its_time() -> None:
+    chosen = telling_faces(faces_of(track(0, 0, 10), track(1, 10, 10.5)))
+    assert chosen["track_id"].value_counts().to_dict() == {0: 6, 1: 3}
+    assert chosen.loc[chosen["track_id"] == 0, "time_s"].is_monotonic_increasing
+    assert float(chosen["time_s"].max()) > 9
+
+
+def test_who_moves_the_mouth_speaks_and_the_largest_is_the_main_person() -> None:
+    faces = faces_of(track(0, 0, 8, width=120), track(1, 0, 8, moving=True, left=300))
+    found = known_people(faces, {0: 1, 1: 2}, [Turn(1, 5, "1")])
+    assert found.turns["person"].tolist() == [2]
+    assert found.turns["on_screen"].tolist() == [True]
+    assert found.people["seconds_speaking"].tolist() == [0, 4]
+    assert found.people["seconds_on_screen"].tolist() == [8, 8]
+    assert found.people.loc[found.people["main"], "person"].tolist() == [1]
+
+
+def test_a_voice_while_all_mouths_are_still_is_somebody_off_screen() -> None:
+    found = known_people(faces_of(track(0, 0, 8)), {0: 1}, [Turn(1, 5, "1")])
+    assert found.people["person"].tolist() == [1, 2]
+    assert found.people["pictures"].tolist() == [40, 0]
+    assert found.turns["person"].tolist() == [2]
+    assert not found.turns["on_screen"].any()
+    assert found.people.loc[found.people["main"], "person"].tolist() == [1]
+
+
+def test_nobody_is_said_to_speak_where_two_mouths_move() -> None:
+    faces = faces_of(track(0, 0, 8, moving=True), track(1, 0, 8, moving=True, left=300))
+    assert known_people(faces, {0: 1, 1: 2}, [Turn(1, 5, "1")]).turns["person"].tolist() == [0]
+
+
+def test_a_turn_of_a_wrong_voice_goes_to_whose_mouth_moves() -> None:
+    faces = faces_of(
+        track(0, 0, 8, moving=True), track(1, 0, 8, left=300), track(2, 8, 12), track(3, 8, 12, moving=True, left=300)
+    )
+    turns = [Turn(0.5, 4, "1"), Turn(5, 7.5, "1"), Turn(9, 11, "1")]
+    assert known_people(faces, {0: 1, 1: 2, 2: 1, 3: 2}, turns).turns["person"].tolist() == [1, 1, 2]
+
+
+def test_voices_alone_are_persons_too() -> None:
+    found = known_people(NO_FACES, {}, [Turn(0, 2, "1"), Turn(3, 9, "2"), Turn(8, 10, "1")])
+    assert found.people["person"].tolist() == [1, 2]
+    assert found.people.loc[found.people["main"], "person"].tolist() == [2]
+    assert found.people["first_seen"].isna().all()
+    assert found.turns["overlap"].tolist() == [False, True, True]
+
+
+def test_nobody_is_there() -> None:
+    found = known_people(NO_FACES, {}, [])
+    assert found.people.empty
+    assert found.turns.empty
+
+
+def test_a_crowd_is_bounded() -> None:
+    faces = faces_of(*(track(number, 0, 2 if number in (3, 7) else 1, left=90.0 * number) for number in range(9)))
+    found = known_people(faces, {number: number + 1 for number in range(9)}, [], most=2)
+    assert persons_of_tracks(found.people) == {3: 1, 7: 2}
+    assert with_persons(faces, found.people)["person"].value_counts().to_dict() == {0: 35, 1: 10, 2: 10}
+
+
+def test_one_main_person_over_all_cuts() -> None:
+    faces = faces_of(track(0, 0, 4, width=100), track(1, 4, 6, width=110), track(2, 6, 8, width=100))
+    people = known_people(faces, {0: 1, 1: 2, 2: 1}, []).people
+    assert with_persons(faces.assign(main=True), people).groupby("track_id")["main"].first().tolist() == [True, False, True]
+
+
+def test_names_come_from_subtitles_and_from_the_user(tmp_path: Path) -> None:
+    turns = pd.DataFrame({"start": [0.0, 5.0], "end": [4.0, 9.0], "person": [1, 2]})
+    cues = pd.DataFrame({
+        "start": [0.0, 5.0, 8.0], "end": [4.0, 7.0, 9.0], "text": ["a", "b", "c"], "speaker": ["Anna", "Bob", ""],
+    })  # fmt: skip
+    assert names_in_subtitles(turns, cues) == {1: "Anna", 2: "Bob"}
+    people = with_names(known_people(NO_FACES, {}, [Turn(0, 4, "1"), Turn(5, 9, "2")]).people, {1: "Anna", 2: "Bob"})
+    assert with_speakers(cues, turns, people)["speaker"].tolist() == ["Anna", "Bob", "Bob"]
+    assert called(3) == "Person 3"
+    write_people(tmp_path / "people.csv", people)
+    assert read_names(tmp_path / "people.csv") == {1: "Anna", 2: "Bob"}
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    ("who,what\n1,2\n", "does not say who is who"), ("person,name\nfirst,Anna\n", "does not say who is who"),
+    ("person,name\n,Anna\n", "does not say who Anna is"), ("picture,name\nanna.jpg,Anna\n", "there is no picture"),
+])  # fmt: skip
+def test_a_wrong_list_of_names_is_told(content: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text(content)
+    with pytest.raises(InputError, match=said):
+        read_known(path)
