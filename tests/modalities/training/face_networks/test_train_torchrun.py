@@ -15,7 +15,9 @@ SIZES = {"size": 32, "patch": 8, "frames": 4, "width": 32, "depth": 2, "heads": 
 
 
 @pytest.mark.slow
-def test_two_processes_train_by_the_command_line(tmp_path: Path) -> None:
+def test_two_processes_train_by_the_command_line(prefect_session: None, tmp_path: Path) -> None:
+    from prefect.settings import get_current_settings
+
     manifest = write_clips(tmp_path / "clips", 16)
     small, recipe = tmp_path / "small.yaml", tmp_path / "recipe.yaml"
     small.write_text(f"settings: {json.dumps(SIZES)}\ninput: {{size: 32, frames: 4}}\n")
@@ -24,7 +26,7 @@ def test_two_processes_train_by_the_command_line(tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "flows"]
     command = ["train", "dynamic-face", "--network", "s4d", "--corpus", manifest, "--fold", "1", "--labels", "basic"]
     options = ["--settings", small, "--recipe", recipe, "--epochs", "1", "--device", "cpu", "-o", tmp_path / "out"]
-    place = {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "DYAD_STATE": str(tmp_path / "state")}
+    place = {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "PREFECT_API_URL": str(get_current_settings().api.url)}
     done = subprocess.run(
         list(map(str, [*torchrun, *command, *options])), cwd=tmp_path, env=os.environ | place, capture_output=True, text=True,
         timeout=300,

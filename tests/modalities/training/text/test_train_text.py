@@ -37,9 +37,9 @@ SAID = {
 }
 
 
-def small_corpora(folder: Path) -> Path:
-    """Files in the corpora's own layout, with a dozen sentences of each emotion."""
-    rows = [(text.format(number), label, f"{label}{number}") for label, text in SAID.items() for number in range(12)]
+def small_corpora(folder: Path, sentences: int = 12) -> Path:
+    """Files in the corpora's own layout, with so many sentences of each emotion."""
+    rows = [(text.format(number), label, f"{label}{number}") for label, text in SAID.items() for number in range(sentences)]
     (folder / "text").mkdir(parents=True)
     for split in ("train", "dev"):
         go = pd.DataFrame(rows, columns=["text", "labels", "id"])
@@ -90,7 +90,8 @@ def test_a_missing_corpus_is_named(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_short_training_writes_weights_a_card_and_nothing_else(tmp_path: Path) -> None:
     seen: list[Progress] = []
-    card = train_text.train(small_corpora(tmp_path / "data"), tmp_path / "out", epochs=1, report=seen.append)
+    data = small_corpora(tmp_path / "data", sentences=6)
+    card = train_text.train(data, tmp_path / "out", epochs=1, report=seen.append)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["text.md", "text.safetensors"]
     assert Card.read(tmp_path / "out/text.md") == card
     assert card.command == "dyad train text --data ../shared/datasets"
@@ -103,7 +104,7 @@ def test_a_short_training_writes_weights_a_card_and_nothing_else(tmp_path: Path)
 
 @pytest.mark.slow
 def test_an_interrupted_training_goes_on_and_ends_alike(tmp_path: Path) -> None:
-    data = small_corpora(tmp_path / "data")
+    data = small_corpora(tmp_path / "data", sentences=6)
     whole = train_text.train(data, tmp_path / "whole", epochs=2)
     for last in (1, 3):  # in the first part, and in that of dialogues
 
