@@ -33,8 +33,12 @@ def best_thresholds(probabilities: NDArray[np.float32], labels: NDArray[np.float
     from sklearn.metrics import f1_score
 
     grid = np.linspace(0.04, 0.9, 87)
-    columns = zip(probabilities.T, labels.T, strict=True)
-    return [float(max(grid, key=lambda t: f1_score(truth, column >= t, zero_division=0))) for column, truth in columns]
+    thresholds = []
+    for column, truth in zip(probabilities.T, labels.T, strict=True):
+        called = column[:, None] >= grid  # a column a threshold: one call, not 87
+        reached = f1_score(np.repeat(truth[:, None], len(grid), 1), called, average=None, zero_division=0)
+        thresholds.append(float(grid[reached.argmax()]))
+    return thresholds
 
 
 def measure(logits: NDArray[np.float32], examples: TextExamples, thresholds: Sequence[float] | None = None) -> dict[str, float]:
