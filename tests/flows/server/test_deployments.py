@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from data.errors import InputError
 from flows.server.client import LANDED
@@ -53,19 +52,6 @@ def test_the_settings_are_a_typed_form(own_server: OwnServer) -> None:
     assert schema["definitions"]["VoiceSettings"]["properties"]
     assert schema["required"] == ["video"]
     assert "A media file" in schema["properties"]["video"]["description"]
-
-
-def test_prefect_yaml_offers_the_same() -> None:
-    told = {one["name"]: one for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
-    offered = {offer.name: offer for offer in deployments(DeploymentOptions(Path("/base")))}
-    assert told.keys() == offered.keys()
-    for name, offer in offered.items():
-        assert told[name]["entrypoint"] == offer.entrypoint
-        assert told[name]["parameters"].keys() == dict(offer.parameters).keys()
-        assert [one["cron"] for one in told[name].get("schedules", [])] == ([offer.cron] if offer.cron else [])
-        assert [one["active"] for one in told[name].get("schedules", [])] == ([offer.active] if offer.cron else [])
-        assert [one["expect"] for one in told[name].get("triggers", [])] == ([[offer.event]] if offer.event else [])
-        assert ("concurrency_limit" in told[name]) == offer.alone
 
 
 def test_a_manifest_makes_the_nightly_run_active_and_stays(own_server: OwnServer) -> None:
