@@ -60,10 +60,10 @@ def test_the_server_is_killed_and_the_same_command_finishes(address: str, start:
     wait_until(lambda: len(journal(output)) == 50)
     code, said = ended(process, seconds=40)  # Prefect itself would try for a minute
     assert code == 1, said
-    assert said == (
+    assert said.endswith(  # a slow machine has told before how far it is
         "50 of 50 clips: 50 done. The Prefect server does not answer any more; start it ('dyad up'), then run the same command: "
         "it goes on from here."
-    ), "the clips need no server"
+    ), f"the clips need no server: {said}"
     server = start()
     code, said = ended(batch(manifest, output, "--workers", 2, workload="slow", **asked))
     assert code == 0, said
