@@ -300,12 +300,13 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-import resource, sys
+import sys
 from pathlib import Path
+from benchmarks.common import peak_megabytes
 from data.media.decode import DecodeOptions, decode
 from data.media.probe import probe
 decode(probe(Path(sys.argv[1])), Path(sys.argv[2]), DecodeOptions(5.0, 960))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(round(peak_megabytes()))
 """
 
 
