@@ -83,7 +83,8 @@ class OwnText(TextBackend["Text"], OwnNetwork["Text"]):
 
     def inputs(self, job: Job) -> Mapping[str, object]:
         """The digests of the weights, and which other languages can be read."""
-        from modalities.text.multilingual import WEIGHTS, languages_known
+        from modalities.text.languages import languages_known
+        from modalities.text.multilingual import WEIGHTS
 
         return {**super().inputs(job), "foreign": digest(WEIGHTS) if languages_known() else ""}
 

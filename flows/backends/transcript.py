@@ -21,7 +21,7 @@ from flows.runtime.events import reach
 from flows.runtime.loaded_models import device_named, feeding, loaded, placing
 from modalities.model_store.local import LocalModel, find_whisper, missing_sentence, row_of
 from modalities.speech.singing import can_find_singing
-from modalities.text.multilingual import languages_known
+from modalities.text.languages import languages_known
 
 if TYPE_CHECKING:
     from modalities.transcript.decoding import Recogniser

@@ -20,7 +20,8 @@ from data.scores import Scores, Source
 from data.windows import Windows
 from modalities.encoders.sentence_encoder import SentenceEncoder, is_readable, load_encoder, pooled_states
 from modalities.loading.checkpoint import WEIGHTS_FOLDER, load_checkpoint
-from modalities.text.multilingual import languages_known, score_foreign
+from modalities.text.languages import languages_known
+from modalities.text.multilingual import score_foreign
 from modalities.text.words import ABSENT_REASON, REMEDY, seems_english, text_scores, window_texts
 
 if TYPE_CHECKING:

