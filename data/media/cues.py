@@ -15,9 +15,9 @@ from typing import TypedDict
 from data.errors import InputError
 from data.times import parse_time
 
-_CLOCK = r"(?:\d+:)?\d{1,3}:\d{1,2}(?:[.,:]\d{1,9})?"
-_SPAN = re.compile(rf"\s*\[?\s*({_CLOCK})\s*-+>\s*({_CLOCK})\s*(\])?(.*)")
-_LIKE_A_SPAN = (re.compile(r"^\s*\[?\s*\d[\d:.,]*\s*-+>"), re.compile(r"->\s*\d+:\d"))
+_CLOCK = r"(?:\d{1,6}:)?\d{1,3}:\d{1,2}(?:[.,:]\d{1,9})?"
+_SPAN = re.compile(rf"(?:\[\s*)?({_CLOCK})\s*-+>\s*({_CLOCK})\s*(\])?(.*)")
+_LIKE_A_SPAN = (re.compile(r"^(?:\[\s*)?\d[\d:.,]*\s*-+>"), re.compile(r"->\s*\d{1,6}:\d"))
 """What shows that a line is meant as a span, also a wrong one."""
 _TAG = r"</?(?:v|c|lang|font|span|p|div|a)(?:[.\s][^<>]*)?>|</?[A-Za-z][\w.]*\s?/?>"
 _OVERRIDE = r"\{\\[^{}]*\}|\{[A-Za-z]:[^{}]*\}"
@@ -68,7 +68,7 @@ def read_cues(text: str, source: str) -> Cues:
     """The cues of a SubRip or WebVTT text, by start; a cue that cannot be read is a sentence in `problems`, with its line."""
     found = Cues()
     lines = text.split("\n")
-    spans = [number for number, line in enumerate(lines) if "->" in line and any(like.search(line) for like in _LIKE_A_SPAN)]
+    spans = [number for number, line in enumerate(lines) if "->" in line and _is_like_a_span(line.strip())]
     is_webvtt = text.lstrip("\ufeff").startswith("WEBVTT")
     counted = 0
     for number, following in pairwise([*spans, len(lines)]):
@@ -76,7 +76,7 @@ def read_cues(text: str, source: str) -> Cues:
         body = lines[number + 1 : last]
         if is_webvtt:
             body = _of_webvtt(body)
-        match = _SPAN.match(lines[number])
+        match = _SPAN.match(lines[number].strip())
         try:
             start, end = (_seconds(match[side]) for side in (1, 2)) if match else (1.0, 0.0)
         except ValueError:
@@ -125,17 +125,27 @@ def substation_cue(event: str, start: float, end: float) -> Cue:
     return Cue(start, end, tuple(_BREAK.sub("\n", kept).split("\n")), fields[3].strip() if len(fields) > 3 else "")
 
 
+def _is_like_a_span(line: str) -> bool:
+    """Whether a line, without the spaces around it, is meant as a span."""
+    return any(like.search(line) for like in _LIKE_A_SPAN)
+
+
 def _without_index(lines: Sequence[str], number: int, following: int, is_webvtt: bool, counted: int) -> tuple[int, int]:
     """Where the body of the cue at `number` ends: before what names the next cue; and the index that this cue had, if one."""
     own = lines[number - 1].strip() if number else ""
-    counted = int(own) if own.isdecimal() and own.isascii() else counted
+    counted = int(own) if _is_index(own) else counted
     if following == len(lines):
         return following, counted
     name = lines[following - 1].strip()
     alone = following - 2 <= number or not lines[following - 2].strip()
-    is_index = name.isdecimal() and name.isascii() and (int(name) == counted + 1 or (alone and following - 1 > number + 1))
+    is_index = _is_index(name) and (int(name) == counted + 1 or (alone and following - 1 > number + 1))
     is_name = is_webvtt and bool(name) and alone and following - 1 > number + 1
     return following - (is_index or is_name), counted
+
+
+def _is_index(text: str) -> bool:
+    """Whether a line is a number that a cue may have."""
+    return text.isdecimal() and text.isascii() and len(text) < 10
 
 
 def _of_webvtt(body: list[str]) -> list[str]:

@@ -17,7 +17,7 @@ SUFFIXES: tuple[str, ...] = (".vtt", ".srt", ".ass", ".ssa", ".csv", ".tsv", ".t
 """Transcript files, the best-timed first."""
 TABLES = (".csv", ".tsv")
 SUBSTATION = (".ass", ".ssa")
-_BRACKETED = re.compile(r"^\s*\[\s*[\d:.,]+\s*-+>\s*[\d:.,]+\s*\]", re.MULTILINE)
+_BRACKETED = re.compile(r"^[^\S\n]*\[[^\S\n]*[\d:.,]+\s*-+>\s*[\d:.,]+\s*\]", re.MULTILINE)
 """How whisper.cpp and others write times into plain text."""
 
 

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from configs.settings import Settings, load_settings
 from data.errors import InputError, WeightsError
 from data.manifest.manifest import read_manifest
+from data.media.subtitles import read_transcript
 from data.yaml_files import read_yaml
 from fusion.composer import read_composer
 from fusion.tables.fitted import read_fitted
@@ -106,6 +107,24 @@ def test_headers_of_weights(tmp_path: Path) -> None:
         load_checkpoint(file)
     with quickly():
         assert isinstance(read_notes(file)["settings"], str)
+
+
+SPAN = "00:00:01.000 --> 00:00:02.000"
+SUBTITLES = {
+    "voices": f"WEBVTT\n\n{SPAN}\n{'<v ' * 40_000}\n", "tags": f"WEBVTT\n\n{SPAN}\n{'<c.x' * 40_000}\n",
+    "overrides": "1\n00:00:01,000 --> 00:00:02,000\n" + "{\\" * 50_000, "spaces": f"WEBVTT\n\n{' ' * 100_000}x --> {SPAN}\nx\n",
+    "hours": f"WEBVTT\n\n{'9' * 400}:00:01.000 --> {'9' * 400}:00:02.000\nx\n", "indices": f"{'9' * 5000}\n{SPAN}\nx\n\n" * 2,
+    "arrows": f"WEBVTT\n\n{'-->' * 50_000}\nx\n", "lines": "\n" * 200_000 + "x",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", [".vtt", ".srt", ".txt"])
+@pytest.mark.parametrize("attack", SUBTITLES)
+def test_subtitles(tmp_path: Path, attack: str, suffix: str) -> None:
+    file = (tmp_path / "words").with_suffix(suffix)
+    file.write_text(SUBTITLES[attack], encoding="utf-8")
+    with quickly(), suppress(InputError):
+        read_transcript(file)
 
 
 @pytest.mark.parametrize(
