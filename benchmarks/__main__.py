@@ -12,6 +12,7 @@ NAMES = {
     "people": "people.people",
     "derive_fusion_weights": "derive.fusion_weights",
     "derive_multilingual_head": "derive.multilingual_head",
+    "derive_priors": "derive.priors",
     "exports": "exports",
     "face_curve": "quality.face_curve",
     "fusion_ways": "quality.fusion_ways",

@@ -1,11 +1,13 @@
 """The sections of the settings: each a frozen table of fields with their defaults and meanings."""
 
 import re
+from math import inf
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.fused import Composition, OverTime
 from data.windows import LENGTH, SHIFT, SHORTEST, Windows, make_windows
@@ -83,6 +85,21 @@ class NetworkSettings(Section):
 
     weights: Path | None = None
     """A .safetensors file; empty for the shipped one."""
+    priors: Literal["training", "balanced", "estimated"] | dict[str, float] = "training"
+    """How common each emotion is expected to be, for our own network with its shipped weights: as in its training, all alike, as
+    estimated from the clip (in `dyad score`: from the table), or a share for each of the seven. Voice and dynamic face learned
+    all alike and know no other."""
+    prior_strength: float = Field(default=0.25, ge=0, le=1)
+    """How far other priors are followed: 0 not at all, 1 as Bayes' rule says for exact probabilities."""
+
+    @field_validator("priors")
+    @classmethod
+    def _seven_shares(cls, given: str | dict[str, float]) -> str | dict[str, float]:
+        """Shares name all seven emotions, each above 0."""
+        shares = given if isinstance(given, dict) else dict.fromkeys(BASIC_EMOTIONS, 1.0)
+        if set(shares) != set(BASIC_EMOTIONS) or not all(0 < value < inf for value in shares.values()):
+            raise InputError(f"priors need a number above 0 for each of {', '.join(BASIC_EMOTIONS)}; give all seven.")
+        return given
 
 
 class ModelSettings(NetworkSettings):
@@ -112,6 +129,8 @@ class StaticFaceSettings(FaceNetworkSettings):
 
     backend: Literal["embedded", "transformers", "network"] = "embedded"
     """`transformers`: an image classifier; `network`: a network of the literature."""
+    priors: Literal["training", "balanced", "estimated"] | dict[str, float] = "balanced"
+    """As for the other modalities; balanced, because stills of the web are a third neutral and hardly ever disgust."""
 
 
 class DynamicFaceSettings(FaceNetworkSettings):

@@ -17,14 +17,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from benchmarks.common import make_parser
+from configs.schema import StaticFaceSettings
 from data.errors import DyadError
 from data.scores import MODALITIES
+from fusion.arrays import Floats
 from fusion.composer import DEFAULT_COMPOSER, PAIRS, Composer, pair_name, write_composer
 from fusion.fit_composer import EMOTIONS, StateRows, fit_composer, state_of_labels, state_of_votes
 from fusion.log_linear import log_linear
 from fusion.weights import read_weights
+from modalities.priors import with_priors
 
 SEED = 7
 
@@ -34,9 +38,15 @@ def face_rows(data: Path) -> tuple[StateRows, str]:
     from modalities.training.faces.static_face import prepare_splits
 
     model, faces = static_face.load(), prepare_splits(data, SEED, None).choose
-    basic = static_face.score_images(model, faces.images).astype(np.float64)
+    basic = by_default_priors(static_face.score_images(model, faces.images))
     about = f"static_face {model.source.revision} on FER+ stills (face/ferplus_train.npz) not fitted on"
     return StateRows(basic, state_of_votes(faces.votes)).known(), about
+
+
+def by_default_priors(basic: NDArray[np.float32]) -> Floats:
+    """The still face's probabilities [N, 7] as a run has them."""
+    asked = StaticFaceSettings()
+    return with_priors(basic, "static_face", asked.priors, asked.prior_strength).astype(np.float64)
 
 
 def text_rows(data: Path, split: str = "train") -> tuple[StateRows, str]:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.common import header, make_parser, print_table
-from benchmarks.derive.composer import fused_rows, text_rows
+from benchmarks.derive.composer import by_default_priors, fused_rows, text_rows
 from benchmarks.quality.films import BOTH, read_films
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
 from data.metrics import scores_of
@@ -90,7 +90,7 @@ def compounds_of(data: Path) -> tuple[Mapping[int, Floats], Answer]:
     from modalities.training.faces.stills import read_faces
 
     faces = read_faces(data / "face" / "ferplus_valid.npz")
-    basic = static_face.score_images(static_face.load(), faces.images).astype(np.float64)
+    basic = by_default_priors(static_face.score_images(static_face.load(), faces.images))
     rows = fused_rows(StateRows(basic, state_of_votes(faces.votes)).known(), text_rows(data, "dev")[0])
     states = states_of(ABAW_COMPOUNDS)
     examples = {number: rows.basic[rows.state == state] for number, state in enumerate(states) if (rows.state == state).sum() > 9}

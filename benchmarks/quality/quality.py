@@ -196,6 +196,7 @@ def diffuse(basic: Vector, temperature: float = 3.0, uniform: float = 0.6) -> Ve
 
 def composition_rows(data: Path) -> Iterator[Row]:
     """Every way to compose, on stills whose votes and comments whose labels name two emotions; and none of the seven."""
+    from benchmarks.derive.composer import by_default_priors
     from benchmarks.derive.composer import text_rows as texts_with_states
     from fusion.fit_composer import state_of_votes
     from modalities.static_face import embedded as static_face
@@ -203,7 +204,7 @@ def composition_rows(data: Path) -> Iterator[Row]:
 
     model, faces = static_face.load(), read_faces(data / "face" / "ferplus_valid.npz")
     described = static_face.describe_images(model, faces.images)
-    basic, pairs, split = described.basic.astype(float), compound_of_votes(faces.votes), "ferplus_valid (held out, home)"
+    basic, pairs, split = by_default_priors(described.basic), compound_of_votes(faces.votes), "ferplus_valid (held out, home)"
     shown = pairs >= 0
     pfsa = METHODS["pfsa"](similarities("static_face", described.features[shown], model.centroids), ABAW_COMPOUNDS)
     yield from _composed("compound stills, FER+ votes", split, basic[shown], pairs[shown], {"pfsa": pfsa.argmax(1)}, "52")

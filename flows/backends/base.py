@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from configs.schema import NetworkSettings, SceneContextSettings
 from configs.settings import Settings
 from data.errors import InputError
 from data.media.frames import Frame, read_frames
@@ -21,6 +22,7 @@ from flows.job import Job
 from flows.runtime import stop
 from flows.runtime.code_digest import CodeEntry
 from flows.runtime.events import reach
+from modalities.priors import with_priors
 
 if TYPE_CHECKING:
     from flows.backends.score_inputs import Answers
@@ -127,6 +129,16 @@ def faces_table(job: Job) -> pd.DataFrame:
             raise InputError(f"There is no person {asked} in {job.clip.path.name}; people.csv in its run folder lists them.")
         people = people.assign(main=people["person"] == int(asked))
     return with_persons(faces, people)
+
+
+def by_priors(basic: NDArray[np.float32], modality: str, settings: Settings) -> NDArray[np.float32]:
+    """Probabilities [N, 7] with the priors that the settings name, where the shipped network of a modality answers."""
+    asked = getattr(settings, modality, None)
+    if not isinstance(asked, NetworkSettings) or asked.weights is not None:
+        return basic
+    # Whoever describes a scene, our network reads it unless another reader is named; elsewhere the backend is who answers.
+    own = not asked.reader if isinstance(asked, SceneContextSettings) else getattr(asked, "backend", "") == "embedded"
+    return with_priors(basic, modality, asked.priors, asked.prior_strength) if own else basic
 
 
 def frames_of(job: Job, frames_per_second: float | None = None) -> Iterator[Frame]:

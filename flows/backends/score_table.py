@@ -15,7 +15,7 @@ from data.files import atomic_path
 from data.manifest.labels import label_name
 from data.metrics import scores_of
 from flows.backends import MODULES, NotHere, backend_of
-from flows.backends.base import ScoringBackend
+from flows.backends.base import ScoringBackend, by_priors
 from flows.backends.score_inputs import Answers, Transcripts, column_if_any
 from flows.backends.transcript import WHISPER, Whisper
 from fusion.compose import compound_distribution, method_named
@@ -50,6 +50,7 @@ def score_table(modality: str, table: Path, output: Path, settings: Settings) ->
     if isinstance(answers, Transcripts):
         rows = _rows_of_words(answers, transcripts_of(table))
     else:
+        answers = answers._replace(basic=by_priors(answers.basic, modality, settings))
         rows = _rows(answers, settings)
         if (labels := labels_of(table)) is not None:
             rows["label"] = [BASIC_EMOTIONS[index] if index >= 0 else "" for index in labels.truth]

@@ -12,6 +12,7 @@ from data.ready_scores import read_ready_scores
 from data.scores import Scores
 from data.tables import read_table, write_scores
 from flows.backends import MODULES, NotHere, backend_of
+from flows.backends.base import by_priors
 from flows.job import Job
 from flows.runtime.code_digest import CodeEntry
 
@@ -28,7 +29,7 @@ def recognise(job: Job, modality: str) -> Mapping[str, object]:
         scores = Scores.absent(modality, job.windows, missing)
     else:
         try:
-            scores = backend_of(job.settings, modality).recognise(job)
+            scores = _expected(job, backend_of(job.settings, modality).recognise(job))
         except NotHere as absent:
             scores = Scores.absent(modality, job.windows, absent.reason, absent.remedy)
     scores = replace(scores, quality=_quality(job, scores))
@@ -49,6 +50,11 @@ def code(job: Job, modality: str) -> tuple[CodeEntry, ...]:
     if modality in job.brought.scores:
         return ()
     return (MODULES[modality], *backend_of(job.settings, modality).code(job))
+
+
+def _expected(job: Job, scores: Scores) -> Scores:
+    """With the priors that the settings name, where our own network answered."""
+    return replace(scores, probabilities=by_priors(scores.probabilities, scores.modality, job.settings))
 
 
 def _quality(job: Job, scores: Scores) -> NDArray[np.float32]:
