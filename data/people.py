@@ -38,9 +38,12 @@ def persons_of_tracks(people: pd.DataFrame) -> dict[int, int]:
 
 
 def with_persons(faces: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
-    """`faces` with `person` (OTHERS where unknown), and with `main` of the main person in all shots instead of each shot's."""
+    """`faces` with `person` (OTHERS where unknown), how that person is `called`, and with `main` in all shots of the person that
+    the answer is about, instead of each shot's main track."""
     person = faces["track_id"].map(persons_of_tracks(people)).fillna(OTHERS).astype("int32")
-    return faces.assign(person=person, main=person.isin(people.loc[people["main"], "person"]))
+    names = {number: called(int(number), name) for number, name in zip(people["person"], people["name"], strict=True)}
+    main = person.isin(people.loc[people["main"], "person"])
+    return faces.assign(person=person, called=person.map(names).fillna("others").astype("str"), main=main)
 
 
 def with_names(people: pd.DataFrame, names: Mapping[int, str]) -> pd.DataFrame:

@@ -124,10 +124,8 @@ def faces_table(job: Job) -> pd.DataFrame:
     asked = job.settings.faces.which.removeprefix("person=")
     if people is None:
         return faces
-    if asked.isdecimal():
-        if int(asked) not in set(people["person"]):
-            raise InputError(f"There is no person {asked} in {job.clip.path.name}; people.csv in its run folder lists them.")
-        people = people.assign(main=people["person"] == int(asked))
+    if asked.isdecimal() and int(asked) not in set(people["person"]):
+        raise InputError(f"There is no person {asked} in {job.clip.path.name}; people.csv in its run folder lists them.")
     return with_persons(faces, people)
 
 

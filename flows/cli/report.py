@@ -103,12 +103,13 @@ def _annotations(folder: RunFolder, tracks: str) -> "Annotations":
     from data.emotions import Compound
     from data.media.subtitles import read_transcript
     from data.tables import read_table
-    from flows.clip.report import read_result
+    from flows.clip.report import folder_faces, read_result
     from reports.render.annotations import Annotations, chosen_faces
 
     if not folder.frames.is_file():
         raise InputError(f"{folder.root} has no frames.parquet; run 'dyad run' on the clip again.")
-    found = read_table(folder.faces) if folder.faces.is_file() else pd.DataFrame({"track_id": [], "main": [], "time_s": []})
+    seen = folder_faces(folder)
+    found = pd.DataFrame({"track_id": [], "main": [], "time_s": []}) if seen is None else seen
     words = read_transcript(folder.transcript) if folder.transcript.is_file() else pd.DataFrame(columns=["start", "end", "text"])
     compounds = [Compound(**entry) for entry in read_result(folder)["compounds"]]
     return Annotations(read_table(folder.frames), compounds, chosen_faces(found, tracks), words)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from data.run_folder import RunFolder
     from reports.documents import ResultDocument
 
@@ -64,6 +66,17 @@ def read_result(folder: "RunFolder") -> "ResultDocument":
     return cast("ResultDocument", content)
 
 
+def folder_faces(folder: "RunFolder") -> "pd.DataFrame | None":
+    """The faces of a run with their persons, where these were told apart; None where there are no faces."""
+    from data.people import read_people, with_persons
+    from data.tables import read_table
+
+    if not folder.faces.is_file():
+        return None
+    faces, people = read_table(folder.faces), read_people(folder.people)
+    return faces if people is None else with_persons(faces, people)
+
+
 def _tables(folder: "RunFolder") -> dict[str, Any]:
     """Transcript, scene descriptions and faces of a run, None where there are none."""
     from data.media.subtitles import read_transcript
@@ -73,6 +86,6 @@ def _tables(folder: "RunFolder") -> dict[str, Any]:
     return {
         "transcript": read_transcript(words) if words.is_file() else None,
         "descriptions": read_table(described) if described.is_file() else None,
-        "faces": read_table(folder.faces) if folder.faces.is_file() else None,
+        "faces": folder_faces(folder),
         "pictures": read_table(folder.face_pictures) if folder.face_pictures.is_file() else None,
     }

@@ -62,7 +62,7 @@ def _modality(name: str, about: str, *others: str) -> Stage:
 _STAGES = (
     Stage("decode", decode.decode, decode.outputs, ("decode",), decode.inputs),
     Stage("faces", faces.find_faces, lambda f: (f.crops, f.faces), ("faces",)),
-    Stage("people", people.find_people, lambda f: (f.people, f.turns), ("people",), people.inputs),
+    Stage("people", people.find_people, lambda f: (f.people, f.turns), ("people", "faces"), people.inputs),
     _modality("static_face", "Score each face by itself.", "faces"),
     _modality("dynamic_face", "Score each window's faces as a sequence.", "static_face", "faces"),
     _modality("scene_labels", "Match the images with CLIP's prompts."),

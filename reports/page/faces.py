@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from reports.page.document import escaped
 from reports.page.svg import across, block, clock, drawing, span
 
 CELLS, OTHERS = 12, 3
@@ -30,6 +31,7 @@ class Boxes(TypedDict):
     """What the page's script draws over the video."""
 
     tracks: dict[str, list[list[float]]]
+    names: dict[str, str]
     reach: float
 
 
@@ -48,10 +50,12 @@ def face_pictures(crops: Path, faces: pd.DataFrame, duration: float) -> pd.DataF
 
 
 def strips(faces: pd.DataFrame) -> list[pd.DataFrame]:
-    """The rows of the main face of every shot, and those of each of the longest other tracks."""
+    """The rows of the main face, and those of each of the others seen longest: by person where told apart, else by track."""
+    column = "person" if "person" in faces else "track_id"
     other = faces.loc[~faces["main"]]
-    longest = other["track_id"].value_counts(sort=True).index[:OTHERS]
-    return [faces.loc[faces["main"]], *(other.loc[other["track_id"] == track] for track in longest)]
+    known = other.loc[other["person"] > 0] if column == "person" else other
+    longest = known[column].value_counts(sort=True).index[:OTHERS]
+    return [faces.loc[faces["main"]], *(other.loc[other[column] == number] for number in longest)]
 
 
 def _best(faces: pd.DataFrame, strip: int, duration: float) -> pd.DataFrame:
@@ -73,7 +77,7 @@ def boxes(faces: pd.DataFrame | None) -> Boxes:
     """What the script draws over the video: for each track [time, main, x, y, width, height] by time, and through how many
     seconds without a sighting a box moves on."""
     if faces is None or faces.empty:
-        return {"tracks": {}, "reach": REACH}
+        return {"tracks": {}, "names": {}, "reach": REACH}
     times = np.sort(faces["time_s"].unique())
     every = -(-len(faces) // MOST_FACES)
     table = faces.loc[faces["time_s"].isin(set(times[::every]))].sort_values(["track_id", "time_s"], kind="stable")
@@ -82,7 +86,9 @@ def boxes(faces: pd.DataFrame | None) -> Boxes:
     for track, (time, main, *box) in zip(table["track_id"].tolist(), rows, strict=True):
         tracks.setdefault(str(track), []).append([round(time, 3), int(main), *(round(value) for value in box)])
     gap = float(np.median(np.diff(times[::every]))) if len(times) > every else 0.0
-    return {"tracks": tracks, "reach": round(max(REACH, 2 * gap), 3)}
+    firsts = table.drop_duplicates("track_id") if "called" in table else pd.DataFrame({"track_id": [], "called": []})
+    names = {str(track): str(name) for track, name in zip(firsts["track_id"], firsts["called"], strict=True)}
+    return {"tracks": tracks, "names": names, "reach": round(max(REACH, 2 * gap), 3)}
 
 
 def face_strips(faces: pd.DataFrame, pictures: pd.DataFrame | None, duration: float) -> Iterator[tuple[str, str, str]]:
@@ -94,6 +100,7 @@ def face_strips(faces: pd.DataFrame, pictures: pd.DataFrame | None, duration: fl
         if table.empty:
             continue
         name = f"Face {table['track_id'].iloc[0]}" if strip else "Main face"
+        name = escaped(table["called"].iloc[0]) if "called" in table else name
         tracks = [str(track) for track in table["track_id"].unique()]
         listed = ", ".join(tracks[:5]) + (" ..." if len(tracks) > 5 else "")
         note = span(table["time_s"].min(), table["time_s"].max()) if strip else f"track {listed}"

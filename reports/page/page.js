@@ -66,7 +66,7 @@
     const scale = boxes.viewBox.baseVal.height / Math.max(boxes.clientHeight, 1), size = 13 * scale;
     for (const [track, main, x, y, width, height] of boxesNow()) {
       boxes.append(make("rect", { x, y, width, height, class: main ? "main" : "other" }));
-      boxes.append(make("text", { x: x + 2 * scale, y: Math.max(y - 4 * scale, size), "font-size": size }, `face ${track}`));
+      boxes.append(make("text", { x: x + 2 * scale, y: Math.max(y - 4 * scale, size), "font-size": size }, facts.boxes.names[track] ?? `face ${track}`));
     }
   };
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from data.emotions import BASIC_EMOTIONS
+from data.people import called
 from reports.documents import ResultDocument, WindowEntry
 from reports.page.document import escaped, words_of
 from reports.page.faces import face_strips
@@ -17,18 +18,23 @@ from reports.page.svg import (
     MODALITY_COLOURS,
     Columns,
     Values,
+    across,
     answers,
     as_float,
     axis,
+    block,
     clock,
     columns,
     contributions,
     curves,
+    drawing,
     lane,
     ribbon,
     span,
 )
 
+SPEAKERS, MOST_TURNS = 5, 600
+"""Persons who have a strip of their own in "who speaks", and turns that are drawn."""
 NO_PICTURES = "This run kept no pictures of its faces, as older versions did not; <code>dyad run --fresh</code> keeps some."
 
 
@@ -45,6 +51,7 @@ def timeline(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.Da
         _slider(float(result["clip"]["duration"])),
         _row("Compounds", "full colour: confidence; grey: none of them", ribbon(result), _legend(compounds)),
         *_face_rows(result, faces, pictures),
+        *_speaker_rows(result),
         _row("Modalities", key, "", _legend(emotions)),
         *lanes,
         _row("Basic emotions", "all modalities together, 0 to 1", curves(result, cells), _legend(emotions, "lines")),
@@ -120,10 +127,37 @@ def _face_rows(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.
         return [_row("Faces", "none was found", "")]
     duration = max(float(result["clip"]["duration"]), 0.1)
     rows = [_row(name, note, drawn) for name, note, drawn in face_strips(faces, pictures, duration)]
-    more = int(faces.loc[~faces["main"], "track_id"].nunique()) - (len(rows) - 1)
-    said = [f"{more} more tracks are in faces.parquet."] if more > 0 else []
+    kind, column = ("persons", "person") if "person" in faces else ("tracks", "track_id")
+    more = int(faces.loc[~faces["main"], column].nunique()) - (len(rows) - 1)
+    said = [f"{more} more {kind} are in faces.parquet."] if more > 0 else []
     said += [NO_PICTURES] if pictures is None else []
     return [*rows, *([f'<p class="hint">{" ".join(said)}</p>'] if said else [])]
+
+
+def _speaker_rows(result: ResultDocument) -> list[str]:
+    """Who speaks: a strip of its own for each of the persons who speak longest; voices of nobody known are grey."""
+    turns, duration = result.get("turns", ()), max(float(result["clip"]["duration"]), 0.1)
+    if not turns:
+        return []
+    names = {entry["person"]: called(entry["person"], entry["name"]) for entry in result.get("people", ())}
+    seconds = {entry["person"]: entry["seconds_speaking"] for entry in result.get("people", ()) if entry["seconds_speaking"]}
+    shown = sorted(sorted(seconds, key=lambda person: -seconds[person])[:SPEAKERS])
+    lanes: list[int | None] = [*shown, *([None] if any(turn["person"] not in shown for turn in turns) else [])]
+    height, blocks = 100 / len(lanes), []
+    for turn in turns[:MOST_TURNS]:
+        place = lanes.index(turn["person"] if turn["person"] in shown else None)
+        who = names.get(turn["person"] or 0, "unsure who")
+        where = "" if turn["on_screen"] else ", off screen"
+        x, width = across(turn["start"], turn["end"], duration)
+        colour = f"m{place % MODALITY_COLOURS}" if lanes[place] is not None else "none"
+        told = f"{span(turn['start'], turn['end'])}: {who}{where}"
+        blocks.append(block((x, place * height + 5, width, height - 10), colour, told))
+    colours = [f"m{place % MODALITY_COLOURS}" for place in range(len(shown))]
+    pairs = zip(shown, colours, strict=True)
+    items = (f'<li><span class="swatch {colour}"></span>{escaped(names[person])}</li>' for person, colour in pairs)
+    legend = f'<ul class="legend">{"".join(items)}</ul>'
+    note = "by voice, and by whose mouth moves" if len(turns) <= MOST_TURNS else f"the first {MOST_TURNS} of {len(turns)} turns"
+    return [_row("Who speaks", note, drawing(blocks, "Who speaks when", "lane"), legend)]
 
 
 def _legend(entries: Iterable[tuple[str, str]], kind: str = "") -> str:

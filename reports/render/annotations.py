@@ -70,7 +70,7 @@ class Drawing:
             main = track.is_main(time_s)
             colour = MAIN if main else WHITE
             box(inside, [scale * value for value in area], colour, thick if main else 2, canvas)
-            patch = label(f"face {track.number}", canvas, colour)
+            patch = label(track.name, canvas, colour)
             above = scale * area[1] - patch.planes[0].shape[0]
             lay(inside, patch, round(scale * area[0]), round(max(above, 0)))
 
@@ -94,7 +94,7 @@ class _Track:
 
     def __init__(self, number: int, table: pd.DataFrame) -> None:
         ordered = table.sort_values("time_s")
-        self.number = number
+        self.name = str(ordered["called"].iloc[0]) if "called" in ordered else f"face {number}"
         self.times = ordered["time_s"].to_numpy(np.float64)
         self._boxes = ordered[["x", "y", "width", "height"]].to_numpy(np.float64)
         self._main = ordered["main"].to_numpy(bool)
