@@ -138,6 +138,16 @@ class Recognition:
         return _table(RunFolder(self.folder).faces)
 
     @cached_property
+    def people(self) -> "pd.DataFrame":
+        """One row a person: number, name, main, when seen (s), pictures, seconds on screen and speaking, tracks of its face."""
+        return _table(RunFolder(self.folder).people).drop(columns="given", errors="ignore")
+
+    @cached_property
+    def turns(self) -> "pd.DataFrame":
+        """One row a turn of speech: start, end (s), speaker (a voice), person (0: nobody knows), on_screen, overlap."""
+        return _table(RunFolder(self.folder).turns)
+
+    @cached_property
     def words(self) -> "pd.DataFrame":
         """One row a phrase: start, end, text; empty where there are no words."""
         return _table(RunFolder(self.folder).cues)

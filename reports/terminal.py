@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from data.people import called
 from reports.documents import ResultDocument, StretchEntry
 from reports.markdown import figure, seconds, title
 
@@ -23,6 +24,8 @@ def print_result(console: Console, result: ResultDocument, folder: Path) -> None
     if result["timeline"]:
         console.print(timeline_table(result))
     console.print(modality_table(result))
+    if len(result.get("people", ())) > 1:
+        console.print(escape(people_sentence(result)))
     console.print(escape(result["summary"]["sentence"]))
     console.print(f"Result: {escape(str(folder / 'result.json'))}", soft_wrap=True)
 
@@ -47,6 +50,18 @@ def modality_table(result: ResultDocument) -> Table:
         windows = f"{entry['windows_present']}/{entry['windows']}"
         table.add_row(title(name), f"[{STATES[state]}]{state}[/]", windows, escape(what))
     return table
+
+
+def people_sentence(result: ResultDocument, most: int = 6) -> str:
+    """Who is in the clip, for how long, and who the main person is."""
+    people = result.get("people", ())
+    told = [
+        f"{called(one['person'], one['name'])} ({one['seconds_on_screen']:.0f} s seen, {one['seconds_speaking']:.0f} s heard)"
+        for one in people[:most]
+    ]
+    more = [f"{len(people) - most} more"] if len(people) > most else []
+    about = [called(one["person"], one["name"]) for one in people if one["main"]]
+    return f"People: {', '.join(told + more)}." + (f" Main person: {about[0]}." if about else "")
 
 
 def _evidence(result: ResultDocument, stretch: StretchEntry) -> str:

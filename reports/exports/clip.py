@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from data.errors import InputError
+from data.people import called
 from data.run_folder import RunFolder
 from reports.documents import ResultDocument
 
@@ -141,9 +142,19 @@ def words(clip: ClipAnswer) -> dict[str, list[Span]]:
 
 
 def tiers_of(clip: ClipAnswer) -> dict[str, list[Span]]:
-    """All tiers: compounds, each modality, and the transcript."""
+    """All tiers: compounds, each modality, who speaks (a tier a person), and the transcript."""
     modalities = {name: modality_spans(clip, name) for name in clip.result["modalities"]}
-    return {"compounds": timeline(clip), **modalities, **(words(clip) or {"transcript": []})}
+    speaking: dict[str, list[Span]] = {}
+    for turn in turns(clip):
+        speaking.setdefault(f"{turn.label} speaks", []).append(turn)
+    return {"compounds": timeline(clip), **modalities, **speaking, **(words(clip) or {"transcript": []})}
+
+
+def turns(clip: ClipAnswer) -> list[Span]:
+    """Who speaks when, by name; turns of nobody known are left out."""
+    names = {entry["person"]: called(entry["person"], entry["name"]) for entry in clip.result.get("people", ())}
+    known = ((turn, names.get(turn["person"] or 0)) for turn in clip.result.get("turns", ()))
+    return [Span(turn["start"], turn["end"], name) for turn, name in known if name]
 
 
 def one_line(text: str) -> str:

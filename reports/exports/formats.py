@@ -11,7 +11,17 @@ from reports.exports.abaw import EXPRESSION, abaw
 from reports.exports.annotation import elan, subrip, textgrid, webvtt
 from reports.exports.clip import ClipAnswer, Item
 from reports.exports.excel import Row, sheet_rows, write_workbook
-from reports.exports.tables import arrow_long, arrow_wide, csv_fuse, csv_long, csv_wide, json_lines, json_whole, segments
+from reports.exports.tables import (
+    arrow_long,
+    arrow_wide,
+    csv_fuse,
+    csv_long,
+    csv_wide,
+    json_lines,
+    json_whole,
+    segments,
+    speaker_turns,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,6 +70,7 @@ FORMATS: Mapping[str, Format] = {
     "json": Format(".json", json_whole),
     "jsonl": Format(".jsonl", json_lines),
     "rttm": Format(".rttm", segments),
+    "rttm-speakers": Format(".speakers.rttm", speaker_turns),
     "vtt": Format(".vtt", write_clip=webvtt),
     "srt": Format(".srt", write_clip=subrip),
     "eaf": Format(".eaf", write_clip=elan, cues=True),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from reports.documents import ModalityEntry, Numbers, WindowEntry
-from reports.exports.clip import ClipAnswer, Item, Unanswered, one_line, timeline
+from reports.exports.clip import ClipAnswer, Item, Unanswered, one_line, timeline, turns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -154,6 +154,14 @@ def segments(clips: Iterable[Item]) -> Iterator[str]:
     """A line a stretch in the ten fields of RTTM: SPEAKER clip 1 start duration <NA> <NA> compound <NA> <NA>; times in s."""
     for clip in clips:
         for span in timeline(clip) if isinstance(clip, ClipAnswer) else ():
+            times = f"{span.start:.3f} {span.end - span.start:.3f}"
+            yield f"SPEAKER {_token(clip.clip_id)} 1 {times} <NA> <NA> {_token(span.label)} <NA> <NA>\n"
+
+
+def speaker_turns(clips: Iterable[Item]) -> Iterator[str]:
+    """A line a turn of speech in the ten fields of RTTM: SPEAKER clip 1 start duration <NA> <NA> person <NA> <NA>; times in s."""
+    for clip in clips:
+        for span in turns(clip) if isinstance(clip, ClipAnswer) else ():
             times = f"{span.start:.3f} {span.end - span.start:.3f}"
             yield f"SPEAKER {_token(clip.clip_id)} 1 {times} <NA> <NA> {_token(span.label)} <NA> <NA>\n"
 

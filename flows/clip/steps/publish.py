@@ -34,7 +34,7 @@ def publish(job: Job) -> Mapping[str, object]:
     notes += [f"{item.modality.replace('_', ' ')}: {note}" for item in scores for note in item.notes]
     seconds = {name: note["seconds"] for name, note in noted.items() if "seconds" in note}
     failed = {item.modality: item.reason for item in scores if failure(job, item.modality)}
-    names = _name_people(job)
+    names = name_people(job)
     people, turns = read_people(job.folder.people), read_people(job.folder.turns)
     about = problems, failed, seconds, notes, entry_of_words(job), people, turns
     result = build_result(job.clip, job.settings.profile, scores, fusion, timeline(fusion), *about)
@@ -56,7 +56,7 @@ def _edited(job: Job) -> dict[int, str]:
     return {person: name for person, name in read_names(job.folder.people_list).items() if given.get(str(person)) != name}
 
 
-def _name_people(job: Job) -> dict[int, str]:
+def name_people(job: Job) -> dict[int, str]:
     """Name the people in their tables and the transcript; returns the names that the user has not given."""
     if _failed(job, "people") or (people := read_people(job.folder.people)) is None:
         for path in (job.folder.people, job.folder.turns, job.folder.people_list):

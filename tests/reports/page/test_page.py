@@ -147,7 +147,7 @@ def test_the_pictures_of_faces_are_few_whatever_the_length(tmp_path: Path) -> No
     assert found["jpeg"].map(len).sum() < 200_000
     none = face_pictures(tmp_path / "crops.npy", faces.head(0), 600.0)
     assert none.empty
-    assert boxes(faces.head(0)) == {"tracks": {}, "reach": 1.0}
+    assert boxes(faces.head(0)) == {"tracks": {}, "names": {}, "reach": 1.0}
 
 
 def test_ticks_are_round_and_few() -> None:
