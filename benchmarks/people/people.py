@@ -1,6 +1,6 @@
-"""Who is in a clip: speakers, faces, and whose face a voice belongs to, against dialogues and cuts whose truth is known.
+"""Who speaks when, against dialogues whose truth is known.
 
-    ./dyad benchmark people --data ../shared/datasets [--dialogues 8] [--only voices faces speaking] [--choose]
+    ./dyad benchmark people --data ../shared/datasets [--dialogues 8] [--choose]
 
 Dialogues are joined from sentences of actors: two to four of them, in all emotions, with pauses, overlaps and noise. Thresholds
 were chosen (--choose prints what others give) on actors that no figure here is of. Trivial: all is one person's.
@@ -81,9 +81,8 @@ def chosen_rows(data: Path, model: Recogniser, count: int) -> Iterator[tuple[obj
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = make_parser(__doc__, "audio/ravdess_speech, audio/nemo and media")
+    parser = make_parser(__doc__, "audio/ravdess_speech and audio/nemo")
     parser.add_argument("--dialogues", type=int, default=8, help="of each number of persons")
-    parser.add_argument("--only", nargs="*", choices=("voices", "faces", "speaking"), default=("voices", "faces", "speaking"))
     parser.add_argument("--choose", action="store_true", help="print what other thresholds give on the actors they are chosen on")
     options = parser.parse_args(arguments)
     print(header())
@@ -91,9 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.choose:
         print_table(["chosen on", *map(str, TRIED)], chosen_rows(options.data, model, options.dialogues))
         return 0
-    if "voices" in options.only:
-        heads = ["unseen actors", "persons", "dialogues", "DER %", "number given", "all one person", "number right %"]
-        print_table(heads, voice_rows(options.data, model, options.dialogues))
+    heads = ["unseen actors", "persons", "dialogues", "DER %", "number given", "all one person", "number right %"]
+    print_table(heads, voice_rows(options.data, model, options.dialogues))
     return 0
 
 

@@ -157,7 +157,7 @@ def _speaker_rows(result: ResultDocument) -> list[str]:
     items = (f'<li><span class="swatch {colour}"></span>{escaped(names[person])}</li>' for person, colour in pairs)
     legend = f'<ul class="legend">{"".join(items)}</ul>'
     note = "by voice, and by whose mouth moves" if len(turns) <= MOST_TURNS else f"the first {MOST_TURNS} of {len(turns)} turns"
-    return [_row("Who speaks", note, drawing(blocks, "Who speaks when", "lane"), legend)]
+    return [_row("Who speaks", note, drawing(blocks, "Who speaks when", "speakers"), legend)]
 
 
 def _legend(entries: Iterable[tuple[str, str]], kind: str = "") -> str:
