@@ -69,14 +69,13 @@ def voice(
     data: DataSetsOption,
     output: WeightsOption = Path("weights"),
     seed: SeedOption = 7,
-    epochs: EpochsOption = None,
     limit: LimitOption = None,
 ) -> None:
-    """Train the network for voices on RAVDESS, after 'dyad models download speaker-encoder'.
+    """Train the layer for voices on RAVDESS and nEMO, after 'dyad models download whisper-base'.
 
     Example: dyad train voice --data ../shared/datasets -o weights
     """
-    _train_own("voice", data, output, seed, epochs, limit)
+    _train_own("voice", data, output, seed, None, limit)
 
 
 @train_app.command()

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from data.emotions import BASIC_EMOTIONS
 from data.errors import WeightsError
 from data.scores import Scores, Source
 from data.windows import Cut, Windows
@@ -135,27 +137,50 @@ def hear_batch(model: Voice, waves: list[Wave]) -> list[Heard]:
 # ---- relating
 
 
-def relate(layer: Layer, heard: Scores, asked: Kind = "speaker", known: Known | None = None) -> Scores:
+def relate(
+    layer: Layer, heard: Scores, asked: Kind = "speaker", known: Known | None = None, turns: pd.DataFrame | None = None
+) -> Scores:
     """What `hear_clip` heard, judged by a reference; `features` [N, 7] are then the answers' logits.
 
-    `known` is the speaker's reference or the data set's where there is a data set. `evidence` says in each window which
-    `reference` was used, of how many seconds of speech (`reference_seconds`), how much of it is not the training's or the data
-    set's (`trust`), and how far the voice is from the training's (`unlike_training`: above 1 it is like nothing heard there).
+    `known` is the speaker's reference or the data set's where there is a data set. `turns` (start, end (s), speaker) tell the
+    voices of the clip apart, so that each has a reference of its own. `evidence` says in each window which `reference` was used,
+    of how many seconds of speech (`reference_seconds`), how much of it is not the training's or the data set's (`trust`), and
+    how far the voice is from the training's (`unlike_training`: above 1 it is like nothing heard there).
     """
     if heard.features is None:
         return heard
-    states = heard.features[heard.present].astype(np.float32)
-    used, logits = judge(layer, states, seconds_of_speech(heard.evidence), asked, known or layer.training)
-    probabilities = np.full_like(heard.probabilities, np.nan)
-    features = np.zeros((len(heard.windows), logits.shape[1]), np.float32)
-    probabilities[heard.present], features[heard.present] = softmax(logits), logits - logits.mean(1, keepdims=True)
-    strange = np.full(len(heard.windows), np.nan)
-    strange[heard.present] = (states**2).mean(1) / layer.usual
-    evidence = heard.evidence.assign(
-        reference=used.whose, reference_seconds=used.seconds, trust=used.reference.trust,
-        unlike_training=strange[heard.evidence["window"]],
-    )  # fmt: skip
-    return replace(heard, probabilities=probabilities, features=features, evidence=evidence)
+    states, wider = heard.features.astype(np.float32), known or layer.training
+    voices = np.full(len(states), "", object)
+    if turns is not None and asked == "speaker" and wider.whose != "speaker":
+        voices = voice_of_windows(turns, heard.windows)
+    logits = np.zeros((len(states), len(BASIC_EMOTIONS)), np.float32)
+    used = [layer.training] * len(states)
+    for voice in dict.fromkeys(voices[heard.present]):
+        own = heard.present & (voices == voice)
+        seconds = seconds_of_speech(heard.evidence[own[heard.evidence["window"]]])
+        judged = judge(layer, states[own], seconds, asked, wider, "speaker" if voice else "clip")
+        logits[own] = judged.logits
+        used = [judged.reference if mine else before for mine, before in zip(own, used, strict=True)]
+    told = pd.DataFrame({
+        "reference": [one.whose for one in used],
+        "reference_seconds": [one.seconds for one in used],
+        "trust": [one.reference.trust for one in used],
+        "unlike_training": np.where(heard.present, (states**2).mean(1) / layer.usual, np.nan),
+    })  # fmt: skip
+    of_windows = told.loc[heard.evidence["window"]].reset_index(drop=True)
+    evidence = pd.concat([heard.evidence.reset_index(drop=True), of_windows], axis=1)
+    probabilities = np.where(heard.present[:, None], softmax(logits), np.nan).astype(np.float32)
+    return replace(heard, probabilities=probabilities, features=logits - logits.mean(1, keepdims=True), evidence=evidence)
+
+
+def voice_of_windows(turns: pd.DataFrame, windows: Windows) -> NDArray[np.object_]:
+    """Whose turns (start, end, speaker) fill most of each window; '' where nobody has one."""
+    names = list(dict.fromkeys(turns["speaker"]))
+    common = np.zeros((len(windows), len(names)))
+    for start, end, speaker in zip(turns["start"], turns["end"], turns["speaker"], strict=True):
+        common[:, names.index(speaker)] += (np.minimum(windows[:, 1], end) - np.maximum(windows[:, 0], start)).clip(0)
+    found = [names[row.argmax()] if row.any() else "" for row in common]
+    return np.array(found, object)
 
 
 class Judged(NamedTuple):
@@ -165,8 +190,9 @@ class Judged(NamedTuple):
     logits: Floats
 
 
-def judge(layer: Layer, states: Floats, seconds: float, asked: Kind, wider: Known) -> Judged:
-    """Answers to the states of a clip with so many seconds of speech; `wider` is the speaker's, data set's or training's."""
+def judge(layer: Layer, states: Floats, seconds: float, asked: Kind, wider: Known, whose: str = "clip") -> Judged:
+    """Answers to the states of a clip, or of one voice in it, with so many seconds of speech; `wider` is the speaker's in the
+    whole data set, the data set's or the training's."""
     if asked == "none" or not len(states):
         used = layer.training
     elif asked == "dataset" or (asked == "speaker" and wider.whose == "speaker"):
@@ -174,7 +200,7 @@ def judge(layer: Layer, states: Floats, seconds: float, asked: Kind, wider: Know
     else:
         gate = ABROAD if wider.whose == "training" else WITHIN
         own = shrunk(layer.moments(states, seconds), wider.reference, gate)
-        used = Known(own, "clip", seconds) if own.trust else wider
+        used = Known(own, whose, seconds) if own.trust else wider
     return Judged(used, layer.logits(states, used.reference))
 
 

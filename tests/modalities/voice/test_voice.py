@@ -341,6 +341,20 @@ def test_a_known_speaker_goes_before_the_clip(layer):
     assert voice.relate(layer, one, "speaker", references.of("")).evidence.iloc[0]["reference"] == "clip"
 
 
+def test_two_voices_in_a_clip_have_a_reference_each(layer):
+    states = np.concatenate([moods(28, 7, 2, throat=1.0), moods(28, 7, 3, throat=-1.0)])
+    turns = pd.DataFrame({"start": [0.0, 56.0, 111.0], "end": [57.0, 110.0, 112.0], "speaker": ["A", "B", "B"]})
+    both = heard(states)
+    assert voice.voice_of_windows(turns, both.windows).tolist() == ["A"] * 28 + ["B"] * 27 + ["B"]
+    together, apart = voice.relate(layer, both), voice.relate(layer, both, turns=turns)
+    right = np.tile(np.arange(28) % 7, 2)
+    assert (apart.probabilities.argmax(1) == right).mean() > (together.probabilities.argmax(1) == right).mean() + 0.2
+    assert apart.evidence["reference"].unique().tolist() == ["speaker"]
+    assert apart.evidence["reference_seconds"].unique().tolist() == [56.0]
+    silent = turns.assign(end=turns["start"])
+    assert voice.relate(layer, both, turns=silent).evidence["reference"].unique().tolist() == ["clip"]
+
+
 def test_what_is_like_nothing_in_training_is_told(layer):
     strange = voice.relate(layer, heard(np.concatenate([moods(3, 3, 1), 10 * moods(3, 3, 1)])), "none").evidence
     assert (strange["unlike_training"] > 1).tolist() == [False] * 3 + [True] * 3
