@@ -293,12 +293,12 @@ def describe(away: Floats, home: Floats, utterances: Utterances, seed: int) -> C
         for where, logits, rows in (("away", away, inside & shared), ("home", home, inside)):
             for how, copy, ending in ((1, 0, ""), (0, 0, "_alone"), (1, 1, "_distorted")):
                 metrics[f"{where}_{name}{ending}_uar"] = uar(truth[rows], logits[how, copy, rows])
-    metrics["uar"] = float(np.mean([metrics[f"away_{name}_uar"] for name in CORPORA]))
+    metrics["uar"] = float(np.mean([metrics[f"away_{name}_alone_uar"] for name in CORPORA]))
     for ending, how in (("", 1), ("_alone", 0)):
         answers = probabilities_of(away[how, 0, shared])
         metrics[f"away{ending}_calibration_error"] = calibration_error(answers, truth[shared])
         metrics[f"away{ending}_confidence"] = float(answers.max(1).mean())
-    recall = [per_class_recall(truth[rows], away[1, 0, rows].argmax(1), len(BASIC_EMOTIONS))
+    recall = [per_class_recall(truth[rows], away[0, 0, rows].argmax(1), len(BASIC_EMOTIONS))
               for rows in (shared & (utterances.corpora == number) for number in range(len(CORPORA)))]  # fmt: skip
     mean = dict(zip(BASIC_EMOTIONS, np.mean(recall, 0).tolist(), strict=True))
     return Card(
@@ -340,10 +340,10 @@ How it was measured: `away` figures are of a corpus of which nothing was learned
 reverse, over the six emotions that both have; `home` figures are of speakers left out of both corpora ({folds} parts of the
 speakers, seven emotions in RAVDESS). Without an ending they are relative to the speaker, whose other utterances are known;
 `alone` are by the training's reference, as a single short clip is judged; `distorted` are those of such copies. `uar` is the
-mean of both corpora away, and so is the recall of each emotion but disgust, which nEMO lacks. Blocks, strength and gates
-were chosen by the same away figures, which may flatter them a little. The temperature is the best one for all away answers, of
-both references. What ships is fitted in the same way on everybody, so this data cannot give a figure of the very file on unheard
-speakers.
+mean of both corpora away and `alone`, as in a stranger's clip, and so is the recall of each emotion but disgust, which nEMO
+lacks. Blocks, strength and gates were chosen by the same away figures, which may flatter them a little. The temperature is the
+best one for all away answers, of both references. What ships is fitted in the same way on everybody, so this data cannot give a
+figure of the very file on unheard speakers.
 
 Acted sentences in North American English and Polish: expect less in spontaneous speech. Do not use it to judge persons.
 """
