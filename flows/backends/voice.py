@@ -14,7 +14,7 @@ from data.files import digest
 from data.manifest.manifest import MEDIA
 from data.run_folder import RunFolder
 from data.scores import Scores
-from data.tables import read_scores
+from data.tables import read_scores, read_table
 from flows.backends.base import Backend, Description, HearingBackend, Medium, NotHere
 from flows.backends.fetched_models import FetchedModel, fingerprint, head_location
 from flows.backends.own_networks import shipped_weights, terms
@@ -108,8 +108,10 @@ class OwnVoice(VoiceBackend["Voice"]):
         from modalities.reference import read_known
         from modalities.voice.embedded import relate
 
-        known = job.references.get(self.modality)
-        return relate(self.layer(job.settings), heard, job.settings.voice.reference, read_known(known) if known else None)
+        asked, known = job.settings.voice.reference, job.references.get(self.modality)
+        told_apart = job.folder.turns.is_file() and not job.folder.finished("people").get("failed")
+        turns = read_table(job.folder.turns) if told_apart else None
+        return relate(self.layer(job.settings), heard, asked, read_known(known) if known else None, turns)
 
     def known(self, heard: Iterable[tuple[str, RunFolder]], settings: Settings) -> "References | None":
         """The moments of all states that the clips' folders hold, by speaker; None where the settings want no data set's."""

@@ -21,7 +21,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 JOINS: dict[str, tuple[str, ...]] = {
     "people": ("faces",),
-    **dict.fromkeys((name for name, needed in AFTER.items() if needed == "faces"), ("people",)),
+    **dict.fromkeys((name for name, needed in AFTER.items() if needed in ("faces", "speech")), ("people",)),
     "fuse": MODALITIES,
     "publish": ("people",),
 } | dict.fromkeys(added_modalities(), ("faces", "people", "transcript"))

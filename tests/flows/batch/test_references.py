@@ -38,7 +38,8 @@ def test_clips_are_related_to_their_speakers_and_only_that_is_done_again(output:
     heard = {name: used(clip) for name, clip in clips.items()}
     assert heard["a"] == heard["b"]
     assert heard["a"][0] == "speaker"
-    assert heard["c"][0] == "clip"
+    assert heard["c"][0] in ("clip", "speaker", "data set"), "its own voice, as turns tell it, or everybody's"
+    assert heard["c"] != heard["a"]
     notes = {name: clip.marker("speech").stat().st_mtime_ns for name, clip in clips.items()}
     results = {name: clip.result.stat().st_mtime_ns for name, clip in clips.items()}
     run(output, "a,0,6,Anna", "b,2,8,Anna", "c,4,10,")

@@ -77,7 +77,7 @@ def test_a_stage_starts_when_all_before_it_have_ended(job: Job, told: list[tuple
 
 def test_stages_that_do_not_need_each_other_run_at_the_same_time(job: Job) -> None:
     met = threading.Barrier(4, timeout=30)
-    waits = dict.fromkeys(("faces", "scene_labels", "voice", "transcript"), lambda job: met.wait() and None)
+    waits = dict.fromkeys(("faces", "scene_labels", "speech", "transcript"), lambda job: met.wait() and None)
     assert run_stages(job, in_thread, stages(**waits)) == {}
 
 
@@ -147,8 +147,8 @@ def test_a_clip_that_takes_too_long_is_given_up_and_its_stages_stop(job: Job) ->
         finally:
             stopped.set()
 
-    with pytest.raises(TooSlow, match=r"given up after 0 s, during: faces, voice; see log\.txt"):
-        run_stages(job, in_thread, stages(faces=run, voice=run), seconds=0.3)
+    with pytest.raises(TooSlow, match=r"given up after 0 s, during: faces, speech; see log\.txt"):
+        run_stages(job, in_thread, stages(faces=run, speech=run), seconds=0.3)
     assert stopped.wait(30)
     stop.check()  # others go on
 
