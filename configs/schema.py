@@ -159,8 +159,8 @@ class VoiceSettings(ModelSettings):
     batch: int = Field(default=8, ge=1, le=1024)
     """Windows that the large model hears at once."""
     reference: Literal["speaker", "clip", "dataset", "none"] = "speaker"
-    """By whose usual voice our own layer judges: the speaker's where turns or a data set tell it, else the clip's; the clip's; the
-    data set's; or `none`, the training's alone. Each is shrunk to the next wider one (docs/models.md)."""
+    """By whose usual voice our own layer judges: the speaker's where turns or a data set tell it, else the clip's; the clip's;
+    the data set's; or `none`, the training's alone. Each is shrunk to the next wider one (docs/models.md)."""
 
 
 class TextSettings(ModelSettings):

@@ -199,7 +199,7 @@ def test_a_modality_that_fails_is_absent_and_tried_again(copied_run: RunFolder, 
     assert not result_of(states.folder)["degraded"]
 
 
-def test_another_reference_relates_the_voice_anew_and_hears_nothing_again(
+def test_another_reference_relates_the_voice_anew(
     copied_run: RunFolder, tiny_voice: None, result_of: ReadResult
 ) -> None:
     def whose(folder: RunFolder) -> list[str]:
