@@ -111,6 +111,25 @@ def test_the_set_up_tries_once_what_it_can_do_without(works: bool, tmp_path: Pat
     assert asked("run", "clip.mp4") == (["-m flows run clip.mp4"], "")
 
 
+def test_which_tests_are_run(tmp_path: Path) -> None:
+    environment, noted = tmp_path / "environment", tmp_path / "noted"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "python").write_text(f'#!/bin/sh\necho "$*" > {noted}\n')
+    (environment / "bin" / "python").chmod(0o755)
+    for stamp, kinds in (("run", ("", "-no-deps")), ("test", ("-dev", "-docs"))):
+        locks = b"".join((ROOT / f"requirements{kind}.lock").read_bytes() for kind in kinds)
+        (environment / f".dyad-{stamp}").write_bytes(subprocess.check_output(["cksum"], input=locks))
+
+    def asked(*arguments: str) -> str:
+        assert call(str(LAUNCHER), "test", *arguments, cwd=tmp_path, DYAD_ENVIRONMENT=str(environment)).returncode == 0
+        return noted.read_text().strip()
+
+    assert asked().startswith("-m pytest -m not long --numprocesses")
+    assert asked("--quick").startswith("-m pytest -m not slow --numprocesses")
+    assert asked("--all").startswith("-m pytest --numprocesses")
+    assert asked("tests/fusion", "-k", "weights") == "-m pytest tests/fusion -k weights"
+
+
 def test_the_locks_pin_every_dependency_of_the_project() -> None:
     import re
     import tomllib
