@@ -11,6 +11,8 @@ from reports.documents import ResultDocument, StretchEntry
 from reports.markdown import figure, seconds, title
 
 STATES = {"present": "green", "absent": "yellow", "failed": "red"}
+NARROWEST = 70
+"""Letters of a line from which on tables are shown as such."""
 
 
 def print_result(console: Console, result: ResultDocument, folder: Path) -> None:
@@ -22,12 +24,22 @@ def print_result(console: Console, result: ResultDocument, folder: Path) -> None
     for note in result.get("notes", ()):
         console.print(f"[dim]{escape(note)}[/dim]")
     if result["timeline"]:
-        console.print(timeline_table(result))
-    console.print(modality_table(result))
+        _print_table(console, timeline_table(result))
+    _print_table(console, modality_table(result))
     if len(result.get("people", ())) > 1:
         console.print(escape(people_sentence(result)))
     console.print(escape(result["summary"]["sentence"]))
     console.print(f"Result: {escape(str(folder / 'result.json'))}", soft_wrap=True)
+
+
+def _print_table(console: Console, table: Table) -> None:
+    """A table, or on a narrow terminal, where its cells would be columns of single words, a line for each row."""
+    if console.width >= NARROWEST:
+        console.print(table)
+        return
+    console.print(f"[italic]{table.title}[/italic]")
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        console.print("  ".join(str(cell) for cell in cells if cell))
 
 
 def timeline_table(result: ResultDocument) -> Table:

@@ -36,6 +36,15 @@ def shown(result: dict[str, Any], width: int = 160) -> str:
     return console.export_text()
 
 
+def test_a_narrow_terminal_gets_lines_instead_of_tables(result: dict[str, Any]) -> None:
+    console = Console(record=True, width=40, file=io.StringIO(), no_color=True)
+    print_result(console, result, Path("runs/clip"))
+    shown = console.export_text()
+    assert "┃" not in shown
+    assert all(len(line) <= 40 for line in shown.splitlines() if "result.json" not in line)
+    assert "static face  " in shown
+
+
 def test_the_terminal_shows_timeline_evidence_and_path(result: dict[str, Any]) -> None:
     text = shown(result)
     for stretch in result["timeline"]:
