@@ -93,7 +93,8 @@ def test_the_page_of_a_run_has_every_lane_and_reason(copied_run: RunFolder) -> N
             assert page.text().count(entry["reason"]) >= 2  # beside the lane, in the table, and in each window's title
     assert len(page.of("svg", "ribbon")) == len(page.of("svg", "curves")) == len(page.of("svg", "stack")) == 1
     assert len(page.of("path", "curve")) == 7
-    assert len(page.of("line", "cursor")) == 10
+    assert len(page.of("line", "cursor")) == 11
+    assert [drawn["aria-label"] for drawn in page.of("svg", "speakers")] == ["Who speaks when"]
     assert len(page.of("image")) == 12
     assert len(page.of("svg", "radar")) == 1
     assert re.search(r"happily surprised [1-9]\d?%", page.of("svg", "radar")[0]["aria-label"])
