@@ -210,6 +210,8 @@ class _VideoSink:
 
     def take(self, frame: "av.VideoFrame", packet: "av.Packet") -> None:
         """Note a decoded frame, and keep its picture when it is the first of its tick."""
+        if not self._clip.has_video:  # damage that probing did not get over: what is measured and what is decoded must agree
+            return
         step = 1 / self._clip.frame_rate
         time_s = _time(frame, self._zero, self._clip.duration, otherwise=self._last + step * (self.count > 0))
         self._last = time_s = max(time_s, self._last)  # damaged stamps must not make time run backwards

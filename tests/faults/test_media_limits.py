@@ -95,3 +95,9 @@ def test_sound_of_any_length(tmp_path: Path) -> None:
         assert (sound.frames, sound.samplerate, sound.channels) == (samples, 16_000, 1)
         sound.seek(samples - 10)
         assert len(sound.read()) == 10
+
+
+def test_images_that_only_decoding_finds_are_left_out(tmp_path: Path) -> None:
+    clip = replace(probe(make_clip(tmp_path / "clip.mp4", seconds=1)), has_video=False, frame_rate=0.0, width=0, height=0)
+    done = decode(clip, tmp_path / "work", DecodeOptions(5.0, 960))
+    assert (done.frames, done.audio) == (None, tmp_path / "work" / "audio.wav")
