@@ -254,3 +254,17 @@ def test_what_the_language_was_found_on_is_not_encoded_again(model: Recogniser, 
     (found,) = decode_pieces(model, [Piece(sound, first.language, gate=replace(OPEN, shortest=30.0), features=first.features)])
     assert tokens_of(found) == tokens_of(fresh[0])[: len(tokens_of(found))]
     assert found
+
+
+def test_on_processors_one_thread_decodes_and_the_others_are_left_as_they_were(
+    model: Recogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, before = [], torch.get_num_threads()
+    really = decoding.encoded
+    monkeypatch.setattr(decoding, "encoded", lambda *given: (seen.append(torch.get_num_threads()), really(*given))[1])
+    try:
+        torch.set_num_threads(2)
+        first_heard(model, sounds()[:1])
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
