@@ -1,16 +1,17 @@
 """Who is in a clip, as tables: a row a person, a row a turn of speech; and the names that the user gives."""
 
-import csv
-import io
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from data.errors import InputError
 from data.files import write_text
-from data.tables import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OTHERS, UNSURE = 0, 0
 """In place of a person: a face of the many that are not told apart, a voice of whom nobody knows whose it is."""
@@ -73,22 +74,22 @@ class Known:
 
 
 def read_known(path: Path) -> list[Known]:
-    """Who is who, from a CSV with the columns `person` (a number) or `picture` (a file, relative to the CSV), and `name`.
+    """Who is who, from a table with the columns `person` (a number) or `picture` (a file, relative to the table), and `name`.
 
-    Rows without a name are left out. InputError for another file, and for a picture that is not there.
+    Rows without a name are left out. InputError for another file, with line and column, and for a picture that is not there.
     """
-    try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
-        named = [{key: (value or "").strip() for key, value in row.items() if key} for row in rows]
-        found = [
-            Known(row["name"], int(row["person"]) if row.get("person") else None,
-                  path.parent / row["picture"] if row.get("picture") else None)
-            for row in named if row["name"]
-        ]  # fmt: skip
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"{path} does not say who is who ({error!r}); it needs the columns person (a number) or picture (a file), and name."
-        ) from error
+    from data.given_tables import read_given_table
+
+    table = read_given_table(path, "table of people").checked("give a row for each person")
+    if "person" not in table and "picture" not in table:
+        raise InputError(f"{path} does not say who is who; it needs the columns person (a number) or picture (a file), and name.")
+    named = table.kept((table.text("name") != "").to_numpy(bool))
+    persons = named.numbers("person").tolist() if "person" in table else [float("nan")] * len(named)
+    pictures = named.text("picture").tolist() if "picture" in table else [""] * len(named)
+    found = [
+        Known(name, int(person) if person == person else None, path.parent / picture if picture else None)
+        for name, person, picture in zip(named.text("name"), persons, pictures, strict=True)
+    ]
     for known in found:
         if known.person is None and known.picture is None:
             raise InputError(f"{path} does not say who {known.name} is; give a person (a number of people.csv) or a picture.")
@@ -104,4 +105,6 @@ def read_names(path: Path) -> dict[int, str]:
 
 def read_people(path: Path) -> pd.DataFrame | None:
     """The people of a run, None where nobody looked for them."""
+    from data.tables import read_table
+
     return read_table(path) if path.is_file() else None
