@@ -121,7 +121,8 @@ def test_names_come_from_subtitles_and_from_the_user(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "said"), [
-    ("who,what\n1,2\n", "does not say who is who"), ("person,name\nfirst,Anna\n", "line 2: 'first' in the column 'person' is not a number"),
+    ("who,what\n1,2\n", "does not say who is who"),
+    ("person,name\nfirst,Anna\n", "'first' in the column 'person' is not a number"),
     ("person,name\n,Anna\n", "does not say who Anna is"), ("picture,name\nanna.jpg,Anna\n", "there is no picture"),
 ])  # fmt: skip
 def test_a_wrong_list_of_names_is_told(content: str, said: str, tmp_path: Path) -> None:
