@@ -50,15 +50,15 @@ def open_page() -> Iterator[OpenPage]:
 
 
 @contextlib.contextmanager
-def opening() -> Iterator[tuple[OpenPage, list[str]]]:
-    """What opens a page, and everything that pages did meanwhile and must not do."""
+def opening(*flags: str) -> Iterator[tuple[OpenPage, list[str]]]:
+    """What opens a page, and everything that pages did meanwhile and must not do; `flags` are more ones for the browser."""
     faults: list[str] = []
     with contextlib.ExitStack() as stack:
         browser: list[Any] = []
 
         def open_it(place: Path | str, *, look: str = "light", also: Sequence[Path] = (), **options: Any) -> Any:
             if not browser:
-                browser.append(stack.enter_context(_browser()))
+                browser.append(stack.enter_context(_browser(flags)))
             size = {"width": LOOKS[look]["width"], "height": LOOKS[look]["height"]}
             context = browser[0].new_context(color_scheme=LOOKS[look]["scheme"], viewport=size, **options)
             context.set_default_timeout(30_000)
@@ -88,12 +88,12 @@ def _watch(page: Any, host: str, allowed: Sequence[Path], faults: list[str]) -> 
 
 
 @contextlib.contextmanager
-def _browser() -> Iterator[Any]:
+def _browser(flags: Sequence[str]) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         executable = find_chromium(playwright.chromium.executable_path)
-        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=executable, args=[*FLAGS, *flags])
         yield browser
         browser.close()
 

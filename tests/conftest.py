@@ -1,5 +1,6 @@
 """Fixtures that several test modules use."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -210,7 +211,26 @@ class OwnServer:
         """The API's answer."""
         from flows.server.client import ask
 
-        return ask(self.url, path, question, method)
+        with self.as_owner():
+            return ask(self.url, path, question, method)
+
+    @contextlib.contextmanager
+    def as_owner(self) -> Iterator[None]:
+        """Inside the block this process belongs to the server's owner: it finds the server's notes and its password."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DYAD_STATE", str(self.state))
+            yield
+
+    @property
+    def entrance(self) -> str:
+        """The address that lets a browser in, as `dyad up` tells it."""
+        return next(word for word in self.dyad("up").stdout.split() if word.startswith("http"))
+
+    @property
+    def password(self) -> tuple[str, str]:
+        """The user and the password that it asks for."""
+        user, _, password = (self.state / "password").read_text().partition(":")
+        return user, password
 
     def run_named(self, name: str, wanted: str = "COMPLETED", seconds: float = 150) -> dict[str, Any]:
         """The last run of this name when it has reached the state."""

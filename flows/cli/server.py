@@ -26,14 +26,16 @@ def up(
 
     Example: dyad up --workers 2 --watch incoming
     """
+    from flows.server.password import is_own
     from flows.server.prefect_setup import set_by_dyad
     from flows.server.up import bring_up
 
-    ui = bring_up(port, workers, tuple(watch or ()), folder.resolve(), _say, host)
+    entrance = bring_up(port, workers, tuple(watch or ()), folder.resolve(), _say, host)
     url = os.environ.get("PREFECT_API_URL", "")
-    if url and url != f"{ui}/api" and "PREFECT_API_URL" not in set_by_dyad:
+    if url and not is_own(url) and "PREFECT_API_URL" not in set_by_dyad:
         _say(f"PREFECT_API_URL is set to {url}: 'dyad run' goes there; unset it to use this server.")
-    print(f"The UI is at {ui}\nNext: open it, or run 'dyad run clip.mp4'; 'dyad status' tells what runs, 'dyad down' stops it.")
+    print(f"The UI, with your password, is at {entrance}")
+    print("Next: open it, or run 'dyad run clip.mp4'; 'dyad status' tells what runs, 'dyad down' stops it.")
 
 
 def down() -> None:
@@ -86,14 +88,15 @@ def worker(
     """
     import subprocess
 
-    from flows.server.client import common_environment, reporting_name, worker_arguments
+    from flows.runtime.state_folder import made, state_folder
+    from flows.server.client import common_environment, reporting_name, worker_command
     from flows.server.lost_runs import EVERY, Tending
 
     url = _need_server()
-    command = [sys.executable, "-P", "-m", "prefect", *worker_arguments(reporting_name(name), limit)]
+    command = [sys.executable, "-P", "-m", *worker_command(reporting_name(name), limit)]
     tend = Tending(url, _say)
     tend(starting=reporting_name(name))  # what an earlier one of this name left
-    process = subprocess.Popen(command, env=common_environment(url, os.environ))
+    process = subprocess.Popen(command, env=common_environment(url, os.environ), cwd=made(state_folder()))
     try:
         while process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -15,6 +15,7 @@ import httpx
 from data.errors import DyadError
 from flows.runtime.state_folder import state_folder
 from flows.server import prefect_setup, processes
+from flows.server.password import password_for
 
 LANDED = "dyad.file.landed"
 """The event that makes `recognise-video` run on the file at `payload.path`."""
@@ -22,9 +23,11 @@ POOL = "dyad"
 
 
 def common_environment(url: str, given: Mapping[str, str]) -> dict[str, str]:
-    """The environment of every background process: the server's address, a home of its own, and where the code lies."""
+    """The environment of every background process: the server's address and password, a home of its own, where the code lies."""
     environment = {**given, **{name: value for name, value in prefect_setup.DEFAULTS.items() if name not in given}}
     environment |= {"PREFECT_API_URL": url, "PREFECT_HOME": str(state_folder() / "prefect"), "DYAD_STATE": str(state_folder())}
+    if password := password_for(url):
+        environment["PREFECT_API_AUTH_STRING"] = password
     environment["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"  # theirs goes to a file of their own
     environment.setdefault("PREFECT_WORKER_QUERY_SECONDS", "2")  # a worker looks for runs every 10 s otherwise
     environment["PYTHONSAFEPATH"] = "1"
@@ -35,9 +38,9 @@ def common_environment(url: str, given: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
-def worker_arguments(name: str, limit: int = 1) -> list[str]:
-    """What `prefect` is called with for a worker of our pool."""
-    return ["worker", "start", "--pool", POOL, "--type", "process", "--name", name, "--limit", str(limit)]
+def worker_command(name: str, limit: int = 1) -> list[str]:
+    """What `python -P -m` is called with for a worker of our pool."""
+    return ["flows.server.worker", name, str(limit)]
 
 
 def reporting_name(name: str) -> str:
@@ -62,10 +65,9 @@ def reporting(url: str, since: datetime | None = None) -> set[str]:
 def ask(url: str, path: str, question: Mapping[str, object] | None = None, method: str = "") -> Any:
     """The server's answer to `method`, else GET (without a question) or POST; DyadError when it does not answer or refuses.
 
-    A server whose SQLite is locked answers 503 and has done nothing; it is asked again. PREFECT_API_AUTH_STRING is the user and
-    the password, `user:password`, of a server that asks for them.
+    A server whose SQLite is locked answers 503 and has done nothing; it is asked again.
     """
-    user, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
+    user, _, password = password_for(url).partition(":")
     auth = (user, password) if user else None
     try:
         for pause in (0.5, 1.0, 2.0, 4.0, 0.0):

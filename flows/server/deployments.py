@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
 from flows.server.client import LANDED, POOL
+from flows.server.password import password_for
 
 if TYPE_CHECKING:
     from prefect.client.schemas.actions import DeploymentScheduleCreate
@@ -81,42 +82,44 @@ def deploy(options: DeploymentOptions, url: str = "") -> list[str]:
     Parameters and schedules that the server has and `options` does not name stay as they are. The server is the one
     at `url`, else the one that Prefect is set to.
     """
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-    with temporary_settings({PREFECT_API_URL: url} if url else {}):
-        _make_pool()
+    password = password_for(url)
+    named = ({PREFECT_API_URL: url} if url else {}) | ({PREFECT_API_AUTH_STRING: password} if url and password else {})
+    with temporary_settings(named):
+        _make_pool(options.folder)
         here = [one for one in deployments(options) if importlib.util.find_spec(one.entrypoint.rpartition(".")[0])]
         return [_deploy(one, options) for one in here]
 
 
-def _make_pool() -> None:
-    """Create the work pool; of one that is there, whose limits are the user's, only the command that a run may name goes."""
+def _make_pool(folder: Path) -> None:
+    """Create the work pool whose runs begin in `folder`; one that is there keeps its limits, which are the user's."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectAlreadyExists
     from prefect.workers.process import ProcessWorker
 
-    template = without_command(ProcessWorker.get_default_base_job_template())
+    template = fixed_template(ProcessWorker.get_default_base_job_template(), folder)
     about = "Processes on the machines where 'dyad up' or 'dyad worker' runs."
     pool = WorkPoolCreate(name=POOL, type="process", base_job_template=template, description=about)
     with get_client(sync_client=True) as client:
         try:
             client.create_work_pool(pool)
         except ObjectAlreadyExists:
-            there = client.read_work_pool(POOL).base_job_template
-            if there != without_command(there):
-                client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=without_command(there)))
+            if client.read_work_pool(POOL).base_job_template != template:
+                client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template))
 
 
-def without_command(template: Mapping[str, Any]) -> dict[str, Any]:
-    """A pool's template whose command is the pool's own or the worker's, whatever `job_variables` a run has."""
-    configuration, variables = dict(template["job_configuration"]), dict(template["variables"])
-    properties = dict(variables.get("properties", {}))
-    default = properties.pop("command", {}).get("default")
-    if "{{" in (configuration.get("command") or ""):  # filled in from the variables
-        del configuration["command"]
-        configuration |= {"command": default} if default else {}
-    return {**template, "job_configuration": configuration, "variables": {**variables, "properties": properties}}
+def fixed_template(template: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A pool's template in which neither command nor environment nor working folder come from the `job_variables` of a run.
+
+    Each of them would have the worker execute what the run says. Runs begin in `folder`.
+    """
+    fixed = ("command", "env", "working_dir")
+    configuration = {name: told for name, told in template["job_configuration"].items() if name not in fixed}
+    variables = {**template["variables"]}
+    variables["properties"] = {name: told for name, told in variables["properties"].items() if name not in fixed}
+    return {**template, "job_configuration": configuration | {"working_dir": str(folder)}, "variables": variables}
 
 
 def _deploy(deployment: Deployment, options: DeploymentOptions) -> str:
@@ -147,7 +150,6 @@ def _deploy(deployment: Deployment, options: DeploymentOptions) -> str:
         triggers=triggers,
         concurrency_limit=alone if deployment.alone else None,
         work_pool_name=POOL,
-        job_variables={"working_dir": str(options.folder)},
         entrypoint_type=EntrypointType.MODULE_PATH,
     ).apply()
     return deployment.name

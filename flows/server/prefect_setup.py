@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from flows.runtime.state_folder import state_folder
+from flows.server.password import is_own, own_password
+from flows.server.working_folder import leave_alone
 
 DEFAULTS = {
     # The first start of a temporary server creates its database, which takes longer than Prefect's 20 s on a busy machine.
@@ -26,6 +28,8 @@ DEFAULTS = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    # A process that is started here imports nothing from the working folder.
+    "PYTHONSAFEPATH": "1",
     # Models are files on this machine: a library must never wait for a hub to answer.
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -38,13 +42,21 @@ set_by_dyad: set[str] = set()
 
 
 def prepare() -> None:
-    """Set Prefect's variables that the user has not set; must run before `import prefect`."""
+    """Set Prefect's variables that the user has not set, and none from the working folder; must run before `import prefect`."""
+    leave_alone()
     set_by_dyad.update(name for name in DEFAULTS if name not in os.environ)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     if "PREFECT_API_URL" not in os.environ and (url := own_server()) and not _profile_names_a_server():
-        os.environ["PREFECT_API_URL"] = url
-        set_by_dyad.add("PREFECT_API_URL")
+        _set("PREFECT_API_URL", url)
+        _set("PREFECT_API_AUTH_STRING", own_password())
+    elif "PREFECT_API_AUTH_STRING" not in os.environ and is_own(os.environ.get("PREFECT_API_URL", "")):
+        _set("PREFECT_API_AUTH_STRING", own_password())
+
+
+def _set(name: str, value: str) -> None:
+    os.environ[name] = value
+    set_by_dyad.add(name)
 
 
 def own_server() -> str:

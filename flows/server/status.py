@@ -8,6 +8,7 @@ from flows.runtime.state_folder import state_folder
 from flows.server import processes
 from flows.server.client import POOL, ask, reporting
 from flows.server.lost_runs import FlowRun, under_way
+from flows.server.password import entrance, is_own, own_password
 
 Row = tuple[str, str, str]
 
@@ -32,6 +33,8 @@ def show_status(url: str, say: Callable[[str], None]) -> int:
 
 def _rows(url: str) -> Iterator[Row]:
     yield "server", url.removesuffix("/api"), f"Prefect {ask(url, 'admin/version')}"
+    if is_own(url):
+        yield "UI", entrance(url.removesuffix("/api"), own_password()), "with your password"
     size = sum(file.stat().st_size for file in state_folder().rglob("*") if file.is_file())
     yield "state folder", str(state_folder()), f"{size / 1e6:.0f} MB"
     yield from _workers(url)

@@ -3,14 +3,27 @@
 Prefect's API has a run execute code, answers every host and lets pages of every origin ask it. So any page that somebody opens on
 this machine could start a run (by a request across origins, or by a name of its own that it points at this machine). And the
 pages of Prefect's UI contact an analytics service from the browser, also where the server's analytics are off.
+
+The server asks for a password, which the UI keeps in the browser's storage for the server's own pages and sends with requests.
+No cookie carries it: a browser would send that to every port of this machine, behind which other users may listen.
 """
 
+import base64
+import hashlib
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from flows.server.password import ENTRANCE
+
+KEEP = """
+if (location.hash.length > 1) localStorage.setItem("prefect-password", location.hash.slice(1));
+location.replace("./");
+"""
+PAGE = f"<!doctype html><html lang=en><meta charset=utf-8><title>Dyad</title><script>{KEEP}</script></html>".encode()
+"""The entrance: it keeps the password behind the # of its address where Prefect's UI looks for it, and goes on to the UI."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 EVERYWHERE = ("0.0.0.0", "::", "")
 
@@ -26,7 +39,7 @@ def create_app() -> Application:
 
     url = os.environ.get("PREFECT_UI_API_URL", "")
     names = own_names(os.environ.get("PREFECT_SERVER_API_HOST", "localhost"))
-    return only_own(with_policy(prefect_app(), policy(url)), names, url)
+    return only_own(with_entrance(with_policy(prefect_app(), policy(url))), names, url)
 
 
 def own_names(listen: str) -> set[str]:
@@ -100,6 +113,27 @@ async def _refuse(scope: Message, receive: Receive, send: Send, sentence: str) -
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
     await send({"type": f"{kind}.start", "status": 403, "headers": [*headers, (b"x-content-type-options", b"nosniff")]})
     await send({"type": f"{kind}.body", "body": body})
+
+
+def with_entrance(application: Application) -> Application:
+    """The same application with the page that has a browser keep the password."""
+    known = base64.b64encode(hashlib.sha256(KEEP.encode()).digest()).decode()
+    headers = {
+        "content-type": "text/html; charset=utf-8",
+        "content-length": str(len(PAGE)),
+        "cache-control": "no-store",
+        "content-security-policy": f"default-src 'none'; script-src 'sha256-{known}'; frame-ancestors 'none'",
+    }
+
+    async def answer(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == f"/{ENTRANCE}":
+            told = [(name.encode(), value.encode()) for name, value in headers.items()]
+            await send({"type": "http.response.start", "status": 200, "headers": told})
+            await send({"type": "http.response.body", "body": PAGE})
+        else:
+            await application(scope, receive, send)
+
+    return answer
 
 
 def policy(url: str) -> str:

@@ -13,9 +13,10 @@ import httpx
 from data.errors import DyadError, InputError
 from flows.runtime.state_folder import locked, made, state_folder
 from flows.server import processes
-from flows.server.client import common_environment, reporting, reporting_name, worker_arguments
+from flows.server.client import common_environment, reporting, reporting_name, worker_command
 from flows.server.deployments import DeploymentOptions, deploy
 from flows.server.lost_runs import await_claims, settle, take_up_again
+from flows.server.password import entrance, made_password, own_password
 from flows.server.processes import Background
 
 HOST = "127.0.0.1"
@@ -28,7 +29,7 @@ Say = Callable[[str], None]
 def bring_up(
     port: int | None, workers: int, watched: tuple[Path, ...], folder: Path, say: Say, listen: str = HOST
 ) -> str:
-    """Start what of server, deployments, workers and watchers does not run yet; returns the address of the UI.
+    """Start what of server, deployments, workers and watchers does not run yet; returns the address that lets a browser in.
 
     Relative paths in the UI's forms begin in `folder`; a new server takes connections at the address `listen`.
     InputError and DyadError say what is in the way.
@@ -43,7 +44,7 @@ def bring_up(
         _bring_workers(server, workers, say)
         for path in watched:
             _bring_watcher(server, path, say)
-    return str(server.facts["ui"])
+    return entrance(str(server.facts["ui"]), own_password())
 
 
 def bring_down(say: Say) -> bool:
@@ -87,6 +88,8 @@ def _start_server(port: int, listen: str) -> Background:
     url = f"http://{HOST}:{port}/api"
     seen = url if listen == HOST else f"http://{socket.gethostname()}:{port}/api"  # browsers elsewhere reach it by its name
     environment = {"PREFECT_UI_API_URL": seen} | server_environment(url, os.environ) | {"PREFECT_SERVER_API_HOST": listen}
+    password = made_password()
+    environment |= {"PREFECT_SERVER_API_AUTH_STRING": password, "PREFECT_API_AUTH_STRING": password}
     command = [
         "uvicorn", "--app-dir", str(Path(__file__).resolve().parents[2]), "--factory", "flows.server.ui_app:create_app",
         "--host", listen, "--port", str(port), "--timeout-keep-alive", "5", "--timeout-graceful-shutdown", "5",
@@ -128,8 +131,7 @@ def _bring_workers(server: Background, wanted: int, say: Say) -> None:
 
 def start_worker(name: str, url: str) -> Background:
     """Start a worker of the pool `dyad` in the background."""
-    command = ["prefect", *worker_arguments(reporting_name(name))]
-    return processes.start(name, command, common_environment(url, os.environ))
+    return processes.start(name, worker_command(reporting_name(name)), common_environment(url, os.environ))
 
 
 def _bring_watcher(server: Background, folder: Path, say: Say) -> None:

@@ -43,7 +43,9 @@ def test_deployments_are_modules_with_absolute_paths(own_server: OwnServer) -> N
         assert made["entrypoint"] == offer.entrypoint
         assert made["work_pool_name"] == "dyad"
         assert made["parameters"] == dict(offer.parameters)
-        assert made["job_variables"] == {"working_dir": str(own_server.folder)}
+        assert made["job_variables"] == {}
+    template = own_server.ask("work_pools/dyad")["base_job_template"]
+    assert template["job_configuration"]["working_dir"] == str(own_server.folder)
 
 
 def test_the_settings_are_a_typed_form(own_server: OwnServer) -> None:
@@ -131,7 +133,8 @@ def test_wrong_parameters_are_refused_by_the_form(own_server: OwnServer) -> None
 
     recognise = deployment(own_server, "recognise-video")["id"]
     wrong = {"parameters": {"video": "x.mp4", "settings": {"windows": {"length": "long"}}}}
-    assert httpx.post(f"{own_server.url}/deployments/{recognise}/create_flow_run", json=wrong).status_code in (409, 422)
+    refused = httpx.post(f"{own_server.url}/deployments/{recognise}/create_flow_run", json=wrong, auth=own_server.password)
+    assert refused.status_code in (409, 422)
 
 
 @pytest.fixture
@@ -170,7 +173,7 @@ def test_an_event_of_any_program_is_enough(own_server: OwnServer, sound: Path) -
     }  # fmt: skip
     import httpx
 
-    httpx.post(f"{own_server.url}/events", json=[event]).raise_for_status()
+    httpx.post(f"{own_server.url}/events", json=[event], auth=own_server.password).raise_for_status()
     assert own_server.run_named(sound.name)["parameters"]["video"] == str(sound)
 
 

@@ -33,7 +33,9 @@ def test_the_ui_shows_a_data_set_and_its_clips(own_server: OwnServer, run: dict[
     assert {"timeline-tone", "windows-tone"} <= set(keys)
     host = own_server.url.removesuffix("/api")
     with opening() as (open_it, faults):
-        page = open_it(f"{host}/v2/runs/flow-run/{run['id']}?tab=TaskRuns")
+        page = open_it(own_server.entrance)
+        page.wait_for_url(f"{host}/**/dashboard*")
+        page.goto(f"{host}/v2/runs/flow-run/{run['id']}?tab=TaskRuns")
         page.get_by_text("recognise-dataset").first.wait_for()
         for name in ("tone", "bad"):
             page.get_by_role("link", name=name, exact=True).first.wait_for()

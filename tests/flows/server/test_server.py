@@ -132,7 +132,8 @@ def test_a_worker_killed_with_its_run_loses_nothing(own_server: OwnServer, sound
     assert again.returncode == 0, again.stderr
     assert "scheduled again: killed" in again.stderr
     assert own_server.ended(run["id"]) == "COMPLETED"
-    assert not under_way(own_server.url)
+    with own_server.as_owner():
+        assert not under_way(own_server.url)
 
 
 def test_a_killed_server_is_noticed_and_started_again(own_server: OwnServer) -> None:
