@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.csv_files import as_given
 from data.errors import InputError
 from data.location import Location, StorageError
 from data.times import parse_time
@@ -346,7 +347,8 @@ def _without_empty_end(table: pd.DataFrame) -> int:
 def _next(reader: "Iterator[list[str]]", line: int) -> list[str] | None:
     """The next row, None after the last; ValueError, with the `line` that it begins on, when its quotes are wrong."""
     try:
-        return next(reader, None)
+        cells = next(reader, None)
+        return None if cells is None else [as_given(cell) for cell in cells]
     except csv.Error as error:
         said = "a double quote is not closed" if "unexpected end" in str(error) else str(error)
         raise ValueError(f"line {line}: {said}; check its double quotes") from None

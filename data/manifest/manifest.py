@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.csv_files import write_csv
 from data.emotions import ABAW_COMPOUNDS, Compound
 from data.errors import InputError
 from data.files import atomic_path
@@ -309,11 +310,11 @@ def write_manifest(manifest: Manifest, path: Path) -> str:
     inside = not root.is_remote and root.prefix.startswith(folder.prefix)
     if inside and root != folder:
         _put_before(table, os.path.relpath(root.text, folder.text))
-    with atomic_path(path) as aside:
-        if path.suffix.lower() in (".parquet", ".pq"):
+    if path.suffix.lower() in (".parquet", ".pq"):
+        with atomic_path(path) as aside:
             table.to_parquet(aside, index=False)
-        else:
-            table.to_csv(aside, index=False)
+    else:
+        write_csv(path, table)
     return "" if inside else manifest.root
 
 

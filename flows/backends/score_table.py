@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from configs.settings import Settings
+from data.csv_files import write_csv
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError, WeightsError
-from data.files import atomic_path
 from data.manifest.labels import label_name
 from data.metrics import scores_of
 from flows.backends import MODULES, NotHere, backend_of
@@ -55,8 +55,7 @@ def score_table(modality: str, table: Path, output: Path, settings: Settings) ->
         if (labels := labels_of(table)) is not None:
             rows["label"] = [BASIC_EMOTIONS[index] if index >= 0 else "" for index in labels.truth]
     output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(output) as aside:
-        rows.to_csv(aside, index=False)
+    write_csv(output, rows)
     return answers
 
 

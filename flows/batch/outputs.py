@@ -1,12 +1,12 @@
 """What a data set gives as a whole: status.csv, dataset.parquet, summary.json, confusion.png, report.html; in one pass."""
 
-import csv
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
+from data.csv_files import CsvWriter
 from data.dataset_files import CONFUSION, DATASET, STATUS, SUMMARY
 from data.files import atomic_path, write_text
 from data.manifest.manifest import Manifest, ManifestRow
@@ -43,13 +43,13 @@ class _Status:
     """The rows of status.csv, as clips come by."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._writer = csv.writer(stream)
-        self._writer.writerow([*COLUMNS, *STAGES])
+        self._writer = CsvWriter(stream)
+        self._writer.add([*COLUMNS, *STAGES])
 
     def add(self, row: ManifestRow, entry: Entry | None) -> None:
         """Write a clip's row."""
         answer, seconds = (entry.answer, entry.seconds) if entry else ({}, {})
-        self._writer.writerow([
+        self._writer.add([
             row.clip_id, state_of(row, entry), reason_of(row, entry), row.path, row.start, row.end, row.split, row.label,
             answer.get("top"), answer.get("emotion"), answer.get("duration"), f"{sum(seconds.values()):.3f}" if seconds else "",
             *(seconds.get(stage) for stage in STAGES),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from data.csv_files import as_given
 from data.dataset_files import JOURNAL, REPORT, STATUS, SUMMARY
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
 from data.errors import InputError
@@ -111,7 +112,8 @@ def is_dataset(dataset: str) -> bool:
 def _rows(status: Path) -> Iterator[ManifestRow]:
     """The rows of status.csv as those of a manifest, as far as the page needs them."""
     with status.open(encoding="utf-8", newline="") as stream:
-        for number, row in enumerate(csv.DictReader(stream), start=2):
+        for number, cells in enumerate(csv.DictReader(stream), start=2):
+            row = {name: as_given(cell) for name, cell in cells.items()}
             problem = row["reason"] if row["state"] == "rejected" else ""
             start, end = (float(row[name]) if row[name] else None for name in ("start", "end"))
             yield ManifestRow(number, row["clip_id"], row["path"], start, end, row["split"], row["label"], problem=problem)

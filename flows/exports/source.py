@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from data.csv_files import as_given
 from data.dataset_files import STATUS, SUMMARY
 from data.errors import InputError
 from data.location import Location
@@ -64,7 +65,8 @@ class ExportSource:
             yield from ({"clip_id": name, "state": "done"} for name in self.run_names())
             return
         with (self.root / STATUS).open("rt", encoding="utf-8", newline="") as stream:
-            yield from csv.DictReader(stream)
+            for row in csv.DictReader(stream):
+                yield {name: as_given(cell) for name, cell in row.items()}
 
     def summary(self) -> SummaryDocument | None:
         """The content of summary.json; None where there is none."""

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.csv_files import write_csv
 from data.errors import InputError
-from data.files import atomic_path
 from data.given_tables import GivenTable, plain_name, read_given_table
 from fusion.arrays import Flags, Floats, Integers, as_distribution
 
@@ -108,8 +108,7 @@ def write_fused_table(path: Path, table: LongTable, fused: Floats) -> None:
     for index, name in enumerate(table.classes):
         rows[name] = fused[:, index].round(6)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as aside:
-        rows.to_csv(aside, index=False)
+    write_csv(path, rows)
 
 
 def _classes(table: GivenTable) -> list[str]:

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.csv_files import write_csv
 from data.errors import InputError, MediaError
-from data.files import atomic_path, write_text
+from data.files import atomic_path
 from data.location import Location
 from data.manifest.manifest import manifest_of_table, read_manifest, write_manifest
 from data.media.crops import CropWriter, each_crop
@@ -130,7 +131,7 @@ def cut_manifest(
     kept = good[[not reason for reason in said]]
     output.mkdir(parents=True, exist_ok=True)
     if problems:
-        write_text(output / "problems.csv", pd.DataFrame(problems, columns=["path", "problem"]).to_csv(index=False))
+        write_csv(output / "problems.csv", pd.DataFrame(problems, columns=["path", "problem"]))
     else:
         (output / "problems.csv").unlink(missing_ok=True)
     if len(kept):

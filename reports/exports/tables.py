@@ -3,13 +3,13 @@
 Everything here takes clips one by one and gives pieces, so that memory does not grow with a data set.
 """
 
-import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from data.csv_files import CsvWriter
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from reports.documents import ModalityEntry, Numbers, WindowEntry
@@ -228,5 +228,5 @@ def _modalities(clip: ClipAnswer, index: int) -> dict[str, Numbers | None]:
 
 def _line(values: Sequence[Cell]) -> str:
     stream = StringIO()
-    csv.writer(stream, lineterminator="\r\n").writerow(values)  # quotes what holds either of the two
+    CsvWriter(stream).add(values)  # with this end of lines it quotes what holds either of the two
     return stream.getvalue().removesuffix("\r\n") + "\n"
