@@ -20,8 +20,17 @@ VERSION = ("ETag", "etag", "md5", "mtime", "LastModified", "created")
 """What the file systems of fsspec call that by which a change of a file is known, beside its size."""
 
 
+CONNECT, SILENCE, WHOLE = 30.0, 60.0, 3600.0
+"""Seconds that another machine may take to answer, may be silent, and a file may take as a whole."""
+
+
 class StorageError(DyadError):
     """An address cannot be reached, read or written."""
+
+
+def file_system(named: str | Path) -> str:
+    """What stands before :// in an address, such as s3; '' for a path."""
+    return str(named).partition("://")[0].lower() if is_address(named) else ""
 
 
 def is_address(named: str | Path) -> bool:
@@ -169,7 +178,7 @@ class Location:
         from fsspec.core import url_to_fs
 
         try:
-            system, path = url_to_fs(self.text) if self.is_remote else (filesystem("file"), self.text)
+            system, path = url_to_fs(self.text, **_limits(self.text)) if self.is_remote else (filesystem("file"), self.text)
         except Exception as error:  # of an address that lacks a part each file system complains in its own way
             raise InputError(f"{self} cannot be opened ({error}); install what it needs, or correct the address.") from error
         # The clients of S3 have errors that are no OSErrors; one that was not imported has raised none.
@@ -184,3 +193,19 @@ class Location:
                 f"{self.named or self} cannot be reached or written ({error}); see that it is there, then run the same command "
                 "again."
             ) from error
+
+
+def _limits(address: str) -> dict[str, object]:
+    """How long the file system of an address may take, where the user's settings of fsspec do not say; others have own limits."""
+    from fsspec.config import conf
+
+    name = file_system(address)
+    if name in ("http", "https"):
+        from aiohttp import ClientTimeout
+
+        limits: dict[str, object] = {"timeout": ClientTimeout(total=WHOLE, sock_connect=CONNECT, sock_read=SILENCE)}
+        return {"client_kwargs": limits | conf.get(name, {}).get("client_kwargs", {})}
+    if name in ("s3", "s3a"):
+        limits = {"connect_timeout": CONNECT, "read_timeout": SILENCE}
+        return {"config_kwargs": limits | conf.get(name, {}).get("config_kwargs", {})}
+    return {}

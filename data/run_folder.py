@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+from data.errors import InputError
 from data.files import write_text
 
 
@@ -163,7 +164,10 @@ class RunFolder:
         return self.stages / "asked"
 
     def create(self) -> None:
-        """Make the folders."""
+        """Make the folders; InputError where one is a link, which somebody may have planted to have others' files replaced."""
+        for folder in (self.root, self.work, self.stages):
+            if folder.is_symlink():
+                raise InputError(f"{folder} is a link, and Dyad writes nothing behind it; remove it, or choose another output.")
         self.work.mkdir(parents=True, exist_ok=True)
         self.stages.mkdir(exist_ok=True)
 

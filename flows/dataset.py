@@ -1,7 +1,7 @@
 """The flow for a whole data set: a manifest in, a run folder a clip out, a bounded number of clips under way at once."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from prefect import flow
@@ -39,6 +39,7 @@ def recognise_dataset(
     least_seconds: float = 600.0,
     seconds_per_second: float = 120.0,
     root: str | None = None,
+    allow_remote: Sequence[str] = (),
     workload: str = RECOGNITION,
 ) -> dict[str, int]:
     """Recognise all clips of a data set; gives the counts of summary.json.
@@ -54,6 +55,7 @@ def recognise_dataset(
         least_seconds: A clip is given up after so many seconds ...
         seconds_per_second: ... and so many more for each second that its file lasts.
         root: The folder that the manifest's paths start from and must not leave; the manifest's own unless given.
+        allow_remote: File systems (s3, https) whose addresses the manifest may name; that of its own address it may anyway.
         workload: The function (module:name) that runs the clips of a file; another one only to measure or to test.
     """
     outlive_worker()
@@ -62,7 +64,7 @@ def recognise_dataset(
     with alone(plan.output) as lost:
         clear_left_behind(plan.output.folder)
         plan.output.get(JOURNAL)
-        clips = read_clips(manifest, limit, settings, root)
+        clips = read_clips(manifest, limit, settings, root, allow_remote)
         with Journal(plan.output.folder / JOURNAL) as journal:
             run = BatchRun(plan, clips, journal, retry_failed, workload, lost, UnderWay(plan.output.folder))
             work_off(run, _most(workers, settings))
@@ -76,11 +78,14 @@ def _flow_run_name() -> str:
     return str(flow_run.parameters["manifest"]).rstrip("/").rpartition("/")[2]
 
 
-def read_clips(manifest: str, limit: int | None, settings: Settings, root: str | None = None) -> Manifest:
+def read_clips(
+    manifest: str, limit: int | None, settings: Settings, root: str | None = None, allow_remote: Sequence[str] = ()
+) -> Manifest:
     """The clips of a manifest or a folder, or the first `limit` of them."""
     known_tables = (".csv", ".tsv", ".txt", ".parquet", ".pq")
     folder = Path(manifest).is_dir() if not is_address(manifest) else not manifest.lower().endswith(known_tables)
-    clips = manifest_of_folder(manifest) if folder else read_manifest(manifest, root, compounds=settings.compound_table())
+    known = settings.compound_table()
+    clips = manifest_of_folder(manifest) if folder else read_manifest(manifest, root, compounds=known, remote=allow_remote)
     return clips if limit is None else Manifest(clips.table.head(limit), clips.root, clips.source, clips.notes)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -40,15 +40,16 @@ def holds_path(table: pd.DataFrame, name: str) -> pd.Series:
     return given & table[name].str.lower().str.endswith(TRANSCRIPTS) if name == "transcript" else given
 
 
-def check_paths(table: pd.DataFrame, root: str, check_files: bool) -> RowErrors:
-    """Bring all paths into normal form; those that are empty, leave the root or are no files are errors."""
+def check_paths(table: pd.DataFrame, root: str, check_files: bool, remote: Collection[str]) -> RowErrors:
+    """Bring all paths into normal form; those that are empty, leave the root or are no files are errors, and addresses that are
+    not of `remote`."""
     empty = np.flatnonzero(table["path"].str.strip() == "")
     yield empty, ["the path is empty; give a media file or remove the row"] * len(empty)
     for name in PATHS:
         rows = np.flatnonzero(holds_path(table, name))
         if len(rows):
             what = f"the {name.replace('_', ' ')}"
-            paths, problems = below(table[name].iloc[rows], root)
+            paths, problems = below(table[name].iloc[rows], root, remote)
             table.loc[paths.index, name] = paths
             wrong = np.flatnonzero(problems != "")
             yield rows[wrong], [f"{what} {paths.iloc[i]} {problems.iloc[i]}" for i in wrong]

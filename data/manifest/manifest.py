@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from data.emotions import ABAW_COMPOUNDS, Compound
 from data.errors import InputError
 from data.files import atomic_path
 from data.given_tables import as_text, plain_name, read_given_table
-from data.location import Location, StorageError
+from data.location import Location, StorageError, file_system
 from data.manifest.checks import (  # fmt: skip
     PATHS,
     REPEATS,
@@ -147,13 +147,15 @@ def read_manifest(
     *,
     compounds: Sequence[Compound] = ABAW_COMPOUNDS,
     check_files: bool = True,
+    remote: Collection[str] = (),
 ) -> Manifest:
     """Read a manifest, a CSV or a parquet file, local or an fsspec address (see `data.given_tables`).
 
     Paths are relative to `root`, by default the manifest's folder, and must lie inside it; absolute paths may too. Rows that
     cannot be used keep a `problem` (docs/datasets.md lists them all). With `check_files` local files must exist; addresses are
-    found missing when they are fetched. InputError when the whole cannot be used: no such file, no table, no column `path`,
-    no rows.
+    found missing when they are fetched. Rows may be addresses of the file systems `remote` (s3, https) and of those of the
+    manifest and its root, which the caller has named. InputError when the whole cannot be used: no such file, no table, no column
+    `path`, no rows.
     """
     source = os.fspath(path)
     given = read_given_table(source, "manifest")
@@ -163,7 +165,7 @@ def read_manifest(
     folder = Location.at(source).parent.text if root is None else root
     return manifest_of_table(
         table, folder, source, word=given.word.title(), errors=given.errors, notes=given.notes, compounds=compounds,
-        check_files=check_files,
+        check_files=check_files, remote=[*remote, file_system(source)],
     )  # fmt: skip
 
 
@@ -177,13 +179,14 @@ def manifest_of_table(
     notes: Sequence[str] = (),
     compounds: Sequence[Compound] = ABAW_COMPOUNDS,
     check_files: bool = True,
+    remote: Collection[str] = (),
 ) -> Manifest:
     """Check a table with at least the column `path`, as `read_manifest` does; `word` is what a row is called in messages."""
     root, table = Location.at(root).text, _with_columns(_named(table, source))
     problems = np.full(len(table), "", object)
     checks = (
-        _of_form(table, errors or {}), check_paths(table, root, check_files), check_times(table),
-        check_labels(table, compounds), check_ids(table),
+        _of_form(table, errors or {}), check_paths(table, root, check_files, [*remote, file_system(root)]),
+        check_times(table), check_labels(table, compounds), check_ids(table),
     )  # fmt: skip
     for check in checks:
         _note(problems, check)

@@ -4,7 +4,7 @@ import os
 import posixpath
 import stat
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -18,11 +18,11 @@ LISTED_FROM = 32
 """Files of one folder from which on the folder is listed once instead of asking for each of them."""
 
 
-def below(paths: pd.Series, root: str) -> tuple[pd.Series, pd.Series]:
+def below(paths: pd.Series, root: str, remote: Collection[str] = ()) -> tuple[pd.Series, pd.Series]:
     """Paths relative to `root`, in normal form, and for each why it cannot be used ('' where it can).
 
-    Absolute paths are fine inside `root`, addresses of file systems that fsspec knows everywhere. The check is one of names:
-    a link inside the root may point anywhere, since whoever owns the root has made it.
+    Absolute paths are fine inside `root`, addresses of the file systems `remote` (s3, https) everywhere. The check is one of
+    names: a link inside the root may point anywhere, since whoever owns the root has made it.
     """
     paths, problems = paths.str.strip(), pd.Series("", index=paths.index, dtype="str")
     local = paths.str.replace(r"^(?:file|local)://", "", regex=True)
@@ -44,8 +44,11 @@ def below(paths: pd.Series, root: str) -> tuple[pd.Series, pd.Series]:
         from fsspec import available_protocols
 
         known = [name for name in available_protocols() if name not in ("file", "local")]
-        addresses &= ~local.str.replace(r"://.*$", "", regex=True).str.lower().isin(known) & (problems == "")
-    problems[addresses] = "is an address of a file system that fsspec does not know; correct what stands before ://"
+        system = local.str.replace(r"://.*$", "", regex=True).str.lower()
+        unknown = addresses & ~system.isin(known) & (problems == "")
+        problems[unknown] = "is an address of a file system that fsspec does not know; correct what stands before ://"
+        closed = addresses & ~system.isin([name.lower() for name in remote]) & (problems == "")
+        problems[closed] = "is an address; where you trust what the manifest names, allow it: --allow-remote " + system[closed]
     return local.where(~outside, paths), problems
 
 

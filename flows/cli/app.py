@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from data.terminal import guarded, printable
 from flows.cli.batch import batch
 from flows.cli.corpora import corpus, faces
 from flows.cli.export import export, schema
@@ -65,17 +66,19 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # UTF-8 whatever the locale; what is no text is shown as in JSON: \udce9
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     threading.excepthook = lambda told: None if told.exc_value is None else _log(told.exc_value)
-    try:
-        with _interrupted_by_sigterm():
-            app(prog_name="dyad")
-    except SystemExit as ended:
-        if _was_interrupted(ended):
-            _fail(known_sentence(Interrupted()), 130)
-        raise
-    except Exception as error:
-        if debugging.is_set():
+    with guarded():
+        try:
+            with _interrupted_by_sigterm():
+                app(prog_name="dyad")
+        except SystemExit as ended:
+            if _was_interrupted(ended):
+                _fail(known_sentence(Interrupted()), 130)
             raise
-        _fail(known_sentence(error) or _log(error), 2 if isinstance(error, InputError) else 1)
+        except Exception as error:
+            if debugging.is_set():
+                sys.excepthook = lambda _, error, __: sys.stderr.writelines(map(printable, traceback.format_exception(error)))
+                raise
+            _fail(known_sentence(error) or _log(error), 2 if isinstance(error, InputError) else 1)
 
 
 @contextlib.contextmanager
@@ -109,7 +112,8 @@ def _log(error: BaseException) -> str:
     try:
         made(file.parent)
         with open(file, "a", encoding="utf-8", opener=opened_privately) as stream:
-            stream.write(f"{datetime.now():%F %T} {shlex.join(sys.argv)}\n{''.join(traceback.format_exception(error))}\n")
+            lines = [f"{datetime.now():%F %T} {shlex.join(sys.argv)}\n", *traceback.format_exception(error)]
+            stream.write(printable("".join([*lines, "\n"])))
     except OSError:
         return f"An error that was not expected: {said}; 'dyad --debug' and the same words show more."
     return f"An error that was not expected: {said}; {file} has the details."

@@ -12,8 +12,18 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypedDict, cast
 import typer
 
 from configs import DEFAULT_PROFILE
+from data import terminal
 from flows.cli.export import ExportsOption, exports_named, write_exports
-from flows.cli.options import DynamicOption, LanguageOption, NoWordsOption, StaticOption, face_overrides, words_overrides
+from flows.cli.options import (  # fmt: skip
+    DynamicOption,
+    LanguageOption,
+    NoWordsOption,
+    RemoteOption,
+    StaticOption,
+    face_overrides,
+    file_systems,
+    words_overrides,
+)
 
 if TYPE_CHECKING:
     from prefect import Flow, State
@@ -36,6 +46,7 @@ class BatchOptions(TypedDict, total=False):
     least_seconds: float
     seconds_per_second: float
     root: str | None
+    allow_remote: list[str]
     workload: str
 
 
@@ -56,6 +67,7 @@ def batch(
     dask: Annotated[str | None, typer.Option(help="Run on a Dask cluster: its scheduler's address, or 'local'.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
     root: Annotated[str | None, typer.Option(help="Folder that the paths start from; else the manifest's.")] = None,
+    allow_remote: RemoteOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many clips, the first ones.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A clip fails when a modality fails or lacks its model.")] = False,
     patience: Annotated[
@@ -73,8 +85,9 @@ def batch(
     overrides = face_overrides(static_face, dynamic_face) | words_overrides(language, no_words)
     settings = load_settings(profile, ({"device": device} if device else {}) | overrides)
     options = BatchOptions(
-        workers=workers, retry_failed=retry_failed, limit=limit, strict=strict, seconds_per_second=patience, root=root
-    )
+        workers=workers, retry_failed=retry_failed, limit=limit, strict=strict, seconds_per_second=patience, root=root,
+        allow_remote=file_systems(allow_remote),
+    )  # fmt: skip
     code = run_batch(manifest, output, settings, options, dask)
     if code in (0, 1) and not write_exports(output, names, run=False):
         code = 1
@@ -88,13 +101,11 @@ def run_batch(
 
     `dask`: the address of a Dask scheduler, or 'local' for `workers` processes on this machine; else threads of this process.
     """
-    from rich.console import Console
-
     from flows.runtime import stop
     from flows.runtime.loaded_models import device_named
     from flows.server import prefect_setup
 
-    console = Console(stderr=True)
+    console = terminal.console(stderr=True)
     device_named(settings.device)  # one that is not there is told before anything starts
     with _flow(dask, options) as flow, prefect_setup.without_heartbeats(), _stops_on_request(console), prefect_setup.quiet():
         from httpx import TransportError

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from configs.settings import Settings, load_settings
+from data import terminal
 from data.errors import DyadError
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ def examine() -> int:
     for finding in findings:
         state = f"[{COLOURS[finding.state]}]{finding.state}[/]"
         table.add_row(finding.what, state, escape(finding.seen), escape(finding.remedy))
-    Console().print(table)
+    terminal.console().print(table)
     broken = sum(finding.state == "broken" for finding in findings)
-    Console().print(f"{broken} of {len(findings)} checks found something broken." if broken else "Nothing is broken.")
+    terminal.console().print(f"{broken} of {len(findings)} checks found something broken." if broken else "Nothing is broken.")
     return 1 if broken else 0
 
 

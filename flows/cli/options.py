@@ -46,6 +46,9 @@ FreshOption = Annotated[bool, typer.Option(help="Do everything again, also what 
 PrefectOption = Annotated[
     bool, typer.Option("--prefect", help="Run as a flow of Prefect also where no server is up; a temporary one is started.")
 ]
+RemoteOption = Annotated[
+    str | None, typer.Option(help="File systems whose addresses a manifest may name, e.g. s3,https; else only its own one.")
+]
 LanguageOption = Annotated[str | None, typer.Option(help="The language spoken, e.g. en; else found.")]
 NoWordsOption = Annotated[bool, typer.Option("--no-words", help="Hear no words; those that are given count all the same.")]
 
@@ -76,3 +79,14 @@ def words_overrides(language: str | None, no_words: bool) -> dict[str, object]:
     """The settings that --language and --no-words mean."""
     words = ({"language": language} if language else {}) | ({"words": "off"} if no_words else {})
     return {"transcript": words} if words else {}
+
+
+def file_systems(named: str | None) -> list[str]:
+    """The names in --allow-remote; InputError for one that fsspec does not know, as in 's3://bucket'."""
+    from fsspec import available_protocols
+
+    names = [name.strip().lower() for name in (named or "").split(",") if name.strip()]
+    for name in names:
+        if name not in available_protocols():
+            raise InputError(f"--allow-remote: '{name}' is no file system; write for example s3,https.")
+    return names

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from data import terminal
 from data.errors import InputError
 from data.run_folder import RunFolder
 from flows.clip.report import write_report
@@ -118,10 +119,9 @@ def _annotations(folder: RunFolder, tracks: str) -> "Annotations":
 @contextmanager
 def _progress(clip: "Clip", shown: bool) -> Iterator[Callable[[float], None] | None]:
     """A bar on a terminal; nothing elsewhere, where one line says the end."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
+    console = terminal.console(stderr=True)
     if not shown or not console.is_terminal:
         yield None
         return

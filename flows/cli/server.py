@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.options import RemoteOption, file_systems
+
 PortOption = Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the server and its UI; 4200 unless given.")]
 WatchOption = Annotated[
     list[Path] | None, typer.Option("--watch", help="A folder; a file that lands in it is recognised. Repeatable.")
@@ -64,6 +66,7 @@ def deploy(
     output: Annotated[str | None, typer.Option("-o", "--output", help="Where the run folders go.")] = None,
     cron: Annotated[str | None, typer.Option(help="When recognise-dataset runs; '0 2 * * *' unless given.")] = None,
     timezone: Annotated[str | None, typer.Option(help="Of --cron, e.g. Europe/Berlin; UTC unless given.")] = None,
+    allow_remote: RemoteOption = None,
     folder: BaseOption = Path(),
 ) -> None:
     """Create the deployments on the server in use, or bring them up to date; what is not given stays as it is there.
@@ -74,7 +77,8 @@ def deploy(
     from flows.server.deployments import deploy as make
 
     _need_server()
-    options = DeploymentOptions(folder.resolve(), _absolute(manifest), _absolute(output), cron, timezone)
+    remote = None if allow_remote is None else file_systems(allow_remote)
+    options = DeploymentOptions(folder.resolve(), _absolute(manifest), _absolute(output), cron, timezone, remote)
     _say(f"Deployments: {', '.join(make(options))}.")
 
 

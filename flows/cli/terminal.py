@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from configs.settings import Settings
+from data import terminal
 from data.errors import MediaError
 from flows.clip.graph import NEEDED, NEEDS
 from flows.files import Wanted, check_brought, check_name, media_files, run_file, workers_for
@@ -47,7 +48,7 @@ def run_clips(
     Returns 0 when all went well, 1 when one failed, 130 when interrupted. `then` is called with each run folder, also of a clip
     that was done before, and says whether it went well.
     """
-    console = Console(stderr=True)
+    console = terminal.console(stderr=True)
     files = media_files(paths, lambda sentence: console.print(sentence, style="dim", markup=False, soft_wrap=True))
     check_brought(files, brought)
     check_name(files, name)
@@ -189,9 +190,9 @@ def _show(folder: Path, as_json: bool, explained: bool) -> None:
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
         sys.stdout.flush()
     else:
-        print_result(Console(), result, folder)
+        print_result(terminal.console(), result, folder)
         for line in explain(result) if explained else ():
-            Console().print(line, markup=False, highlight=False)
+            terminal.console().print(line, markup=False, highlight=False)
 
 
 def _show_failure(console: Console, file: Path, error: Exception, as_json: bool) -> None:

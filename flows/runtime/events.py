@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
+from data.terminal import printable
+
 State = Literal["started", "working", "done", "skipped", "absent", "failed"]
 PACKAGES = ("data", "modalities", "fusion", "reports", "flows")
 
@@ -98,7 +100,7 @@ class _ClipLog(logging.Handler):
         path = _log_file.get()
         if path is not None:
             with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as stream:
-                stream.write(self.format(record) + "\n")
+                stream.write(printable(self.format(record)) + "\n")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ class DeploymentOptions:
     output: Path | str | None = None
     cron: str | None = None
     timezone: str | None = None
+    allow_remote: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def deployments(options: DeploymentOptions) -> tuple[Deployment, ...]:
     """All deployments, with absolute paths for the folder of the options: a new one is an entry here."""
     runs, weights = str(options.folder / "runs"), str(options.folder / "weights")
     output = {"output": str(options.output)} if options.output else {}
-    manifest = {"manifest": str(options.manifest)} if options.manifest else {}
+    manifest: dict[str, object] = {"manifest": str(options.manifest)} if options.manifest else {}
+    manifest |= {} if options.allow_remote is None else {"allow_remote": list(options.allow_remote)}
     return (
         Deployment("recognise-video", "flows.video.recognise_video", {"output": runs}, output, event=LANDED),
         Deployment(

@@ -16,6 +16,7 @@ from prefect.utilities.processutils import command_to_string, setup_signal_handl
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from data.errors import InputError
+from data.terminal import guarded
 from flows.server.client import POOL
 from flows.server.deployments import DeploymentOptions, deployments
 
@@ -63,4 +64,5 @@ async def _work(name: str, limit: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_work(sys.argv[1], int(sys.argv[2])))
+    with guarded():
+        asyncio.run(_work(sys.argv[1], int(sys.argv[2])))

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
+from data import terminal
 from data.errors import WeightsError
 from data.files import atomic_path, file_digest
 from modalities.model_store.ctranslate2 import convert_whisper
@@ -76,9 +77,8 @@ class Mirror:
     def get(self, name: str, folder: Path) -> None:
         """Copy a file."""
         from rich import progress
-        from rich.console import Console
 
-        console = Console(stderr=True)
+        console = terminal.console(stderr=True)
         shown = progress.open(
             self._folder / name, "rb", description=name, console=console, disable=not console.is_terminal, transient=True
         )

@@ -1,5 +1,8 @@
 """One class for files here and at addresses: the same calls, the same answers; what is not there, and what cannot be reached."""
 
+import socketserver
+import threading
+import time
 from pathlib import Path
 
 import fsspec
@@ -96,3 +99,20 @@ def test_an_address_that_cannot_be_opened_or_reached(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(fsspec.filesystem("memory"), "cat_file", refuse)
     with pytest.raises(StorageError, match=r"^memory://set cannot be reached or written \(refused\); .* the same command again"):
         (Location.at("memory://set") / "clip" / "result.json").read_bytes()
+
+
+class _Silent(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.recv(1)
+        time.sleep(5)
+
+
+def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.location.SILENCE", 0.2)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Silent) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/a.mp4"
+        with pytest.raises(StorageError, match="cannot be reached"):
+            Location.at(address).read_bytes()
+        server.shutdown()

@@ -273,7 +273,11 @@ def test_addresses_of_other_file_systems(write: Write) -> None:
     inside, address, outside = manifest.rows()
     assert inside.path == "memory://dyad-set/talks/a.mp4"
     assert inside.words_file == "memory://dyad-set/talks/a.vtt"
-    assert (address.path, address.problem) == ("s3://bucket/x.mp4", "")
+    assert (address.path, address.problem) == (
+        "s3://bucket/x.mp4",
+        "Line 3: the path s3://bucket/x.mp4 is an address; where you trust what the manifest names, allow it: --allow-remote s3.",
+    )
+    assert problems(read_manifest("memory://dyad-set/talks/m.csv", remote=["S3"]))[1] == ""
     assert "leaves the root memory://dyad-set/talks" in outside.problem
     listed = manifest_of_folder("memory://dyad-set/talks")
     assert [row.path for row in listed.rows()] == ["memory://dyad-set/talks/a.mp4", "memory://dyad-set/talks/b/c.wav"]
@@ -281,8 +285,10 @@ def test_addresses_of_other_file_systems(write: Write) -> None:
     top = list(read_manifest("memory://top.csv").rows())
     assert (top[0].path, top[0].problem) == ("memory://dyad-set/talks/a.mp4", "")
     assert "leaves the root memory://;" in top[1].problem
-    local = read_manifest(write("path\nmemory://dyad-set/talks/a.mp4\n"))
-    assert problems(local) == [""]
+    local = write("path\nmemory://dyad-set/talks/a.mp4\n")
+    assert problems(read_manifest(local, remote=["memory"])) == [""]
+    assert problems(read_manifest(local, root="memory://dyad-set")) == [""]
+    assert "--allow-remote memory" in problems(read_manifest(local))[0]
     with pytest.raises(InputError, match="There is no manifest memory://dyad-set/none.csv"):
         read_manifest("memory://dyad-set/none.csv")
 
