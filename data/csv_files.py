@@ -8,11 +8,12 @@ import csv
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, TypeVar
-
-import pandas as pd
+from typing import IO, TYPE_CHECKING, TypeVar
 
 from data.files import atomic_path
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Cell = TypeVar("Cell")
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
@@ -42,12 +43,10 @@ class CsvWriter:
         self._writer.writerow([harmless(cell) for cell in cells])
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
     """Write a table as CSV without its index, whole or not at all."""
-    texts = {name: [harmless(cell) for cell in column] for name, column in table.items() if not _is_number(column)}
+    from pandas.api.types import is_numeric_dtype
+
+    texts = {name: [harmless(cell) for cell in column] for name, column in table.items() if not is_numeric_dtype(column.dtype)}
     with atomic_path(path) as aside:
         table.assign(**texts).rename(columns=harmless).to_csv(aside, index=False)  # type: ignore[arg-type]
-
-
-def _is_number(column: pd.Series) -> bool:
-    return bool(pd.api.types.is_numeric_dtype(column.dtype))
