@@ -88,7 +88,7 @@ def test_rows_that_lead_nowhere_end_no_data_set(prefect_session: None, media: Pa
     bad = {"driver": "lakefs://b/x.mp4", "owner": "github://x/y.mp4", "hub": "hf://a/x.mp4", "status.csv": "two.mp4"}
     rows = "".join(f"{path},{clip_id}\n" for clip_id, path in bad.items())
     (media / "nowhere.csv").write_text(f"path,clip_id\n{rows}one.mp4,one\n")
-    recognise_dataset(str(media / "nowhere.csv"), str(tmp_path), workers=2)
+    recognise_dataset(str(media / "nowhere.csv"), str(tmp_path), workers=2, allow_remote=["lakefs", "github", "hf"])
     found = status(tmp_path)
     assert {name: row["state"] for name, row in found.items()} == {
         "driver": "failed", "owner": "failed", "hub": "failed", "status.csv": "rejected", "one": "done",
