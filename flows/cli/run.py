@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from configs import DEFAULT_PROFILE
+from data import terminal
 from flows.cli.export import ExportsOption, exports_named, write_exports
 from flows.cli.options import (
     AudioTrackOption,
@@ -153,12 +154,11 @@ def score(
 @contextlib.contextmanager
 def _scores_shown() -> Iterator[None]:
     """Show on a terminal how many inputs are scored."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from flows.backends.score_inputs import Scored, watching
 
-    console = Console(stderr=True)
+    console = terminal.console(stderr=True)
     with Progress("scoring", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True,
                   disable=not console.is_terminal) as bar:  # fmt: skip
         task = bar.add_task("scoring", total=None)
