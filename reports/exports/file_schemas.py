@@ -168,6 +168,7 @@ RUN_FILES: tuple[FileSchema, ...] = (
     FileSchema(".stages/fused.npz", "The fused emotions before composition: arrays by name, and `names`, JSON."),
     FileSchema(".stages/composed.npz", "The compounds of each window: arrays by name, and `names`, JSON."),
     FileSchema(".stages/answers.jsonl", "What a server answered so far, a JSON object a line; only with such a backend."),
+    FileSchema(".stages/asked", "A digest of what was asked: media, words and settings; another question gets another folder."),
     FileSchema(".stages/given*", "Words and descriptions of a data set's manifest, as this clip needed them."),
     FileSchema("work/", "Intermediate media; removed when the run has ended well."),
 )  # fmt: skip

@@ -5,6 +5,7 @@ without the video: a few dozen JPEGs, whatever the clip's length.
 """
 
 import base64
+import html
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
@@ -13,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reports.page.document import escaped
 from reports.page.svg import across, block, clock, drawing, span
 
 CELLS, OTHERS = 12, 3
@@ -100,7 +100,7 @@ def face_strips(faces: pd.DataFrame, pictures: pd.DataFrame | None, duration: fl
         if table.empty:
             continue
         name = f"Face {table['track_id'].iloc[0]}" if strip else "Main face"
-        name = escaped(table["called"].iloc[0]) if "called" in table else name
+        name = html.escape(table["called"].iloc[0]) if "called" in table else name
         tracks = [str(track) for track in table["track_id"].unique()]
         listed = ", ".join(tracks[:5]) + (" ..." if len(tracks) > 5 else "")
         note = span(table["time_s"].min(), table["time_s"].max()) if strip else f"track {listed}"

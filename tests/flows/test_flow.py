@@ -252,7 +252,7 @@ def test_strict_turns_absence_into_an_error(copied_run: RunFolder) -> None:
 @pytest.mark.slow
 def test_ready_scores_replace_a_modality(copied_run: RunFolder, tmp_path: Path, result_of: ReadResult) -> None:
     ready = tmp_path / "clip.csv"
-    ready.write_text("start,end,neutral,anger,disgust,fear,happy,sad,surprise\n0,100,1,0,0,1,0,0,2\n")
+    ready.write_text("start,end,neutral,anger,disgust,fear,happy,sad,surprise\n0,12,1,0,0,1,0,0,2\n")
     states = again(copied_run, scores={"scene_labels": ready})
     entry = result_of(states.folder)["modalities"]["scene_labels"]
     assert entry["state"] == "present"

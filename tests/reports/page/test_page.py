@@ -121,8 +121,8 @@ def test_what_was_heard_and_is_not_believed_stands_below_the_transcript_with_its
 def test_absent_modalities_have_a_button_that_says_why(copied_run: RunFolder) -> None:
     page = Page(write_report(copied_run).read_text(encoding="utf-8"))
     whys = page.of("button", "why")
-    assert [why["aria-describedby"] for why in whys] == ["why-scene_labels"]
-    assert [tip["id"] for tip in page.of("span", "tip")] == ["why-scene_labels"]
+    assert [why["aria-describedby"] for why in whys] == ["why-scene_labels", "why-voice"]
+    assert [tip["id"] for tip in page.of("span", "tip")] == ["why-scene_labels", "why-voice"]
 
 
 def test_a_run_of_an_older_version_says_that_it_kept_no_faces(copied_run: RunFolder) -> None:

@@ -58,6 +58,9 @@ def near(pixels: Any, colour: tuple[int, int, int], within: int = 60) -> Any:
 
 
 def test_a_run_becomes_a_video_that_says_its_answer(copied_run: RunFolder, tmp_path: Path, dyad: Dyad) -> None:
+    frames = pd.read_parquet(copied_run.frames)
+    frames.loc[frames["time_s"] < 2, "top"] = None
+    frames.to_parquet(copied_run.frames)
     code, _, told = dyad("render", copied_run.root, "-o", tmp_path / "out.mp4", "--tracks", "all")
     assert (code, told) == (0, f"300 pictures (12.0 s), sound copied, written to {tmp_path / 'out.mp4'}\n")
     times, shown, (video, sound) = pictures(tmp_path / "out.mp4")
@@ -72,8 +75,8 @@ def test_a_run_becomes_a_video_that_says_its_answer(copied_run: RunFolder, tmp_p
     assert near(at[y + 40 : y + 100, x - 1 : x + 3], YELLOW) > 0.3
     assert near(at[y + 40 : y + 100, x + 10 : right - 10], YELLOW) < 0.05
     bars = [near(picture[480:, 280:430], YELLOW) for picture in (shown[20], shown[140])]
-    assert bars[0] == 0  # none of the compounds at 0.8 s, so no confidence
-    assert bars[1] > 0.05
+    assert bars[0] == 0, "no compound at 0.8 s, so no confidence"
+    assert bars[1] > 0.02
     assert list(tmp_path.glob(".*")) == []
 
 
