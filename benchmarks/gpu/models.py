@@ -183,7 +183,10 @@ def whisper_encoder(size: str, device: str, precision: Precision, tiny: bool) ->
     from modalities.transcript.decoding import first_heard
 
     model = whisper_of(size, device, precision, tiny)
-    return Workload(model, first_heard, waves(*([30.0] * 4)), first=4 if tiny else 8, most=8 if tiny else 256)
+    def languages(model: Any, pieces: Any) -> list[str]:
+        return [heard.language for heard in first_heard(model, pieces)]
+
+    return Workload(model, languages, waves(*([30.0] * 4)), first=4 if tiny else 8, most=8 if tiny else 256)
 
 
 def whisper_words(size: str, device: str, precision: Precision, tiny: bool) -> Workload:

@@ -99,7 +99,7 @@ class Piece:
     features: "Tensor | None" = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FirstHeard:
     """The most probable language (code) of a piece, and its features [S, D]."""
 
