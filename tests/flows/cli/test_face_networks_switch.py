@@ -69,7 +69,7 @@ def job_of(folder: Path, settings: Settings) -> Job:
 
 def test_yaml_switches_both_branches_of_the_face(checkpoint: Path, tmp_path: Path) -> None:
     chosen = {"backend": "network", "network": "s4d", "checkpoint": str(checkpoint)}
-    job = job_of(tmp_path, switched(tmp_path, static_face=chosen, dynamic_face=chosen))
+    job = job_of(tmp_path, switched(tmp_path, static_face=chosen, dynamic_face=dict(chosen)))
     for modality in ("static_face", "dynamic_face"):
         backend = backend_of(job.settings, modality)
         scores: Scores = backend.recognise(job)
