@@ -26,6 +26,6 @@ def save_layer(path: Path, whisper: Path, usual: float = 2.0) -> Path:
     save_checkpoint(
         path, {"weight": weight.half(), "bias": torch.zeros(7)},
         {"mean": torch.zeros(states.width), "deviation": torch.ones(states.width), "centroids": torch.eye(7)},
-        {"modality": "voice", "licence": "made by a test", "encoder": states.fingerprint, "temperature": 1.0, "spread": 1e-4, "usual": usual},
+        {"modality": "voice", "encoder": states.fingerprint, "temperature": 1.0, "spread": 1e-4, "usual": usual},
     )  # fmt: skip
     return path

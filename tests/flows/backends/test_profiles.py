@@ -19,6 +19,7 @@ from data.run_folder import RunFolder
 from data.sample import sample_clip
 from data.scores import MODALITIES
 from flows.backends import MODULES, NotHere, backend_of, backends_of
+from flows.backends.own_networks import shipped_weights
 from flows.cli.doctor import look
 from flows.runtime.events import Event, listening
 from flows.runtime.model_cache import model_cache
@@ -63,6 +64,7 @@ def machine(mirror: Path, heads: dict[str, str], tmp_path_factory: pytest.TempPa
     """Dyad's folder of models with those of all profiles; the two heads are named, and scenes described in a few words."""
     store = download_tiny(tmp_path_factory.mktemp("store"), mirror)
     layer = save_layer(tmp_path_factory.mktemp("voice") / "voice.safetensors", save_whisper(store))
+    shutil.copy(shipped_weights("voice").with_suffix(".md"), layer.with_suffix(".md"))
     own = {"DYAD_MODELS": str(store), "DYAD_VOICE__WEIGHTS": str(layer)}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (own | FEW_WORDS | heads).items():
