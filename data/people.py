@@ -80,7 +80,10 @@ def read_known(path: Path) -> list[Known]:
     """
     from data.given_tables import read_given_table
 
-    table = read_given_table(path, "table of people").checked("give a row for each person")
+    table = read_given_table(path, "table of people")
+    if not table.errors and not len(table):  # people.csv of a run where nobody is seen or heard
+        return []
+    table = table.checked()
     if "person" not in table and "picture" not in table:
         raise InputError(f"{path} does not say who is who; it needs the columns person (a number) or picture (a file), and name.")
     named = table.kept((table.text("name") != "").to_numpy(bool))

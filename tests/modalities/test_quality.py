@@ -63,7 +63,7 @@ def test_a_window_s_quality_is_that_of_what_its_answer_rests_on() -> None:
 def test_a_run_tells_the_quality_of_every_modality(sample_run: RunFolder, result_of: ReadResult) -> None:
     result, windows = result_of(sample_run), read_table(sample_run.windows)
     scores = {name: read_scores(sample_run.scores(name), sample_run.evidence(name)) for name in MODALITIES}
-    for name in ("static_face", "dynamic_face", "voice", "text"):
+    for name in ("static_face", "dynamic_face", "text"):
         quality = scores[name].quality
         assert quality is not None
         assert ((quality > 0) & (quality <= 1)).tolist() == scores[name].present.tolist()
@@ -76,9 +76,9 @@ def test_a_run_tells_the_quality_of_every_modality(sample_run: RunFolder, result
 
 
 def test_run_folders_of_older_versions_stay_readable(sample_run: RunFolder, tmp_path: Path) -> None:
-    path = sample_run.scores("voice")
-    write_table(tmp_path / "voice.parquet", read_table(path).drop(columns="quality"), read_notes(path))
-    old = read_scores(tmp_path / "voice.parquet")
+    path = sample_run.scores("text")
+    write_table(tmp_path / "text.parquet", read_table(path).drop(columns="quality"), read_notes(path))
+    old = read_scores(tmp_path / "text.parquet")
     assert old.quality is None
     assert old.present.any()
 

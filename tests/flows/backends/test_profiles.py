@@ -21,6 +21,7 @@ from data.scores import MODALITIES
 from flows.backends import MODULES, NotHere, backend_of, backends_of
 from flows.backends.own_networks import shipped_weights
 from flows.cli.doctor import look
+from flows.clip.stages import STAGES
 from flows.runtime.events import Event, listening
 from flows.runtime.model_cache import model_cache
 from flows.video import recognise_video
@@ -268,7 +269,7 @@ def again(folder: RunFolder, settings: Settings, **options: Any) -> set[str]:
 CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"text": {"batch": 3}, "scene_context": {"vision": {"batch": 1}}, "transcript": {"batch": 2}}, set()),
     ({"transcript": {"model": "small"}}, {"transcript", "text"} | AFTER),
-    ({"text": {"english_only": False}}, {"text"} | AFTER),
+    ({"text": {"english_only": False}}, set(STAGES)),  # subtitles of another language may be the ones to take
     ({"scene_labels": {"prompts": "scene_labels_actions.yaml"}}, {"decode", "scene_labels"} | AFTER),
     ({"voice": {"backend": "embedded"}}, {"decode", "speech", "voice"} | AFTER),
     ({"dynamic_face": {"backend": "embedded"}}, {"decode", "faces", "dynamic_face"} | AFTER),
