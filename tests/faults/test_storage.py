@@ -20,10 +20,10 @@ from tests.waiting import wait_until
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 600 kB of its own, which only root may make."""
+    """A file system of 1,500 kB of its own, which only root may make."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(folder)], capture_output=True, text=True)
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(folder)], capture_output=True, text=True)
     if made.returncode:
         pytest.skip(f"a file system cannot be mounted here: {made.stderr.strip()}")
     yield folder
@@ -41,7 +41,7 @@ def fill(disk: Path, but: int) -> Path:
 def test_the_disk_is_full(prefect_session: None, small_disk: Path, tmp_path: Path) -> None:
     """The pictures of a clip do not fit; once there is space the same command, asked to, runs them again."""
     media, output = make_clips(tmp_path / "media", 2), small_disk / "runs"
-    filler = fill(small_disk, but=30)
+    filler = fill(small_disk, but=40)
     code, said = ended(batch(media, output))
     assert code == 1, said
     assert "2 clips: 2 failed." in said
