@@ -20,6 +20,8 @@ from flows.server.password import password_for
 LANDED = "dyad.file.landed"
 """The event that makes `recognise-video` run on the file at `payload.path`."""
 POOL = "dyad"
+REFUSED = "Dyad's worker runs"
+"""How the sentences begin by which a worker refuses a run, which then stands in the message of its crash."""
 
 
 def common_environment(url: str, given: Mapping[str, str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ import psutil
 from data.errors import DyadError
 from flows.runtime.state_folder import locked, made, state_folder
 from flows.server import processes
-from flows.server.client import POOL, ask, reporting, reporting_name
+from flows.server.client import POOL, REFUSED, ask, reporting, reporting_name
 
 TRIES = 3
 """A run that lost its process is scheduled again so often; one that kills its process each time must end some day."""
@@ -58,12 +58,12 @@ def under_way(url: str) -> list[FlowRun]:
 
 
 def _crashed(url: str) -> list[FlowRun]:
-    """The runs of our pool that crashed lately."""
+    """The runs of our pool that crashed lately, but for those that a worker refused and will refuse again."""
     since = (datetime.now(UTC) - BACK_TO).isoformat()
     crashed = {"state": {"type": {"any_": ["CRASHED"]}}, "end_time": {"after_": since}, "deployment_id": {"is_null_": False}}
     question = {"flow_runs": crashed, "work_pools": {"name": {"any_": [POOL]}}, "limit": 200, "sort": "END_TIME_DESC"}
     found: list[FlowRun] = ask(url, "flow_runs/filter", question)
-    return found
+    return [run for run in found if REFUSED not in str((run["state"] or {}).get("message"))]
 
 
 def lost_runs(url: str, starting: str = "") -> Iterator[FlowRun]:

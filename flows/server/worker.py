@@ -11,13 +11,14 @@ from abc import ABC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_WORKER_HEARTBEAT_SECONDS, PREFECT_WORKER_PREFETCH_SECONDS
 from prefect.utilities.processutils import command_to_string, setup_signal_handlers_worker
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from data.errors import InputError
 from data.terminal import guarded
-from flows.server.client import POOL
+from flows.server.client import POOL, REFUSED
 from flows.server.deployments import DeploymentOptions, deployments
 
 if TYPE_CHECKING:
@@ -35,19 +36,28 @@ class OwnWorker(ProcessWorker, ABC):  # an ABC, since Prefect registers other su
     ) -> ProcessWorkerResult:
         """Run it in a process of our own making; InputError, which Prefect notes as a crash, when its code is not Dyad's."""
         if flow_run.deployment_id is None:
-            raise InputError("Dyad's worker runs deployments only.")
+            raise InputError(f"{REFUSED} deployments only.")
         check_own(await self.client.read_deployment(flow_run.deployment_id))
         configuration.command, configuration._command_configured = command_to_string(RUN), True
         configuration.env = {}  # Prefect adds the worker's own environment and its settings
         return await super().run(flow_run, configuration, task_status)
 
+    async def _submit_run(self, flow_run: "FlowRun") -> None:
+        """As Prefect's, which keeps the place of a run whose deployment has gone, so that the worker takes no other any more."""
+        try:
+            if flow_run.deployment_id:
+                await self.client.read_deployment(flow_run.deployment_id)
+        except ObjectNotFound:
+            self._release_limit_slot(flow_run.id)
+        await super()._submit_run(flow_run)
+
 
 def check_own(deployment: "DeploymentResponse") -> None:
     """InputError unless the deployment names one of Dyad's flows by its module and brings no code of its own."""
     if deployment.entrypoint not in {offer.entrypoint for offer in deployments(DeploymentOptions(Path()))}:
-        raise InputError(f"Dyad's worker runs Dyad's flows only, not {deployment.entrypoint}; give it a work pool of its own.")
+        raise InputError(f"{REFUSED} Dyad's flows only, not {deployment.entrypoint}; give it a work pool of its own.")
     if deployment.pull_steps or deployment.storage_document_id:
-        raise InputError("Dyad's worker runs no pull steps and fetches no code; leave them out of the deployment.")
+        raise InputError(f"{REFUSED} no pull steps and fetches no code; leave them out of the deployment.")
 
 
 async def _work(name: str, limit: int) -> None:

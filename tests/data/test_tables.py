@@ -104,7 +104,8 @@ def test_markers_of_finished_stages(tmp_path: Path) -> None:
     assert folder.finished("voice") == {}
     folder.forget()
     folder.clear_work()
-    assert list(folder.root.iterdir()) == []
+    assert [path.name for path in folder.root.iterdir()] == [".stages"]
+    assert list(folder.stages.iterdir()) == []
 
 
 def test_ready_scores_are_averaged_over_the_overlap(tmp_path: Path) -> None:

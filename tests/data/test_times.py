@@ -57,7 +57,9 @@ def test_times_of_the_clip_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize("times", [[(0, 3000), (5000, 8000), (9000, 12000)], [(1000, 3000)], [(0, 20_400)]])
 def test_milliseconds_are_converted_where_they_can_be_nothing_else(times: list[tuple[float, float]]) -> None:
-    assert not placed(*times, plain=False)[0], "clocks are no milliseconds"
+    clocks, note, _ = placed(*times, plain=False)
+    assert not note, "clocks are no milliseconds"
+    assert all(end == 20 for _, end in clocks)
     kept, note, problem = placed(*times)
     assert kept == [[start / 1000, min(end / 1000, 20)] for start, end in times]
     assert "are milliseconds, as the clip lasts 20 s" in note
