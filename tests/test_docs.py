@@ -236,7 +236,8 @@ def test_how_to_pages_work_from_top_to_bottom(page: Path, desk: Path, dyad: Dyad
                 run_shell(line, dyad)
             ran += 1
     assert ran or page.stem == "scheduled"
-    AFTERWARDS.get(page.stem, lambda folder: None)(next((desk / "runs").glob("clip-*")))
+    last = max((desk / "runs").glob("clip-*/result.json"), key=lambda path: path.stat().st_mtime)
+    AFTERWARDS.get(page.stem, lambda folder: None)(last.parent)
 
 
 def lighting_counts(folder: Path) -> None:
