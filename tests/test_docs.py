@@ -27,7 +27,6 @@ from benchmarks.__main__ import NAMES as BENCHMARKS
 from data.run_folder import RunFolder
 from data.sample import sample_clip
 from reports.result import SCHEMA
-from tests.forked import fork
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -207,7 +206,8 @@ def run_shell(line: str, dyad: Dyad) -> str:
         (words,) = simple_commands(line)
         given = dict(word.split("=", 1) for word in shlex.split(line)[: len(shlex.split(line)) - len(words) - 1])
         environment = {**os.environ, **given, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": str(get_current_settings().api.url)}
-        done = fork(*words, environment=environment, folder=Path.cwd()).ended(300)
+        command = [sys.executable, "-P", "-m", "flows", *words]  # what a variable changes may be read as modules are imported
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
     (words,) = simple_commands(line)

@@ -22,7 +22,7 @@ from fusion.weights import read_weights
 from modalities.loading.checkpoint import load_checkpoint
 from modalities.loading.state_dicts import read_notes
 
-SECONDS = 2.0
+SECONDS = 5.0
 """Of processor time that refusing one of them may take."""
 
 

@@ -84,7 +84,7 @@ def test_half_precision_is_near(tmp_path, kind):
     exact, half = (load_audio_classifier(tmp_path, precision=precision) for precision in ("float32", "bfloat16"))
     assert next(half.network.parameters()).dtype == torch.bfloat16
     for one, other in zip(hear(exact, utterances(1.0, 0.6)), hear(half, utterances(1.0, 0.6)), strict=True):
-        assert other.probabilities == pytest.approx(one.probabilities, abs=0.05)
+        assert other.probabilities == pytest.approx(one.probabilities, abs=0.12)
         assert other.probabilities.sum() == pytest.approx(1.0, abs=1e-5)
 
 
