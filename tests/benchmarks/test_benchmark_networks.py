@@ -34,10 +34,19 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return [dict(reversed(list(zip(heads, row, strict=True)))) for row in rows]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_network_of_the_table_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, others = tmp_path / "networks.md", ("ke-fer-swin-t", "ifdd-s")  # as their smaller kin
-    names = [name for name in network_table().networks if name not in others]
+    names = [name for name in network_table().networks if name not in ("ke-fer-swin-t", "ifdd-s")]  # as their smaller kin
+    networks_are_measured(names, tmp_path, capsys)
+
+
+@pytest.mark.slow
+def test_networks_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    networks_are_measured(["s4d", "emoaffectnet", "neutral-reference", "video-former"], tmp_path, capsys)
+
+
+def networks_are_measured(names: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "networks.md"
     assert main(options("--only", ",".join([*names, "moae"]), "--items", "clips,features", "--out", str(out))) == 0
     text = out.read_text()
     assert text == capsys.readouterr().out
@@ -80,7 +89,7 @@ def test_goals_are_judged_on_gpus_alone() -> None:
     assert NetworkMeasured(full, "forward", flops=4.0, peak=100.0, ours=Speed(10.0)).goals() == "not judged"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_network_compiled() -> None:
     speed = measured(tiny("wavlm-uncertain", "features"), "forward", "compiled", "cpu", [2], 0.01)
     assert (speed.trouble, speed.batch) == ("", 2)

@@ -50,7 +50,7 @@ def test_parts_are_balanced_and_no_held_out_apex_is_in_two_pairs(bench: Bench) -
     assert places == set(SHOWN)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_time_is_learned_by_a_network_over_time_and_not_by_one_that_averages(bench: Bench, tmp_path: Path) -> None:
     log = tmp_path / "rows.jsonl"
     quick = {"batch": 16, "rate": 2e-3}
