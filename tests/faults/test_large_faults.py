@@ -209,8 +209,13 @@ def in_threes(cases: dict[str, Any]) -> list[tuple[str, ...]]:
     return [tuple(name for name in names if name) for names in runs]
 
 
+def one_in_four(groups: list[tuple[str, ...]]) -> list[Any]:
+    """The groups as parameters of a test; three in four are long."""
+    return [pytest.param(group, marks=pytest.mark.long if index % 4 else ()) for index, group in enumerate(groups)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("names", in_threes(FAULTS), ids=" + ".join)
+@pytest.mark.parametrize("names", one_in_four(in_threes(FAULTS)), ids=" + ".join)
 def test_a_broken_model_is_told_in_a_sentence(
     names: tuple[str, ...], clip: Path, copied_run: RunFolder, dyad: Dyad, tmp_path: Path, result_of: ReadResult
 ) -> None:
