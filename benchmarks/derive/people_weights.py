@@ -19,9 +19,9 @@ from torch import Tensor
 from benchmarks.common import make_parser
 from benchmarks.people.voices import KNOWN, speech_of, utterances
 from data.errors import DyadError
-from modalities.loading.checkpoint import save_checkpoint
+from modalities.loading.checkpoint import in_eight_bits, save_checkpoint
 from modalities.model_store.local import archive_file
-from modalities.people.networks import BANDS, FFT_SIZE, SAMPLE_RATE, FaceNetwork, VoiceNetwork, packed
+from modalities.people.networks import BANDS, FFT_SIZE, SAMPLE_RATE, FaceNetwork, VoiceNetwork
 from modalities.people.recognise import WEIGHTS, WINDOW, cut_speech
 from modalities.speech.detect import Wave, load_detector
 from modalities.training.faces.start import archive_path, layer_weights, read_weights
@@ -87,8 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         set_whitening(voice, spoken)
         kept = {f"face.{name}": value for name, value in face_network().state_dict().items()}
         kept |= {f"voice.{name}": value for name, value in voice.state_dict().items()}
+        exact = {"voice.mel": voice.mel, "voice.whitening": voice.whitening.half()}
+        encoders = {name: value for name, value in kept.items() if name not in exact}
         settings = {"utterances": len(spoken), "speakers": len({name for name, _ in spoken})}
-        save_checkpoint(options.output, {}, packed(kept), settings)
+        save_checkpoint(options.output, {}, in_eight_bits(encoders) | exact, settings)
     except DyadError as error:
         print(error, file=sys.stderr)
         return 1

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from modalities.reference import References
 
 Medium = Literal["", "picture", "sound", "any"]
+NO_PICTURE = "The file has no picture."
+NO_SOUND = "The file has no sound."
 Model = TypeVar("Model", covariant=True)
 Answer = TypeVar("Answer", covariant=True)
 

@@ -12,7 +12,7 @@ from data.files import digest, file_digest
 from data.manifest.manifest import MEDIA
 from data.media.sidecars import Sidecar, find_sidecar
 from data.media.subtitles import read_transcript
-from flows.backends.base import Backend, Description, Medium, NotHere
+from flows.backends.base import NO_SOUND, Backend, Description, Medium, NotHere
 from flows.backends.fetched_models import checkpoint_location
 from flows.backends.score_inputs import Scored, Transcripts, column_if_any, files_in, tell
 from flows.job import Job, language_read, reads_english
@@ -32,14 +32,15 @@ ENGLISH = frozenset({"en"})
 
 
 class Words(NamedTuple):
-    """The words of a clip with their times (`start`, `end` (s), `text`), where they come from, what was heard in vain, and
-    sentences about how they were read and about what could not be."""
+    """The words of a clip with their times (`start`, `end` (s), `text`), where they come from, what was heard in vain, sentences
+    about how they were read and about what could not be, and why there are none ('' where there are some)."""
 
     cues: pd.DataFrame
     origin: str
     rejected: "tuple[Rejected, ...]" = ()
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    reason: str = ""
 
 
 class Whisper(Backend["Recogniser", Words]):
@@ -66,16 +67,16 @@ class Whisper(Backend["Recogniser", Words]):
 
     def recognise(self, job: Job) -> Words:
         """The words of a clip; NotHere when there are none."""
-        from modalities.transcript.whisper import ABSENT_REASON, REMEDY
+        from modalities.transcript.whisper import GIVE_WORDS
 
         given, subtitles = given_transcript(job), job.work_file("subtitles")
         if given.path is not None:
             return _read(given.path, given.path.name, job, given.notes)
         if subtitles is not None:
             return _read(subtitles, "subtitles in the file", job, given.notes)
-        self.checkpoint(job.settings)
         if not job.clip.has_audio:
-            raise NotHere(ABSENT_REASON, REMEDY)
+            raise NotHere(NO_SOUND, GIVE_WORDS)
+        self.checkpoint(job.settings)
         return self._heard(job, given.notes)
 
     def _heard(self, job: Job, notes: tuple[str, ...]) -> Words:
@@ -86,12 +87,11 @@ class Whisper(Backend["Recogniser", Words]):
             self.load(job.settings), audio, language=asked.language, word_times=asked.word_times,
             read=languages_understood(job.settings), on_time=reach, **feeding(job.settings, asked.batch),
         )  # fmt: skip
-        return Words(heard.cues, heard.origin, heard.rejected, notes)
+        return Words(heard.cues, heard.origin, heard.rejected, notes, reason=heard.reason)
 
     def score(self, table: Path, settings: Settings) -> Transcripts:
         """What is heard in each file of a folder or a table, which may know the `language` of each; NotHere without Whisper."""
         from modalities.transcript.hear import hear_file
-        from modalities.transcript.whisper import REJECTED_REASON
 
         files, recogniser, asked = files_in(table, MEDIA), self.load(settings), settings.transcript
         languages = [] if table.is_dir() else column_if_any(table, "language")
@@ -109,9 +109,8 @@ class Whisper(Backend["Recogniser", Words]):
             text = " ".join(" ".join(heard.cues["text"]).split())
             rejected = "; ".join(f"{one['text'].strip()} ({one['reason']})".strip() for one in heard.rejected)
             rows.append((text, ", ".join(sorted(set(heard.cues["language"]))), rejected))
-            if not text:
-                why = REJECTED_REASON.format(reason=heard.rejected[0]["reason"]) if heard.rejected else "Nobody speaks in it."
-                reasons[str(file)] = why
+            if heard.reason:
+                reasons[str(file)] = heard.reason
         tell(Scored(len(files), len(files)))
         heard_in = pd.DataFrame(rows, columns=["text", "language", "rejected"])
         return Transcripts(list(map(str, files)), heard_in, reasons, frozenset(broken))

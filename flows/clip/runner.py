@@ -14,18 +14,21 @@ from queue import Empty, SimpleQueue
 
 from data.errors import DyadError
 from data.scores import MODALITIES
+from flows.backends.base import NO_PICTURE, NO_SOUND
 from flows.clip.all_scores import all_scores
 from flows.clip.graph import NEEDED, NEEDS, before, in_order
 from flows.clip.keys import stage_keys, stages_to_run
 from flows.clip.stages import STAGES, Stage
-from flows.clip.steps.modality import NO_PICTURE, NO_SOUND
 from flows.job import Job
 from flows.runtime import stop
 from flows.runtime.errors import check_writable, sentence
 from flows.runtime.events import Event, logging_to, start, tell
+from modalities.speech.detect import NOBODY_SPEAKS
 
 RETRY_DELAYS = (1.0, 5.0)
 """Seconds before a stage is tried again after an error of storage that may pass (`flows.runtime.errors.worth_retrying`)."""
+OF_THE_CLIP = (NO_PICTURE, NO_SOUND, NOBODY_SPEAKS)
+"""Why a modality is absent where nothing is missing on the machine."""
 logger = logging.getLogger(__name__)
 
 
@@ -162,5 +165,5 @@ def lacking(job: Job) -> list[str]:
     return [
         f"{item.modality.replace('_', ' ')}: {item.reason} {item.remedy}".strip()
         for item in all_scores(job)
-        if item.is_absent and item.source is None and item.reason not in (NO_PICTURE, NO_SOUND)
+        if item.is_absent and item.source is None and item.reason not in OF_THE_CLIP
     ]

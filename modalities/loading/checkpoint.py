@@ -1,4 +1,7 @@
-"""Shipped weights: safetensors with their settings inside, and the model card beside them."""
+"""Shipped weights: safetensors with their settings inside, and the model card beside them.
+
+What `in_eight_bits` made of a network's weights is expanded as it is read: who loads a checkpoint need not know of it.
+"""
 
 import json
 from collections.abc import Mapping
@@ -18,6 +21,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / "weights"
+LARGEST = 127
+"""Of the integers that weights are kept as."""
+SHORT = 16
+"""Numbers that a row needs to be kept as int8: a filter of 3x3 gains little room by it, and errs most."""
+SCALE = ".scale"
+"""What the name of the scales [rows] has more than that of the int8 weights."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,34 @@ def save_checkpoint(
         aside.chmod(0o644)  # safetensors makes files that only their owner may read
 
 
+def in_eight_bits(weights: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
+    """Kernels and matrices as int8 with a scale for each row, which is an output channel; vectors and `SHORT` rows in float16."""
+    import torch
+
+    kept: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        if value.dim() < 2 or value[0].numel() < SHORT:
+            kept[name] = value.half()
+            continue
+        scale = (value.float().flatten(1).abs().amax(1) / LARGEST).clamp_min(1e-12)
+        kept |= {name: (value.float() / _by_row(scale, value)).round().to(torch.int8), f"{name}{SCALE}": scale}
+    return kept
+
+
+def _expanded(kept: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
+    """Tensors as they are, but those with a scale beside them as the float32 that they stand for."""
+    scales = {name.removesuffix(SCALE): value for name, value in kept.items() if name.endswith(SCALE)}
+    return {
+        name: value.float() * _by_row(scales[name], value) if name in scales else value
+        for name, value in kept.items()
+        if not name.endswith(SCALE)
+    }
+
+
+def _by_row(scale: "Tensor", like: "Tensor") -> "Tensor":
+    return scale.view(-1, *[1] * (like.dim() - 1))
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read what `save_checkpoint` wrote; WeightsError when the file is missing, damaged or of another kind."""
     from safetensors import SafetensorError, safe_open
@@ -58,7 +95,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, ValueError, OSError) as error:
         raise WeightsError(f"{path} is not a readable safetensors file ({error}); copy or download it again.") from error
-    return Checkpoint(tensors, settings, file_digest(path)[:12])
+    return Checkpoint(_expanded(tensors), settings, file_digest(path)[:12])
 
 
 @dataclass(frozen=True)

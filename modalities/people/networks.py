@@ -1,10 +1,8 @@
-"""The two networks that tell people apart: one by a face, one by a voice; and how their weights are kept.
+"""The two networks that tell people apart: one by a face, one by a voice.
 
 The face's is the MobileNet of HSE-FaceRec (trained on VGGFace2) up to its pooling; the voice's is GE2E's encoder (Wan et al.,
 arXiv 1710.10467) as the package Resemblyzer has it, followed by a whitening of what one speaker's voice varies in.
 """
-
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +18,6 @@ BANDS, WIDTH, LAYERS = 40, 256, 3
 SAMPLE_RATE, FFT_SIZE, STEP = 16_000, 400, 160
 LEVEL = 10 ** (-30 / 20)
 """Root mean square to which speech is brought: -30 dB, as the encoder was trained."""
-LARGEST = 127
-"""Of the integers that weights are kept as."""
 
 
 class FaceNetwork(nn.Module):
@@ -82,26 +78,3 @@ class VoiceNetwork(nn.Module):
     def forward(self, waves: Tensor) -> Tensor:
         """Embeddings, whitened so that differences between two utterances of one speaker count less."""
         return F.normalize((self.states(waves) - self.centre) @ self.whitening, dim=1)
-
-
-def packed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as int8 with a scale for each row (`NAME.scale`), a quarter of their size; vectors as they are, in float16."""
-    found: dict[str, Tensor] = {}
-    for name, value in weights.items():
-        if value.dim() < 2 or name.endswith((".mel", ".whitening")):
-            found[name] = value.half() if value.dim() < 2 or name.endswith(".whitening") else value
-            continue
-        scale = (value.flatten(1).abs().amax(1) / LARGEST).clamp_min(1e-12)
-        rows = scale.view(-1, *[1] * (value.dim() - 1))
-        found |= {name: (value / rows).round().to(torch.int8), f"{name}.scale": scale}
-    return found
-
-
-def unpacked(kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The float32 weights that `packed` kept."""
-    found: dict[str, Tensor] = {}
-    for name, value in kept.items():
-        if not name.endswith(".scale"):
-            scale = kept.get(f"{name}.scale")
-            found[name] = value.float() if scale is None else value.float() * scale.view(-1, *[1] * (value.dim() - 1))
-    return found

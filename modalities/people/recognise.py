@@ -35,12 +35,12 @@ class Recogniser:
 
 def load(path: Path = WEIGHTS, device: str = "cpu") -> Recogniser:
     """Load the networks; WeightsError when the file is unusable."""
-    from modalities.people.networks import FaceNetwork, VoiceNetwork, unpacked
+    from modalities.people.networks import FaceNetwork, VoiceNetwork
     from modalities.speech.detect import load_detector
 
     checkpoint, faces, voices = load_checkpoint(path), FaceNetwork(), VoiceNetwork()
     try:
-        tensors = unpacked(checkpoint.tensors)
+        tensors = checkpoint.tensors
         for prefix, network in (("face.", faces), ("voice.", voices)):
             network.load_state_dict({key[len(prefix):]: value for key, value in tensors.items() if key.startswith(prefix)})
     except (KeyError, RuntimeError) as error:

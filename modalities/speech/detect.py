@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 SAMPLE_RATE = 16_000
+NOBODY_SPEAKS = "Nobody speaks: no speech was found in the sound."
 SPEECH_NEEDED = 0.4
 """Seconds of speech below which a window is absent (a tenth of a 4 s window)."""
 SPEECH_MARGIN = 0.1

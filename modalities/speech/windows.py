@@ -15,6 +15,7 @@ from data.scores import Scores, Source
 from data.windows import Cut, Windows
 from modalities.loading.batching import Batches, in_batches
 from modalities.speech.detect import (
+    NOBODY_SPEAKS,
     SAMPLE_RATE,
     SPEECH_NEEDED,
     Segments,
@@ -81,8 +82,7 @@ def recognise_with(
         return Scores.absent("voice", windows, "The clip has no sound track.", "Give a clip with sound.", source)
     segments = find_speech(detector, read_blocks(audio))
     if not len(segments):
-        return Scores.absent("voice", windows, "Nobody speaks in the clip: no speech was found in its sound.",
-                             "Give a clip in which somebody speaks.", source)
+        return Scores.absent("voice", windows, NOBODY_SPEAKS, "Give a clip in which somebody speaks.", source)
     spoken = [within(segments, start, end) for start, end in windows]
     seconds = np.array([float((part[:, 1] - part[:, 0]).sum()) for part in spoken])
     present = seconds >= SPEECH_NEEDED

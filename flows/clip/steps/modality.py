@@ -12,12 +12,9 @@ from data.ready_scores import read_ready_scores
 from data.scores import Scores
 from data.tables import read_table, write_scores
 from flows.backends import MODULES, NotHere, backend_of
-from flows.backends.base import by_priors
+from flows.backends.base import NO_PICTURE, NO_SOUND, by_priors
 from flows.job import Job
 from flows.runtime.code_digest import CodeEntry
-
-NO_PICTURE = "The file has no picture."
-NO_SOUND = "The file has no sound."
 
 
 def recognise(job: Job, modality: str) -> Mapping[str, object]:

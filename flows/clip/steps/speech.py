@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from data.scores import Scores
 from data.tables import write_scores
 from flows.backends import MODULES, NotHere, backend_of
-from flows.backends.base import HearingBackend
-from flows.clip.steps.modality import NO_SOUND
+from flows.backends.base import NO_SOUND, HearingBackend
 from flows.job import Job
 from flows.runtime.code_digest import CodeEntry
 

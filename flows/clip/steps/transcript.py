@@ -9,7 +9,7 @@ from flows.backends.base import NotHere
 from flows.backends.transcript import WHISPER, given_transcript
 from flows.clip.words import write_words
 from flows.job import Job
-from modalities.transcript import whisper as transcript
+from modalities.transcript.whisper import GIVE_WORDS
 
 inputs = WHISPER.inputs
 
@@ -25,9 +25,8 @@ def find_words(job: Job) -> Mapping[str, object]:
         return {"absent": absent.reason, "notes": list(given_transcript(job).notes)}
     notes = {"origin": words.origin, "rejected": words.rejected}
     told = {"notes": list(words.notes), "problems": list(words.problems)}
-    if words.cues.empty and words.rejected:
-        reason = transcript.REJECTED_REASON.format(reason=words.rejected[0]["reason"])
-        notes |= {"origin": "", "reason": reason, "remedy": transcript.REJECTED_REMEDY}
+    if words.reason:
+        notes |= {"origin": "", "reason": words.reason, "remedy": GIVE_WORDS}
     write_table(job.folder.cues, words.cues, notes)
     if words.cues.empty:
         job.folder.transcript.unlink(missing_ok=True)

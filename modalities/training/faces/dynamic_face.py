@@ -21,7 +21,7 @@ from modalities.static_face.embedded import CLASSES, StaticFace, describe_images
 from modalities.static_face.embedded import load as load_static
 from modalities.training.common import Progress, Report, read_resume, silent, write_resume
 from modalities.training.faces.pseudo_sequences import PseudoSequence, make_sequences
-from modalities.training.faces.static_face import TERMS, fit_temperature, prepare_splits
+from modalities.training.faces.static_face import TERMS, Splits, fit_temperature, prepare_splits
 from modalities.training.faces.stills import FaceVotes
 
 EPOCHS = 30
@@ -182,12 +182,17 @@ def train(
     state = _fit(static, fit, choose, output / "dynamic_face.resume.pt", seed, epochs, report)
     weights = output / "dynamic_face.safetensors"
     export(state.network, static, fit, choose, weights)
-    held_out = film_and_watch(static, splits.held_out, max(1, count // 4), seed * 1_000_003 + 900_000)
+    held_out = held_out_sequences(static, splits, count, seed)
     command = f"dyad train dynamic-face --data ../shared/datasets --seed {seed} --epochs {epochs}"
     card = make_card(static, weights, held_out, count, seed, command + (f" --limit {limit}" if limit else ""))
     card.write(output / "dynamic_face.md")
     (output / "dynamic_face.resume.pt").unlink(missing_ok=True)
     return card
+
+
+def held_out_sequences(static: StaticFace, splits: Splits, count: int, seed: int) -> WatchedSequences:
+    """The sequences that a training with `count` to fit reports on."""
+    return film_and_watch(static, splits.held_out, max(1, count // 4), seed * 1_000_003 + 900_000)
 
 
 def _fit(

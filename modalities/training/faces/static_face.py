@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.metrics import per_class_recall
-from modalities.loading.checkpoint import Card, save_checkpoint
+from modalities.loading.checkpoint import Card, in_eight_bits, save_checkpoint
 from modalities.static_face.embedded import CLASSES
 from modalities.static_face.network import StaticFaceNetwork, StaticFaceShape, resize, standardise
 from modalities.training.common import Progress, Report, best_temperature, follow, read_resume, silent, write_resume
@@ -263,12 +263,6 @@ def class_centroids(features: Tensor, faces: FaceVotes) -> Tensor:
     return torch.stack(rows)
 
 
-def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Convolutions and matrices as fp16; normalisation statistics stay as they are."""
-    kept = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    return {key: (value.half() if value.ndim > 1 else value).cpu() for key, value in kept.items()}
-
-
 def export(network: StaticFaceNetwork, splits: Splits, path: Path) -> None:
     """Write the weights with temperature (fitted on the `choose` part) and centroids (of the `fit` part)."""
     logits, _ = answer(network, splits.choose.images)
@@ -277,7 +271,13 @@ def export(network: StaticFaceNetwork, splits: Splits, path: Path) -> None:
     settings = {"name": "static_face", "size": SIZE, "classes": CLASSES, "shape": network.shape._asdict(),
                 "preprocessing": f"grey, {SIZE}x{SIZE}, standardised per picture"}  # fmt: skip
     constants = {"centroids": class_centroids(features, splits.fit), "temperature": torch.tensor(temperature)}
-    save_checkpoint(path, _half(network.state_dict()), constants, settings)
+    keep(path, network.state_dict(), constants, settings)
+
+
+def keep(path: Path, weights: Mapping[str, Tensor], constants: Mapping[str, Tensor], settings: Mapping[str, object]) -> None:
+    """Write the weights in eight bits, as they ship: figures of the card are of what was written."""
+    counted = {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
+    save_checkpoint(path, in_eight_bits(counted), constants, settings)
 
 
 def make_card(weights: Path, splits: Splits, seed: int, command: str, text: str) -> Card:
@@ -312,7 +312,8 @@ It was fitted to the shares of the FER+ taggers' votes over eight emotions, {epo
 of the weights: three fifths of them on pictures of up to {LARGE}x{LARGE}, which made a teacher; the others on {SIZE}x{SIZE},
 starting from the teacher, with half of each target from its answer to the larger picture. The kept weights are those after epoch
 {epoch}, chosen on stills of the training file whose near-duplicates are in no other part. Training stills that look like a
-held-out one (thumbnails correlating above 0.95) were left out.
+held-out one (thumbnails correlating above 0.95) were left out. Matrices and kernels but those of single
+channels are kept as int8 with a scale for each output channel.
 
 Figures are fractions of 1. `accuracy_8_classes`: the plain majority of the votes; rows whose majority is 'unknown' or
 'no face' are left out. `uar`, `war`, `macro_f1`: the same rows without contempt, probabilities renormalised over the

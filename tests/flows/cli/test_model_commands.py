@@ -61,7 +61,7 @@ def test_list_is_by_purpose_with_licences_and_what_is_here(dyad: Dyad, mirror: P
     assert "here" in lines[CLIP.name]
     assert "NO COMMERCIAL USE, unverified" in lines["mobileclip2-s0"]
     assert "here" not in lines["whisper-small"]
-    assert re.search(r"^  cpu +1.4 GB +clip-vit-b-32-laion2b, ", out, re.M)
+    assert re.search(r"^  cpu +1.6 GB +clip-vit-b-32-laion2b, ", out, re.M)
     assert out.index("scene labels:") < out.index("scene context:") < out.index("text:") < out.index("transcript:")
     places = {lines[name].index("Apache-2.0") for name in ("qwen3-vl-2b", "qwen2.5-vl-32b")}
     assert len(places) == 1, "columns are aligned"

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from configs.settings import Settings, load_settings
 from data.errors import InputError, WeightsError
@@ -25,6 +27,7 @@ from flows.job import Brought, Job
 from modalities.model_store.local import find_whisper
 from modalities.transcript import whisper as transcript
 from modalities.transcript.word_errors import plain_words
+from tests.media_makers import make_clip
 from tests.tiny_models import make_unsure, save_tiny_whisper
 
 
@@ -70,7 +73,7 @@ def test_what_nobody_should_believe_is_absent_and_can_be_read(whisper_here: Path
     assert words["rejected"] == read_notes(job.folder.cues)["rejected"] != []
     with pytest.raises(NotHere, match="not believed") as absent:
         _cues(job)
-    assert absent.value.remedy == transcript.REJECTED_REMEDY
+    assert absent.value.remedy == transcript.GIVE_WORDS
 
 
 def test_no_words_hears_none_and_given_ones_win(whisper_here: Path, shared: Path, tmp_path: Path) -> None:
@@ -89,6 +92,27 @@ def test_without_whisper_the_words_are_absent_with_the_command_that_fetches_it(s
     job = decoded(shared / "datasets" / "media" / "jfk.flac", tmp_path / "run")
     assert find_words(job)["absent"] == transcript.ABSENT_REASON
     assert "./dyad models download whisper-base" in read_notes(job.folder.cues)["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("level", "reason"), [(None, "The file has no sound."), (0.0, "Nobody speaks: no speech"), (0.05, "Nobody speaks: no speech")]
+)
+def test_where_there_is_nothing_to_hear_whisper_is_not_what_lacks(
+    level: float | None, reason: str, whisper_here: Path, tmp_path: Path
+) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", seconds=1, sound=None)
+    if level is not None:
+        clip = tmp_path / "clip.wav"
+        soundfile.write(clip, np.random.default_rng(0).normal(0, level, 32_000), 16_000)
+    job = decoded(clip, tmp_path / "run")
+    assert str(find_words(job)["absent"]).startswith(reason)
+    assert not job.folder.transcript.exists()
+    with pytest.raises(NotHere, match=reason) as absent:
+        _cues(job)
+    assert absent.value.remedy == transcript.GIVE_WORDS
+    if level is None:
+        whisper_here.unlink()
+        assert find_words(job)["absent"] == reason
 
 
 def test_the_wanted_size_goes_before_others(whisper_here: Path, tmp_path: Path) -> None:
