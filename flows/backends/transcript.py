@@ -15,6 +15,8 @@ from data.media.subtitles import read_transcript
 from flows.backends.base import NO_SOUND, Backend, Description, Medium, NotHere
 from flows.backends.fetched_models import checkpoint_location
 from flows.backends.score_inputs import Scored, Transcripts, column_if_any, files_in, tell
+from flows.backends.voice import WHISPER as VOICE_WHISPER
+from flows.backends.voice import lower_blocks
 from flows.job import Job, language_read, reads_english
 from flows.runtime.errors import sentence
 from flows.runtime.events import reach
@@ -62,8 +64,13 @@ class Whisper(Backend["Recogniser", Words]):
         """Whisper, from memory where it is there already."""
         from modalities.transcript.whisper import load
 
-        path = self.checkpoint(settings).path
-        return loaded(settings, ("whisper", path), lambda: load(path, **placing(settings)), path)
+        path, voice = self.checkpoint(settings).path, find_whisper(name=VOICE_WHISPER).found
+
+        def read() -> "Recogniser":
+            lower = lower_blocks(path, settings).encoder if voice is not None and voice.path == path else None
+            return load(path, lower=lower, **placing(settings))
+
+        return loaded(settings, ("whisper", path), read, path)
 
     def recognise(self, job: Job) -> Words:
         """The words of a clip; NotHere when there are none."""

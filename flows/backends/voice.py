@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from modalities.voice.audio_classifier import AudioClassifier
     from modalities.voice.embedded import Layer, Voice
     from modalities.voice.speech_encoder import SpeechModel
+    from modalities.voice.whisper_states import WhisperStates
 
 Model = TypeVar("Model", covariant=True)
 WHISPER = "whisper-base"
@@ -72,6 +73,13 @@ class VoiceBackend(HearingBackend[Model]):
         return ""
 
 
+def lower_blocks(whisper: Path, settings: Settings) -> "WhisperStates":
+    """The first blocks of a Whisper's encoder, from memory where they are there already: the words are heard with them, too."""
+    from modalities.voice.whisper_states import load_states
+
+    return loaded(settings, ("whisper's lower blocks", whisper), lambda: load_states(whisper, **placing(settings)))
+
+
 class OwnVoice(VoiceBackend["Voice"]):
     """The speech detector, Whisper's lower blocks, and our layer over them."""
 
@@ -82,7 +90,8 @@ class OwnVoice(VoiceBackend["Voice"]):
         from modalities.voice.embedded import load
 
         whisper, weights, device = self.whisper(), settings.voice.weights, device_named(settings.device)
-        return loaded(settings, ("voice", whisper, weights), lambda: load(whisper, weights, device), whisper)
+        key = ("voice", whisper, weights)
+        return loaded(settings, key, lambda: load(lower_blocks(whisper, settings), weights, device), whisper)
 
     def layer(self, settings: Settings) -> "Layer":
         """The layer alone, from memory where it is there already."""

@@ -41,8 +41,9 @@ from modalities.transcript.repetitions import clean
 if TYPE_CHECKING:
     import torch
     from whisper import Whisper
+    from whisper.model import AudioEncoder
 
-__all__ = ["Gate", "Recogniser", "load", "pieces", "recognise_speech", "transcribe"]
+__all__ = ["Gate", "Recogniser", "load", "pieces", "place", "recognise_speech", "transcribe"]
 
 GAP = 3.0
 """Silence (s) that does not end a piece: each piece costs Whisper as much as 30 s of sound."""
@@ -63,13 +64,15 @@ OFF_REASON = "No transcript was given, and the settings say that none is to be h
 OFF_REMEDY = "Give the words with --transcript FILE, or leave out --no-words (transcript.words)."
 
 
-def load(checkpoint: Path, device: str = "cpu", precision: Precision = "auto") -> Recogniser:
+def load(
+    checkpoint: Path, device: str = "cpu", precision: Precision = "auto", lower: "AudioEncoder | None" = None
+) -> Recogniser:
     """Load a checkpoint in openai-whisper's layout (`dims` and `model_state_dict`), or as Dyad converts it, as weights only.
 
     `precision` auto is float16 on GPUs, the precision that OpenAI's weights are published in, and else that of
     `precision_of`. On processors the decoder's sums, norms and vocabulary stay in float32: nearly equal words are told apart
-    better. WeightsError when the file is missing, damaged, a TorchScript archive or not
-    such a checkpoint.
+    better. `lower` are the first blocks of this checkpoint's encoder where they are in memory already, placed alike: they are
+    used and not kept twice. WeightsError when the file is missing, damaged, a TorchScript archive or not such a checkpoint.
     """
     path = checkpoint.resolve()  # a bare name such as "tiny" would mean a download
     if not path.is_file():
@@ -80,6 +83,8 @@ def load(checkpoint: Path, device: str = "cpu", precision: Precision = "auto") -
     heads = _alignment_heads(network, checkpoint.stem, digest)
     network.register_buffer("alignment_heads", None)  # sparse, which not every device can hold
     network = settle(network, device, precision)
+    if lower is not None:
+        _share(network.encoder, lower)
     name = str(network.encoder.conv1.weight.dtype).removeprefix("torch.")
     preprocessing = f"pieces of at most 30 s cut in silence, greedy, temperature 0, no-speech gate, {name}"
     source = Source("openai-whisper", checkpoint.stem, digest[:12], preprocessing)
@@ -88,23 +93,37 @@ def load(checkpoint: Path, device: str = "cpu", precision: Precision = "auto") -
 
 def settle(network: "Whisper", device: str, precision: Precision = "auto") -> "Whisper":
     """A network in the precision that `load` says, in evaluation mode and frozen, on its device."""
-    import torch
-
-    from modalities.speech.log_mel import compute_norms_in_half
     from modalities.transcript.decoder import pack_vocabulary, use_step_decoder
 
-    chosen = precision_of(device, "float16" if precision == "auto" and device.startswith("cuda") else precision)
     use_step_decoder(network)
+    place(network.encoder, device, precision)
     if device == "cpu":
-        _cast(network.encoder, chosen)
-        _cast(network.decoder.blocks, chosen)
+        place(network.decoder.blocks, device, precision)
         if precision == "auto":
             pack_vocabulary(network)
     else:
-        _cast(network, chosen)
-    if device != "cpu" and chosen != torch.float32:
-        compute_norms_in_half(network, chosen)
+        place(network.decoder, device, precision)
     return network.to(device).eval().requires_grad_(False)
+
+
+def place(part: "torch.nn.Module", device: str, precision: Precision = "auto") -> None:
+    """Put a part of a Whisper on its device, in the precision that `load` says, in evaluation mode and frozen."""
+    import torch
+
+    from modalities.speech.log_mel import compute_norms_in_half
+
+    chosen = precision_of(device, "float16" if precision == "auto" and device.startswith("cuda") else precision)
+    _cast(part, chosen)
+    if device != "cpu" and chosen != torch.float32:
+        compute_norms_in_half(part, chosen)
+    part.to(device).eval().requires_grad_(False)
+
+
+def _share(encoder: "AudioEncoder", lower: "AudioEncoder") -> None:
+    """Let an encoder use another one's layers for its own first ones."""
+    encoder.conv1, encoder.conv2, encoder.positional_embedding = lower.conv1, lower.conv2, lower.positional_embedding
+    for number, block in enumerate(lower.blocks):
+        encoder.blocks[number] = block
 
 
 def read_network(path: Path, named: Path) -> "Whisper":

@@ -98,18 +98,16 @@ def load_layer(path: Path | None = None) -> Layer:
                            "restore the shipped file or run `dyad train voice`.") from error  # fmt: skip
 
 
-def load(whisper: Path, path: Path | None = None, device: str = "cpu") -> Voice:
-    """Load the voice model: Whisper's checkpoint and the layer in `path` (default: the shipped weights).
+def load(states: "WhisperStates", path: Path | None = None, device: str = "cpu") -> Voice:
+    """Load the voice model: Whisper's lower blocks on their device, and the layer in `path` (default: the shipped weights).
 
-    WeightsError when one of them is unusable, or the layer does not know this Whisper.
+    WeightsError when the layer is unusable, or does not know this Whisper.
     """
-    from modalities.voice.whisper_states import load_states
-
-    layer, states = load_layer(path), load_states(whisper)
+    layer = load_layer(path)
     if states.fingerprint != layer.encoder:
-        raise WeightsError(f"{whisper} is not the Whisper that the voice was trained with; remove it and run "
+        raise WeightsError("The Whisper base here is not the one that the voice was trained with; remove it and run "
                            "`./dyad models download whisper-base`, or train on it with `dyad train voice`.")  # fmt: skip
-    return Voice(load_detector().to(device), states.to(device), layer, device)
+    return Voice(load_detector().to(device), states, layer, device)
 
 
 # ---- hearing

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.errors import WeightsError
+from data.precision import Precision
 from modalities.model_store.local import find_whisper, missing_sentence
 from modalities.speech.log_mel import log_mel
+from modalities.transcript.whisper import place
 
 if TYPE_CHECKING:
     from whisper.model import AudioEncoder
@@ -32,15 +34,18 @@ PEAK = 0.7
 
 
 class WhisperStates(nn.Module):
-    """Mean and deviation over time after the blocks 2 and 3."""
+    """Mean and deviation over time after the blocks 2 and 3, computed in the precision of the encoder's weights.
+
+    `fingerprint`: twelve digits that tell this encoder from others, the same for every form in which its checkpoint is kept.
+    """
 
     mel: Tensor
 
-    def __init__(self, encoder: "AudioEncoder") -> None:
+    def __init__(self, encoder: "AudioEncoder", fingerprint: str) -> None:
         super().__init__()
         from whisper.audio import mel_filters
 
-        self.encoder = encoder
+        self.encoder, self.fingerprint = encoder, fingerprint
         self.register_buffer("mel", mel_filters("cpu", encoder.conv1.in_channels).clone(), persistent=False)
 
     @property
@@ -48,24 +53,19 @@ class WhisperStates(nn.Module):
         """Numbers of one utterance."""
         return 2 * len(BLOCKS) * int(self.encoder.conv1.out_channels)
 
-    @property
-    def fingerprint(self) -> str:
-        """Twelve digits that tell this encoder from others, the same for every form in which its checkpoint is kept."""
-        first = self.encoder.conv1.weight.detach().half().cpu().numpy()
-        return hashlib.sha256(first.tobytes()).hexdigest()[:12]
-
     def forward(self, wave: Tensor) -> Tensor:
         """States [width] of a wave [samples] at 16 kHz."""
         wave = wave[:LONGEST]
         wave = wave * (PEAK / wave.abs().max().clamp_min(1e-6))
-        x = F.gelu(self.encoder.conv1(log_mel(wave[None], self.mel)))
+        dtype = self.encoder.conv1.weight.dtype
+        x = F.gelu(self.encoder.conv1(log_mel(wave[None], self.mel).to(dtype)))
         x = F.gelu(self.encoder.conv2(x)).transpose(1, 2)
-        x = x + self.encoder.positional_embedding[: x.shape[1]]
+        x = (x + self.encoder.positional_embedding[: x.shape[1]]).to(dtype)
         taken = list[Tensor]()
         for number, block in enumerate(self.encoder.blocks, 1):
             x = block(x)
             if number in BLOCKS:
-                taken += [x[0].mean(0), x[0].std(0)]
+                taken += [x[0].float().mean(0), x[0].float().std(0)]
         return torch.cat(taken)
 
 
@@ -77,10 +77,10 @@ def find_encoder() -> Path:
     return found.path
 
 
-def load_states(checkpoint: Path) -> WhisperStates:
+def load_states(checkpoint: Path, device: str = "cpu", precision: Precision = "float32") -> WhisperStates:
     """The encoder as far as its third block, out of a Whisper checkpoint (.safetensors as Dyad converts it, or OpenAI's .pt).
 
-    WeightsError when the file is none.
+    `precision` as in `modalities.transcript.whisper.load`. WeightsError when the file is none.
     """
     from whisper.model import AudioEncoder
 
@@ -93,7 +93,9 @@ def load_states(checkpoint: Path) -> WhisperStates:
         said = str(error).strip().splitlines()
         reason = said[0][:120] if said else type(error).__name__
         raise WeightsError(f"{checkpoint} is not a readable Whisper checkpoint ({reason}); copy or download it again.") from error
-    return WhisperStates(encoder).eval().requires_grad_(False)
+    first = encoder.conv1.weight.detach().half().numpy()
+    place(encoder, device, precision)
+    return WhisperStates(encoder, hashlib.sha256(first.tobytes()).hexdigest()[:12]).to(device)
 
 
 def _read(checkpoint: Path) -> tuple[Mapping[str, int], Mapping[str, Tensor]]:

@@ -14,6 +14,7 @@ from data.media.probe import probe
 from data.media.subtitles import read_transcript
 from data.run_folder import RunFolder
 from data.tables import read_notes, read_table, write_table
+from flows.backends import backend_of
 from flows.backends.base import NotHere
 from flows.backends.score_inputs import Scored, watching
 from flows.backends.score_table import absent, measured, score_table
@@ -24,11 +25,13 @@ from flows.clip.steps.decode import decode
 from flows.clip.steps.publish import entry_of_words
 from flows.clip.steps.transcript import find_words
 from flows.job import Brought, Job
+from modalities.loading.devices import precision_of
 from modalities.model_store.local import find_whisper
 from modalities.transcript import whisper as transcript
 from modalities.transcript.word_errors import plain_words
 from tests.media_makers import make_clip
 from tests.tiny_models import make_unsure, save_tiny_whisper
+from tests.tiny_voice import save_layer
 
 
 @pytest.fixture
@@ -74,6 +77,22 @@ def test_what_nobody_should_believe_is_absent_and_can_be_read(whisper_here: Path
     with pytest.raises(NotHere, match="not believed") as absent:
         _cues(job)
     assert absent.value.remedy == transcript.GIVE_WORDS
+
+
+def test_voice_and_words_hear_with_the_same_lower_blocks(whisper_here: Path, tmp_path: Path) -> None:
+    import torch
+
+    layer = save_layer(tmp_path / "voice.safetensors", whisper_here)
+    settings = load_settings(overrides={"voice": {"weights": layer}})
+    voice, words = backend_of(settings, "voice").load(settings), WHISPER.load(settings)
+    own, theirs = voice.states.encoder, words.network.encoder  # type: ignore[attr-defined]
+    for part in ("conv1", "conv2", "blocks"):
+        pairs = zip(getattr(own, part).parameters(), getattr(theirs, part).parameters(), strict=True)
+        assert all(one is other for one, other in pairs)
+    assert next(theirs.parameters()).dtype == precision_of("cpu")
+    mel, alone = torch.randn(1, 80, 3000).to(precision_of("cpu")), transcript.load(whisper_here)
+    with torch.inference_mode():
+        assert torch.equal(theirs(mel), alone.network.encoder(mel))
 
 
 def test_no_words_hears_none_and_given_ones_win(whisper_here: Path, shared: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from modalities.loading.checkpoint import WEIGHTS_FOLDER, save_checkpoint
 from modalities.speech.detect import CHUNK, SAMPLE_RATE, SPEECH_NEEDED, Wave, find_speech, load_detector, segments_of
 from modalities.speech.windows import Heard, recognise_with, score_audio_with
 from modalities.voice import embedded as voice
+from modalities.voice.whisper_states import load_states
 from tests.tiny_voice import save_layer, save_whisper
 
 RATE = SAMPLE_RATE
@@ -28,7 +29,7 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(whisper: Path) -> voice.Voice:
-    return voice.load(whisper, save_layer(whisper.with_name("voice.safetensors"), whisper))
+    return voice.load(load_states(whisper), save_layer(whisper.with_name("voice.safetensors"), whisper))
 
 
 @pytest.fixture(scope="module")
@@ -247,16 +248,16 @@ def test_a_damaged_sound_is_refused(model, tmp_path):
 
 def test_weights_of_something_else_are_refused(whisper, tmp_path):
     with pytest.raises(WeightsError, match="no weights"):
-        voice.load(whisper, tmp_path / "missing.safetensors")
+        voice.load(load_states(whisper), tmp_path / "missing.safetensors")
     other = tmp_path / "other.safetensors"
     save_checkpoint(other, {"weight": torch.zeros(2)}, {}, {"modality": "other"})
     with pytest.raises(WeightsError, match="dyad train voice"):
-        voice.load(whisper, other)
+        voice.load(load_states(whisper), other)
 
 
 def test_another_whisper_than_the_layer_knows_is_refused(whisper, tmp_path):
-    with pytest.raises(WeightsError, match="is not the Whisper that the voice was trained with.*download whisper-base"):
-        voice.load(whisper)  # the shipped layer knows Whisper base
+    with pytest.raises(WeightsError, match="is not the one that the voice was trained with.*download whisper-base"):
+        voice.load(load_states(whisper))  # the shipped layer knows Whisper base
 
 
 def test_the_shipped_layer_is_small_and_ready_for_fusion_by_features():

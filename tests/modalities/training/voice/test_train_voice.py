@@ -133,7 +133,7 @@ def test_training_writes_weights_and_card_and_goes_on_after_an_interruption(
     assert heard == [28]
     assert sorted(file.name for file in output.iterdir()) == ["voice.md", "voice.safetensors"]
     assert Card.read(output / "voice.md").metrics == card.metrics
-    loaded = voice.load(whisper, output / "voice.safetensors")
+    loaded = voice.load(load_states(whisper), output / "voice.safetensors")
     answer = voice.hear_batch(loaded, [hum(200, 0.1, 1)])[0]
     assert answer.probabilities.sum() == pytest.approx(1.0, abs=1e-5)
     assert loaded.layer.usual > 0
