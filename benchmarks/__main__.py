@@ -14,6 +14,7 @@ NAMES = {
     "derive_multilingual_head": "derive.multilingual_head",
     "derive_priors": "derive.priors",
     "derive_static_face_weights": "derive.static_face_weights",
+    "derive_sureness": "derive.sureness",
     "exports": "exports",
     "face_curve": "quality.face_curve",
     "fusion_ways": "quality.fusion_ways",

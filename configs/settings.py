@@ -36,7 +36,10 @@ from data.yaml_files import parse_yaml, read_yaml
 
 ALONE = ("DYAD_DEVICE", "DYAD_PRECISION", "DYAD_COMPOUNDS")
 """Variables of settings that belong to no section."""
-COLUMNS = frozenset({*BASIC_EMOTIONS, "start", "end", "present", "top", "confidence", "none", "frame", "time_s", "faces"})
+COLUMNS = frozenset({
+    *BASIC_EMOTIONS, "start", "end", "present", "top", "emotion", "sureness", "sureness_low", "sureness_high", "blend", "none",
+    "frame", "time_s", "faces",
+})  # fmt: skip
 """Names that columns of the tables have already."""
 LINES = "'name: value' lines; see configs/embedded.yaml"
 """What a file of settings holds."""

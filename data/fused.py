@@ -45,10 +45,12 @@ class Fusion:
 
     `basic` [N, 7] and `compound` [N, K] are distributions; `scores` [N, K] is what the composition computed before
     it was normalised. `winner` [N] is a position in `compounds`, or -1 with a sentence in `reasons` that says why.
-    `contributions` [N, M] (0 for an absent modality) and `emotion_shares` [N, 2] (the winner's first and second
-    emotion) each add up to the winner's `compound` probability. `matrices` [N, M, 7] says how much of each emotion
+    `contributions` [N, M] (NaN for an absent modality) add up to the winner's `compound` probability, or where no compound wins
+    to the `basic` one of the strongest emotion, which then is the answer; `emotion_shares` [N, 2] (the winner's first and second
+    emotion) add up to the winner's. `matrices` [N, M, 7] says how much of each emotion
     was taken from which modality (columns sum to 1), `presence` [N, M] which modalities answered, `coverage` [N] the
-    part of the fusion's full trust that they hold (0..1). `confidence` [N] is 4 p q in 0..1, with p and q the fused
+    part of the fusion's full trust that they hold (0..1). `sureness` [N, 3] is how likely the answer is right, calibrated, and
+    its range (`fusion.sureness`). `blend` [N] is 4 p q in 0..1, with p and q the fused
     probabilities of the winner's two emotions: 1 when the two share all the evidence equally, near 0 when one of them
     stands alone or neutral rules. `none` [N] is the probability that none of the compounds is shown, but an emotion alone
     or another pair: with it, (1 - none) x `compound` and `none` are a distribution over K + 1 answers. A window has no
@@ -66,7 +68,8 @@ class Fusion:
     compound: Floats
     present: NDArray[np.bool_]
     winner: NDArray[np.int64]
-    confidence: Floats
+    sureness: Floats
+    blend: Floats
     contributions: Floats
     emotion_shares: Floats
     matrices: Floats
@@ -77,6 +80,11 @@ class Fusion:
     over_time: str
     context_seconds: float
     reasons: tuple[str, ...]
+
+    @property
+    def emotion(self) -> NDArray[np.int64]:
+        """The strongest basic emotion of each window [N]; -1 without evidence."""
+        return strongest(self.basic)
 
     @property
     def neutral(self) -> Floats:
@@ -100,19 +108,38 @@ class Moments:
     basic: Floats
     compound: Floats
     winner: NDArray[np.int64]
-    confidence: Floats
+    sureness: Floats
+    blend: Floats
     none: Floats
+
+    @property
+    def emotion(self) -> NDArray[np.int64]:
+        """The strongest basic emotion of each moment [T]; -1 without evidence."""
+        return strongest(self.basic)
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch of time (s) with one winning compound; `confidence` and `neutral` are means over it, 0..1."""
+    """A stretch of time (s) with one answer: a winning compound, or where none wins (None) the strongest emotion alone.
+
+    `emotion` is the strongest on the mean; `sureness` with its range, `blend` (NaN without a compound) and `neutral` are means
+    over the stretch, 0..1.
+    """
 
     start: float
     end: float
-    compound: str
-    confidence: float
+    compound: str | None
+    emotion: str
+    sureness: float
+    sureness_range: tuple[float, float]
+    blend: float
     neutral: float
+
+
+def strongest(basic: Floats) -> NDArray[np.int64]:
+    """Position of the strongest of basic emotions [N, 7] in each row; -1 where they are NaN."""
+    known = ~np.isnan(basic[:, 0])
+    return np.where(known, np.where(np.isnan(basic), -np.inf, basic).argmax(1), -1)
 
 
 def write_fused(path: Path, fused: Pooled | Fusion) -> None:

@@ -44,7 +44,7 @@ class RunFolder:
 
     @property
     def windows(self) -> Path:
-        """One row a window: fused basic emotions, compounds, confidence, contributions."""
+        """One row a window: fused basic emotions, compounds, sureness, contributions."""
         return self.root / "windows.parquet"
 
     @property

@@ -15,7 +15,9 @@ from reports.documents import ModalityEntry, ResultDocument, SourceEntry
 if TYPE_CHECKING:
     import pandas as pd
 
-TIMELINE = ("start", "end", "compound", "confidence", "neutral")
+TIMELINE = ("start", "end", "answer", "sureness", "sureness_low", "sureness_high", "compound", "emotion", "blend", "neutral")
+
+CLIPS = ("clip", "top", "emotion", "sureness", "none", "duration", "degraded", "error", "folder")
 
 
 @dataclass(frozen=True)
@@ -110,22 +112,31 @@ class Recognition:
 
     @cached_property
     def timeline(self) -> "pd.DataFrame":
-        """One row a stretch of time with one winning compound: start, end, compound, confidence, neutral."""
+        """One row a stretch of time with one answer: start, end (s), answer (the compound, or where none wins the emotion alone),
+        sureness with sureness_low and sureness_high, compound (None where none wins), emotion, blend, neutral."""
         import pandas as pd
 
-        return pd.DataFrame(self.result["timeline"], columns=list(TIMELINE))
+        from reports.answer import answer_name
+
+        unknown = (None, None)
+        rows = [
+            {**row, "answer": answer_name(row), "sureness_low": low, "sureness_high": high}
+            for row in self.result["timeline"]
+            for low, high in [row.get("sureness_range", unknown)]
+        ]
+        return pd.DataFrame(rows, columns=list(TIMELINE))
 
     @cached_property
     def windows(self) -> "pd.DataFrame":
-        """One row a window: start, end, present, the basic and the compound probabilities, top, confidence, none,
-        contribution_<modality>, quality_<modality>."""
+        """One row a window: start, end, present, the basic and the compound probabilities, top, emotion, sureness with its range,
+        blend, none, contribution_<modality>, quality_<modality>."""
         return _table(RunFolder(self.folder).windows)
 
     @cached_property
     def contributions(self) -> "pd.DataFrame":
-        """One row a window: start, end, top, and a column a modality; these add up to the probability of `top`."""
+        """One row a window: start, end, top, emotion, and a column a modality; these add up to the probability of the answer."""
         columns = {f"contribution_{name}": name for name in self.modalities if f"contribution_{name}" in self.windows}
-        return self.windows[["start", "end", "top", *columns]].rename(columns=columns)
+        return self.windows[["start", "end", "top", "emotion", *columns]].rename(columns=columns)
 
     @cached_property
     def frames(self) -> "pd.DataFrame":
@@ -185,12 +196,12 @@ class Recognitions(Sequence[Recognition]):
 
     @cached_property
     def table(self) -> "pd.DataFrame":
-        """One row a clip: clip, top, confidence, none, duration (s), degraded, error, folder."""
+        """One row a clip: clip, top, emotion, sureness, none, duration (s), degraded, error, folder."""
         import pandas as pd
 
         rows = [_summary(answer) for answer in self.answers]
         rows += [{"clip": path.name, "error": str(error)} for path, error in self.errors.items()]
-        return pd.DataFrame(rows, columns=["clip", "top", "confidence", "none", "duration", "degraded", "error", "folder"])
+        return pd.DataFrame(rows, columns=list(CLIPS))
 
     def __repr__(self) -> str:
         return f"{len(self.answers)} recognised, {len(self.errors)} failed\n{self.table.drop(columns='folder')}"
@@ -218,7 +229,8 @@ def _answer(name: str, entry: ModalityEntry, folder: Path) -> ModalityAnswer:
 
 def _summary(answer: Recognition) -> dict[str, str | float | None]:
     told = answer.result["summary"]
-    about = {"clip": answer.clip, "top": answer.top, "confidence": told["confidence"], "none": told["none"]}
+    about: dict[str, str | float | None] = {"clip": answer.clip}
+    about |= {"top": answer.top, "emotion": told.get("emotion"), "sureness": told.get("sureness"), "none": told.get("none")}
     return about | {"duration": answer.duration, "degraded": answer.degraded, "error": "", "folder": str(answer.folder)}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, Compound
 from data.errors import InputError
-from data.fused import Fusion, Pooled
+from data.fused import Fusion, Pooled, strongest
 from data.scores import Scores
 from data.windows import Windows
 from fusion.arrays import Flags, Floats, Integers
@@ -16,7 +16,8 @@ from fusion.composer import Composer, default_composer, none_probability
 from fusion.contributions import brought_to, emotion_shares, linear_contributions, shapley_contributions
 from fusion.log_linear import pool_by
 from fusion.mhpf import collapse, matrices
-from fusion.over_time import WAYS, abstaining, confidence_of, in_context, smoothed
+from fusion.over_time import WAYS, abstaining, blend_of, in_context, smoothed
+from fusion.sureness import sureness_of
 from fusion.weights import FusionWeights, read_weights
 
 NOTHING_PRESENT = "No modality answers for this window."
@@ -130,8 +131,9 @@ def compose_compounds(
         compound=compound,
         present=present,
         winner=winner,
-        confidence=confidence_of(pooled.basic, winner, compounds),
-        contributions=composed.divide(winner, shares),
+        sureness=sureness_of(pooled.basic, compound, none, winner),
+        blend=blend_of(pooled.basic, winner, compounds),
+        contributions=_contributions(pooled, winner, composed.divide(winner, shares)),
         emotion_shares=shares,
         matrices=pooled.matrices,
         presence=pooled.presence,
@@ -228,6 +230,14 @@ def _similarities(
             values[index] = similarities(name, features[name], centroids[name])
             known[index] = pooled.presence[:, index] & np.isfinite(values[index]).all(1)
     return values, known
+
+
+def _contributions(pooled: Pooled, winner: Integers, to_winner: Floats) -> Floats:
+    """What each modality gave to the winner, or where none wins to the strongest emotion, [N, M]; NaN where it is absent."""
+    emotion = np.maximum(strongest(pooled.basic), 0)
+    taken = np.take_along_axis(pooled.weighed, emotion[:, None, None], axis=2)[..., 0]
+    to_emotion = brought_to(taken, np.take_along_axis(pooled.basic, emotion[:, None], axis=1)[:, 0])
+    return np.where(pooled.presence, np.where((winner >= 0)[:, None], to_winner, to_emotion), np.nan)
 
 
 def _of_winner(compound: Floats, winner: Integers) -> Floats:

@@ -13,6 +13,7 @@ from data.windows import Windows
 from fusion.arrays import Flags, Floats, Integers, as_distribution, ratio
 from fusion.compose import compound_distribution, pairs_of, winners
 from fusion.composer import ASSUMED_SHARE
+from fusion.sureness import sureness_of
 
 WAYS = get_args(OverTime)
 """How the windows around a moment become its answer: the mean of their scores (RAS); the geometric mean of their
@@ -32,8 +33,8 @@ LIKENESS = 4.0
 """The exponent of how alike two windows' answers are in `in_context`."""
 
 
-def confidence_of(basic: Floats, winner: Integers, compounds: Sequence[Compound]) -> Floats:
-    """How surely the winner is shown, [N] in 0..1: 4 p q for the probabilities p, q of its two emotions.
+def blend_of(basic: Floats, winner: Integers, compounds: Sequence[Compound]) -> Floats:
+    """How evenly the winner's two emotions are mixed, [N] in 0..1: 4 p q for their probabilities p, q.
 
     Two independent draws from the fused distribution give the two emotions with probability 2 p q, one half at most;
     this is that, scaled to 1. It is (p + q)^2 - (p - q)^2: what the pair holds, less how unequally. NaN without winner.
@@ -176,28 +177,36 @@ def at_times(fusion: Fusion, times: Floats) -> Moments:
         joint = geometric(joined(fusion.compound, fusion.none), spans, len(times))
         scores, none = joint[:, :-1], joint[:, -1]
     winner = abstaining(winners(scores), none, fusion.none_threshold)
-    confidence = confidence_of(basic, winner, fusion.compounds)
-    return Moments(times, basic, compound_distribution(scores), winner, confidence, none)
+    compound = compound_distribution(scores)
+    sureness, blend = sureness_of(basic, compound, none, winner), blend_of(basic, winner, fusion.compounds)
+    return Moments(times, basic, compound, winner, sureness, blend, none)
 
 
 def timeline(fusion: Fusion) -> list[Stretch]:
-    """Stretches of one winning compound, in order and without overlap; time without an answer is in none of them.
+    """Stretches of one answer, in order and without overlap; time without evidence is in none of them.
 
     The windows' edges cut the clip into slices, each covered by the same windows throughout; neighbouring slices with
-    one winner are joined.
+    one winner are joined, and of those without one the ones with the same strongest emotion.
     """
     edges = np.unique(fusion.windows)
     if len(edges) == 1:  # a clip of no length, such as a single picture
         edges = np.repeat(edges, 2)
     answer = at_times(fusion, (edges[:-1] + edges[1:]) / 2)
-    runs = groupby(range(len(edges) - 1), key=lambda slice_: int(answer.winner[slice_]))
-    spans = [(winner, list(run)) for winner, run in runs]
-    return [_stretch(fusion, answer, edges, run[0], run[-1] + 1) for winner, run in spans if winner >= 0]
+    # The two kinds of answers by one number: a compound's, or below 0 an emotion's.
+    kinds = np.where(answer.winner >= 0, answer.winner, -1 - answer.emotion)
+    known = ~np.isnan(answer.basic[:, 0])
+    runs = groupby(range(len(edges) - 1), key=lambda slice_: (bool(known[slice_]), int(kinds[slice_])))
+    spans = [(is_known, list(run)) for (is_known, _), run in runs]
+    return [_stretch(fusion, answer, edges, run[0], run[-1] + 1) for is_known, run in spans if is_known]
 
 
 def _stretch(fusion: Fusion, answer: Moments, edges: Floats, first: int, end: int) -> Stretch:
     lengths = np.diff(edges)[first:end] if edges[end] > edges[first] else None
-    confidence = float(np.average(answer.confidence[first:end], weights=lengths))
-    neutral = float(np.average(answer.basic[first:end, BASIC_EMOTIONS.index("neutral")], weights=lengths))
-    name = fusion.compounds[answer.winner[first]].name
-    return Stretch(float(edges[first]), float(edges[end]), name, confidence, neutral)
+    sure, low, high = np.average(answer.sureness[first:end], axis=0, weights=lengths).tolist()
+    blend = float(np.average(answer.blend[first:end], weights=lengths))
+    basic = np.average(answer.basic[first:end], axis=0, weights=lengths)
+    winner = int(answer.winner[first])
+    return Stretch(
+        float(edges[first]), float(edges[end]), fusion.compounds[winner].name if winner >= 0 else None,
+        BASIC_EMOTIONS[int(basic.argmax())], sure, (low, high), blend, float(basic[BASIC_EMOTIONS.index("neutral")]),
+    )  # fmt: skip

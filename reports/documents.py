@@ -95,7 +95,10 @@ class WindowEntry(TypedDict):
     compound: Numbers
     none: NotRequired[float | None]
     top: str | None
-    confidence: float | None
+    emotion: NotRequired[str | None]
+    sureness: NotRequired[float | None]
+    sureness_range: NotRequired[Sequence[float | None]]
+    blend: NotRequired[float | None]
     coverage: float | None
     contributions: Numbers
     emotion_shares: Mapping[str, float]
@@ -103,12 +106,15 @@ class WindowEntry(TypedDict):
 
 
 class StretchEntry(TypedDict):
-    """A stretch of the timeline with one winner."""
+    """A stretch of the timeline with one answer: a compound, or where none wins (None) the emotion alone."""
 
     start: float
     end: float
-    compound: str
-    confidence: float | None
+    compound: str | None
+    emotion: str
+    sureness: float | None
+    sureness_range: Sequence[float | None]
+    blend: float | None
     neutral: float | None
 
 
@@ -139,11 +145,15 @@ class SummaryEntry(TypedDict):
     """The clip in a few figures."""
 
     top: str | None
+    emotion: str | None
     seconds: Mapping[str, float]
+    seconds_of_emotions: Mapping[str, float]
     compound: Numbers
     basic: Numbers
     none: NotRequired[float | None]
-    confidence: float | None
+    sureness: float | None
+    sureness_range: Sequence[float | None]
+    blend: float | None
     windows_answered: int
     windows_none: NotRequired[int]
     sentence: str

@@ -3,15 +3,15 @@
 import math
 from collections.abc import Mapping
 
+from reports.answer import seconds, surely, title, window_answer
 from reports.documents import ResultDocument, WindowEntry
-from reports.markdown import seconds, title
 
 
 def explain(result: ResultDocument) -> list[str]:
-    """A sentence or two a window of `result.json`.
+    """A sentence or two a window of `result.json`: the answer, how sure it is, and whence.
 
-    The probability of a winner (among the compounds) is divided between its two emotions, and again between the modalities
-    that gave the evidence; both divisions add up to it, as numbers in the result and as whole percents here.
+    A compound is divided between its two emotions, and each answer between the modalities that gave the evidence; both divisions
+    are whole percents that add up to 100.
     """
     return [f"{seconds(row['start'])} to {seconds(row['end'])}: {_window(row)}" for row in result["windows"]]
 
@@ -27,20 +27,29 @@ def whole_percents(parts: Mapping[str, float]) -> dict[str, int]:
 
 
 def _window(row: WindowEntry) -> str:
+    answer = window_answer(row)
+    if answer is None:
+        return row["reason"]
+    sure = surely(row.get("sureness"), row.get("sureness_range"))
+    shown = f"{title(answer)}{f', {sure}' if sure else ''}"
+    given = whole_percents(_shares({name: value for name, value in row["contributions"].items() if value}))
     if row["top"] is None:
-        return f"{row['reason']}{_nearest(row)}"
-    emotions = whole_percents(row["emotion_shares"])
-    given = whole_percents({name: value for name, value in row["contributions"].items() if value})
-    sure = "" if row.get("none") is None else f" None of the compounds: {row['none']:.0%}."
-    halves = " and ".join(f"{percent} from {name}" for name, percent in emotions.items())
-    return f"{title(row['top'])}, {sum(emotions.values())} %: {halves}; {_by_modality(given)}.{sure}"
+        return f"{shown}; {_by_modality(given)}. {row['reason']}{_nearest(row)}"
+    halves = " and ".join(f"{percent} % {name}" for name, percent in whole_percents(_shares(row["emotion_shares"])).items())
+    return f"{shown}: {halves}; {_by_modality(given)}."
+
+
+def _shares(parts: Mapping[str, float]) -> dict[str, float]:
+    """Parts as shares of their sum."""
+    total = sum(parts.values())
+    return {name: value / total for name, value in parts.items()} if total > 0 else {}
 
 
 def _by_modality(given: Mapping[str, int]) -> str:
     if not given:
         return "no modality gave more than another"
     ordered = sorted(given, key=lambda name: -given[name])
-    return "by modality " + ", ".join(f"{title(name)} {given[name]}" for name in ordered)
+    return "evidence: " + ", ".join(f"{title(name)} {given[name]} %" for name in ordered)
 
 
 def _nearest(row: WindowEntry) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from reports.answer import answer_name, figure, seconds, surely, title, window_answer
 from reports.documents import ModalityEntry, ResultDocument, StretchEntry, WindowEntry
 
 LONGEST_TABLE = 200
@@ -17,7 +18,7 @@ def result_markdown(result: ResultDocument) -> str:
         *(f"**Problem:** {escape(problem)}" for problem in result["problems"]),
         *(escape(note) for note in result.get("notes", ())),
         "## Timeline",
-        markdown_table(["from", "to", "compound", "confidence", "neutral"], map(_stretch, result["timeline"])),
+        markdown_table(["from", "to", "shown", "how surely", "blend", "neutral"], map(_stretch, result["timeline"])),
         "## Modalities",
         markdown_table(
             ["modality", "state", "windows", "model", "reason"],
@@ -25,7 +26,7 @@ def result_markdown(result: ResultDocument) -> str:
         ),
         "## Windows",
         markdown_table(
-            ["from", "to", "compound", "probability", "confidence", "most from"],
+            ["from", "to", "shown", "how surely", "blend", "most from"],
             map(_window, result["windows"][:LONGEST_TABLE]),
         ),
     ]
@@ -38,26 +39,8 @@ def escape(text: str) -> str:
     return "".join(f"\\{letter}" if letter in "\\`*_[]|#!" else letter for letter in plain)
 
 
-def seconds(value: float | None) -> str:
-    """Seconds as minutes and seconds: 75.25 -> '1:15.2'."""
-    if value is None:
-        return ""
-    tenths = int(value * 10)
-    return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
-
-
-def figure(value: float | None) -> str:
-    """A share with two decimals, a dash for none."""
-    return "–" if value is None else f"{value:.2f}"
-
-
-def title(name: str | None) -> str:
-    """A compound's name as people write it, a dash for none."""
-    return name.replace("_", " ") if name else "–"
-
-
 def main_contribution(window: WindowEntry) -> tuple[str, float] | None:
-    """The modality that gave most to a window's winner, and how much; None without a winner."""
+    """The modality that gave most to a window's answer, and how much; None without evidence."""
     given = {name: value for name, value in window["contributions"].items() if value}
     if not given:
         return None
@@ -66,7 +49,9 @@ def main_contribution(window: WindowEntry) -> tuple[str, float] | None:
 
 
 def _stretch(row: StretchEntry) -> list[str]:
-    return [seconds(row["start"]), seconds(row["end"]), title(row["compound"]), figure(row["confidence"]), figure(row["neutral"])]
+    sure = surely(row.get("sureness"), row.get("sureness_range"))
+    shown, blend = title(answer_name(row)), figure(row.get("blend"))
+    return [seconds(row["start"]), seconds(row["end"]), shown, sure, blend, figure(row["neutral"])]
 
 
 def _modality(name: str, entry: ModalityEntry) -> list[str]:
@@ -77,9 +62,9 @@ def _modality(name: str, entry: ModalityEntry) -> list[str]:
 
 def _window(row: WindowEntry) -> list[str]:
     most = main_contribution(row)
-    probability = row["compound"].get(row["top"]) if row["top"] else None
+    sure = surely(row.get("sureness"), row.get("sureness_range"))
     return [
-        seconds(row["start"]), seconds(row["end"]), title(row["top"]), figure(probability), figure(row["confidence"]),
+        seconds(row["start"]), seconds(row["end"]), title(window_answer(row)), sure, figure(row.get("blend")),
         f"{title(most[0])} {most[1]:.2f}" if most else escape(row["reason"]),
     ]
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reports.answer import answer_name, figure, seconds, surely, title
 from reports.documents import ResultDocument, StretchEntry
-from reports.markdown import figure, seconds, title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +31,8 @@ def notebook_html(result: ResultDocument, folder: Path) -> str:
     problems = "".join(f"<p>{_text(problem)}</p>" for problem in (*result["problems"], *result.get("notes", ())))
     return (
         f"<div><p><strong>{_text(Path(clip['path']).name)}</strong>, {seconds(clip['duration'])}: {_text(sentence)}</p>{problems}"
-        f'<img style="max-width:100%" alt="{_text(f"Compounds over time. {sentence}")}" src="data:image/png;base64,{picture}">'
-        + _table(("from", "to", "compound", "confidence", "neutral"), stretches)
+        f'<img style="max-width:100%" alt="{_text(f"Expressions over time. {sentence}")}" src="data:image/png;base64,{picture}">'
+        + _table(("from", "to", "shown", "how surely", "blend"), stretches)
         + (f"<p>and {more} more stretches in <code>.timeline</code></p>" if more > 0 else "")
         + _table(("modality", "state", "windows", "model, or why it is absent"), _modalities(result))
         + f"<p>Everything about it: <code>{_text(folder)}</code></p></div>"
@@ -50,7 +50,7 @@ def plain_text(result: ResultDocument, folder: Path) -> str:
     clip, sentence = result["clip"], result["summary"]["sentence"]
     head = f"{Path(clip['path']).name} ({seconds(clip['duration'])}, profile {result['profile']}): {sentence}"
     rows = [_cells(row) for row in result["timeline"][:MOST_STRETCHES]]
-    lines = [f"  {start:>7} to {end:>7}  {compound}, confidence {sure}" for start, end, compound, sure, _ in rows]
+    lines = [f"  {start:>7} to {end:>7}  {shown}, {sure}" for start, end, shown, sure, _ in rows]
     if (more := len(result["timeline"]) - len(rows)) > 0:
         lines.append(f"  and {more} more stretches")
     for state in ("present", "absent", "failed"):
@@ -61,9 +61,8 @@ def plain_text(result: ResultDocument, folder: Path) -> str:
 
 
 def _cells(row: StretchEntry) -> tuple[str, ...]:
-    return (
-        seconds(row["start"]), seconds(row["end"]), title(row["compound"]), figure(row["confidence"]), figure(row["neutral"])
-    )  # fmt: skip
+    sure = surely(row.get("sureness"), row.get("sureness_range"))
+    return seconds(row["start"]), seconds(row["end"]), title(answer_name(row)), sure, figure(row.get("blend"))
 
 
 def _modalities(result: ResultDocument) -> Iterable[tuple[str, ...]]:

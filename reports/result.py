@@ -20,6 +20,7 @@ from data.emotions import BASIC_EMOTIONS, Compound
 from data.fused import Fusion, Moments, Stretch
 from data.media.clip import Clip
 from data.scores import Scores
+from reports.answer import headline
 from reports.documents import (
     ClipEntry,
     MatrixEntry,
@@ -35,6 +36,8 @@ from reports.documents import (
 )
 
 SCHEMA_VERSION = "1.0"
+SURENESS_COLUMNS = ("sureness", "sureness_low", "sureness_high")
+"""Of the answer, in tables: how likely it is right, and the range of that."""
 SCHEMA = Path(__file__).with_name("result.schema.json")
 
 
@@ -59,6 +62,7 @@ def build_result(
     `words` where the words come from and which were not believed.
     """
     failed = dict(failed or {})
+    entries = {item.modality: modality_entry(item, failed) for item in scores}
     return {
         "schema_version": SCHEMA_VERSION,
         "dyad": {"version": version(), "created": datetime.now(UTC).isoformat(timespec="seconds")},
@@ -69,7 +73,7 @@ def build_result(
         "notes": list(notes),
         "emotions": list(BASIC_EMOTIONS),
         "compounds": [{"name": item.name, "first": item.first, "second": item.second} for item in fusion.compounds],
-        "modalities": {item.modality: modality_entry(item, failed) for item in scores},
+        "modalities": entries,
         "words": words or {"origin": "", "rejected": []},
         "fusion": {
             "weights": fusion.weights, "composition": fusion.method, "none_threshold": fusion.none_threshold,
@@ -79,7 +83,7 @@ def build_result(
         "timeline": [stretch_entry(stretch) for stretch in timeline],
         "people": people_entries(people),
         "turns": turn_entries(turns),
-        "summary": summary(fusion, timeline),
+        "summary": summary(fusion, timeline, clip.duration, entries),
         "seconds": {stage: round(value, 3) for stage, value in (seconds or {}).items()},
     }
 
@@ -121,9 +125,11 @@ def _quality(scores: Scores) -> NDArray[np.float64]:
 
 
 def window_entry(fusion: Fusion, row: int) -> WindowEntry:
-    """One window: its distributions, winner, confidence, and what each modality contributed to the winner's probability."""
+    """One window: its distributions, its answer and how sure it is, and what each modality contributed to it."""
     winner = int(fusion.winner[row])
     top = fusion.compounds[winner] if winner >= 0 else None
+    emotion = int(fusion.emotion[row])
+    sure, *within = map(number, fusion.sureness[row])
     return {
         "start": rounded(fusion.windows[row, 0]),
         "end": rounded(fusion.windows[row, 1]),
@@ -132,7 +138,10 @@ def window_entry(fusion: Fusion, row: int) -> WindowEntry:
         "compound": named([compound.name for compound in fusion.compounds], fusion.compound[row]),
         "none": number(fusion.none[row]),
         "top": top.name if top else None,
-        "confidence": number(fusion.confidence[row]),
+        "emotion": BASIC_EMOTIONS[emotion] if emotion >= 0 else None,
+        "sureness": sure,
+        "sureness_range": within,
+        "blend": number(fusion.blend[row]),
         "coverage": number(fusion.coverage[row]),
         "contributions": named(fusion.modalities, fusion.contributions[row]),
         "emotion_shares": _shares(top, fusion.emotion_shares[row]) if top else {},
@@ -148,7 +157,9 @@ def stretch_entry(stretch: Stretch) -> StretchEntry:
     """A stretch of the timeline."""
     return {
         "start": rounded(stretch.start), "end": rounded(stretch.end), "compound": stretch.compound,
-        "confidence": number(stretch.confidence), "neutral": number(stretch.neutral),
+        "emotion": stretch.emotion, "sureness": number(stretch.sureness),
+        "sureness_range": [number(value) for value in stretch.sureness_range],
+        "blend": number(stretch.blend), "neutral": number(stretch.neutral),
     }  # fmt: skip
 
 
@@ -193,65 +204,62 @@ def matrices(fusion: Fusion) -> list[MatrixEntry]:
     return entries
 
 
-def summary(fusion: Fusion, timeline: Sequence[Stretch]) -> SummaryEntry:
-    """The clip in a few figures: mean distributions over its windows, seconds by winning compound, the likeliest, a sentence.
+def summary(
+    fusion: Fusion, timeline: Sequence[Stretch], duration: float, modalities: Mapping[str, ModalityEntry]
+) -> SummaryEntry:
+    """The clip in a few figures: means over its windows with evidence, seconds by answer, the likeliest compound, a sentence.
 
-    The likeliest is the compound of the timeline with the largest mean over the clip: windows that nearly show it count too, and
-    one that shows none counts for little, which the sum of winners would not know.
+    `compound` is the mean of (1 - none) x compound: with `none` it adds up to 1. The likeliest is the compound of the timeline
+    with the largest mean: windows that nearly show it count too, which the sum of winners would not know.
     """
     seconds = {compound.name: 0.0 for compound in fusion.compounds}
+    alone = dict.fromkeys(BASIC_EMOTIONS, 0.0)
     for stretch in timeline:
-        seconds[stretch.compound] += stretch.end - stretch.start
-    answered = fusion.winner >= 0
-    compound = _mean_compound(fusion)
-    mean = dict(zip(seconds, compound.tolist(), strict=True))
-    top = max({stretch.compound for stretch in timeline}, key=lambda name: (mean[name], name)) if timeline else None
+        if stretch.compound:
+            seconds[stretch.compound] += stretch.end - stretch.start
+        else:
+            alone[stretch.emotion] += stretch.end - stretch.start
+    basic = _mean(fusion.basic[fusion.present])
+    mean = dict(zip(seconds, _mean_compound(fusion).tolist(), strict=True))
+    top = max({stretch.compound for stretch in timeline if stretch.compound}, key=lambda name: (mean[name], name), default=None)
+    emotion = BASIC_EMOTIONS[int(basic.argmax())] if fusion.present.any() else None
+    sure, *within = map(number, _sureness(timeline, top, emotion))
     return {
         "top": top,
+        "emotion": emotion,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "compound": named(seconds, compound),
-        "basic": named(BASIC_EMOTIONS, _mean(fusion.basic[fusion.present])),
+        "seconds_of_emotions": {name: round(value, 3) for name, value in alone.items()},
+        "compound": {name: number(value) for name, value in mean.items()},
+        "basic": named(BASIC_EMOTIONS, basic),
         "none": number(float(_mean(fusion.none[fusion.present]))),
-        "confidence": number(float(_mean(fusion.confidence[answered]))),
-        "windows_answered": int(answered.sum()),
+        "sureness": sure,
+        "sureness_range": within,
+        "blend": number(float(_mean(fusion.blend[fusion.winner >= 0]))),
+        "windows_answered": int((fusion.winner >= 0).sum()),
         "windows_none": int(is_none(fusion).sum()),
-        "sentence": _sentence(top, seconds, fusion),
+        "sentence": headline([stretch_entry(stretch) for stretch in timeline], duration, modalities),
     }
 
 
 def _mean_compound(fusion: Fusion) -> NDArray[np.float64]:
-    """Mean distribution [K] over the windows with evidence, each by how likely it shows a compound at all; NaN without any."""
-    shown = np.where(np.isnan(fusion.compound), 0.0, (1.0 - fusion.none)[:, None] * fusion.compound)
-    total = np.nansum(shown)
-    return shown.sum(0) / total if total > 0 else np.full(len(fusion.compounds), np.nan)
+    """Mean of (1 - none) x compound [K] over the windows with evidence; NaN without any."""
+    return _mean(((1.0 - fusion.none)[:, None] * np.nan_to_num(fusion.compound))[fusion.present])
+
+
+def _sureness(timeline: Sequence[Stretch], top: str | None, emotion: str | None) -> NDArray[np.float64]:
+    """Mean sureness [3] of the stretches that show the clip's answer, by their lengths; NaN without an answer."""
+    own = [one for one in timeline if one.compound == top and (top is not None or one.emotion == emotion)]
+    own = own or list(timeline)
+    if not own:
+        return np.full(3, np.nan)
+    lengths = [max(stretch.end - stretch.start, 1e-9) for stretch in own]
+    return np.average([(one.sureness, *one.sureness_range) for one in own], axis=0, weights=lengths)
 
 
 def is_none(fusion: Fusion) -> NDArray[np.bool_]:
     """Flags [N] of the windows that have evidence but no winner, because none of the compounds is likelier."""
     found: NDArray[np.bool_] = (fusion.winner < 0) & (np.nan_to_num(fusion.none) > fusion.none_threshold)
     return found
-
-
-def _sentence(top: str | None, seconds: Mapping[str, float], fusion: Fusion) -> str:
-    none = is_none(fusion)
-    if top is None and not none.any():
-        return next((reason for reason in fusion.reasons if reason), "No window of the clip has an answer.")
-    if top is None:
-        basic = _mean(fusion.basic[none])
-        strongest = f"{BASIC_EMOTIONS[int(basic.argmax())]} ({basic.max():.0%} of the evidence)"
-        return f"None of the {_count(len(fusion.compounds))} compounds; strongest alone is {strongest}."
-    shown = ", ".join(f"{name.replace('_', ' ')} {value:.1f} s" for name, value in seconds.items() if value > 0)
-    if none.any():
-        shown += f"; none of the {_count(len(fusion.compounds))} in {int(none.sum())} of {len(none)} windows"
-    neutral = float(_mean(fusion.neutral[fusion.present]))
-    if neutral > 0.5:
-        return f"Mostly neutral ({neutral:.0%}); of the compounds the nearest are: {shown}."
-    return f"Mostly {top.replace('_', ' ')} ({shown})."
-
-
-def _count(number_: int) -> str:
-    words = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-    return words[number_] if number_ < len(words) else str(number_)
 
 
 def _mean(rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -280,8 +288,8 @@ def to_json(result: ResultDocument) -> str:
 
 
 def windows_table(fusion: Fusion, scores: Sequence[Scores] = ()) -> pd.DataFrame:
-    """One row a window: start, end, present, 7 basic and K compound probabilities, top, confidence, none,
-    contribution_<modality>, and of each of `scores` quality_<modality>."""
+    """One row a window: start, end, present, 7 basic and K compound probabilities, top, emotion, `SURENESS_COLUMNS`, blend,
+    none, contribution_<modality>, and of each of `scores` quality_<modality>."""
     table = pd.DataFrame({"start": fusion.windows[:, 0], "end": fusion.windows[:, 1], "present": fusion.present})
     _add_distributions(table, fusion, fusion.compounds)
     for index, modality in enumerate(fusion.modalities):
@@ -308,5 +316,8 @@ def _add_distributions(table: pd.DataFrame, answer: Fusion | Moments, compounds:
     for index, compound in enumerate(compounds):
         table[compound.name] = answer.compound[:, index]
     table["top"] = [compounds[index].name if index >= 0 else None for index in answer.winner]
-    table["confidence"] = answer.confidence
+    table["emotion"] = [BASIC_EMOTIONS[index] if index >= 0 else None for index in answer.emotion]
+    for index, column in enumerate(SURENESS_COLUMNS):
+        table[column] = answer.sureness[:, index]
+    table["blend"] = answer.blend
     table["none"] = answer.none

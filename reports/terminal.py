@@ -1,5 +1,6 @@
-"""A result on the terminal: the timeline as a table, and what each modality had to say."""
+"""A result on the terminal: the answer first, then when what is shown, and where everything is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -7,20 +8,53 @@ from rich.markup import escape
 from rich.table import Table
 
 from data.people import called
+from reports.answer import answer_name, seconds, surely, title
 from reports.documents import ResultDocument, StretchEntry
-from reports.markdown import figure, seconds, title
 
 STATES = {"present": "green", "absent": "yellow", "failed": "red"}
 NARROWEST = 70
 """Letters of a line from which on tables are shown as such."""
+MOST_STRETCHES = 8
+"""Stretches of the timeline that are told without -v."""
 
 
-def print_result(console: Console, result: ResultDocument, folder: Path) -> None:
-    """Print a result for a person."""
-    clip = result["clip"]
-    console.print(f"\n[bold]{escape(Path(clip['path']).name)}[/bold]  {seconds(clip['duration'])}")
+def print_result(console: Console, result: ResultDocument, folder: Path, *, details: bool = False) -> None:
+    """Print a result for a person: the answer and how sure it is, when what is shown, what is absent, the page's path.
+
+    `details`: all of the timeline, the evidence of each stretch, why each modality is absent, and the people.
+    """
+    clip, summary = result["clip"], result["summary"]
+    sure = surely(summary.get("sureness"), summary.get("sureness_range"))
+    console.print(f"\n[bold]{escape(Path(clip['path']).name)}[/bold]: {escape(summary['sentence'])}", highlight=False)
+    if sure:
+        console.print(f"  {escape(title(summary['top'] or summary.get('emotion')).capitalize())}: {sure}.", highlight=False)
     for problem in result["problems"]:
-        console.print(f"[yellow]{escape(problem)}[/yellow]")
+        console.print(f"[yellow]  {escape(problem)}[/yellow]", highlight=False)
+    if details:
+        _print_details(console, result)
+    else:
+        _print_stretches(console, result)
+    console.print(f"  {escape(str(folder / 'report.html'))}", soft_wrap=True, highlight=False)
+
+
+def _print_stretches(console: Console, result: ResultDocument) -> None:
+    """The first stretches, a line each, where there are several; and in a line what is not there."""
+    rows = result["timeline"]
+    for row in rows[:MOST_STRETCHES] if len(rows) > 1 else ():
+        sure = surely(row.get("sureness"))
+        said = f"  {seconds(row['start'])} to {seconds(row['end'])}  {title(answer_name(row))}"
+        console.print(escape(said) + (f"  [dim]{sure}[/dim]" if sure else ""), highlight=False)
+    if len(rows) > MOST_STRETCHES:
+        console.print(f"  [dim]and {len(rows) - MOST_STRETCHES} more[/dim]", highlight=False)
+    absent = [title(name) for name, entry in result["modalities"].items() if entry["state"] == "absent"]
+    failed = [title(name) for name, entry in result["modalities"].items() if entry["state"] == "failed"]
+    told = [f"{said}: {', '.join(names)}" for said, names in (("Failed", failed), ("Not there", absent)) if names]
+    if told:
+        console.print(f"[dim]  {escape('. '.join(told))} (-v says why).[/dim]", highlight=False)
+
+
+def _print_details(console: Console, result: ResultDocument) -> None:
+    """Everything that a terminal can show well."""
     for note in result.get("notes", ()):
         console.print(f"[dim]{escape(note)}[/dim]")
     if result["timeline"]:
@@ -28,8 +62,16 @@ def print_result(console: Console, result: ResultDocument, folder: Path) -> None
     _print_table(console, modality_table(result))
     if len(result.get("people", ())) > 1:
         console.print(escape(people_sentence(result)))
-    console.print(escape(result["summary"]["sentence"]))
-    console.print(f"Result: {escape(str(folder / 'result.json'))}", soft_wrap=True)
+
+
+def print_several(console: Console, results: Sequence[tuple[ResultDocument, Path]]) -> None:
+    """Several clips in a table: what each shows, how surely, and the page about it."""
+    table = Table("clip", "shown", "how surely", title_justify="left")
+    for result, _ in results:
+        summary = result["summary"]
+        told = (Path(result["clip"]["path"]).name, summary["sentence"].rstrip("."), surely(summary.get("sureness")) or "–")
+        table.add_row(*map(escape, told))
+    _print_table(console, table)
 
 
 def _print_table(console: Console, table: Table) -> None:
@@ -37,19 +79,18 @@ def _print_table(console: Console, table: Table) -> None:
     if console.width >= NARROWEST:
         console.print(table)
         return
-    console.print(f"[italic]{table.title}[/italic]")
+    if table.title:
+        console.print(f"[italic]{table.title}[/italic]")
     for cells in zip(*(column.cells for column in table.columns), strict=True):
         console.print("  ".join(str(cell) for cell in cells if cell))
 
 
 def timeline_table(result: ResultDocument) -> Table:
-    """When which compound is shown, how surely, and what most of the evidence for it is."""
-    table = Table("from", "to", "compound", "confidence", "neutral", "most of it from", title="Timeline", title_justify="left")
+    """When what is shown, how surely, and what most of the evidence for it is."""
+    table = Table("from", "to", "shown", "how surely", "most of it from", title="Timeline", title_justify="left")
     for row in result["timeline"]:
-        table.add_row(
-            seconds(row["start"]), seconds(row["end"]), title(row["compound"]), figure(row["confidence"]),
-            figure(row["neutral"]), _evidence(result, row),
-        )
+        sure = surely(row.get("sureness"), row.get("sureness_range")) or "–"
+        table.add_row(seconds(row["start"]), seconds(row["end"]), title(answer_name(row)), sure, _evidence(result, row))
     return table
 
 
@@ -77,7 +118,7 @@ def people_sentence(result: ResultDocument, most: int = 6) -> str:
 
 
 def _evidence(result: ResultDocument, stretch: StretchEntry) -> str:
-    """The modalities that gave most to this compound in the windows of a stretch, as shares of 1."""
+    """The modalities that gave most to this answer in the windows of a stretch, as shares of 1."""
     totals: dict[str, float] = {}
     for window in result["windows"]:
         if window["top"] == stretch["compound"] and window["start"] < stretch["end"] and window["end"] > stretch["start"]:
@@ -86,5 +127,3 @@ def _evidence(result: ResultDocument, stretch: StretchEntry) -> str:
     whole = sum(totals.values())
     best = sorted(totals, key=lambda name: -totals[name])[:3]
     return ", ".join(f"{title(name)} {totals[name] / whole:.0%}" for name in best if whole and totals[name] > 0)
-
-

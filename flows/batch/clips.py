@@ -191,11 +191,10 @@ def _labelled_frames(row: ManifestRow, job: Job) -> dict[str, object]:
     compounds = job.settings.compound_table()
     with fetched(row.frame_labels, job.folder.root) as file:
         labels = read_frame_labels(file, Path(row.path).stem, compounds)
-    names = [compound.name for compound in compounds]
-    table = pd.read_parquet(job.folder.frames, columns=["frame", "top", *names])
+    table = pd.read_parquet(job.folder.frames, columns=["frame", "top", "sureness"])
     table["frame"] += int(job.folder.finished("decode").get("notes", {}).get("first_frame", 0))
     both = table.merge(labels[labels["label"] != ""], on="frame")
     counts = Counter(zip(both["label"].tolist(), both["top"].fillna("").tolist(), strict=True))
     answered = both[both["top"].notna()]
-    sure = binned_hits(answered[names].max(axis=1), answered["top"] == answered["label"])
+    sure = binned_hits(answered["sureness"], answered["top"] == answered["label"])
     return {"frame_pairs": [[label, answer, count] for (label, answer), count in sorted(counts.items())], "frame_sure": sure}

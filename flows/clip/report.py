@@ -21,9 +21,26 @@ def write_report(folder: "RunFolder") -> Path:
     page = folder.report
     settings = folder.settings.read_text(encoding="utf-8") if folder.settings.is_file() else ""
     address = media_address(Path(result["clip"]["path"]), folder.root)
-    write_text(page, report_page(result, media=address, settings=settings, **_tables(folder)))
     _write_thumbnail(folder, result)
+    poster = folder.thumbnail.read_bytes() if folder.thumbnail.is_file() else None
+    files = _files(folder, address)
+    write_text(page, report_page(result, media=address, settings=settings, poster=poster, files=files, **_tables(folder)))
     return page
+
+
+def _files(folder: "RunFolder", media: str | None) -> dict[str, str]:
+    """What the page links: the files that lie beside it, exports among them, the media, and the page of the data set."""
+    from urllib.parse import quote
+
+    from data.dataset_files import JOURNAL, REPORT
+    from reports.exports.formats import FORMATS
+
+    exports = {name: folder.export(form.suffix) for name, form in FORMATS.items()}
+    own = {"result.json": folder.result, "windows.parquet": folder.windows, "transcript.vtt": folder.transcript, **exports}
+    files = {name: f"./{quote(path.name)}" for name, path in own.items() if path.is_file()}
+    files |= {"media": media} if media else {}
+    files |= {"the data set": f"../{REPORT}"} if (folder.root.parent / JOURNAL).is_file() else {}
+    return files
 
 
 def _write_thumbnail(folder: "RunFolder", result: "ResultDocument") -> None:

@@ -46,11 +46,13 @@ def publish_artifacts(folder: RunFolder) -> None:
 
 
 def window_rows(result: ResultDocument) -> list[dict[str, object]]:
-    """A row a window (the first thousand): times, winner, probability, confidence, and what each modality gave to it."""
+    """A row a window (the first thousand): times, answer, how sure it is, blend, and what each modality gave to it."""
+    from reports.answer import window_answer
+
     return [
         {
-            "from": row["start"], "to": row["end"], "compound": (row["top"] or "–").replace("_", " "),
-            "probability": _rounded(row["compound"].get(row["top"] or "")), "confidence": _rounded(row["confidence"]),
+            "from": row["start"], "to": row["end"], "shown": (window_answer(row) or "–").replace("_", " "),
+            "sureness": _rounded(row.get("sureness")), "blend": _rounded(row.get("blend")),
         } | {name.replace("_", " "): _rounded(row["contributions"].get(name)) for name in result["modalities"]}
         for row in result["windows"][:1000]
     ]  # fmt: skip

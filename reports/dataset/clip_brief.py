@@ -2,17 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, groupby
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.emotions import BASIC_EMOTIONS
+from reports.answer import answer_name
 from reports.documents import ModalityEntry, ResultDocument, WindowEntry
 
 BINS = 15
 """Equal steps of probability that reliability is counted in, as in `data.metrics.calibration_error`."""
+CELLS = 30
+"""Parts of a clip's time that the data set's page shows it by."""
 Sure = Mapping[str, Sequence[Sequence[float]]]
 """By answer, how sure its windows were: see `binned`."""
 Apart = Mapping[str, float | str]
@@ -27,11 +30,12 @@ class ClipBrief(TypedDict, total=False):
     frame_sure: of frames with labels, see `flows.batch.clips`.
     """
 
-    confidence: float | None
+    sureness: float | None
     none: float | None
     likely: float | None
     present: Sequence[str]
     apart: Apart | None
+    ribbon: Sequence[tuple[str, int]]
     window_sure: Sure
     emotion_sure: Sure
     top: str | None
@@ -50,22 +54,33 @@ class ClipBrief(TypedDict, total=False):
 def brief(result: ResultDocument) -> ClipBrief:
     """The content of result.json in short.
 
-    confidence, none: means over the windows that have them, None where none has.
+    sureness: of the clip's answer; none: mean over the windows with evidence; None where none has.
     likely: the mean probability of the strongest basic emotion. present: the modalities that answered.
     apart: the two modalities that differ most, see `most_apart`.
+    ribbon: what is shown over time, see `ribbon`.
     window_sure, emotion_sure: for each answer of windows, how sure they were, see `binned`.
     """
     summary, windows = result["summary"], result["windows"]
     basic = [value for value in summary["basic"].values() if value is not None]
     return {
-        "confidence": _short(summary["confidence"]),
+        "sureness": _short(summary.get("sureness")),
         "none": _short(summary["none"]),
         "likely": _short(max(basic)) if basic else None,
         "present": [name for name, entry in result["modalities"].items() if entry["state"] == "present"],
         "apart": most_apart(result["modalities"]),
         "window_sure": binned(_winners(windows)),
         "emotion_sure": binned(_strongest(windows)),
+        "ribbon": ribbon(result),
     }
+
+
+def ribbon(result: ResultDocument) -> list[tuple[str, int]]:
+    """The answers over time in `CELLS` equal parts of the clip: each with how many parts it lasts, '' without evidence."""
+    length = max(float(result["clip"]["duration"]), 1e-9)
+    middles = [(number + 0.5) * length / CELLS for number in range(CELLS)]
+    rows = result["timeline"]
+    shown = [next((answer_name(row) for row in rows if row["start"] <= time < row["end"]), "") for time in middles]
+    return [(name, len(list(same))) for name, same in groupby(shown)]
 
 
 def _short(value: float | None) -> float | None:
@@ -73,9 +88,9 @@ def _short(value: float | None) -> float | None:
 
 
 def _winners(windows: Iterable[WindowEntry]) -> Iterator[tuple[str, float]]:
-    """The winner of each window that has one, and its probability."""
+    """The winner of each window that has one, and how sure it is."""
     for row in windows:
-        if row["top"] and (value := row["compound"][row["top"]]) is not None:
+        if row["top"] and (value := row.get("sureness")) is not None:
             yield row["top"], value
 
 

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.metrics import scores_of_counts
+from reports.answer import title
 from reports.dataset.clip_brief import BINS, Sure
 from reports.documents import FailureEntry, Figures, Measure, Metrics, ReliabilityBin, ReliabilityFigures, SummaryDocument
-from reports.markdown import escape, markdown_table, title
+from reports.markdown import escape, markdown_table
 
 NO_ANSWER = "no answer"
 DRAWS = 1000

@@ -46,7 +46,7 @@ class ClipRow:
         if self.label and self.label not in compounds:
             return self.answer.get("emotion") or "", self.answer.get("likely")
         top = self.answer.get("top") or ""
-        return top, self.answer.get("confidence") if top else self.answer.get("none")
+        return top, self.answer.get("sureness") if top else self.answer.get("none")
 
     def right(self, compounds: tuple[str, ...]) -> bool | None:
         """Whether answer and label agree; None without a label or an answer."""
@@ -123,14 +123,14 @@ class ClipRows:
             number["states"](clip.state), why,
             number["labels"](clip.label), number["splits"](clip.split),
             number["answers"](answer.get("top") or "") if answer else -2,
-            _short(answer.get("confidence")), _short(answer.get("none")),
+            _short(answer.get("sureness")), _short(answer.get("none")),
             number["emotions"](answer.get("emotion") or ""), _short(answer.get("likely")),
             None if right is None else int(right), _short(answer.get("duration"), 1),
             [_short(clip.seconds.get(stage), 2) for stage in self.stages] if clip.seconds else [],
         ]  # fmt: skip
 
     def _outlying(self, clip: ClipRow) -> list[tuple[str, Outlier]]:
-        answer, top, spoken = clip.answer, clip.answer.get("top"), clip.answer.get("confidence")
+        answer, top, spoken = clip.answer, clip.answer.get("top"), clip.answer.get("sureness")
         found = []
         if clip.right(self.compounds) is False:
             said, sure = clip.said(self.compounds)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
+from reports.answer import said
 from reports.documents import ClipEntry, StretchEntry
 from reports.exports.clip import ClipAnswer, Span, one_line, tiers_of
 
 
 def webvtt(clip: ClipAnswer) -> str:
-    """WebVTT: a cue a stretch of the timeline, with the compound and its confidence; markup in names is escaped."""
+    """WebVTT: a cue a stretch of the timeline, with the answer and how sure it is; markup in names is escaped."""
     cues = [
         f"{_clock(row['start'], '.')} --> {_clock(row['end'], '.')}\n{html.escape(_caption(row), quote=False)}\n"
         for row in _shown(clip)
@@ -29,7 +30,10 @@ def subrip(clip: ClipAnswer) -> str:
 
 
 def textgrid(clip: ClipAnswer) -> str:
-    """Praat's TextGrid, long form: an interval tier for compounds, each modality and the transcript, without gaps or overlaps."""
+    """Praat's TextGrid, long form: an interval tier for the answer, the emotions, each modality and the transcript.
+
+    Tiers have neither gaps nor overlaps.
+    """
     tiers = tiers_of(clip)
     end = max([clip.duration, *(span.end for spans in tiers.values() for span in spans)])
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end:.6f}",
@@ -45,7 +49,7 @@ def textgrid(clip: ClipAnswer) -> str:
 
 
 def elan(clip: ClipAnswer) -> str:
-    """ELAN's .eaf (EAF 3.0): a tier for compounds, each modality and the transcript; times in whole milliseconds.
+    """ELAN's .eaf (EAF 3.0): a tier for the answer, the emotions, each modality and the transcript; times in whole milliseconds.
 
     The media is linked by its path; of a segment of a file TIME_ORIGIN says where it begins.
     """
@@ -121,8 +125,7 @@ def _shown(clip: ClipAnswer) -> list[StretchEntry]:
 
 
 def _caption(row: StretchEntry) -> str:
-    name = one_line(row["compound"].replace("_", " "))
-    return name if row["confidence"] is None else f"{name} ({row['confidence']:.2f})"
+    return one_line(said(row))
 
 
 def _clock(seconds: float, point: str) -> str:

@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
+import numpy as np
+
 from data.errors import InputError
 from data.people import called
 from data.run_folder import RunFolder
+from reports.answer import answer_name
 from reports.documents import ResultDocument
+from reports.grid import as_float, columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,30 +104,33 @@ def read_clip(folder: RunFolder, frames: bool = False, cues: bool = False) -> Cl
 
 
 def timeline(clip: ClipAnswer) -> list[Span]:
-    """The winning compounds over time; stretches without a winner are left out."""
-    return [Span(row["start"], row["end"], row["compound"]) for row in clip.result["timeline"]]
+    """The answers over time: compounds, and where none wins the emotion alone; time without evidence is left out."""
+    return [Span(row["start"], row["end"], answer_name(row)) for row in clip.result["timeline"]]
+
+
+def emotion_spans(clip: ClipAnswer) -> list[Span]:
+    """The strongest basic emotion of all modalities together over time."""
+    names = clip.result["emotions"]
+    return _strongest(clip, [[row["basic"].get(name) for name in names] for row in clip.result["windows"]])
 
 
 def modality_spans(clip: ClipAnswer, modality: str) -> list[Span]:
     """The strongest emotion of one modality over time, never two at once.
 
-    Windows overlap; a moment gets the window whose middle is nearest, and neighbours with one label become one stretch.
-    Windows without an answer leave a gap.
+    Windows overlap; a moment gets the mean of those that cover it, and neighbours with one label become one stretch.
+    Where none of them has an answer is a gap.
     """
-    names, rows = clip.result["emotions"], clip.result["modalities"][modality]["probabilities"]
-    known = [[value for value in row if value is not None] for row in rows]
-    labels = [names[row.index(max(row))] if row else None for row in known]
-    windows = [(row["start"], row["end"]) for row in clip.result["windows"]]
-    return _joined(Span(start, end, label) for (start, end), label in zip(cells(windows), labels, strict=True) if label)
+    return _strongest(clip, clip.result["modalities"][modality]["probabilities"])
 
 
-def cells(windows: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Windows (s), ordered by start, cut where they overlap: in the middle of the overlap."""
-    starts, ends = [start for start, _ in windows], [end for _, end in windows]
-    for number in range(1, len(windows)):
-        if starts[number] < ends[number - 1]:
-            starts[number] = ends[number - 1] = (starts[number] + ends[number - 1]) / 2
-    return list(zip(starts, ends, strict=True))
+def _strongest(clip: ClipAnswer, rows: Sequence[Sequence[float | None]]) -> list[Span]:
+    """The emotion that windows' probabilities [N, 7] find likeliest, on the grid that everything is shown on."""
+    grid, names = columns(clip.result["windows"], most=None), clip.result["emotions"]
+    means = grid.mean([[as_float(value) for value in row] for row in rows])
+    labels = [names[int(row.argmax())] if np.isfinite(row).all() else None for row in means]
+    edges = grid.edges.tolist()
+    cells = zip(edges, edges[1:], labels, strict=False)  # one edge more than labels
+    return _joined(Span(start, end, label) for start, end, label in cells if label)
 
 
 def words(clip: ClipAnswer) -> dict[str, list[Span]]:
@@ -142,12 +149,13 @@ def words(clip: ClipAnswer) -> dict[str, list[Span]]:
 
 
 def tiers_of(clip: ClipAnswer) -> dict[str, list[Span]]:
-    """All tiers: compounds, each modality, who speaks (a tier a person), and the transcript."""
+    """All tiers: the answer (compounds, and emotions alone), the emotions, each modality, who speaks (a person each), words."""
     modalities = {name: modality_spans(clip, name) for name in clip.result["modalities"]}
     speaking: dict[str, list[Span]] = {}
     for turn in turns(clip):
         speaking.setdefault(f"{turn.label} speaks", []).append(turn)
-    return {"compounds": timeline(clip), **modalities, **speaking, **(words(clip) or {"transcript": []})}
+    shown = {"expression": timeline(clip), "basic emotion": emotion_spans(clip)}
+    return {**shown, **modalities, **speaking, **(words(clip) or {"transcript": []})}
 
 
 def turns(clip: ClipAnswer) -> list[Span]:

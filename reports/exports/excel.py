@@ -13,6 +13,7 @@ from reports.documents import SummaryDocument
 from reports.exports.clip import ClipAnswer, Item
 from reports.exports.file_schemas import WINDOWS, column_named
 from reports.exports.tables import GIVEN, Cell, unanswered_row, wide_rows
+from reports.result import SURENESS_COLUMNS
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
@@ -150,7 +151,8 @@ def _clip_row(clip: Item) -> dict[str, Cell]:
         "reason": " ".join(clip.result["problems"]) or None,
         "path": media["path"], "start": media.get("start"), "end": media.get("end"), **given,
         "top": found["top"], "emotion": max(basic, key=lambda name: basic[name]) if basic else None,
-        "confidence": found["confidence"], "none": found.get("none"), "duration": media["duration"],
+        **dict(zip(SURENESS_COLUMNS, (found.get("sureness"), *found.get("sureness_range", (None, None))), strict=True)),
+        "blend": found.get("blend"), "none": found.get("none"), "duration": media["duration"],
         "windows": len(clip.result["windows"]), "windows_answered": found["windows_answered"],
         **{f"seconds_{name}": value for name, value in found["seconds"].items()},
     }  # fmt: skip
@@ -186,7 +188,10 @@ CLIP_MEANINGS: Mapping[str, tuple[str, str]] = {
     "label": ("", "the manifest's"),
     "top": ("", "the compound that the clip shows by the mean over it; empty where none"),
     "emotion": ("", "the strongest basic emotion, on average over the windows"),
-    "confidence": ("0..1", "mean over the windows with a compound"),
+    "sureness": ("0..1", "how likely the clip's answer is right: top, or where that is empty emotion; mean over its stretches"),
+    "sureness_low": ("0..1", "the least that the calibration allows (95 %)"),
+    "sureness_high": ("0..1", "the most"),
+    "blend": ("0..1", "how evenly the compound's two emotions are mixed, mean over the windows with one"),
     "none": ("0..1", "mean probability that none of the compounds is shown"),
     "duration": ("s", "length of the clip"),
     "windows": ("windows", "how many there are"),

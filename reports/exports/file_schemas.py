@@ -43,10 +43,15 @@ _ANSWER = (
     *_basic("float64", "fused probability of"),
     Column(COMPOUND, "float64", "0..1", "probability of the compound if one of them is shown: they sum to 1"),
     Column("top", "text", "", "the compound that wins; empty where none does"),
-    Column("confidence", "float64", "0..1", "of the winner: 1 where its two emotions share all the evidence equally"),
+    Column("emotion", "text", "", "the strongest basic emotion; empty without evidence"),
+    Column("sureness", "float64", "0..1", "how likely the answer is right (top, or where that is empty emotion), calibrated"),
+    Column("sureness_low", "float64", "0..1", "the least that the calibration allows (95 %)"),
+    Column("sureness_high", "float64", "0..1", "the most"),
+    Column("blend", "float64", "0..1", "how evenly the winner's two emotions are mixed: 1 half and half; empty without a winner"),
 )
 _NONE = Column("none", "float64", "0..1", "probability that none of the compounds is shown")
-_CONTRIBUTION = Column(f"contribution_{MODALITY}", "float64", "", "what it adds to the winner's probability: they add up to it")
+_CONTRIBUTION = Column(f"contribution_{MODALITY}", "float64", "", "what it gave: they add up to the probability of top, or where "
+                       "that is empty to that of emotion; empty where it is absent")
 _QUALITY = Column(f"quality_{MODALITY}", "float64", "0..1", "how well it could see or hear (fusion.md); empty where unknown")
 
 WINDOWS = FileSchema("windows.parquet", "The answer.", "a window", (

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from data.csv_files import CsvWriter
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
+from reports.answer import emotion_of as window_emotion
 from reports.documents import ModalityEntry, Numbers, WindowEntry
 from reports.exports.clip import ClipAnswer, Item, Unanswered, one_line, timeline, turns
+from reports.result import SURENESS_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +24,7 @@ LONG_COLUMNS = ("clip_id", "window", "start", "end", "source", "name", "probabil
 FUSE_COLUMNS = ("clip", "model", "label", "split", "group", "quality")
 GIVEN = ("split", "label")
 """What a data set's manifest says of a clip and its tables repeat."""
-TEXTS = frozenset({"clip_id", *GIVEN, "top", "reason", "source", "name"})
+TEXTS = frozenset({"clip_id", *GIVEN, "top", "emotion", "reason", "source", "name"})
 """Columns that hold text; `present` is true or false, `window` a whole number, and all others are real numbers."""
 PIECE = 20_000
 """Rows of an arrow table, the most that is held in memory."""
@@ -151,7 +153,7 @@ def json_whole(clips: Iterable[Item]) -> Iterator[str]:
 
 
 def segments(clips: Iterable[Item]) -> Iterator[str]:
-    """A line a stretch in the ten fields of RTTM: SPEAKER clip 1 start duration <NA> <NA> compound <NA> <NA>; times in s."""
+    """A line a stretch in the ten fields of RTTM: SPEAKER clip 1 start duration <NA> <NA> answer <NA> <NA>; times in s."""
     for clip in clips:
         for span in timeline(clip) if isinstance(clip, ClipAnswer) else ():
             times = f"{span.start:.3f} {span.end - span.start:.3f}"
@@ -205,7 +207,9 @@ def _token(text: str) -> str:
 def _flat(window: WindowEntry) -> dict[str, Cell]:
     return {
         "start": window["start"], "end": window["end"], "present": window["present"], **window["basic"], **window["compound"],
-        "top": window.get("top"), "confidence": window.get("confidence"), "none": window.get("none"),
+        "top": window.get("top"), "emotion": window_emotion(window),
+        **dict(zip(SURENESS_COLUMNS, (window.get("sureness"), *window.get("sureness_range", (None, None))), strict=True)),
+        "blend": window.get("blend"), "none": window.get("none"),
         **{f"contribution_{name}": value for name, value in window["contributions"].items()},
     }  # fmt: skip
 

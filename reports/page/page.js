@@ -32,8 +32,7 @@
 
   const describe = () => {
     const found = facts.stretches.find(([start, end]) => start <= now && now < end);
-    const seen = lanes.some(([, answers]) => answers[column()]);
-    const said = found ? `${found[2]}, confidence ${(found[3] || 0).toFixed(2)}` : seen ? "none of the compounds" : "no evidence";
+    const said = found ? found[2] : "no evidence";
     return `${clock(now)}: ${said}`;
   };
 
@@ -161,15 +160,10 @@
   const keeps = (target, key) =>
     target.closest("video, audio") || (key === " " ? target.closest("button, summary, [type=checkbox]") : target.closest("pre, [role=region]"));
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") document.querySelectorAll(".row:hover, .row:focus-within").forEach((row) => row.classList.add("quiet"));
     if (!(event.key in keys) || event.altKey || event.ctrlKey || event.metaKey || keeps(event.target, event.key)) return;
     event.preventDefault();
     keys[event.key](event);
   });
-  for (const row of document.querySelectorAll(".row")) {
-    for (const name of ["pointerleave", "focusout"]) row.addEventListener(name, () => row.classList.remove("quiet"));
-  }
-
   // A browser without the picture's codec may still play the sound, and says so only by a picture without a size.
   const unplayable = () => {
     document.getElementById("unplayable").hidden = false;

@@ -1,15 +1,17 @@
 """`report.html`: the answer about a clip as one page that needs nothing but itself and the media file."""
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from reports.documents import ModalityEntry, ResultDocument
+from reports.answer import BLEND_MEANS, SURENESS_MEANS, answer_name, said, surely
+from reports.documents import ModalityEntry, ResultDocument, StretchEntry
 from reports.page.document import PAGE_STYLE, asset, document, escaped, words_of
 from reports.page.faces import Boxes, boxes
 from reports.page.radar import whole_clip
-from reports.page.svg import clock, compound_kinds, span
+from reports.page.svg import answer_kinds, clock, span
 from reports.page.timeline import lane_facts, timeline
 
 MOST_STRETCHES, MOST_LINES = 300, 3000
@@ -17,7 +19,7 @@ LONGEST_TEXT = 600
 """What keeps the page of a long clip under 3 MB; what is left out is said, and stays in the run folder."""
 PAGE_SCRIPT = Path(__file__).with_name("page.js")
 BUTTONS = {
-    "play": "Play", "back": "1 s back", "on": "1 s on", "previous": "Previous expression", "next": "Next expression",
+    "play": "Play", "back": "1 s back", "on": "1 s on", "previous": "Previous change", "next": "Next change",
 }  # fmt: skip
 
 
@@ -30,18 +32,20 @@ def report_page(
     faces: pd.DataFrame | None = None,
     pictures: pd.DataFrame | None = None,
     settings: str = "",
+    poster: bytes | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> str:
     """The page for the content of `result.json`.
 
     `media` is the address of the media file as the page can reach it (relative, or file:), None where it is gone;
     `transcript` has start, end (s; NaN where unknown) and text, `descriptions` window (or start) and text, `faces` the columns
     of faces.parquet, boxes in pixels of the source, `pictures` those of `reports.page.faces.face_pictures` (None: the run kept
-    none); `settings` is shown as it is.
+    none); `settings` is shown as it is; `poster` is a JPEG of the clip; `files` are addresses by what they are called.
     """
     title = Path(result["clip"]["path"]).name
     found = boxes(faces)
     body = "\n".join((
-        _head(title, result), '<div class="pair top">', _player(result, media, bool(found["tracks"])),
+        _head(title, result, files or {}), '<div class="pair top">', _player(result, media, bool(found["tracks"]), poster),
         f"<div>{_expressions(result)}{whole_clip(result)}</div></div>", timeline(result, faces, pictures),
         _words(result, transcript, descriptions), _ran(result, settings),
     ))  # fmt: skip
@@ -51,9 +55,7 @@ def report_page(
 
 def _facts(result: ResultDocument, found: Boxes) -> dict[str, object]:
     """What the script needs: the length, where in the media file the clip starts, the stretches, the lanes and the boxes."""
-    stretches = [
-        [row["start"], row["end"], row["compound"].replace("_", " "), row["confidence"]] for row in result["timeline"]
-    ]
+    stretches = [[row["start"], row["end"], said(row)] for row in result["timeline"]]
     clip = result["clip"]
     return {
         "duration": clip["duration"], "start": clip.get("start") or 0, "video": clip["has_video"], "stretches": stretches,
@@ -61,27 +63,41 @@ def _facts(result: ResultDocument, found: Boxes) -> dict[str, object]:
     }
 
 
-def _head(title: str, result: ResultDocument) -> str:
+def _head(title: str, result: ResultDocument, files: Mapping[str, str]) -> str:
     clip = result["clip"]
     picture = f", {clip['width']} x {clip['height']} at {clip['frame_rate']:.4g} frames a second" if clip["has_video"] else ""
     problems = "".join(f"<li>{escaped(problem)}</li>" for problem in result["problems"])
     notes = "".join(f"<li>{escaped(note)}</li>" for note in result.get("notes", ()))
+    links = "".join(f'<a href="{escaped(address)}">{escaped(name)}</a>' for name, address in files.items())
     return (
-        f'<header><h1>{escaped(title)}</h1><p class="sentence">{escaped(result["summary"]["sentence"])}</p>'
+        f'<header><h1>{escaped(title)}</h1><p class="sentence">{escaped(result["summary"]["sentence"])}</p>{_surely(result)}'
         f'<p class="facts">{clock(clip["duration"])}{picture}; profile {escaped(result["profile"])}; '
         f"Dyad {escaped(result['dyad']['version'])}, {escaped(result['dyad']['created'][:16].replace('T', ' '))} UTC</p>"
+        + (f'<nav class="files" aria-label="Files">{links}</nav>' if links else "")
         + (f'<ul class="problems">{problems}</ul>' if problems else "")
         + (f'<ul class="notes">{notes}</ul>' if notes else "")
         + "</header>\n<main>"
     )
 
 
-def _player(result: ResultDocument, media: str | None, has_boxes: bool) -> str:
+def _surely(result: ResultDocument) -> str:
+    """How sure the clip's answer is, and what that means; nothing without one."""
+    summary = result["summary"]
+    sure = surely(summary.get("sureness"), summary.get("sureness_range"))
+    if not sure:
+        return ""
+    whose = words_of(summary["top"] or summary.get("emotion") or "the answer")
+    return f'<p class="sure"><b>{whose}: {sure}</b> <span class="hint">({SURENESS_MEANS})</span></p>'
+
+
+def _player(result: ResultDocument, media: str | None, has_boxes: bool, poster: bytes | None) -> str:
     """The media element with the boxes over it, what is said at this time, and the buttons."""
     clip = result["clip"]
     gone = f"The media file is not there any more ({escaped(clip['path'])}); everything else works without it."
     kind = "video" if clip["has_video"] else "audio"
-    there = f'<{kind} id="media" controls preload="metadata" src="{escaped(media)}"></{kind}>'
+    picture = f"data:image/jpeg;base64,{base64.b64encode(poster).decode()}" if poster and clip["has_video"] else ""
+    shown = f' poster="{picture}"' if picture else ""
+    there = f'<{kind} id="media" controls preload="metadata" src="{escaped(media)}"{shown}></{kind}>'
     element = there if media else f'<p class="gone">{gone}</p>'
     size = f"0 0 {clip['width'] or 1} {clip['height'] or 1}"
     overlay = f'<svg id="boxes" viewBox="{size}" aria-hidden="true"></svg>' if media and has_boxes and kind == "video" else ""
@@ -91,8 +107,9 @@ def _player(result: ResultDocument, media: str | None, has_boxes: bool) -> str:
         if media or what != "play"
     )
     switch = '<label><input type="checkbox" id="show-boxes" checked> Boxes of faces</label>' if overlay else ""
+    on_paper = f'<img class="paper" src="{picture}" alt="A frame of the clip">' if picture else ""
     return (
-        f'<section class="player" aria-label="Player"><div class="screen {kind}">{element}{overlay}</div>'
+        f'<section class="player" aria-label="Player">{on_paper}<div class="screen {kind}">{element}{overlay}</div>'
         f'<p id="unplayable" class="gone" hidden>This browser cannot play the {kind} of {escaped(Path(clip["path"]).name)}: '
         "it has no decoder for it. Everything else on this page works; another browser or player may show the file.</p>"
         f'<p id="now">&nbsp;</p><div class="buttons">{buttons}{switch}</div></section>'
@@ -101,30 +118,37 @@ def _player(result: ResultDocument, media: str | None, has_boxes: bool) -> str:
 
 def _expressions(result: ResultDocument) -> str:
     """The stretches as buttons."""
-    kinds = compound_kinds(result)
-    shown = [
-        _jump(row["start"], row["end"], f'<span class="swatch {kinds.get(row["compound"], "")}"></span>'
-              f"{words_of(row['compound'])}, confidence {row['confidence'] or 0:.2f}")
-        for row in result["timeline"][:MOST_STRETCHES]
-    ]  # fmt: skip
+    kinds = answer_kinds(result)
+    shown = [_jump(row["start"], row["end"], _stretch(row, kinds)) for row in result["timeline"][:MOST_STRETCHES]]
     left_out = _left_out(len(result["timeline"]) - len(shown), "result.json")
+    has_blend = any(row["compound"] for row in result["timeline"])
+    means = f'<p class="hint">Blend: {BLEND_MEANS}.</p>' if has_blend else ""
     return (
-        f'<section class="few"><h2>Expressions</h2>{_list(shown, "None of the compounds is found in this clip.")}{left_out}'
+        f'<section class="few"><h2>What is shown when</h2>{_list(shown, escaped(result["summary"]["sentence"]))}{left_out}{means}'
         "</section>"
     )
 
 
+def _stretch(row: StretchEntry, kinds: Mapping[str, str]) -> str:
+    """A stretch in words, with its colour."""
+    blend = "" if row["compound"] is None or row.get("blend") is None else f'<span class="hint"> blend {row["blend"]:.2f}</span>'
+    alone = "" if row["compound"] else " alone"
+    return f'<span class="swatch {kinds.get(answer_name(row), "none")}{alone}"></span>{escaped(said(row))}{blend}'
+
+
 def _words(result: ResultDocument, transcript: pd.DataFrame | None, descriptions: pd.DataFrame | None) -> str:
-    """Transcript and scene descriptions, each line a button that goes to its time."""
+    """Transcript and scene descriptions, each line a button that goes to its time; one line where there are neither."""
     placed = _placed(result, descriptions)
-    spoken, seen = _lines(transcript), _lines(placed)
-    return (
-        f'<div class="pair"><section><h2>Transcript</h2>{_list(spoken, "No words are known for this clip.")}'
-        f"{_left_out(_length(transcript) - len(spoken), 'transcript.vtt')}{_rejected(result)}</section>"
-        f"<section><h2>Scene descriptions</h2>"
-        f"{_list(seen, 'The scenes are not described.')}"
-        f"{_left_out(_length(placed) - len(seen), 'scene_context_evidence.parquet')}</section></div>"
-    )
+    spoken, seen, rejected = _lines(transcript), _lines(placed), _rejected(result)
+    lacking = ["No words are known for this clip."] if not (spoken or rejected) else []
+    lacking += ["The scenes are not described."] if not seen else []
+    parts = [
+        f"<section><h2>Transcript</h2>{_list(spoken, '')}"
+        f"{_left_out(_length(transcript) - len(spoken), 'transcript.vtt')}{rejected}</section>" if spoken or rejected else "",
+        f"<section><h2>Scene descriptions</h2>{_list(seen, '')}"
+        f"{_left_out(_length(placed) - len(seen), 'scene_context_evidence.parquet')}</section>" if seen else "",
+    ]  # fmt: skip
+    return f'<div class="pair">{"".join(parts)}</div>' + (f'<p class="hint">{" ".join(lacking)}</p>' if lacking else "")
 
 
 def _rejected(result: ResultDocument) -> str:
@@ -185,7 +209,7 @@ def _jump(start: float, end: float, inner: str) -> str:
 
 
 def _list(items: Sequence[str], otherwise: str) -> str:
-    return f'<ol class="moments">{"".join(items)}</ol>' if items else f"<p>{otherwise}</p>"
+    return f'<ol class="moments">{"".join(items)}</ol>' if items else f"<p>{otherwise}</p>" if otherwise else ""
 
 
 def _left_out(count: int, where: str) -> str:
@@ -204,10 +228,11 @@ def _ran(result: ResultDocument, settings: str) -> str:
     header = "".join(f'<th scope="col">{head}</th>' for head in heads)
     rest = ", ".join(others) or "no times noted"
     total = f"{sum(result['seconds'].values()):.1f} s of work in all, where stages run at the same time; " if others else ""
-    pretty = f"<details><summary>Settings</summary><pre tabindex='0'>{escaped(settings)}</pre></details>" if settings else ""
+    inner = f"<summary>Settings</summary><pre tabindex='0'>{escaped(settings)}</pre>"
+    pretty = f'<details class="screen-only">{inner}</details>' if settings else ""
     return (
-        f'<section><h2>What ran</h2><div class="wide" tabindex="0" role="region" aria-label="What ran"><table><thead><tr>'
-        f"{header}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f'<section><h2>What ran</h2><div class="wide" tabindex="0" role="region" aria-label="What ran">'
+        f'<table class="cards models"><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></div>'
         f'<p class="hint">Other stages: {rest}. {total}content {escaped(result["clip"]["content_hash"])}.</p>'
         f'<p class="hint">Fusion: {escaped(result["fusion"]["weights"])}. '
         f"Composition: {words_of(result['fusion']['composition'])}.</p>"
@@ -219,7 +244,13 @@ def _model(name: str, entry: ModalityEntry, seconds: float | None) -> str:
     took = "–" if seconds is None else f"{seconds:.2f}"
     source = entry["source"]
     if entry["state"] != "present" or not source:
-        cells = f'<td colspan="4">{escaped(" ".join(filter(None, (entry["reason"], entry["remedy"]))) or "no reason noted")}</td>'
+        why = escaped(" ".join(filter(None, (entry["reason"], entry["remedy"]))) or "no reason noted")
+        cells = f'<td colspan="4" data-head="Why">{why}</td>'
     else:
-        cells = "".join(f"<td>{escaped(source[key] or '–')}</td>" for key in ("backend", "model", "revision", "preprocessing"))
-    return f'<tr><th scope="row">{words_of(name)}</th><td>{escaped(entry["state"])}</td>{cells}<td>{took}</td></tr>'
+        told = {"Backend": source["backend"], "Model": source["model"], "Revision": source["revision"],
+                "Preprocessing": source["preprocessing"]}  # fmt: skip
+        cells = "".join(f'<td data-head="{head}">{escaped(value or "–")}</td>' for head, value in told.items())
+    return (
+        f'<tr><th scope="row">{words_of(name)}</th><td data-head="State">{escaped(entry["state"])}</td>{cells}'
+        f'<td data-head="Seconds">{took}</td></tr>'
+    )

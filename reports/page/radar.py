@@ -3,32 +3,28 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from reports.answer import whole_answer
 from reports.documents import ResultDocument
+from reports.explain import whole_percents
 from reports.page.document import escaped, words_of
+from reports.page.svg import answer_kinds
 
 CENTRE, RADIUS = (160.0, 130.0), 92.0
 TOPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 """Where the outermost ring may lie: the smallest that all values fit in."""
-NO_WINNER = "No window is won by a compound; drawn is how likely each would be if it had to be one of them."
 
 
 def whole_clip(result: ResultDocument) -> str:
-    """The section with the radar and the table: mean probability of each compound over the windows, and its seconds."""
-    values, won = mean_compounds(result)
-    note = "" if won or not values else f'<p class="hint">{NO_WINNER}</p>'
+    """The section with the radar and the table: how likely none and each compound are on the mean over the clip, and for how long
+    each is shown. They add up to 1."""
+    shares = whole_answer(result)
+    values = {name: value for name, value in shares.items() if name != "none"}
+    if not shares:
+        return ""
     drawn = radar(values) if len(values) >= 3 else ""
-    return f'<section><h2>The whole clip</h2>{note}<div class="glance">{drawn}{_table(result, values)}</div></section>'
-
-
-def mean_compounds(result: ResultDocument) -> tuple[dict[str, float], bool]:
-    """Mean probability of each compound over the windows that one of them wins, and True; without any, over those with evidence,
-    and False. Empty when nothing is known."""
-    known = {name: value for name, value in result["summary"]["compound"].items() if value is not None}
-    if known:
-        return known, True
-    rows = [row["compound"] for row in result["windows"] if all(value is not None for value in row["compound"].values())]
-    names = [compound["name"] for compound in result["compounds"]]
-    return {name: sum(row[name] or 0.0 for row in rows) / len(rows) for name in names if rows}, False
+    note = "Means over the whole clip; none of them and the compounds add up to 100 %."
+    glance = f'<div class="glance">{_table(result, shares)}{drawn}</div>'
+    return f'<section><h2>The whole clip</h2><p class="hint">{note}</p>{glance}</section>'
 
 
 def radar(values: Mapping[str, float]) -> str:
@@ -72,16 +68,25 @@ def _name(name: str, angle: float) -> str:
     return f'<text text-anchor="{side}">{lines}</text>'
 
 
-def _table(result: ResultDocument, values: Mapping[str, float]) -> str:
+def _table(result: ResultDocument, shares: Mapping[str, float]) -> str:
+    percents = whole_percents(shares)
+    kinds = answer_kinds(result)
+    alone = sum(result["summary"].get("seconds_of_emotions", {}).values())
+    seconds = {"none": alone, **result["summary"]["seconds"]}
     rows = "".join(
-        f"<tr><th scope='row'>{words_of(name)}</th><td>{_bar(values.get(name))}</td>"
-        f"<td>{'–' if name not in values else f'{values[name]:.0%}'}</td>"
-        f"<td>{result['summary']['seconds'].get(name, 0):.1f} s</td></tr>"
-        for name in (compound["name"] for compound in result["compounds"])
+        f"<tr><th scope='row'>{_named(name, kinds)}</th><td>{_bar(value)}</td>"
+        f"<td>{percents[name]} %</td><td>{seconds.get(name, 0):.1f} s</td></tr>"
+        for name, value in shares.items()
     )
-    head = "<th scope='col'>Compound</th><th scope='col' colspan='2'>Mean probability</th><th scope='col'>Time</th>"
+    head = "<th scope='col'>Compound</th><th scope='col' colspan='2'>Mean probability</th><th scope='col'>Shown for</th>"
     return f"<table class='bars'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _bar(value: float | None) -> str:
-    return f'<svg class="bar" aria-hidden="true"><rect width="{100 * (value or 0):.1f}%" height="100%"/></svg>'
+def _named(name: str, kinds: Mapping[str, str]) -> str:
+    if name == "none":
+        return "none: one emotion alone, or another pair"
+    return f'<span class="swatch {kinds[name]}"></span>{words_of(name)}'
+
+
+def _bar(value: float) -> str:
+    return f'<svg class="bar" aria-hidden="true"><rect width="{100 * value:.1f}%" height="100%"/></svg>'

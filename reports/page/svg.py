@@ -5,58 +5,27 @@ Shapes are drawn in a box of 1000 x 100 that the page stretches to its width; le
 """
 
 import html
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
 from data.emotions import BASIC_EMOTIONS
-from reports.documents import ModalityEntry, ResultDocument, StretchEntry, WindowEntry
+from reports.answer import answer_name, said, title
+from reports.documents import ModalityEntry, ResultDocument, StretchEntry
+from reports.grid import Columns, Values, as_float
 
 EMOTION_COLOURS = dict(zip(BASIC_EMOTIONS, (7, 3, 2, 4, 1, 0, 5), strict=True))
 """Which of the page's eight colours c0..c7 (Okabe and Ito's, told apart by people who see colours differently) an emotion has."""
 COLOURS = 8
 COMPOUND_COLOURS, MODALITY_COLOURS = 9, 6
-"""As many colours have the compounds, k0..k8 (Tol's muted), and the modalities, m0..m5 (Tol's bright), to be told apart too."""
+"""As many colours have the compounds, k0..k8 (Tol's muted), and the modalities, m0..m5 (dull: slate for faces, olive for scenes,
+brown for voice and words), which no emotion and no compound has."""
 ROOM = 0.07
 """The share of the width that a word needs to be written into its block."""
-MOST_COLUMNS = 240
-"""A page shows neighbouring windows of a long clip as one column, their mean."""
-
 MOST_BLOCKS = 600
 GRID = [f'<line class="grid" x1="0" x2="1000" y1="{y}" y2="{y}"/>' for y in (25, 50, 75)]
 
 Box = tuple[float, float, float, float]
-Values = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The windows as columns that do not overlap: edges [C + 1] (s), and for each column its windows."""
-
-    edges: Values
-    rows: list[slice]
-
-    def mean(self, values: npt.ArrayLike) -> Values:
-        """Mean of `values` [N] or [N, K] over each column's windows, NaN where all of them are absent."""
-        table = np.array(values, dtype=np.float64)
-        return np.array([_mean(table[rows]) for rows in self.rows])
-
-
-def _mean(rows: Values) -> Values:
-    mean: Values = np.nanmean(rows, axis=0) if np.isfinite(rows).any() else np.full(rows.shape[1:], np.nan)
-    return mean
-
-
-def columns(windows: Sequence[WindowEntry], duration: float, most: int = MOST_COLUMNS) -> Columns:
-    """Columns for overlapping windows: each reaches halfway to the middles of its neighbours."""
-    many = math.ceil(len(windows) / most) if windows else 1
-    rows = [slice(first, min(first + many, len(windows))) for first in range(0, len(windows), many)]
-    middles = [(windows[part.start]["start"] + windows[part.stop - 1]["end"]) / 2 for part in rows]
-    inner = [(before + after) / 2 for before, after in zip(middles, middles[1:], strict=False)]
-    return Columns(np.array([0.0, *inner, duration] if rows else [0.0]), rows)
 
 
 def clock(seconds: float) -> str:
@@ -93,12 +62,12 @@ def lettered(start: float, end: float, duration: float, words: str, y: str = "50
     return f'<svg class="letters" {box}><text x="6" y="{y}">{html.escape(words)}</text></svg>'
 
 
-def block(box: Box, kind: str, title: str, opacity: float = 1.0) -> str:
-    """A rectangle (x, y, width, height) that says `title` where the pointer rests on it."""
+def block(box: Box, kind: str, told: str, opacity: float = 1.0) -> str:
+    """A rectangle (x, y, width, height) that says what is `told` where the pointer rests on it."""
     x, y, width, height = (f"{value:.6g}" for value in box)
     return (
         f'<rect x="{x}" y="{y}" width="{width}" height="{height}" class="{kind}" fill-opacity="{opacity:.2f}">'
-        f"<title>{html.escape(title)}</title></rect>"
+        f"<title>{html.escape(told)}</title></rect>"
     )
 
 
@@ -126,52 +95,50 @@ def axis(duration: float) -> str:
 
 
 def ribbon(result: ResultDocument) -> str:
-    """The compounds over time: the height of the full colour is the confidence; grey where none of them is likelier."""
+    """The answers over time: the height of the full colour is the sureness; compounds full, emotions alone pale, none dashed."""
     parts = _many_stretches(result) if len(result["timeline"]) > MOST_BLOCKS else _few_stretches(result)
-    names = [
-        lettered(row["start"], row["end"], _length(result), f"{_name(row)} {row['confidence'] or 0:.2f}", "1.1em")
-        for row in result["timeline"]
-    ]
-    return drawing(parts, f"Compounds over time. {result['summary']['sentence']}", "ribbon", names)
+    names = [lettered(row["start"], row["end"], _length(result), title(answer_name(row)), "1.1em") for row in result["timeline"]]
+    names += [lettered(start, end, _length(result), "no evidence") for start, end in gaps(result)]
+    return drawing(parts, f"Expressions over time. {result['summary']['sentence']}", "ribbon", names)
 
 
 def _few_stretches(result: ResultDocument) -> list[str]:
     """Rectangles that say what they are."""
-    duration, kinds = _length(result), compound_kinds(result)
+    duration, kinds = _length(result), answer_kinds(result)
     parts = [_gap(result, start, end, duration) for start, end in gaps(result)]
     for row in result["timeline"]:
         whole, sure = _stretch_boxes(row, duration)
-        title = f"{span(row['start'], row['end'])}: {_name(row)}, confidence {row['confidence'] or 0:.2f}"
-        parts += [block(whole, kinds[row["compound"]], title, 0.35), block(sure, kinds[row["compound"]], title)]
+        told = f"{span(row['start'], row['end'])}: {said(row, within=True)}"
+        pale, full = (0.35, 1.0) if row["compound"] else (0.2, 0.45)
+        kind = kinds.get(answer_name(row), "none")
+        parts += [block(whole, kind, told, pale), block(sure, kind, told, full)]
     return parts
 
 
 def _many_stretches(result: ResultDocument) -> list[str]:
-    """One shape a compound: thousands of stretches stay small, and none could be pointed at anyway."""
+    """One shape an answer: thousands of stretches stay small, and none could be pointed at anyway."""
     duration = _length(result)
     spans = (across(start, end, duration) for start, end in gaps(result))
     parts = [f'<path class="none" d="{"".join(_outline((x, 0, width, 100)) for x, width in spans)}"/>']
-    for name, kind in compound_kinds(result).items():
-        pairs = [_stretch_boxes(row, duration) for row in result["timeline"] if row["compound"] == name]
-        for index, opacity in ((0, 0.35), (1, 1)):
+    for name, kind in answer_kinds(result).items():
+        pairs = [_stretch_boxes(row, duration) for row in result["timeline"] if answer_name(row) == name]
+        for index, opacity in ((0, 0.35), (1, 1)) if kind.startswith("k") else ((0, 0.2), (1, 0.45)):
             shape = "".join(_outline(pair[index]) for pair in pairs)
-            parts.append(f'<path class="{kind}" fill-opacity="{opacity}" d="{shape}"/>')
+            parts += [f'<path class="{kind}" fill-opacity="{opacity}" d="{shape}"/>'] if shape else []
     return parts
 
 
-def _name(row: StretchEntry) -> str:
-    return str(row["compound"]).replace("_", " ")
-
-
-def compound_kinds(result: ResultDocument) -> dict[str, str]:
-    """The class that gives a compound its colour."""
-    return {compound["name"]: f"k{index % COMPOUND_COLOURS}" for index, compound in enumerate(result["compounds"])}
+def answer_kinds(result: ResultDocument) -> dict[str, str]:
+    """The class that gives an answer its colour: compounds have colours of their own, emotions those of the lanes."""
+    compounds = {compound["name"]: f"k{index % COMPOUND_COLOURS}" for index, compound in enumerate(result["compounds"])}
+    return {name: f"c{number}" for name, number in EMOTION_COLOURS.items()} | compounds
 
 
 def _stretch_boxes(row: StretchEntry, duration: float) -> tuple[Box, Box]:
-    """All of a stretch, and of it as much of the height as the confidence."""
+    """All of a stretch, and of it as much of the height as the sureness; of an older result, which has none, all."""
     x, width = across(row["start"], row["end"], duration)
-    sure = min(max(row["confidence"] or 0.0, 0.0), 1.0)
+    told = row.get("sureness")
+    sure = 1.0 if told is None else min(max(told, 0.0), 1.0)
     return (x, 0, width, 100), (x, 100 - 100 * sure, width, 100 * sure)
 
 
@@ -194,9 +161,9 @@ def gaps(result: ResultDocument) -> list[tuple[float, float]]:
 def _gap(result: ResultDocument, start: float, end: float, duration: float) -> str:
     middle = (start + end) / 2
     near = min(result["windows"], key=lambda row: abs((row["start"] + row["end"]) / 2 - middle), default=None)
-    said = near["reason"] if near and near["top"] is None and near["reason"] else "none of the compounds"
+    told = near["reason"] if near and not near["present"] and near["reason"] else "no evidence"
     x, width = across(start, end, duration)
-    return block((x, 0, width, 100), "none" if near and near["present"] else "absent", f"{span(start, end)}: {said}")
+    return block((x, 0, width, 100), "absent", f"{span(start, end)}: {told}")
 
 
 def lane(result: ResultDocument, name: str, cells: Columns) -> str:
@@ -208,8 +175,8 @@ def lane(result: ResultDocument, name: str, cells: Columns) -> str:
         x, width = across(start, end, duration)
         if np.isfinite(row).all():
             best = BASIC_EMOTIONS[int(row.argmax())]
-            title = f"{span(start, end)}: {best} {row.max():.0%}"
-            parts.append(block((x, 0, width, 100), f"c{EMOTION_COLOURS[best]}", title, 0.15 + 0.85 * float(row.max())))
+            told = f"{span(start, end)}: {best} {row.max():.0%}"
+            parts.append(block((x, 0, width, 100), f"c{EMOTION_COLOURS[best]}", told, 0.15 + 0.85 * float(row.max())))
             words.append(lettered(start, end, duration, best))
         else:
             reason = " ".join(filter(None, (entry["reason"], entry["remedy"]))) or "nothing to judge in this window"
@@ -231,43 +198,42 @@ def presence(entry: ModalityEntry) -> str:
 
 
 def curves(result: ResultDocument, cells: Columns) -> str:
-    """The fused basic emotions over time, 0 at the bottom and 1 at the top."""
+    """The fused basic emotions over time as steps on the grid, 0 at the bottom and 1 at the top."""
     names = list(result["emotions"])
     table = [[as_float(row["basic"].get(name)) for name in names] for row in result["windows"]]
     means = cells.mean(table) if table else np.zeros((0, len(names)))
-    middles = (cells.edges[:-1] + cells.edges[1:]) / 2 / _length(result) * 1000
-    lines = [_line(middles, means[:, index], name) for index, name in enumerate(names)]
+    edges = cells.edges / _length(result) * 1000
+    lines = [_steps(edges, means[:, index], name) for index, name in enumerate(names)]
     return drawing([*GRID, *lines], "Fused probabilities of the basic emotions over time", "curves")
 
 
-def _line(middles: Values, values: Values, name: str) -> str:
-    """A curve that is broken where values are absent; one value on its own is a short dash."""
-    steps, pen = [], "M"
-    for x, value in zip(middles, values, strict=True):
-        if not np.isfinite(value):
-            pen = "M"
-            continue
-        steps.append(f"{pen}{x:.1f} {100 - 100 * value:.1f}" + ("h4" if pen == "M" else ""))
-        pen = "L"
-    title = f"<title>{html.escape(name)}</title>"
-    return f'<path class="curve c{EMOTION_COLOURS[name]} {html.escape(name)}" d="{"".join(steps)}">{title}</path>'
+def _steps(edges: Values, values: Values, name: str) -> str:
+    """A line that holds each value from its edge to the next, broken where values are absent."""
+    steps, drawing_on = [], False
+    for left, right, value in zip(edges, edges[1:], values, strict=False):
+        known = bool(np.isfinite(value))
+        if known:
+            steps.append(f"{'V' if drawing_on else f'M{left:.1f} '}{100 - 100 * value:.1f}H{max(right, left + 4):.1f}")
+        drawing_on = known
+    told = f"<title>{html.escape(name)}</title>"
+    return f'<path class="curve c{EMOTION_COLOURS[name]} {html.escape(name)}" d="{"".join(steps)}">{told}</path>'
 
 
 def contributions(result: ResultDocument, cells: Columns) -> str:
-    """What each modality gave to a window's winner, stacked; the whole height is probability 1."""
+    """What each modality gave to the answer, stacked, on the grid; the whole height is probability 1."""
     names, duration = list(result["modalities"]), _length(result)
-    table = [[row["contributions"].get(name) or 0.0 for name in names] for row in result["windows"]]
+    table = [[as_float(row["contributions"].get(name)) for name in names] for row in result["windows"]]
     parts = []
-    for number, row in enumerate(cells.mean(table) if table else []):
+    for number, row in enumerate(np.nan_to_num(cells.mean(table)) if table else []):
         start, end = float(cells.edges[number]), float(cells.edges[number + 1])
         x, width = across(start, end, duration)
         tops = 100 - 100 * np.cumsum(row)
         for index, (name, value) in enumerate(zip(names, row, strict=True)):
             if value > 0.0005:
-                title = f"{span(start, end)}: {name.replace('_', ' ')} {value:.0%}"
-                box = (x + 0.03 * width, float(tops[index]), 0.94 * width, 100 * float(value))
-                parts.append(block(box, f"m{index % MODALITY_COLOURS}", title))
-    return drawing([*GRID, *parts], "What each modality gave to the winning compound, window by window", "stack")
+                told = f"{span(start, end)}: {title(name)} {value:.0%}"
+                box = (x + 0.01 * width, float(tops[index]), 0.98 * width, 100 * float(value))
+                parts.append(block(box, f"m{index % MODALITY_COLOURS}", told))
+    return drawing([*GRID, *parts], "What each modality gave to the answer over time", "stack")
 
 
 def across(start: float, end: float, duration: float) -> tuple[float, float]:
@@ -278,8 +244,3 @@ def across(start: float, end: float, duration: float) -> tuple[float, float]:
 
 def _length(result: ResultDocument) -> float:
     return max(float(result["clip"]["duration"]), 0.1)
-
-
-def as_float(value: float | None) -> float:
-    """NaN for a number that is not known."""
-    return math.nan if value is None else float(value)

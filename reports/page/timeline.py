@@ -1,6 +1,6 @@
 """The timeline of the report page: slider, ribbon, lanes, faces, curves and contributions under each other, on one scale."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -8,23 +8,21 @@ import pandas as pd
 
 from data.emotions import BASIC_EMOTIONS
 from data.people import called
-from reports.documents import ResultDocument, WindowEntry
+from reports.answer import answer_name, figure, surely
+from reports.documents import ResultDocument
+from reports.grid import Columns, Values, as_float, columns
 from reports.page.document import escaped, words_of
 from reports.page.faces import face_strips
 from reports.page.svg import (
     COLOURS,
-    COMPOUND_COLOURS,
     EMOTION_COLOURS,
     MODALITY_COLOURS,
-    Columns,
-    Values,
     across,
+    answer_kinds,
     answers,
-    as_float,
     axis,
     block,
     clock,
-    columns,
     contributions,
     curves,
     drawing,
@@ -41,40 +39,54 @@ NO_PICTURES = "This run kept no pictures of its faces, as older versions did not
 def timeline(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.DataFrame | None) -> str:
     """The section: a row for each thing that changes over time; `faces` as faces.parquet, `pictures` as
     `reports.page.faces.face_pictures` makes them, None where the run kept none."""
-    cells = cells_of(result)
+    cells = columns(result["windows"])
     emotions = [(name, f"c{EMOTION_COLOURS[name] % COLOURS}") for name in result["emotions"]]
-    compounds = [(entry["name"], f"k{index % COMPOUND_COLOURS}") for index, entry in enumerate(result["compounds"])]
-    modalities = [(name, f"m{index % MODALITY_COLOURS}") for index, name in enumerate(result["modalities"])]
-    key = "The colour is the likeliest emotion, fuller where likelier; dashed: absent."
-    lanes = [_modality_row(name, index, result, cells) for index, name in enumerate(result["modalities"])]
+    shown = list(dict.fromkeys(answer_name(row) for row in result["timeline"]))
+    kinds = answer_kinds(result)
+    used = {name for row in result["windows"] for name, value in row["contributions"].items() if value}
+    modalities = [(name, f"m{index % MODALITY_COLOURS}") for index, name in enumerate(result["modalities"]) if name in used]
+    present = [name for name, entry in result["modalities"].items() if entry["state"] == "present"]
+    key = "colour: the likeliest emotion, fuller where likelier; dashed: nothing to judge"
+    note = "a compound, or the emotion alone where none wins (pale); the height of the full colour is the sureness"
+    lanes = [_modality_row(name, list(result["modalities"]).index(name), result, cells) for name in present]
     rows = (
         _slider(float(result["clip"]["duration"])),
-        _row("Compounds", "full colour: confidence; grey: none of them", ribbon(result), _legend(compounds)),
+        _row("Expressions", note, ribbon(result), _legend((name, kinds.get(name, "none")) for name in shown)),
         *_face_rows(result, faces, pictures),
         *_speaker_rows(result),
-        _row("Modalities", key, "", _legend(emotions)),
-        *lanes,
-        _row("Basic emotions", "all modalities together, 0 to 1", curves(result, cells), _legend(emotions, "lines")),
-        _row("Contributions", "to the winner's probability, 0 to 1", contributions(result, cells), _legend(modalities)),
-    )
+        *([_row("Modalities", key, "", _legend(emotions)), *lanes] if lanes else []),
+        _absent_row(result),
+        *([_row("Basic emotions", "all modalities together, from 0 to 1", curves(result, cells), _legend(emotions, "lines")),
+           _row("Contributions", "what each modality gave to the answer's probability, from 0 to 1", contributions(result, cells),
+                _legend(modalities))] if present else []),
+    )  # fmt: skip
     hint = (
-        "Click or drag to go there. Keys: <kbd>←</kbd> <kbd>→</kbd> one second, with <kbd>Shift</kbd> five; "
-        "<kbd>Home</kbd>, <kbd>End</kbd>; <kbd>space</kbd> plays and pauses."
+        'Click or drag to go there.<span class="keys"> Keys: <kbd>←</kbd> <kbd>→</kbd> one second, with <kbd>Shift</kbd> five; '
+        "<kbd>Home</kbd>, <kbd>End</kbd>; <kbd>space</kbd> plays and pauses.</span>"
     )
     return (
-        f'<section><h2>Timeline</h2><p class="hint keys">{hint}</p><div class="timeline">{"".join(rows)}</div>'
+        f'<section><h2>Timeline</h2><p class="hint screen-only">{hint}</p><div class="timeline">{"".join(rows)}</div>'
         f"{_as_table(result, cells)}</section>"
     )
 
 
-def cells_of(result: ResultDocument) -> Columns:
-    """The columns that a clip's windows are shown as."""
-    return columns(result["windows"], max(float(result["clip"]["duration"]), 0.1))
+def _absent_row(result: ResultDocument) -> str:
+    """The modalities without an answer in one line, the reasons behind a click; on paper they are all there."""
+    absent = {name: entry for name, entry in result["modalities"].items() if entry["state"] != "present"}
+    if not absent:
+        return ""
+    names = ", ".join(words_of(name) + (" (failed)" if entry["state"] == "failed" else "") for name, entry in absent.items())
+    whys = ((name, " ".join(filter(None, (entry["reason"], entry["remedy"])))) for name, entry in absent.items())
+    told = "".join(f"<li><b>{words_of(name)}</b>: {escaped(why or 'No reason is noted.')}</li>" for name, why in whys)
+    return (
+        '<div class="row absences"><div class="name"><b>Not there</b></div><div class="cell"><details><summary>'
+        f'{names}: why?</summary><ul>{told}</ul></details><ul class="paper">{told}</ul></div></div>'
+    )
 
 
 def lane_facts(result: ResultDocument) -> dict[str, object]:
     """What the lanes say at any time, for the script: `edges` (s), and for each modality [emotion, percent] or 0 a column."""
-    cells = cells_of(result)
+    cells = columns(result["windows"])
     said = {name: [_strongest(row) for row in answers(entry, cells)] for name, entry in result["modalities"].items()}
     return {"edges": [round(float(edge), 3) for edge in cells.edges], "lanes": said, "emotions": list(BASIC_EMOTIONS)}
 
@@ -101,21 +113,12 @@ def _row(name: str, note: str, drawn: str, legend: str = "") -> str:
 
 
 def _modality_row(name: str, index: int, result: ResultDocument, cells: Columns) -> str:
-    """A lane. Where the modality is absent, its state is a button that tells why where the pointer rests or the focus is."""
+    """A lane of a modality that answers."""
     entry = result["modalities"][name]
-    mark = f'<span class="swatch m{index % MODALITY_COLOURS}"></span>'
-    if entry["state"] == "present":
-        count = f"present in {entry['windows_present']} of {entry['windows']} windows"
-        state = f'<span class="state">{count}</span><span class="at" data-lane="{name}"></span>'
-    else:
-        why = " ".join(filter(None, (entry["reason"], entry["remedy"]))) or "No reason is noted."
-        state = (
-            f'<button type="button" class="why" aria-describedby="why-{name}">{escaped(entry["state"])}: why?</button>'
-            f'<span class="tip" role="tooltip" id="why-{name}">{escaped(why)}</span>'
-        )
+    count = "" if entry["windows_present"] == entry["windows"] else f"in {entry['windows_present']} of {entry['windows']} windows"
     return (
-        f'<div class="row {escaped(entry["state"])}"><div class="name"><b>{words_of(name)}{mark}</b>{state}</div>'
-        f'<div class="cell">{lane(result, name, cells)}</div></div>'
+        f'<div class="row present"><div class="name"><b>{words_of(name)}</b><span class="state">{count}</span>'
+        f'<span class="at" data-lane="{name}"></span></div><div class="cell">{lane(result, name, cells)}</div></div>'
     )
 
 
@@ -166,31 +169,32 @@ def _legend(entries: Iterable[tuple[str, str]], kind: str = "") -> str:
 
 
 def _as_table(result: ResultDocument, cells: Columns) -> str:
-    """The drawings as figures, for those who read rather than look; neighbouring windows of a long clip share a row."""
-    if not cells.rows:
+    """The drawings as figures, for those who read rather than look; neighbouring slices of a long clip share a row."""
+    present = {name: entry for name, entry in result["modalities"].items() if entry["state"] == "present"}
+    if not cells.rows or not present:
         return ""
-    heads = ("Time", "Compound", "Confidence", "Fused emotion", *(words_of(name) for name in result["modalities"]))
+    heads = ("Time", "Shown", "How surely", "Blend", "Strongest emotion", *(words_of(name) for name in present))
     header = "".join(f'<th scope="col">{head}</th>' for head in heads)
     fused = cells.mean([[as_float(row["basic"].get(name)) for name in result["emotions"]] for row in result["windows"]])
-    lanes = [answers(entry, cells) for entry in result["modalities"].values()]
+    lanes = [answers(entry, cells) for entry in present.values()]
     rows = []
-    for number, part in enumerate(cells.rows):
-        said = [_said(fused[number]), *(_said(own[number]) for own in lanes)]
-        values = [*_winner(result["windows"][part]), *said]
-        data = "".join(f"<td>{value}</td>" for value in values)
-        rows.append(f'<tr><th scope="row">{span(cells.edges[number], cells.edges[number + 1])}</th>{data}</tr>')
-    table = f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    for number, (start, end) in enumerate(zip(cells.edges, cells.edges[1:], strict=False)):
+        values = [*_shown(result, float(start), float(end)), _said(fused[number]), *(_said(own[number]) for own in lanes)]
+        data = "".join(f'<td data-head="{head}">{value}</td>' for head, value in zip(heads[1:], values, strict=True))
+        rows.append(f'<tr><th scope="row">{span(start, end)}</th>{data}</tr>')
+    table = f'<table class="cards"><thead><tr>{header}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     region = f'<div class="wide" tabindex="0" role="region" aria-label="Timeline as a table">{table}</div>'
-    return f"<details><summary>The same as a table</summary>{region}</details>"
+    return f"<details class='screen-only'><summary>The same as a table</summary>{region}</details>"
 
 
-def _winner(windows: Sequence[WindowEntry]) -> tuple[str, str]:
-    """The compound that wins most of a few windows, and its mean confidence there."""
-    tops = [row["top"] for row in windows if row["top"]]
-    if not tops:
-        return ("none" if any(row["present"] for row in windows) else "no evidence"), "–"
-    best = max(tops, key=tops.count)
-    return words_of(best), f"{np.mean([row['confidence'] or 0 for row in windows if row['top'] == best]):.2f}"
+def _shown(result: ResultDocument, start: float, end: float) -> tuple[str, str, str]:
+    """What the timeline shows at the middle of a column, how surely, and its blend."""
+    middle = (start + end) / 2
+    row = next((row for row in result["timeline"] if row["start"] <= middle < row["end"]), None)
+    if row is None:
+        return "no evidence", "–", "–"
+    sure = surely(row.get("sureness"), row.get("sureness_range")) or "–"
+    return words_of(answer_name(row)), sure, figure(row.get("blend"))
 
 
 def _said(row: Values) -> str:

@@ -1,4 +1,4 @@
-"""What belongs to each second of a clip on its annotated video: boxes of tracks, the compound with its confidence, the two basic
+"""What belongs to each second of a clip on its annotated video: boxes of tracks, the answer and how sure it is, the two basic
 emotions, and subtitles.
 """
 
@@ -120,7 +120,7 @@ class _Track:
 def _moments(drawn: Annotations) -> Callable[[int], Moment]:
     """A function of a row of frames.parquet: what the panel says there, rounded so that it changes rarely."""
     basic = drawn.frames[list(BASIC_EMOTIONS)].to_numpy(np.float64)
-    tops, sure = drawn.frames["top"].tolist(), drawn.frames["confidence"].to_numpy(np.float64)
+    tops, sure = drawn.frames["top"].tolist(), drawn.frames["sureness"].to_numpy(np.float64)
     pairs: Mapping[str, Compound] = {compound.name: compound for compound in drawn.compounds}
 
     def moment(row: int) -> Moment:
@@ -130,7 +130,7 @@ def _moments(drawn: Annotations) -> Callable[[int], Moment]:
             return Moment("no evidence", None, ())
         if compound is None:
             likeliest = sorted(values, key=lambda name: -values[name])[:2]
-            return Moment("none of the compounds", None, tuple((name, values[name]) for name in likeliest))
+            return Moment(likeliest[0], round(float(sure[row]), 2), tuple((name, values[name]) for name in likeliest))
         two = tuple((name, values[name]) for name in (compound.first, compound.second))
         return Moment(compound.name.replace("_", " "), round(float(sure[row]), 2), two)
 

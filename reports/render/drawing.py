@@ -28,10 +28,10 @@ GROUND, INK, SOFT, MAIN = (20, 23, 28), (240, 242, 245), (150, 158, 168), (240, 
 
 @dataclass(frozen=True)
 class Moment:
-    """What the panel says: a title, its confidence (None: no bar), and the emotions with their probabilities."""
+    """What the panel says: a title, how sure that is (None: no bar), and the emotions with their probabilities."""
 
     title: str
-    confidence: float | None
+    sureness: float | None
     emotions: tuple[tuple[str, float], ...]
 
 
@@ -142,14 +142,14 @@ def subtitle(words: str, canvas: Canvas) -> Patch:
 
 @lru_cache(maxsize=128)
 def panel(moment: Moment, canvas: Canvas) -> Patch:
-    """The panel under the picture: the compound with a bar for its confidence, and two emotions with bars for theirs."""
+    """The panel under the picture: the answer with a bar for how sure it is, and two emotions with bars for theirs."""
     size, width = canvas.letters, canvas.width
     image, draw = _blank(width, canvas.panel, (*GROUND, 255))
     margin, line = round(0.6 * size), canvas.panel / 2
     title = _fitting(moment.title, round(0.56 * width) - margin, size)
     draw.text((margin, 0.55 * line), moment.title, font=title, fill=INK, anchor="lm")
-    if moment.confidence is not None:
-        _bar(draw, (round(0.6 * width), 0.55 * line, width - margin), moment.confidence, MAIN, size)
+    if moment.sureness is not None:
+        _bar(draw, (round(0.6 * width), 0.55 * line, width - margin), moment.sureness, MAIN, size)
     half = (width - margin) // 2
     for number, (emotion, value) in enumerate(moment.emotions[:2]):
         left = margin + number * half

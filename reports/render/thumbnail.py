@@ -19,7 +19,7 @@ def surest_time(result: ResultDocument) -> float:
     stretches = [row for row in result["timeline"] if row["compound"] == result["summary"]["top"]]
     if not stretches:
         return result["clip"]["duration"] / 2
-    best = max(stretches, key=lambda row: row["confidence"] or 0.0)
+    best = max(stretches, key=lambda row: row.get("sureness") or 0.0)
     return (best["start"] + best["end"]) / 2
 
 

@@ -1,0 +1,162 @@
+"""An answer in words, said in one way by terminal, page, notebook, exports and Prefect: what is shown, for how long, how surely.
+
+An answer is a compound, or where none wins the strongest emotion alone; without evidence there is none, and that is said too.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from reports.documents import ModalityEntry, Numbers, ResultDocument, StretchEntry, WindowEntry
+
+NO_EVIDENCE = "no evidence"
+SURENESS = ((0.85, "very sure"), (0.7, "sure"), (0.5, "fairly sure"), (0.3, "rather unsure"), (0.0, "very unsure"))
+"""From which sureness on which words hold."""
+SURENESS_MEANS = "how likely the answer is right, by answers of other data whose truth is known; in brackets its 95 % range"
+BLEND_MEANS = "how evenly the compound's two emotions are mixed: 1 half and half, near 0 one alone; not how likely it is right"
+LACKS = {"static_face": "no face", "dynamic_face": "no face", "voice": "no speech", "text": "no words"}
+"""What is not there where a modality is absent."""
+MOST_NAMED = 3
+GAP = 1.0
+"""Seconds without evidence that the headline tells of; a tail of less is no window."""
+
+
+def seconds(value: float | None) -> str:
+    """Seconds as minutes and seconds: 75.25 -> '1:15.2'."""
+    if value is None:
+        return ""
+    tenths = int(value * 10)
+    return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
+
+
+def figure(value: float | None) -> str:
+    """A share with two decimals, a dash for none."""
+    return "–" if value is None else f"{value:.2f}"
+
+
+def title(name: str | None) -> str:
+    """A compound's name as people write it, a dash for none."""
+    return name.replace("_", " ") if name else "–"
+
+
+def answer_name(row: StretchEntry) -> str:
+    """What a stretch shows: its compound, or the emotion alone; as in the data."""
+    return row["compound"] or row["emotion"]
+
+
+def window_answer(row: WindowEntry) -> str | None:
+    """What a window shows, likewise; None without evidence."""
+    return row["top"] or emotion_of(row)
+
+
+def emotion_of(row: WindowEntry) -> str | None:
+    """The strongest basic emotion of a window; None without evidence."""
+    known = {name: value for name, value in row["basic"].items() if value is not None}
+    return max(known, key=lambda name: known[name]) if known else None
+
+
+def surely(sureness: float | None, within: Sequence[float | None] | None = None) -> str:
+    """'fairly sure, 0.62', with its range 'fairly sure, 0.62 (0.55 to 0.70)'; '' where unknown, as in older results."""
+    if sureness is None:
+        return ""
+    words = next(said for least, said in SURENESS if round(sureness, 2) >= least)
+    told = "" if within is None or None in within else f" ({within[0]:.2f} to {within[1]:.2f})"
+    return f"{words}, {sureness:.2f}{told}"
+
+
+def said(row: StretchEntry, *, within: bool = False) -> str:
+    """A stretch in words: 'angrily surprised, fairly sure, 0.62'."""
+    sure = surely(row.get("sureness"), row.get("sureness_range") if within else None)
+    return ", ".join(filter(None, (title(answer_name(row)), sure)))
+
+
+def headline(
+    timeline: Sequence[StretchEntry], duration: float, modalities: Mapping[str, ModalityEntry], summary_sureness: str = ""
+) -> str:
+    """The clip in a sentence: 'Angrily surprised for 2.0 of 10.0 s; otherwise neutral.'"""
+    if not timeline:
+        return f"No evidence: {missing_evidence(modalities)}."
+    compounds = _totals(row for row in timeline if row["compound"])
+    emotions = _totals(row for row in timeline if not row["compound"])
+    known = sum(compounds.values()) + sum(emotions.values())
+    whole = known >= duration - GAP
+    if compounds:
+        parts = [_for(compounds, duration, whole and not emotions)]
+        parts += [f"otherwise {_listed(emotions)}"] if emotions else []
+    else:
+        first = max(emotions, key=lambda name: emotions[name])
+        others = {name: value for name, value in emotions.items() if name != first}
+        parts = [_for({first: emotions[first]}, duration, whole and not others)]
+        parts += [f"otherwise {_listed(others)}"] if others else []
+        parts += ["no compound expression"]
+    parts += [] if whole else [f"no evidence for {_time(duration - known)}"]
+    text = "; ".join(parts)
+    return text[:1].upper() + text[1:] + "."
+
+
+def missing_evidence(modalities: Mapping[str, ModalityEntry]) -> str:
+    """'no face, no speech and no words'; of modalities that failed, their names."""
+    lacking = [LACKS[name] for name, entry in modalities.items() if name in LACKS and entry["state"] != "failed"]
+    failed = [f"{title(name)} failed" for name, entry in modalities.items() if entry["state"] == "failed"]
+    return _and(list(dict.fromkeys([*lacking, *failed]))) or "nothing could be judged"
+
+
+def whole_answer(result: ResultDocument) -> dict[str, float]:
+    """The clip's means that add up to 1: 'none' first, then the compounds; empty without evidence."""
+    none, shares = result["summary"].get("none"), joint(result)
+    if none is None or not shares:
+        return {}
+    return {"none": none, **shares}
+
+
+def joint(result: ResultDocument) -> dict[str, float]:
+    """Mean over the windows with evidence of (1 - none) x each compound, by name."""
+    rows = [joint_of(row) for row in result["windows"] if row["present"]]
+    known = [row for row in rows if row]
+    names = [entry["name"] for entry in result["compounds"]]
+    return {name: sum(row[name] for row in known) / len(known) for name in names} if known else {}
+
+
+def joint_of(row: WindowEntry) -> dict[str, float]:
+    """(1 - none) x each compound of a window: with `none` these add up to 1; empty where unknown."""
+    none, values = row.get("none"), _known(row["compound"])
+    return {} if none is None else {name: (1.0 - none) * value for name, value in values.items()}
+
+
+def _known(values: Numbers) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _totals(rows: Iterable[StretchEntry]) -> dict[str, float]:
+    """Seconds by what is shown, the longest first."""
+    seconds: dict[str, float] = {}
+    for row in rows:
+        seconds[answer_name(row)] = seconds.get(answer_name(row), 0.0) + row["end"] - row["start"]
+    return dict(sorted(seconds.items(), key=lambda item: -item[1]))
+
+
+def _for(seconds: Mapping[str, float], duration: float, throughout: bool) -> str:
+    """'angrily surprised for 2.0 and sadly angry for 1.0 of 10.0 s', or 'neutral throughout (10.0 s)'."""
+    if throughout and len(seconds) == 1:
+        return f"{title(next(iter(seconds)))} throughout ({_time(duration)})"
+    named = list(seconds.items())[:MOST_NAMED]
+    rest = sum(seconds.values()) - sum(value for _, value in named)
+    short = duration < 120
+    parts = [f"{title(name)} for {f'{value:.1f}' if short else _time(value)}" for name, value in named]
+    parts += [f"others for {f'{rest:.1f}' if short else _time(rest)}"] if rest > 0 else []
+    return f"{_and(parts)} of {_time(duration)}"
+
+
+def _listed(seconds: Mapping[str, float]) -> str:
+    """'neutral', 'neutral and anger', 'mostly neutral'."""
+    names = [title(name) for name in seconds]
+    return _and(names) if len(names) <= MOST_NAMED else f"mostly {_and(names[:2])}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} h"
+
+
+def _and(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""
