@@ -112,7 +112,7 @@ def joint(result: ResultDocument) -> dict[str, float]:
     rows = [joint_of(row) for row in result["windows"] if row["present"]]
     known = [row for row in rows if row]
     names = [entry["name"] for entry in result["compounds"]]
-    return {name: sum(row[name] for row in known) / len(known) for name in names} if known else {}
+    return {name: sum(row.get(name, 0.0) for row in known) / len(known) for name in names} if known else {}
 
 
 def joint_of(row: WindowEntry) -> dict[str, float]:

@@ -95,10 +95,10 @@ class WindowEntry(TypedDict):
     compound: Numbers
     none: NotRequired[float | None]
     top: str | None
-    emotion: NotRequired[str | None]
-    sureness: NotRequired[float | None]
-    sureness_range: NotRequired[Sequence[float | None]]
-    blend: NotRequired[float | None]
+    emotion: str | None
+    sureness: float | None
+    sureness_range: Sequence[float | None]
+    blend: float | None
     coverage: float | None
     contributions: Numbers
     emotion_shares: Mapping[str, float]
@@ -150,7 +150,7 @@ class SummaryEntry(TypedDict):
     seconds_of_emotions: Mapping[str, float]
     compound: Numbers
     basic: Numbers
-    none: NotRequired[float | None]
+    none: float | None
     sureness: float | None
     sureness_range: Sequence[float | None]
     blend: float | None

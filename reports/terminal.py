@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from data.people import called
-from reports.answer import answer_name, seconds, surely, title
+from reports.answer import NO_EVIDENCE, answer_name, seconds, surely, title
 from reports.documents import ResultDocument, StretchEntry
 
 STATES = {"present": "green", "absent": "yellow", "failed": "red"}
@@ -64,13 +64,22 @@ def _print_details(console: Console, result: ResultDocument) -> None:
         console.print(escape(people_sentence(result)))
 
 
+def print_line(console: Console, result: ResultDocument) -> None:
+    """One of several clips in a line."""
+    sure = surely(result["summary"].get("sureness"))
+    name, said = escape(Path(result["clip"]["path"]).name), escape(result["summary"]["sentence"].rstrip("."))
+    console.print(f"[bold]{name}[/bold]: {said}" + (f" [dim]({sure})[/dim]" if sure else ""), highlight=False)
+
+
 def print_several(console: Console, results: Sequence[tuple[ResultDocument, Path]]) -> None:
-    """Several clips in a table: what each shows, how surely, and the page about it."""
-    table = Table("clip", "shown", "how surely", title_justify="left")
-    for result, _ in results:
+    """Several clips in a table: what each shows, how surely, and the folder with its page."""
+    table = Table("clip", "shown", "how surely", "folder, with report.html")
+    for result, folder in results:
         summary = result["summary"]
-        told = (Path(result["clip"]["path"]).name, summary["sentence"].rstrip("."), surely(summary.get("sureness")) or "–")
+        shown = title(summary["top"] or summary.get("emotion")) if result["timeline"] else NO_EVIDENCE
+        told = (Path(result["clip"]["path"]).name, shown, surely(summary.get("sureness")) or "–", str(folder))
         table.add_row(*map(escape, told))
+    console.print()
     _print_table(console, table)
 
 

@@ -34,8 +34,10 @@ def changed(clip: ClipAnswer, change: Callable[[dict[str, Any]], None], cues: An
 
 def silent(result: dict[str, Any]) -> None:
     """No modality says anything, as for a clip with neither face nor speech."""
+    nothing = {**dict.fromkeys(("top", "emotion", "sureness", "blend")), "sureness_range": [None, None], "emotion_shares": {}}
     for window in result["windows"]:
-        window.update(present=False, top=None, confidence=None, none=None, reason="No modality answers.", emotion_shares={})
+        window.update(present=False, none=None, reason="No modality answers.", **nothing)
+        window["contributions"] = dict.fromkeys(window["contributions"])
         window["basic"], window["compound"] = (dict.fromkeys(window[name]) for name in ("basic", "compound"))
     for entry in result["modalities"].values():
         entry["probabilities"] = [[None] * 7 for _ in entry["probabilities"]]
@@ -49,10 +51,11 @@ def one_window(result: dict[str, Any]) -> None:
 
 
 def none_of_them(result: dict[str, Any]) -> None:
-    """Evidence in every window, but no compound wins."""
+    """Evidence in every window, but no compound wins: emotions alone."""
     for window in result["windows"]:
-        window.update(top=None, confidence=None, none=0.9, reason="None of the compounds: 90 %.", emotion_shares={})
-    result["timeline"] = []
+        window.update(top=None, blend=None, none=0.9, reason="None of the compounds: 90 %.", emotion_shares={})
+    for row in result["timeline"]:
+        row.update(compound=None, blend=None)
 
 
 def made(seconds: float, clip_id: str = "film-0badcafe", path: str = "films/film.mp4", seed: int = 7) -> ClipAnswer:

@@ -54,7 +54,7 @@ def render(
     tracks: Annotated[str, typer.Option(help="Whose boxes: main, or all.")] = "main",
     video: Annotated[Path | None, typer.Option(help="The media file, where it has moved since the run.")] = None,
 ) -> None:
-    """Write the video of a clip with its answer drawn in: boxes, compound, confidence, emotions and subtitles.
+    """Write the video of a clip with its answer drawn in: boxes, the answer and how sure it is, emotions and subtitles.
 
     Example: dyad render runs/clip-0469aba1 -o annotated.mp4
     """

@@ -29,6 +29,7 @@ from flows.cli.options import (
     ProfileOption,
     StaticOption,
     StrictOption,
+    VerboseOption,
     WorkersOption,
     face_overrides,
     local_path,
@@ -69,6 +70,7 @@ def run(
     compounds: CompoundsOption = None,
     workers: WorkersOption = None,
     explain: ExplainOption = False,
+    verbose: VerboseOption = False,
     json: JsonOption = False,
     strict: StrictOption = False,
     fresh: FreshOption = False,
@@ -95,7 +97,7 @@ def run(
         | ({"decode": {"audio_track": audio_track}} if audio_track else {}),
     )
     names = exports_named(exports)
-    how = {"as_json": json, "explain": explain, "strict": strict, "fresh": fresh, "prefect": prefect}
+    how = {"as_json": json, "explain": explain, "verbose": verbose, "strict": strict, "fresh": fresh, "prefect": prefect}
     then = partial(write_exports, names=names, run=True)
     sys.exit(run_clips(files, output, settings, brought, name=name, workers=workers, then=then, **how))
 

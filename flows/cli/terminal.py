@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from configs.settings import Settings
 from data import terminal
@@ -36,6 +37,7 @@ def run_clips(
     *,
     as_json: bool = False,
     explain: bool = False,
+    verbose: bool = False,
     strict: bool = False,
     fresh: bool = False,
     prefect: bool = False,
@@ -45,6 +47,7 @@ def run_clips(
 ) -> int:
     """Recognise clips, `workers` at a time (see `workers_for`); `prefect`: as flows of Prefect, also where no server is set.
 
+    Prints the answers, of several clips a line each and then all in a table; `verbose`: everything about each, and every stage.
     Returns 0 when all went well, 1 when one failed, 130 when interrupted. `then` is called with each run folder, also of a clip
     that was done before, and says whether it went well.
     """
@@ -61,35 +64,47 @@ def run_clips(
     if with_prefect:
         _begin_prefect(console, as_json)
     wanted = Wanted(output, settings, brought, strict, fresh, with_prefect, name)
-    code = _run(files, wanted, workers, console, as_json, explain, then)
+    code = _run(files, wanted, workers, console, _Shown(as_json, explain, verbose, len(files) > 1), then)
     if code == 0 and with_prefect and prefect_setup.server_is_gone():
         console.print("The Prefect server does not answer any more; what it lacks is in the run folder.", markup=False)
         prefect_setup.end_at_once(code)
     return code
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """How answers are printed: as JSON, with an explanation of each window, with everything, a line each of several clips."""
+
+    as_json: bool
+    explained: bool
+    verbose: bool
+    several: bool
+
+
 def _run(
-    files: Sequence[Path], wanted: Wanted, workers: int, console: Console, as_json: bool, explain: bool,
-    then: Callable[[Path], bool],
-) -> int:  # fmt: skip
+    files: Sequence[Path], wanted: Wanted, workers: int, console: Console, how: _Shown, then: Callable[[Path], bool]
+) -> int:
     """Run the clips and show each answer; the exit code."""
     recognise = partial(run_file, wanted=wanted)
-    failed = 0
+    failed, folders = 0, list[Path]()
     quiet = prefect_setup.quiet() if wanted.prefect else contextlib.nullcontext()
-    with quiet, _progress(console) as progress, ThreadPoolExecutor(workers, "clip") as pool:
+    with quiet, _progress(console, how.verbose) as progress, ThreadPoolExecutor(workers, "clip") as pool:
         try:
             for file, folder in zip(files, pool.map(recognise, files), strict=True):
                 failed += not isinstance(folder, Path)
                 with progress.paused():
                     if isinstance(folder, Path):
-                        _show(folder, as_json, explain)
+                        _show(folder, how)
+                        folders.append(folder)
                         failed += not then(folder)
                     else:
-                        _show_failure(console, file, folder, as_json)
+                        _show_failure(console, file, folder, how.as_json)
         except (KeyboardInterrupt, Interrupted):
             stop.requested.set()  # each clip stops after what it is doing, so that nothing is left half-written
             console.print(sentence(Interrupted()), markup=False)
             return 130
+    if how.several and not how.as_json:
+        _show_all(folders)
     return 1 if failed else 0
 
 
@@ -111,12 +126,14 @@ def _warm_up() -> None:
 
 
 class _Progress:
-    """Shows the events of all clips under way: a bar each on a terminal, plain lines elsewhere."""
+    """Shows the events of all clips under way: a bar each on a terminal; elsewhere lines about what takes long or fails, and when
+    `verbose` about every stage."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, verbose: bool = False) -> None:
+        self.verbose = verbose
         name = TextColumn("{task.fields[file]}", markup=False)
         stages = TextColumn("{task.description}", markup=False)
-        columns = (name, BarColumn(), stages, TimeElapsedColumn())
+        columns = (name, BarColumn(), TaskProgressColumn(), stages, TimeElapsedColumn())
         self.console = console
         self.bars = Progress(
             *columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal
@@ -131,7 +148,7 @@ class _Progress:
             self._say_how_far(event)
         elif event.state == "started":
             self.said[event.clip_id, event.stage] = time.monotonic()
-        elif event.state != "skipped":
+        elif event.state == "failed" or (self.verbose and event.state != "skipped"):
             line = f"{event.file}: {event.stage} {event.state} ({event.seconds:.1f} s) {event.message}"
             self.console.print(line.rstrip(), markup=False, soft_wrap=True)
 
@@ -155,14 +172,16 @@ class _Progress:
     def _move(self, event: Event) -> None:
         """The bar counts stages that have ended, and of those under way the part that they have worked through."""
         if event.clip_id not in self.clips:
+            for ended in [task for task in self.bars.tasks if task.finished]:  # one that has ended is seen until another begins
+                self.bars.update(ended.id, visible=False)
             self.clips[event.clip_id] = (self.bars.add_task("starting", total=len(NEEDS), file=event.file), {})
         task, stages = self.clips[event.clip_id]
         stages[event.stage] = event
         going = {name: last for name, last in stages.items() if last.state in ("started", "working")}
         done = len(stages) - len(going) + sum(_part(last) for last in going.values())
         shown = ", ".join(map(_stage_shown, sorted(going.values(), key=lambda last: last.stage)))
-        over = done >= len(NEEDS) or any(last.state == "failed" for name, last in stages.items() if name in NEEDED)
-        self.bars.update(task, completed=done, description=shown, visible=not over)
+        broken = any(last.state == "failed" for name, last in stages.items() if name in NEEDED)
+        self.bars.update(task, completed=done, description=shown, visible=not broken)
 
 
 def _part(event: Event) -> float:
@@ -174,25 +193,38 @@ def _stage_shown(event: Event) -> str:
 
 
 @contextlib.contextmanager
-def _progress(console: Console) -> Iterator[_Progress]:
-    shown = _Progress(console)
+def _progress(console: Console, verbose: bool) -> Iterator[_Progress]:
+    shown = _Progress(console, verbose)
     with listening(shown), shown.bars:
         yield shown
 
 
-def _show(folder: Path, as_json: bool, explained: bool) -> None:
+def _show(folder: Path, how: _Shown) -> None:
     from data.run_folder import RunFolder
     from reports.explain import explain
-    from reports.terminal import print_result
+    from reports.terminal import print_line, print_result
 
     result = json.loads(RunFolder(folder).result.read_text(encoding="utf-8"))
-    if as_json:
+    if how.as_json:
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
         sys.stdout.flush()
+        return
+    if how.several and not (how.verbose or how.explained):
+        print_line(terminal.console(), result)
     else:
-        print_result(terminal.console(), result, folder)
-        for line in explain(result) if explained else ():
-            terminal.console().print(line, markup=False, highlight=False)
+        print_result(terminal.console(), result, folder, details=how.verbose)
+    for line in explain(result) if how.explained else ():
+        terminal.console().print(line, markup=False, highlight=False)
+
+
+def _show_all(folders: Sequence[Path]) -> None:
+    """The answers of several clips in a table."""
+    from data.run_folder import RunFolder
+    from reports.terminal import print_several
+
+    results = [json.loads(RunFolder(folder).result.read_text(encoding="utf-8")) for folder in folders]
+    if results:
+        print_several(terminal.console(), list(zip(results, folders, strict=True)))
 
 
 def _show_failure(console: Console, file: Path, error: Exception, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from data.windows import Windows, make_windows, windows_of
 from fusion.compose import METHODS, compound_distribution, mean_similarity, rarity, similarities, winners
 from fusion.contributions import brought_to, linear_contributions, shapley_contributions
 from fusion.fuse import NOTHING_ABOVE_CHANCE, fuse
-from fusion.over_time import at_times, confidence_of, forward_fill, spans_at, spread, timeline
+from fusion.over_time import at_times, blend_of, forward_fill, spans_at, spread, timeline
 from fusion.weights import FusionWeights
 
 ONE = FusionWeights(("static_face",), BASIC_EMOTIONS, np.zeros((1, 1, 7)), np.zeros(1))
@@ -47,7 +47,7 @@ def fused(rows: list[dict[str, float] | None], method: str = "ppa", windows: Win
 def test_two_emotions_shown_at_once_make_their_compound(method: str, compound: Compound) -> None:
     fusion = fused([{compound.first: 0.45, compound.second: 0.45}], method)
     assert fusion.compounds[fusion.winner[0]] == compound
-    assert fusion.confidence[0] == pytest.approx(0.81, abs=1e-6)
+    assert fusion.blend[0] == pytest.approx(0.81, abs=1e-6)
 
 
 def test_the_settings_know_every_way_to_compose() -> None:
@@ -111,17 +111,17 @@ def test_ties_go_to_the_lowest_index() -> None:
 
 
 @given(arrays(np.float64, 7, elements=st.floats(0.001, 1)), st.integers(0, 6))
-def test_confidence_is_a_part_of_one_and_full_only_for_an_equal_pair(raw: np.ndarray, place: int) -> None:
-    found = confidence_of((raw / raw.sum())[None], np.array([place]), ABAW_COMPOUNDS)[0]
+def test_blend_is_a_part_of_one_and_full_only_for_an_equal_pair(raw: np.ndarray, place: int) -> None:
+    found = blend_of((raw / raw.sum())[None], np.array([place]), ABAW_COMPOUNDS)[0]
     assert 0.0 <= found < 1.0
     equal = np.zeros((1, 7))
     equal[0, list(ABAW_COMPOUNDS[place].pair)] = 0.5
-    assert confidence_of(equal, np.array([place]), ABAW_COMPOUNDS)[0] == 1.0
+    assert blend_of(equal, np.array([place]), ABAW_COMPOUNDS)[0] == 1.0
 
 
-def test_one_emotion_alone_or_neutral_wins_without_confidence() -> None:
+def test_one_emotion_alone_or_neutral_is_no_blend() -> None:
     fusion = fused([{"happiness": 0.97, "surprise": 0.01}, {"neutral": 0.9, "fear": 0.05, "surprise": 0.05}])
-    assert (fusion.confidence < 0.05).all()
+    assert (fusion.blend < 0.05).all()
     np.testing.assert_allclose(fusion.neutral, [0.02, 0.9], atol=1e-6)
 
 
@@ -132,7 +132,7 @@ def test_frames_take_the_mean_of_the_windows_around_them() -> None:
     np.testing.assert_allclose(moments.basic[2], fusion.basic[:2].mean(0))
     assert moments.winner[[3, 4]].tolist() == [1, 1]
     assert moments.winner[5:].tolist() == [-1, -1, -1]
-    assert np.isnan(moments.confidence[5:]).all()
+    assert np.isnan(moments.blend[5:]).all()
     np.testing.assert_allclose(moments.compound[:5].sum(1), 1.0)
 
 
@@ -163,17 +163,18 @@ def test_the_timeline_joins_neighbours_and_leaves_out_what_has_no_answer() -> No
         (6.0, 8.0, "happily_surprised"),
         (12.0, 16.0, "happily_surprised"),
     ]
-    assert stretches[2].confidence == pytest.approx(0.64, abs=1e-6)
+    assert stretches[2].blend == pytest.approx(0.64, abs=1e-6)
+    assert 0 < stretches[2].sureness_range[0] <= stretches[2].sureness <= stretches[2].sureness_range[1] < 1
     assert stretches[2].neutral == pytest.approx(0.2, abs=1e-6)
     alone, mixed = 0.81, 4 * (0.45 / 2) * (0.45 + 0.4) / 2
-    assert stretches[0].confidence == pytest.approx((4 * alone + 2 * mixed) / 6, abs=1e-6)
+    assert stretches[0].blend == pytest.approx((4 * alone + 2 * mixed) / 6, abs=1e-6)
 
 
 def test_a_stretch_weighs_its_moments_by_the_time_they_last() -> None:
     (stretch,) = timeline(fused([FEARFULLY, FEARFULLY, {"fear": 0.3, "surprise": 0.3}], windows=make_windows(7.0)))
     assert (stretch.start, stretch.end) == (0.0, 7.0)
     sure, mixed, unsure = 0.81, 4 * 0.375**2, 4 * 0.3**2  # for 4 s, for the 2 s of two windows, and for the last second
-    assert stretch.confidence == pytest.approx((4 * sure + 2 * mixed + unsure) / 7, abs=1e-6)
+    assert stretch.blend == pytest.approx((4 * sure + 2 * mixed + unsure) / 7, abs=1e-6)
     assert stretch.neutral == pytest.approx((4 * 0.1 + 2 * 0.25 + 0.4) / 7, abs=1e-6)
 
 
@@ -246,6 +247,6 @@ def test_a_clip_without_length_still_has_its_one_stretch() -> None:
     fusion = fused([FEARFULLY], windows=make_windows(0.0))
     (stretch,) = timeline(fusion)
     assert (stretch.start, stretch.end, stretch.compound) == (0.0, 0.0, "fearfully_surprised")
-    assert stretch.confidence == pytest.approx(0.81, abs=1e-6)
+    assert stretch.blend == pytest.approx(0.81, abs=1e-6)
     assert at_times(fusion, np.array([0.0])).winner.tolist() == [0]
     assert at_times(fusion, np.array([])).compound.shape == (0, 7)

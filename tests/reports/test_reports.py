@@ -17,9 +17,10 @@ from data.scores import Scores
 from data.windows import make_windows
 from fusion.fuse import fuse
 from fusion.over_time import timeline
+from reports.answer import answer_name, figure, headline, seconds, surely, title, window_answer
 from reports.dataset.figures import Bootstrap, Failures, Tally, confusion_picture, dataset_markdown, main_figures
 from reports.explain import explain, whole_percents
-from reports.markdown import escape, figure, main_contribution, result_markdown, seconds, title
+from reports.markdown import escape, main_contribution, result_markdown
 from reports.result import number, summary, to_json, version, windows_table
 from reports.terminal import print_result
 
@@ -30,35 +31,68 @@ def result(sample_run: RunFolder) -> dict[str, Any]:
     return content
 
 
-def shown(result: dict[str, Any], width: int = 160) -> str:
-    console = Console(width=width, record=True, file=io.StringIO())
-    print_result(console, result, Path("runs/clip"))
+def shown(result: dict[str, Any], width: int = 160, **how: Any) -> str:
+    console = Console(width=width, record=True, file=io.StringIO(), no_color=True)
+    print_result(console, result, Path("runs/clip"), **how)
     return console.export_text()
 
 
-def test_a_narrow_terminal_gets_lines_instead_of_tables(result: dict[str, Any]) -> None:
-    console = Console(record=True, width=40, file=io.StringIO(), no_color=True)
-    print_result(console, result, Path("runs/clip"))
-    shown = console.export_text()
-    assert "┃" not in shown
-    assert all(len(line) <= 40 for line in shown.splitlines() if "result.json" not in line)
-    assert "static face  " in shown
+@pytest.mark.parametrize("details", [False, True])
+def test_a_narrow_terminal_gets_lines_instead_of_tables(result: dict[str, Any], details: bool) -> None:
+    text = shown(result, 40, details=details)
+    assert "┃" not in text
+    assert all(len(line) <= 40 for line in text.splitlines() if "report.html" not in line)
+    assert ("static face  " in text) == details
 
 
-def test_the_terminal_shows_timeline_evidence_and_path(result: dict[str, Any]) -> None:
+def test_the_terminal_says_the_answer_first_and_the_rest_when_asked(result: dict[str, Any]) -> None:
     text = shown(result)
+    lines = text.strip().splitlines()
+    assert lines[0] == f"sample.mp4: {result['summary']['sentence']}"
+    assert f"{result['summary']['sureness']:.2f} (" in lines[1]
+    assert lines[-1].strip() == "runs/clip/report.html"
+    assert len(lines) <= 8
+    assert "No CLIP checkpoint" not in text
+    assert "Not there: scene labels" in text
+    asked = shown(result, details=True)
+    assert "No CLIP checkpoint is on this machine" in asked
     for stretch in result["timeline"]:
-        assert f"{seconds(stretch['start'])} │" in text
-        assert title(stretch["compound"]) in text
-    assert "static face" in text
-    assert "No CLIP checkpoint is on this machine" in text
-    assert "runs/clip/result.json" in text
+        assert title(answer_name(stretch)) in text
+        assert f"{seconds(stretch['start'])} │" in asked
 
 
-def test_a_clip_without_any_answer_says_so(result: dict[str, Any]) -> None:
-    result["timeline"] = []
-    result["summary"]["sentence"] = "No modality answers for this window."
-    assert "No modality answers" in shown(result)
+def test_a_clip_without_evidence_says_what_is_not_there(result: dict[str, Any]) -> None:
+    for entry in result["modalities"].values():
+        entry["state"] = "absent"
+    assert headline([], 12.0, result["modalities"]) == "No evidence: no face, no speech and no words."
+
+
+def stretch(seconds: float, compound: str | None, emotion: str) -> Any:
+    return {"start": 0.0, "end": seconds, "compound": compound, "emotion": emotion}
+
+
+@pytest.mark.parametrize(
+    ("rows", "duration", "words"),
+    [
+        ([(2, "angrily_surprised", "anger"), (8, None, "neutral")], 10,
+         "Angrily surprised for 2.0 of 10.0 s; otherwise neutral."),
+        ([(4, "sadly_angry", "anger")], 4, "Sadly angry throughout (4.0 s)."),
+        ([(10, None, "neutral")], 10, "Neutral throughout (10.0 s); no compound expression."),
+        ([(8, None, "neutral"), (2, None, "anger")], 10, "Neutral for 8.0 of 10.0 s; otherwise anger; no compound expression."),
+        ([(2, "sadly_angry", "anger"), (3, "sadly_fearful", "fear"), (2, None, "fear")], 10,
+         "Sadly fearful for 3.0 and sadly angry for 2.0 of 10.0 s; otherwise fear; no evidence for 3.0 s."),
+        ([(90, "sadly_angry", "anger"), (510, None, "fear")], 600, "Sadly angry for 90.0 s of 10:00 min; otherwise fear."),
+    ],
+)  # fmt: skip
+def test_the_headline(rows: list[Any], duration: float, words: str) -> None:
+    assert headline([stretch(*row) for row in rows], duration, {}) == words
+
+
+def test_one_sureness_in_words_with_its_number() -> None:
+    assert surely(0.62) == "fairly sure, 0.62"
+    assert surely(0.62, (0.55, 0.7)) == "fairly sure, 0.62 (0.55 to 0.70)"
+    assert surely(None) == ""
+    assert surely(0.698) == "sure, 0.70", "the words are of the number that is shown"
 
 
 def test_markup_in_names_and_reasons_shows_as_text(result: dict[str, Any]) -> None:
@@ -89,23 +123,26 @@ def window(top: str | None, **more: Any) -> dict[str, Any]:
     compound = {"sadly_angry": 0.433333, "sadly_fearful": 0.566667}
     given = {"static_face": 0.2, "voice": 0.133333, "text": 0.1, "scene_labels": 0.0}
     shares = {"sadness": 0.301111, "anger": 0.132222}
-    return {"start": 2.0, "end": 6.0, "compound": compound, "top": top, "none": 0.25, "reason": "",
+    basic = {"sadness": 0.4, "anger": 0.3}
+    return {"basic": basic, "start": 2.0, "end": 6.0, "compound": compound, "top": top, "none": 0.25, "reason": "",
             "contributions": given, "emotion_shares": shares, **more}  # fmt: skip
 
 
 def test_the_explanation_divides_a_winner_between_emotions_and_modalities_without_rest() -> None:
-    (line,) = explain({"windows": [window("sadly_angry")]})
+    (line,) = explain({"windows": [window("sadly_angry", sureness=0.32)]})
     assert line == (
-        "0:02.0 to 0:06.0: sadly angry, 43 %: 30 from sadness and 13 from anger; by modality static face 20, voice 13, text 10. "
-        "None of the compounds: 25%."
+        "0:02.0 to 0:06.0: sadly angry, rather unsure, 0.32: 69 % sadness and 31 % anger; "
+        "evidence: static face 46 %, voice 31 %, text 23 %."
     )
 
 
-def test_the_explanation_of_no_winner_names_the_reason_and_the_nearest() -> None:
+def test_the_explanation_of_no_winner_names_the_emotion_the_reason_and_the_nearest() -> None:
     none, absent = "None of the compounds (80% likely).", "No modality answers for this window."
     lines = explain({"windows": [
-        window(None, reason=none), window(None, reason=absent, compound=dict.fromkeys(("sadly_angry", "sadly_fearful"))),
+        window(None, reason=none, basic={"fear": 0.3, "anger": 0.5}),
+        window(None, reason=absent, compound=dict.fromkeys(("sadly_angry", "sadly_fearful")), basic={"fear": None}),
     ]})  # fmt: skip
+    assert lines[0].startswith("0:02.0 to 0:06.0: anger; evidence: static face 46 %")
     assert lines[0].endswith("None of the compounds (80% likely). The nearest would be sadly fearful.")
     assert lines[1].endswith("No modality answers for this window.")
 
@@ -122,7 +159,7 @@ def test_every_window_of_a_result_is_explained(result: dict[str, Any]) -> None:
     lines = explain(result)
     assert len(lines) == len(result["windows"])
     for line, row in zip(lines, result["windows"], strict=True):
-        assert row["top"] is None or title(row["top"]) in line
+        assert title(window_answer(row)) in line
 
 
 def some_fusion(basic: list[list[float]], threshold: float) -> Fusion:
@@ -138,28 +175,30 @@ def test_the_clips_compound_is_that_of_the_mean_over_it_and_not_of_most_windows(
     nearly = [0.02, 0.02, 0.02, 0.26, 0.28, 0.02, 0.38]
     fusion = some_fusion([nearly, nearly, nearly, AFRAID], 1.0)
     stretches = timeline(fusion)
-    content = summary(fusion, stretches)
+    content = summary(fusion, stretches, 10.0, {})
     assert max(content["seconds"], key=lambda name: content["seconds"][name]) == "happily_surprised"
     assert content["top"] == "fearfully_surprised"
     shown = (1 - fusion.none)[:, None] * fusion.compound
-    assert list(content["compound"].values()) == pytest.approx((shown.sum(0) / shown.sum()).tolist(), abs=1e-5)
+    assert list(content["compound"].values()) == pytest.approx(shown.mean(0).tolist(), abs=1e-5)
+    assert sum(content["compound"].values()) + content["none"] == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize(
     ("basic", "threshold", "words"),
     [
-        ([NEUTRAL, NEUTRAL], 0.5, "None of the seven compounds; strongest alone is neutral (88% of the evidence)."),
-        ([AFRAID, NEUTRAL, NEUTRAL], 0.5, "none of the seven in 2 of 3 windows"),
-        ([NEUTRAL, NEUTRAL], 1.0, "Mostly neutral (88%); of the compounds the nearest are"),
-        ([AFRAID], 0.5, "Mostly fearfully surprised (fearfully surprised 4.0 s)."),
+        ([NEUTRAL, NEUTRAL], 0.5, "Neutral throughout (6.0 s); no compound expression."),
+        ([AFRAID, NEUTRAL, NEUTRAL], 0.5, "otherwise neutral."),
+        ([AFRAID], 0.5, "Fearfully surprised throughout (4.0 s)."),
     ],
 )
 def test_the_sentence_says_when_none_is_shown(basic: list[list[float]], threshold: float, words: str) -> None:
     fusion = some_fusion(basic, threshold)
-    content = summary(fusion, timeline(fusion))
+    content = summary(fusion, timeline(fusion), 2.0 * len(basic) + 2.0, {})
     assert words in content["sentence"]
     assert content["windows_none"] == sum(row is NEUTRAL for row in basic) * (threshold < 1)
-    assert windows_table(fusion)["none"].between(0, 1).all()
+    table = windows_table(fusion)
+    assert table["none"].between(0, 1).all()
+    assert table["sureness"].between(table["sureness_low"], table["sureness_high"]).all()
 
 
 def test_figures_and_numbers() -> None:

@@ -18,9 +18,9 @@ from flows.runtime.events import Event, listening
 from tests.media_makers import make_clip
 
 
-def shown(terminal: bool) -> tuple[running._Progress, io.StringIO]:
+def shown(terminal: bool, verbose: bool = False) -> tuple[running._Progress, io.StringIO]:
     screen = io.StringIO()
-    return running._Progress(Console(file=screen, force_terminal=terminal, width=100)), screen
+    return running._Progress(Console(file=screen, force_terminal=terminal, width=100), verbose), screen
 
 
 def moments(stage: str, *seconds: float) -> Iterator[Event]:
@@ -44,7 +44,7 @@ def test_a_bar_counts_stages_and_the_part_of_those_under_way() -> None:
     assert "faces 50%, voice" in screen.getvalue()
 
 
-def test_the_bar_of_a_clip_that_is_over_goes() -> None:
+def test_the_bar_of_a_clip_ends_full_and_goes_when_the_next_begins() -> None:
     progress, _ = shown(terminal=True)
     progress(Event("b", "b.mp4", "decode", "failed"))
     assert not progress.bars.tasks[0].visible, "nothing comes after a failed decoding"
@@ -53,7 +53,9 @@ def test_the_bar_of_a_clip_that_is_over_goes() -> None:
     progress, _ = shown(terminal=True)
     for name in NEEDS:
         progress(Event("a", "a.mp4", name, "done", duration=1.0))
-    assert not progress.bars.tasks[0].visible
+    assert progress.bars.tasks[0].percentage == 100
+    progress(Event("b", "b.mp4", "decode", "started"))
+    assert [task.visible for task in progress.bars.tasks] == [False, True]
 
 
 def test_elsewhere_there_are_lines_and_no_codes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,8 +66,12 @@ def test_elsewhere_there_are_lines_and_no_codes(monkeypatch: pytest.MonkeyPatch)
     time.sleep(0.001)
     progress(list(moments("faces", 30.0))[-1])
     progress(Event("clip-1", "clip.mp4", "faces", "done", 12.34))
-    progress(Event("clip-1", "clip.mp4", "voice", "skipped"))
-    assert screen.getvalue() == "clip.mp4: faces at 30 of 60 s\nclip.mp4: faces done (12.3 s)\n"
+    progress(Event("clip-1", "clip.mp4", "voice", "failed", 0.1, "It broke."))
+    assert screen.getvalue() == "clip.mp4: faces at 30 of 60 s\nclip.mp4: voice failed (0.1 s) It broke.\n"
+    told, screen = shown(terminal=False, verbose=True)
+    told(Event("clip-1", "clip.mp4", "faces", "done", 12.34))
+    told(Event("clip-1", "clip.mp4", "voice", "skipped"))
+    assert screen.getvalue() == "clip.mp4: faces done (12.3 s)\n"
 
 
 def test_each_second_is_told_once_and_only_of_the_stage_of_this_thread() -> None:

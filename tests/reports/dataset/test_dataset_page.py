@@ -21,7 +21,8 @@ from flows.batch.journal import Entry
 from flows.batch.summary import MOST_THUMBNAILS, Totals, remake_page
 from flows.clip.stages import STAGES
 from flows.dataset import recognise_dataset
-from reports.dataset.clip_brief import binned, binned_hits, brief, most_apart
+from reports.answer import answer_name
+from reports.dataset.clip_brief import CELLS, binned, binned_hits, brief, most_apart
 from reports.dataset.figures import Bootstrap, Reliability, Tally
 from reports.dataset.page import dataset_page
 from reports.dataset.rows import MOST_BYTES, ClipRow, ClipRows
@@ -179,7 +180,7 @@ def test_a_page_can_be_made_of_a_run_that_was_interrupted_and_at_an_address(data
 
 
 def answer(top: str = "", emotion: str = "neutral", **more: Any) -> dict[str, Any]:
-    usual = {"top": top or None, "emotion": emotion, "likely": 0.5, "confidence": 0.4 if top else None, "none": 0.3}
+    usual = {"top": top or None, "emotion": emotion, "likely": 0.5, "sureness": 0.4 if top else None, "none": 0.3}
     return {**usual, "duration": 4.0, "present": ["voice"], **more}
 
 
@@ -206,7 +207,7 @@ def many(count: int) -> Iterator[ClipRow]:
     for number in range(count):
         top = str(draw.choice([*NAMES, ""]))
         seconds = {stage: float(draw.uniform(0, 9)) for stage in STAGES}
-        found = answer(top, confidence=float(draw.uniform()) if top else None, none=float(draw.uniform()))
+        found = answer(top, sureness=float(draw.uniform()) if top else None, none=float(draw.uniform()))
         label = str(draw.choice(NAMES))
         yield ClipRow(f"clip{number:06d}-0123456789ab", f"clip{number:06d}.mp4", "done", "", label, "test", found, seconds)
 
@@ -268,10 +269,10 @@ def test_one_clip_without_label_needs_no_figures(open_page: OpenPage, tmp_path: 
 
 def test_clips_to_look_at_come_with_the_worst_first() -> None:
     rows = clips_of([
-        ClipRow("right", "a.mp4", "done", "", "sadly_angry", answer=answer("sadly_angry", confidence=0.9)),
-        ClipRow("sure", "b.mp4", "done", "", "sadly_angry", answer=answer("sadly_fearful", confidence=0.8)),
-        ClipRow("unsure", "c.mp4", "done", "", "sadly_angry", answer=answer("sadly_fearful", confidence=0.1)),
-        ClipRow("emotion", "d.mp4", "done", "", "anger", answer=answer("sadly_angry", "fear", likely=0.85, confidence=0.5)),
+        ClipRow("right", "a.mp4", "done", "", "sadly_angry", answer=answer("sadly_angry", sureness=0.9)),
+        ClipRow("sure", "b.mp4", "done", "", "sadly_angry", answer=answer("sadly_fearful", sureness=0.8)),
+        ClipRow("unsure", "c.mp4", "done", "", "sadly_angry", answer=answer("sadly_fearful", sureness=0.1)),
+        ClipRow("emotion", "d.mp4", "done", "", "anger", answer=answer("sadly_angry", "fear", likely=0.85, sureness=0.5)),
         ClipRow("apart", "e.mp4", "done", answer=answer(apart={"distance": 0.7, "voice": "anger", "text": "fear"})),
         ClipRow("slow", "f.mp4", "failed", "broke", seconds={"faces": 9.0, "decode": 1.0}),
     ])  # fmt: skip
@@ -355,11 +356,13 @@ def test_reliability_is_the_expected_calibration_error() -> None:
 def test_the_brief_of_a_result(sample_run: RunFolder) -> None:
     result = json.loads(sample_run.result.read_text(encoding="utf-8"))
     found = brief(result)
-    assert found["confidence"] == pytest.approx(result["summary"]["confidence"], abs=1e-4)
-    answered = [row["compound"][row["top"]] for row in result["windows"] if row["top"]]
+    assert found["sureness"] == pytest.approx(result["summary"]["sureness"], abs=1e-4)
+    answered = [row["sureness"] for row in result["windows"] if row["top"]]
     assert sum(cell[1] for cells in found["window_sure"].values() for cell in cells) == len(answered)
     assert sum(cell[2] for cells in found["window_sure"].values() for cell in cells) == pytest.approx(sum(answered), abs=1e-3)
     assert "scene_labels" not in found["present"]
+    assert sum(cells for _, cells in found["ribbon"]) == CELLS
+    assert [name for name, _ in found["ribbon"]] == [answer_name(row) for row in result["timeline"]]
     one, other = [1.0, *[0.0] * 6], [0.0, 0.5, 0.5, *[0.0] * 4]
     entries = {"voice": [one, [None] * 7], "text": [other], "static_face": [one], "scene_labels": [[None] * 7]}
     apart = most_apart({name: {"probabilities": rows} for name, rows in entries.items()})

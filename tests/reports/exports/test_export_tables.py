@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from data.csv_files import as_given
 from data.errors import InputError
 from data.run_folder import RunFolder
+from reports.answer import answer_name
 from reports.exports import tables as export_tables
 from reports.exports.clip import ClipAnswer, Item, Unanswered, read_clip
 from reports.exports.tables import arrow_long, arrow_wide, csv_long, csv_wide, json_lines, json_whole, segments
@@ -43,7 +44,7 @@ def test_a_wide_table_is_windows_parquet(sample: ClipAnswer, sample_run: RunFold
     windows = pd.read_parquet(sample_run.windows)
     assert (read["clip_id"] == sample.clip_id).all()
     assert set(windows.columns) <= set(read.columns)
-    for name in [*sample.result["emotions"], *NAMES, "start", "end", "confidence"]:
+    for name in [*sample.result["emotions"], *NAMES, "start", "end", "sureness", "blend"]:
         assert np.allclose(read[name], windows[name], atol=1e-6, equal_nan=True)
     assert read["top"].tolist() == windows["top"].tolist()
 
@@ -82,7 +83,7 @@ def test_json_lines_hold_the_windows(clip: ClipAnswer) -> None:
 def test_segments_have_ten_fields(clip: ClipAnswer) -> None:
     odd = changed(clip, lambda result: result["clip"].update(clip_id="a clip\tof mine"))
     rows = [line.split(" ") for line in "".join(segments([odd])).splitlines()]
-    assert [row[7] for row in rows] == [row["compound"] for row in clip.result["timeline"]]
+    assert [row[7] for row in rows] == [answer_name(row) for row in clip.result["timeline"]]
     assert all(len(row) == 10 and row[:3] == ["SPEAKER", "a_clip_of_mine", "1"] and float(row[4]) > 0 for row in rows)
 
 

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.run_folder import RunFolder
+from reports.answer import answer_name, said
 from reports.exports.annotation import elan, subrip, textgrid, webvtt
-from reports.exports.clip import ClipAnswer, cells, modality_spans, one_line, read_clip, tiers_of
+from reports.exports.clip import ClipAnswer, modality_spans, one_line, read_clip, tiers_of
 from tests.answers import KINDS, NASTY, NASTY_READ, asked_for, changed, made
 from tests.media_makers import make_clip, make_sound
 
@@ -81,13 +82,13 @@ def read_elan(text: str) -> dict[str, list[tuple[int, int, str]]]:
 @pytest.mark.slow
 def test_textgrid_has_tiers_without_gaps_or_overlaps(clip: ClipAnswer) -> None:
     tiers = read_textgrid(textgrid(clip))
-    assert list(tiers)[:2] == ["compounds", next(iter(clip.result["modalities"]))]
+    assert list(tiers)[:2] == ["expression", "basic emotion"]
     for spans in tiers.values():
         assert spans[0][0] == 0
         assert spans[-1][1] == pytest.approx(max(end for tier in tiers.values() for _, end, _ in tier))
         assert all(start < end for start, end, _ in spans)
         assert all(before[1] == after[0] for before, after in zip(spans, spans[1:], strict=False))
-    assert [label for _, _, label in tiers["compounds"] if label] == [row["compound"] for row in clip.result["timeline"]]
+    assert [label for _, _, label in tiers["expression"] if label] == [answer_name(row) for row in clip.result["timeline"]]
 
 
 def test_elan_keeps_the_rules_of_its_schema_and_says_the_same_as_the_textgrid(clip: ClipAnswer) -> None:
@@ -157,11 +158,11 @@ def test_no_words_break_a_file(tmp_path_factory: pytest.TempPathFactory, text: s
 @pytest.mark.slow
 def test_captions_are_read_by_a_player_s_parser(clip: ClipAnswer, tmp_path: Path) -> None:
     (tmp_path / "clip.srt").write_text(subrip(clip), encoding="utf-8")
-    shown = [(row["start"], row["end"], row["compound"].replace("_", " ")) for row in clip.result["timeline"]]
+    shown = [(row["start"], row["end"], said(row)) for row in clip.result["timeline"]]
     read = [vtt_reader.from_string(webvtt(clip), strict=True)]
     read += [vtt_reader.from_srt(str(tmp_path / "clip.srt"))] if shown else []  # it refuses a file without cues
     for found in read:
-        assert [cue.text.rpartition(" (")[0] for cue in found] == [name for *_, name in shown]
+        assert [cue.text for cue in found] == [name for *_, name in shown]
         times = [[pd.Timedelta(moment).total_seconds() for moment in (cue.start, cue.end)] for cue in found]
         assert np.allclose(times, [row[:2] for row in shown], atol=0.00051)
 
@@ -193,28 +194,24 @@ def test_captions_have_a_cue_a_stretch(clip: ClipAnswer) -> None:
         ]
         assert np.allclose(read, [(row["start"], row["end"]) for row in clip.result["timeline"]], atol=0.001)
         for row in clip.result["timeline"]:
-            assert f"{row['compound'].replace('_', ' ')} ({row['confidence']:.2f})" in text
+            assert f"\n{said(row)}\n" in text
 
 
 def test_captions_of_a_long_clip_with_a_name_full_of_markup(sample: ClipAnswer) -> None:
-    stretch = {"start": 3599.9996, "end": 36000.5, "compound": "<i>a & b</i>\n--> {c}", "confidence": None, "neutral": None}
+    stretch = {"start": 3599.9996, "end": 36000.5, "compound": "<i>a & b</i>\n--> {c}", "sureness": None, "neutral": None}
     clip = changed(sample, lambda result: result.update(timeline=[stretch]))
     assert webvtt(clip) == "WEBVTT\n\n01:00:00.000 --> 10:00:00.500\n&lt;i&gt;a &amp; b&lt;/i&gt; --&gt; {c}\n"
     assert subrip(clip) == "1\n01:00:00,000 --> 10:00:00,500\n‹i›a & b‹/i› --› (c)\n"
 
 
-def test_windows_are_cut_in_the_middle_of_their_overlap(sample: ClipAnswer) -> None:
-    assert cells([(0, 4), (2, 6), (4, 8)]) == [(0, 3), (3, 5), (5, 8)]
-    assert cells([(0, 1), (2, 3)]) == [(0, 1), (2, 3)]
-    assert cells([]) == []
-
+def test_a_moment_has_the_mean_of_the_windows_that_cover_it(sample: ClipAnswer) -> None:
     def says(result: dict[str, Any]) -> None:
         result["windows"] = [{"start": s, "end": s + 4.0} for s in (0.0, 2.0, 4.0, 6.0)]
         rows = [[0.9, 0.1, 0, 0, 0, 0, 0], [0.6, 0.4, 0, 0, 0, 0, 0], [None] * 7, [0.2, 0.8, 0, 0, 0, 0, 0]]
         result["modalities"]["voice"]["probabilities"] = rows
 
     spans = modality_spans(changed(sample, says), "voice")
-    assert [(span.start, span.end, span.label) for span in spans] == [(0, 5, "neutral"), (7, 10, "anger")]
+    assert [(span.start, span.end, span.label) for span in spans] == [(0, 6, "neutral"), (6, 10, "anger")]
 
 
 @pytest.mark.slow
