@@ -211,6 +211,6 @@ def test_what_comes_from_files_cannot_become_markup(sample_run: RunFolder) -> No
     shown = notebook_html(result, Path(nasty))
     assert "<img src=x" not in shown
     assert shown.count("&lt;img src=x onerror=alert(1)&gt;") == 6, "name, problem, picture, model, sentence, folder"
-    assert 'alt="Compounds over time. &quot;' in shown
+    assert 'alt="Expressions over time. &quot;' in shown
     assert "more stretches" in shown
     assert "more stretches" in plain_text(result, Path())
