@@ -56,13 +56,18 @@ def run_clip(
     try:
         seconds = limit or Patience().seconds(job.clip.duration)
         recognise_clip(job, in_thread, stages=_stages(whole), seconds=seconds, strict=strict)
-        answer = answer_of(job)
+        return outcome_of(job.folder)
     except Interrupted:
         raise
     except Exception as error:
         return Outcome("failed", sentence(error), stage_seconds(job.folder))
+
+
+def outcome_of(folder: RunFolder) -> Outcome:
+    """How a clip ended that has an answer, as its run folder tells."""
+    answer = answer_of(folder)
     reason = " ".join(answer.pop("problems"))
-    return Outcome("degraded" if answer.pop("degraded") else "done", reason, stage_seconds(job.folder), answer)
+    return Outcome("degraded" if answer.pop("degraded") else "done", reason, stage_seconds(folder), answer)
 
 
 def _stages(whole: Callable[[], Decoded] | None) -> Mapping[str, Stage]:
@@ -72,20 +77,20 @@ def _stages(whole: Callable[[], Decoded] | None) -> Mapping[str, Stage]:
     return {**STAGES, "decode": replace(STAGES["decode"], run=lambda job: decode_segment(job, whole()))}
 
 
-def answer_of(job: Job) -> dict[str, Any]:
+def answer_of(folder: RunFolder) -> dict[str, Any]:
     """The answer in short: `top` compound, strongest basic `emotion`, `duration` (s), `windows` and `frames` won by each, and
     what `reports.dataset.clip_brief.brief` tells."""
-    result = json.loads(job.folder.result.read_text(encoding="utf-8"))
+    result = json.loads(folder.result.read_text(encoding="utf-8"))
     basic = {name: value for name, value in result["summary"]["basic"].items() if value is not None}
-    frames = pd.read_parquet(job.folder.frames, columns=["top", *BASIC_EMOTIONS])
-    broken = [name for name in result["modalities"] if failure(job, name)]
+    frames = pd.read_parquet(folder.frames, columns=["top", *BASIC_EMOTIONS])
+    broken = [name for name in result["modalities"] if failure(folder, name)]
     return {
         "degraded": result["degraded"],
         "problems": result["problems"],
         "broken": broken,
         "top": result["summary"]["top"],
         "emotion": max(basic, key=lambda name: basic[name]) if basic else None,
-        "duration": round(job.clip.duration, 3),
+        "duration": round(result["clip"]["duration"], 3),
         "seconds": {name: value for name, value in result["summary"]["seconds"].items() if value},
         "windows": dict(Counter(window["top"] or "" for window in result["windows"])),
         "window_emotions": dict(Counter(_strongest(window["basic"]) for window in result["windows"])),

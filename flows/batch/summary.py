@@ -13,12 +13,16 @@ from data.dataset_files import JOURNAL, REPORT, STATUS, SUMMARY
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
 from data.errors import InputError
 from data.files import write_text
+from data.location import is_address
 from data.manifest.manifest import ManifestRow
 from data.run_folder import RunFolder
 from data.scores import MODALITIES
 from flows.batch.journal import Entry, Journal
+from flows.batch.one_clip import outcome_of
 from flows.batch.storage import OutputFolder, output_at
+from flows.clip.report import read_result
 from flows.clip.stages import STAGES
+from flows.runtime.errors import sentence
 from reports.dataset.clip_brief import ClipBrief
 from reports.dataset.figures import Bootstrap, Failures, Reliability, Tally
 from reports.dataset.page import dataset_page
@@ -85,28 +89,58 @@ def write_page(output: OutputFolder, summary: SummaryDocument, gathered: Gathere
 
 
 def remake_page(dataset: str) -> Path:
-    """Make the page of a data set anew from its status.csv and journal, also of one whose run was interrupted.
+    """Make the page of a data set anew from its status.csv and journal, also of one whose run was interrupted; or of a folder of
+    run folders.
 
-    InputError when the folder or address holds neither.
+    InputError when the folder or address holds none of these.
     """
+    if not is_address(dataset) and not Path(dataset).is_dir():
+        raise InputError(f"There is no folder {dataset}; name the output of 'dyad run' or 'dyad batch'.")
     output = output_at(dataset)
-    if not (output.get(STATUS) and output.get(JOURNAL)):
-        raise InputError(f"{dataset} holds no data set (no status.csv and journal.jsonl); name the output of 'dyad batch'.")
+    clips = _clips_of_batch(output) if output.get(STATUS) and output.get(JOURNAL) else _clips_of_runs(output)
     known = _json(output, SUMMARY)
-    with Journal(output.folder / JOURNAL) as journal:
-        compounds = list(known.get("compounds", ())) or [compound.name for compound in ABAW_COMPOUNDS]
-        gathered = Gathered(output, compounds)
-        for row in _rows(output.folder / STATUS):
-            gathered.add(row, None if row.problem else journal.latest(row.clip_id))
+    gathered: Gathered | None = None
+    for row, entry in clips:
+        if gathered is None:
+            compounds = list(known.get("compounds", ())) or _compounds(output, row.clip_id)
+            gathered = Gathered(output, compounds)
+        gathered.add(row, entry)
+    if gathered is None:
+        raise InputError(
+            f"{dataset} is neither a run folder nor a folder of them, and no data set (no result.json, no status.csv with "
+            "journal.jsonl); name the output of 'dyad run' or 'dyad batch'."
+        )
     counts = {"total": gathered.rows.total, **{state: gathered.totals.states[state] for state in STATES}}
     usual = {"dyad": version(), "manifest": dataset, "profile": "unknown", "notes": []}
     summary = usual | known | {"clips": counts} | gathered.totals.figures()
     return write_page(output, cast(SummaryDocument, summary), gathered)
 
 
-def is_dataset(dataset: str) -> bool:
-    """Whether a folder holds a data set's files rather than a clip's."""
-    return any((Path(dataset) / name).is_file() for name in (STATUS, JOURNAL))
+def _clips_of_batch(output: OutputFolder) -> Iterator[tuple[ManifestRow, Entry | None]]:
+    """The rows of status.csv with how their clips ended."""
+    with Journal(output.folder / JOURNAL) as journal:
+        for row in _rows(output.folder / STATUS):
+            yield row, None if row.problem else journal.latest(row.clip_id)
+
+
+def _clips_of_runs(output: OutputFolder) -> Iterator[tuple[ManifestRow, Entry]]:
+    """The run folders in a folder of this machine, as if a batch had made them; one whose files are damaged failed."""
+    for number, file in enumerate(sorted(output.folder.glob(f"*/{RunFolder(Path()).result.name}")), start=1):
+        folder = RunFolder(file.parent)
+        try:
+            clip = read_result(folder)["clip"]
+            outcome = outcome_of(folder)
+        except (InputError, OSError, KeyError) as error:
+            yield ManifestRow(number, folder.root.name, folder.root.name), Entry(folder.root.name, "", "failed", sentence(error))
+            continue
+        row = ManifestRow(number, folder.root.name, clip["path"], clip.get("start"), clip.get("end"))
+        yield row, Entry(folder.root.name, "", outcome.state, outcome.reason, outcome.seconds, outcome.answer)
+
+
+def _compounds(output: OutputFolder, clip_id: str) -> list[str]:
+    """The compounds that a clip's answer tells apart; the usual ones where it cannot be read."""
+    answer = _json(output, f"{clip_id}/{RunFolder(Path()).result.name}")
+    return [row["name"] for row in answer.get("compounds", ())] or [compound.name for compound in ABAW_COMPOUNDS]
 
 
 def _rows(status: Path) -> Iterator[ManifestRow]:

@@ -20,7 +20,8 @@ from flows.cli.corpora import corpus, faces
 from flows.cli.export import export, schema
 from flows.cli.fuse import fuse_app
 from flows.cli.models import models_app
-from flows.cli.report import render, report
+from flows.cli.render import render
+from flows.cli.report import report
 from flows.cli.run import demo, run, score
 from flows.cli.server import deploy, down, retention, status, up, watch, worker
 from flows.cli.setup import doctor, settings

@@ -1,31 +1,23 @@
-"""`dyad report` and `dyad render`: the page about a clip or a data set, and the video of a clip, made from its folder."""
+"""What run folders are looked at with: `dyad report` (the page), `dyad figure` (for a paper), `dyad compare` (what differs)."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from data import terminal
-from data.errors import InputError
-from data.run_folder import RunFolder
-from flows.clip.report import write_report
-
-if TYPE_CHECKING:
-    from data.media.clip import Clip
-    from reports.render.annotations import Annotations
-    from reports.render.video import Rendered
+from flows.cli.options import local_path
 
 
 def report(
     place: Annotated[
-        str, typer.Argument(metavar="RUN|DATASET", help="A clip's run folder, or the output of 'dyad batch'.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="FOLDER", help="A run folder, the output of 'dyad batch', or a folder of run folders.", show_default=False
+        ),
     ],
     open_it: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
-    """Write report.html of a clip, or of a whole data set: one file that needs no network.
+    """Write report.html of a clip, or of many: one file that needs no network.
 
     Example: dyad report runs/clip-0469aba1 --open
     """
@@ -38,93 +30,42 @@ def report(
 def _written(place: str) -> tuple[Path, str]:
     """Write the page; the file, and where people find it."""
     from data.location import is_address
-    from flows.batch.summary import is_dataset, remake_page
+    from data.run_folder import RunFolder
+    from flows.batch.summary import remake_page
+    from flows.clip.report import write_report
 
     if is_address(place):
         return remake_page(place), f"{place.rstrip('/')}/report.html"
     run = Path(place)
     folder = RunFolder(run.parent if run.name == "result.json" else run)
-    page = remake_page(place) if is_dataset(place) and not folder.result.is_file() else write_report(folder)
+    page = write_report(folder) if folder.result.is_file() else remake_page(place)
     return page, str(page)
 
 
-def render(
-    run: Annotated[Path, typer.Argument(help="A clip's run folder, or the result.json in it.", show_default=False)],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The video to write: .mp4, .mov or .mkv.")],
-    tracks: Annotated[str, typer.Option(help="Whose boxes: main, or all.")] = "main",
-    video: Annotated[Path | None, typer.Option(help="The media file, where it has moved since the run.")] = None,
+def figure(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Run folders, or folders of them: one clip above the other.", show_default=False, parser=local_path,
+            metavar="RUNS...",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The .svg, .pdf or .png to write.", parser=local_path, metavar="FILE")
+    ],
+    width: Annotated[float, typer.Option(min=60, max=600, help="Millimetres: 180 for two columns, 85 for one.")] = 180.0,
 ) -> None:
-    """Write the video of a clip with its answer drawn in: boxes, the answer and how sure it is, emotions and subtitles.
+    """Draw compounds, basic emotions and contributions over time for a paper.
 
-    Example: dyad render runs/clip-0469aba1 -o annotated.mp4
+    Example: dyad figure runs/clip-0469aba1 -o figure.pdf --width 85
     """
-    folder = RunFolder(run.parent if run.name == "result.json" else run)
-    done = render_run(folder, output, tracks=tracks, video=video, shown=True)
-    sys.stderr.write(f"{done.frames} pictures ({done.seconds:.1f} s), sound {done.audio}, written to {output}\n")
+    from flows.clip.report import read_result, run_folders
+    from reports.figure import write_figure
 
-
-def render_run(
-    folder: RunFolder, output: Path, *, tracks: str = "main", video: Path | None = None, shown: bool = False
-) -> "Rendered":
-    """Render a run's video; `shown` shows progress on a terminal. InputError in sentences for what does not fit together."""
-    from reports.render.fonts import undrawable
-    from reports.render.video import render as render_clip
-
-    clip, drawn = _clip(folder, video), _annotations(folder, tracks)
-    if output.is_dir() or not output.absolute().parent.is_dir():
-        raise InputError(f"{output} cannot be written: it is a folder, or its folder is not there; name a file with -o.")
-    if output.exists() and output.samefile(clip.path):
-        raise InputError(f"{output} is the clip itself; choose another name with -o.")
-    if lacking := undrawable(drawn.cues["text"].tolist()):
-        sys.stderr.write(f"No font on this machine has these letters of the subtitles: {lacking[:40]} (install one, e.g. Noto)\n")
-    with _progress(clip, shown) as report:
-        return render_clip(clip, drawn, output, report=report)
-
-
-def _clip(folder: RunFolder, video: Path | None) -> "Clip":
-    """The clip of a run, with the media file found and known to be the same."""
-    from data.files import file_digest
-    from data.media.clip import Clip
-    from flows.clip.report import read_result
-
-    facts = read_result(folder)["clip"]
-    known: dict[str, Any] = {name: value for name, value in facts.items() if name in Clip.__dataclass_fields__}
-    path = video or Path(facts["path"])
-    if not path.is_file():
-        wanted = "check the name" if video else "put it back, or name where it is with --video"
-        raise InputError(f"The media file {path} is not there; {wanted}.")
-    if facts.get("start") is None and file_digest(path) != facts["content_hash"]:
-        raise InputError(f"{path} is not the file that this run is about (its content differs); run 'dyad run' on it again.")
-    return Clip(**{**known, "path": path})
-
-
-def _annotations(folder: RunFolder, tracks: str) -> "Annotations":
-    import pandas as pd
-
-    from data.emotions import Compound
-    from data.media.subtitles import read_transcript
-    from data.tables import read_table
-    from flows.clip.report import folder_faces, read_result
-    from reports.render.annotations import Annotations, chosen_faces
-
-    if not folder.frames.is_file():
-        raise InputError(f"{folder.root} has no frames.parquet; run 'dyad run' on the clip again.")
-    seen = folder_faces(folder)
-    found = pd.DataFrame({"track_id": [], "main": [], "time_s": []}) if seen is None else seen
-    words = read_transcript(folder.transcript) if folder.transcript.is_file() else pd.DataFrame(columns=["start", "end", "text"])
-    compounds = [Compound(**entry) for entry in read_result(folder)["compounds"]]
-    return Annotations(read_table(folder.frames), compounds, chosen_faces(found, tracks), words)
-
-
-@contextmanager
-def _progress(clip: "Clip", shown: bool) -> Iterator[Callable[[float], None] | None]:
-    """A bar on a terminal; nothing elsewhere, where one line says the end."""
-    from rich.progress import Progress
-
-    console = terminal.console(stderr=True)
-    if not shown or not console.is_terminal:
-        yield None
-        return
-    with Progress(console=console, transient=True) as bars:
-        task = bars.add_task(clip.path.name, total=clip.duration)
-        yield lambda seconds: bars.update(task, completed=seconds)
+    folders = run_folders(runs)
+    results = [read_result(folder) for folder in folders]
+    names = [Path(result["clip"]["path"]).stem for result in results]
+    if len(set(names)) < len(names):  # segments of one file, or one clip with two settings
+        names = [str(folder.root) for folder in folders]
+    write_figure(output, dict(zip(names, results, strict=True)), width)
+    print(output)

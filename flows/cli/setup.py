@@ -23,6 +23,6 @@ def doctor() -> None:
 
     Example: dyad doctor
     """
-    from flows.cli.doctor import examine
+    from flows.doctor import examine
 
     sys.exit(examine())

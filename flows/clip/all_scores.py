@@ -1,5 +1,6 @@
 """The scores of all modalities of a clip, the failed ones among them."""
 
+from data.run_folder import RunFolder
 from data.scores import MODALITIES, Scores
 from data.tables import read_scores
 from flows.clip.graph import chain
@@ -12,15 +13,15 @@ def all_scores(job: Job) -> list[Scores]:
 
 
 def _scores_or_failure(job: Job, modality: str) -> Scores:
-    reason = failure(job, modality)
+    reason = failure(job.folder, modality)
     if reason:
         return Scores.absent(modality, job.windows, reason)
     return read_scores(job.folder.scores(modality))
 
 
-def failure(job: Job, modality: str) -> str:
+def failure(folder: RunFolder, modality: str) -> str:
     """Why a modality, or a stage before it, failed; empty when it did not."""
     for stage in chain(modality):
-        if reason := job.folder.finished(stage).get("failed"):
+        if reason := folder.finished(stage).get("failed"):
             return str(reason)
     return ""

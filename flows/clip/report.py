@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -81,6 +82,21 @@ def read_result(folder: "RunFolder") -> "ResultDocument":
     if not isinstance(content, dict) or "windows" not in content:
         raise InputError(f"{folder.result} is no answer about a clip; name the folder of a clip that 'dyad run' wrote.")
     return cast("ResultDocument", content)
+
+
+def run_folders(paths: Iterable[Path]) -> "list[RunFolder]":
+    """The run folders named: themselves, the result.json in it, or a folder of them; InputError where there is none."""
+    from data.errors import InputError
+    from data.run_folder import RunFolder
+
+    found: list[RunFolder] = []
+    for path in paths:
+        one = RunFolder(path.parent if path.name == "result.json" else path)
+        inside = [one] if one.result.is_file() else [RunFolder(file.parent) for file in sorted(path.glob("*/result.json"))]
+        if not inside:
+            raise InputError(f"{path} is neither a run folder nor a folder of them: no result.json there; see 'dyad run --help'.")
+        found += inside
+    return found
 
 
 def folder_faces(folder: "RunFolder") -> "pd.DataFrame | None":

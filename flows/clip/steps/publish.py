@@ -33,7 +33,7 @@ def publish(job: Job) -> Mapping[str, object]:
     problems, notes = ([said for one in told for said in one.get(kind, ())] for kind in ("problems", "notes"))
     notes += [f"{item.modality.replace('_', ' ')}: {note}" for item in scores for note in item.notes]
     seconds = {name: note["seconds"] for name, note in noted.items() if "seconds" in note}
-    failed = {item.modality: item.reason for item in scores if failure(job, item.modality)}
+    failed = {item.modality: item.reason for item in scores if failure(job.folder, item.modality)}
     names = name_people(job)
     people, turns = read_people(job.folder.people), read_people(job.folder.turns)
     about = problems, failed, seconds, notes, entry_of_words(job), people, turns

@@ -20,8 +20,8 @@ from data.sample import sample_clip
 from data.scores import MODALITIES
 from flows.backends import MODULES, NotHere, backend_of, backends_of
 from flows.backends.own_networks import shipped_weights
-from flows.cli.doctor import look
 from flows.clip.stages import STAGES
+from flows.doctor import look
 from flows.runtime.events import Event, listening
 from flows.runtime.model_cache import model_cache
 from flows.video import recognise_video

@@ -1,6 +1,7 @@
 """The page about a data set, in a real browser: it sorts, filters, links, can be read, and shows text from media as text."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -161,7 +162,20 @@ def test_the_command_makes_the_page_anew(dyad: Callable[..., tuple[int, str, str
     assert page.read_text(encoding="utf-8") == before
     code, _, err = dyad("report", dataset.parent / "nowhere")
     assert code != 0
-    assert "holds no readable result.json" in " ".join(err.split())
+    assert "There is no folder" in err
+    assert not (dataset.parent / "nowhere").exists()
+
+
+def test_any_folder_of_runs_has_a_page(dyad: Callable[..., tuple[int, str, str]], copied_run: RunFolder) -> None:
+    other = RunFolder(copied_run.root.with_name("other-1"))
+    shutil.copytree(copied_run.root, other.root)
+    other.result.write_text("{", encoding="utf-8")
+    code, out, _ = dyad("report", copied_run.root.parent)
+    assert (code, out.strip()) == (0, str(copied_run.root.parent / "report.html"))
+    page = Path(out.strip()).read_text(encoding="utf-8")
+    assert "2 clips: 1 done, 1 failed." in page
+    assert "other-1 holds no readable result.json" in page
+    assert "Shown for" in page
 
 
 def test_a_page_can_be_made_of_a_run_that_was_interrupted_and_at_an_address(dataset: Path) -> None:

@@ -17,7 +17,7 @@ from data.errors import InputError, MediaError
 from data.media.probe import probe
 from data.run_folder import RunFolder
 from data.sample import sample_clip
-from flows.cli.report import render_run
+from flows.cli.render import render_run
 from reports.render.annotations import Annotations, chosen_faces
 from reports.render.fonts import font, undrawable, wrapped
 from reports.render.video import Rendered, render

@@ -1,4 +1,4 @@
-"""`dyad doctor`: what of the installation works, what does not, and what to do about it."""
+"""What of the installation works, what does not, and what to do about it (`dyad doctor`)."""
 
 import importlib
 import os
