@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import SupportsFloat, cast
 
@@ -20,6 +19,7 @@ from data.emotions import BASIC_EMOTIONS, Compound
 from data.fused import Fusion, Moments, Stretch
 from data.media.clip import Clip
 from data.scores import Scores
+from data.version import version
 from reports.answer import headline
 from reports.documents import (
     ClipEntry,
@@ -86,17 +86,6 @@ def build_result(
         "summary": summary(fusion, timeline, clip.duration, entries),
         "seconds": {stage: round(value, 3) for stage, value in (seconds or {}).items()},
     }
-
-
-def version() -> str:
-    """The version of Dyad, from the installed package or, in a checkout, from pyproject.toml."""
-    try:
-        return metadata.version("dyad-expressions")
-    except metadata.PackageNotFoundError:
-        import tomllib
-
-        project = Path(__file__).resolve().parents[1] / "pyproject.toml"
-        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
 
 
 def clip_entry(clip: Clip) -> ClipEntry:

@@ -10,6 +10,7 @@ from data.csv_files import CsvWriter
 from data.dataset_files import CONFUSION, DATASET, STATUS, SUMMARY
 from data.files import atomic_path, write_text
 from data.manifest.manifest import Manifest, ManifestRow
+from data.version import version
 from flows.batch.clips import BatchPlan
 from flows.batch.counts import Counts
 from flows.batch.journal import Entry, Journal
@@ -19,7 +20,6 @@ from flows.batch.windows_table import DatasetTable
 from flows.clip.stages import STAGES
 from reports.dataset.figures import confusion_picture, main_figures
 from reports.documents import Metrics, SummaryDocument
-from reports.result import version
 
 COLUMNS = ("clip_id", "state", "reason", "path", "start", "end", "split", "label", "top", "emotion", "duration", "seconds")
 

@@ -17,6 +17,7 @@ from data.location import is_address
 from data.manifest.manifest import ManifestRow
 from data.run_folder import RunFolder
 from data.scores import MODALITIES
+from data.version import version
 from flows.batch.journal import Entry, Journal
 from flows.batch.one_clip import outcome_of
 from flows.batch.storage import OutputFolder, output_at
@@ -38,7 +39,6 @@ from reports.documents import (
     StageSeconds,
     SummaryDocument,
 )
-from reports.result import version
 
 LEVELS = ("clips", "windows", "frames")
 """What is counted where answers are compared with labels."""

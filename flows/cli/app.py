@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -20,8 +20,9 @@ from flows.cli.corpora import corpus, faces
 from flows.cli.export import export, schema
 from flows.cli.fuse import fuse_app
 from flows.cli.models import models_app
+from flows.cli.options import Sections
 from flows.cli.render import render
-from flows.cli.report import report
+from flows.cli.report import figure, report
 from flows.cli.run import demo, run, score
 from flows.cli.server import deploy, down, retention, status, up, watch, worker
 from flows.cli.setup import doctor, settings
@@ -33,24 +34,43 @@ debugging = threading.Event()
 
 app = typer.Typer(
     name="dyad",
+    cls=Sections,
     help="Which compound expressions does a video show, when, and what says so.\n\nExample: dyad run clip.mp4",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    run, demo, score, batch, report, render, export, schema, corpus, faces, settings, doctor,
-    up, down, status, deploy, worker, watch, retention,
-):  # fmt: skip
-    app.command()(command)
-for group, name in ((train_app, "train"), (fuse_app, "fuse"), (models_app, "models")):
-    app.add_typer(group, name=name)
+COMMANDS: Mapping[str, Sequence[Callable[..., None] | typer.Typer]] = {
+    "Recognise": (run, demo, batch, score),
+    "Look at answers": (report, figure, render, export, schema),
+    "Data sets": (corpus, faces, fuse_app),
+    "Models, training and settings": (models_app, train_app, settings, doctor),
+    "Server": (up, down, status, deploy, worker, watch, retention),
+}
+"""The commands by the section of `dyad --help` that they stand in."""
+for section, commands in COMMANDS.items():
+    for command in commands:
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, rich_help_panel=section)
+        else:
+            app.command(rich_help_panel=section)(command)
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads and forks warn on stderr
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from data.version import version
+
+        print(f"dyad {version()}")
+        raise typer.Exit
 
 
 @app.callback()
 def _set_up(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_say_version, is_eager=True)
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show what the code was doing when an unexpected error occurs.")] = False,
 ) -> None:
     if debug:

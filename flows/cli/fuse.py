@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.options import Sections
+
 fuse_app = typer.Typer(
+    name="fuse", cls=Sections,
     help="Fuse anybody's probabilities: CSV with clip, model, label, split, fold, and a column a class.\n\n"
     "Example: dyad fuse fit mine.csv -o weights.json",
     no_args_is_help=True,

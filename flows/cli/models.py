@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from configs import DEFAULT_PROFILE
+from flows.cli.options import Sections
 
 if TYPE_CHECKING:
     from configs.settings import Settings
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from modalities.model_store.table import PinnedModel
 
 models_app = typer.Typer(
+    name="models", cls=Sections,
     help="Fetch and check the models that are too large to ship.\n\nExample: dyad models download cpu", no_args_is_help=True
 )
 

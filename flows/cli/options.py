@@ -1,15 +1,32 @@
-"""The options that several commands have."""
+"""The options that several commands have, and how groups of commands show their help."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
+from typer.core import TyperGroup
 
 from data.errors import InputError
 from data.location import Location, is_address
 
 if TYPE_CHECKING:
+    from typer._click import Context, HelpFormatter
+
     from modalities.face_networks.registry import Kind
+
+
+class Sections(TyperGroup):
+    """Commands under the heading of their section (`rich_help_panel`), each with its whole first sentence."""
+
+    def format_commands(self, ctx: "Context", formatter: "HelpFormatter") -> None:
+        """Write the sections."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            said = (command.help or "").partition("\n\n")[0].replace("\n", " ")
+            sections.setdefault(getattr(command, "rich_help_panel", None) or "Commands", []).append((name, said))
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
 def local_path(text: str) -> Path:

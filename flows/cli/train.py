@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from flows.cli.options import DeviceOption
+from flows.cli.options import DeviceOption, Sections
 
 if TYPE_CHECKING:
     from data.precision import Precision
     from modalities.face_networks.registry import Kind
 
 train_app = typer.Typer(
+    name="train", cls=Sections,
     help="Train the networks that Dyad ships.\n\nExample: dyad train voice --data datasets", no_args_is_help=True
 )
 DataOption = Annotated[Path | None, typer.Option(help="The folder with the data sets: train Dyad's own small network.")]

@@ -14,6 +14,7 @@ from rich.console import Console
 from data.fused import Fusion
 from data.run_folder import RunFolder
 from data.scores import Scores
+from data.version import version
 from data.windows import make_windows
 from fusion.fuse import fuse
 from fusion.over_time import timeline
@@ -21,7 +22,7 @@ from reports.answer import answer_name, figure, headline, seconds, surely, title
 from reports.dataset.figures import Bootstrap, Failures, Tally, confusion_picture, dataset_markdown, main_figures
 from reports.explain import explain, whole_percents
 from reports.markdown import escape, main_contribution, result_markdown
-from reports.result import number, summary, to_json, version, windows_table
+from reports.result import number, summary, to_json, windows_table
 from reports.terminal import print_result
 
 
