@@ -4,6 +4,7 @@ Of each clip three panels on one time grid: the compounds, the fused basic emoti
 All clips have one scale of seconds. Colours are those of the report page.
 """
 
+import io
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,16 +59,23 @@ def write_figure(path: Path, clips: Mapping[str, ResultDocument], width: float =
         raise InputError(f"{path}: a figure ends in {', '.join(ENDINGS)}; name such a file with -o.")
     if not clips:
         raise InputError("There is no clip to draw; name one or more run folders.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as aside:
+        aside.write_bytes(drawn(clips, path.suffix.lower()[1:], width))
+
+
+def drawn(clips: Mapping[str, ResultDocument], kind: str, width: float = TWO_COLUMNS) -> bytes:
+    """The same as bytes; `kind`: svg, pdf or png."""
     from matplotlib import rc_context
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kind = path.suffix.lower()[1:]
     dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
-    with rc_context(LETTERS), atomic_path(path) as aside:
-        _drawn(clips, width).savefig(aside, format=kind, dpi=DOTS, metadata=dated)
+    stream = io.BytesIO()
+    with rc_context(LETTERS):
+        _figure(clips, width).savefig(stream, format=kind, dpi=DOTS, metadata=dated)
+    return stream.getvalue()
 
 
-def _drawn(clips: Mapping[str, ResultDocument], width: float) -> "Figure":
+def _figure(clips: Mapping[str, ResultDocument], width: float) -> "Figure":
     from matplotlib.figure import Figure
 
     legends = [legend for legend in _legends(list(clips.values())) if legend]

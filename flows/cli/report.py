@@ -69,3 +69,30 @@ def figure(
         names = [str(folder.root) for folder in folders]
     write_figure(output, dict(zip(names, results, strict=True)), width)
     print(output)
+
+
+def compare(
+    first: Annotated[
+        str, typer.Argument(help="A run folder, a data set, or a folder of run folders.", metavar="A", show_default=False)
+    ],
+    second: Annotated[str, typer.Argument(help="Another of the same kind.", metavar="B", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Also write a page, .html.", parser=local_path, metavar="FILE")
+    ] = None,
+) -> None:
+    """Show two clips, two settings of a clip, or two data sets side by side, with the differences marked.
+
+    Example: dyad compare runs/clip-0469aba1 other/clip-0469aba1 -o compared.html
+    """
+    from data import terminal
+    from data.files import write_text
+    from flows.exports.compare import compared
+    from reports.compare_page import compare_page, print_comparison
+
+    sections, clips = compared(first, second)
+    names = (first.rstrip("/"), second.rstrip("/"))
+    print_comparison(terminal.console(), names, sections)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_text(output, compare_page(names, sections, clips))
+        print(output)
