@@ -18,7 +18,6 @@ MOST_LINES = 20
 STYLE = """
 table.sides { width: 100%; border-collapse: collapse; table-layout: fixed; }
 table.sides th, table.sides td { text-align: left; vertical-align: top; padding: .2rem .6rem .2rem 0; overflow-wrap: anywhere; }
-table.sides .mark { width: 1.5rem; }
 tr.differs { font-weight: 600; background: var(--panel); }
 img.figure { width: 100%; background: #fff; }
 """
@@ -40,16 +39,16 @@ def compare_page(
 
 def _section(section: Section, names: tuple[str, str]) -> str:
     note = f'<p class="hint">{escaped(section.note)}</p>' if section.note else ""
-    heads = '<th scope="col" class="mark">≠?</th><th scope="col">What</th>' + "".join(f'<th scope="col">{escaped(name)}</th>' for name in names)
+    heads = "".join(f'<th scope="col">{escaped(name)}</th>' for name in ("What", *names))
     rows = "".join(map(_row, section.rows))
     table = f'<table class="sides"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>' if rows else ""
     return f"<section><h2>{escaped(section.title)}</h2>{note}{table}</section>"
 
 
 def _row(row: Row) -> str:
-    mark, kind = (MARK, ' class="differs"') if row.differs else ("", "")
+    mark, kind = (f"{MARK} ", ' class="differs"') if row.differs else ("", "")
     cells = "".join(f"<td>{escaped(text)}</td>" for text in (row.first, row.second))
-    return f'<tr{kind}><td class="mark">{mark}</td><th scope="row">{escaped(row.what)}</th>{cells}</tr>'
+    return f'<tr{kind}><th scope="row">{mark}{escaped(row.what)}</th>{cells}</tr>'
 
 
 def print_comparison(console: Console, names: tuple[str, str], sections: Sequence[Section]) -> None:
