@@ -57,6 +57,10 @@ class RunFolder:
         """One row a face and sampled frame: box, track, score."""
         return self.root / "faces.parquet"
 
+    def table(self, name: str) -> Path:
+        """The table of this name: windows, frames, faces, people or turns."""
+        return self.root / f"{name}.parquet"
+
     def export(self, ending: str) -> Path:
         """The answer in the format of another tool, named after the clip, since it is for taking elsewhere."""
         return self.root / f"{self.root.name}{ending}"

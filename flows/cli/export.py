@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reports.exports.formats import FORMATS, format_named
+from reports.exports.formats import FORMATS, name_by_ending, own_name
 
 
 def _several(incomplete: str) -> list[str]:
@@ -23,12 +23,17 @@ ExportsOption = Annotated[
 
 def export(
     folder: Annotated[
-        str, typer.Argument(help="A run folder, or the folder or address of a data set.", show_default=False, metavar="FOLDER")
+        str,
+        typer.Argument(
+            help="A run folder, or the folder or address of a data set or of run folders.", show_default=False, metavar="FOLDER"
+        ),
     ],
     to: Annotated[
-        str,
-        typer.Option(autocompletion=lambda: list(FORMATS), help=f"One of: {', '.join(FORMATS)}."),
-    ],
+        str | None,
+        typer.Option(
+            autocompletion=lambda: list(FORMATS), help=f"One of: {', '.join(FORMATS)}; else by the ending of --output."
+        ),
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option("-o", "--output", help="File, folder/ or .zip to write, here or at an address; else stdout."),
@@ -38,22 +43,25 @@ def export(
 ) -> None:
     """Write answers in the format of another tool.
 
-    Example: dyad export runs/clip-1a2b3c4d --to eaf -o clip.eaf
+    Example: dyad export runs/clip-1a2b3c4d -o clip.eaf
+    Example: dyad export runs --to csv-faces -o tables/faces.csv
     """
     from data.errors import InputError
     from flows.exports.source import source_at
     from flows.exports.write import export_text, export_to
     from reports.exports.abaw import TRACKS
 
-    name = to.lower()
-    format_named(name)
+    if to is None and output is None:
+        raise InputError("Name a format with --to, or a file whose ending tells it with -o.")
+    name = name_by_ending(str(output)) if to is None else own_name(to)
     if name not in TRACKS and (template or fill):
-        raise InputError(f"--template and --fill belong to --to abaw and abaw-expr, not to {to}.")
+        raise InputError(f"--template and --fill belong to --to abaw and abaw-expr, not to {name}.")
     source, rows = source_at(folder), _template(template)
     if output is None:
         sys.stderr.write(export_text(source, name, rows, fill))
     else:
         sys.stderr.write(export_to(source, name, output, template=rows, fill=fill))
+        print(output)
 
 
 def schema() -> None:

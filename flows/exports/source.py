@@ -5,7 +5,7 @@ import csv
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -53,7 +53,9 @@ class ExportSource:
         with tempfile.TemporaryDirectory(prefix="dyad-export-", ignore_cleanup_errors=True) as folder:
             copy = RunFolder(Path(folder) / (name or self.root.name))
             copy.create()
-            wanted = [copy.result, *([copy.frames] if form.frames else ()), *([copy.cues, copy.transcript] if form.cues else ())]
+            cues = [copy.cues, copy.transcript] if form.cues else []
+            tables = [*([copy.frames] if form.frames else ()), *([copy.table(form.table)] if form.table else ())]
+            wanted = [copy.result, *tables, *cues]
             for file in wanted:
                 with contextlib.suppress(FileNotFoundError):  # which formats must bear, and a clip without answer lacks
                     (self.root / name / file.relative_to(copy.root).as_posix()).download(file)
@@ -128,7 +130,7 @@ def _read(source: ExportSource, name: str, form: Format) -> ClipAnswer:
     """A clip; InputError that names the place itself, not that of a copy."""
     with source.run(name, form) as folder:
         try:
-            return read_clip(folder, frames=form.frames, cues=form.cues)
+            return read_clip(folder, frames=form.frames, cues=form.cues, table=form.table)
         except InputError as error:
             raise InputError(str(error).replace(str(folder.root), f"{source.root}/{name}".rstrip("/"))) from error
 
@@ -138,7 +140,7 @@ def _item(source: ExportSource, row: Mapping[str, str], form: Format) -> Item:
     if state in ANSWERED:
         try:
             clip = _read(source, clip_id, form)
-            return ClipAnswer(clip.result, clip.frames, clip.cues, row if "path" in row else {})
+            return replace(clip, status=row if "path" in row else {})
         except InputError as error:
             state, reason = "lost", str(error)
     elif state == "waiting":

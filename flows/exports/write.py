@@ -46,7 +46,7 @@ def export_to(source: ExportSource, name: str, target: str, *, template: str | N
     if zipped:
         deliver(partial(_write_zip, files=files), target)
     for file, write in () if zipped else files:
-        deliver(write, f"{target.rstrip('/')}/{file}" if folder or each else target, make=folder or each)
+        deliver(write, f"{target.rstrip('/')}/{file}" if folder or each else target)
     return said + told.sentence()
 
 
@@ -103,8 +103,8 @@ def export_data_set(dataset: str, names: Sequence[str]) -> tuple[str, list[str]]
     return "".join(dict.fromkeys(said)), targets
 
 
-def deliver(write: Callable[[Path], None], target: str, make: bool = False) -> None:
-    """Have a file written aside and put it where it belongs, whole or not at all. `make`: also its folder."""
+def deliver(write: Callable[[Path], None], target: str) -> None:
+    """Have a file written aside and put it where it belongs, whole or not at all; its folder is made."""
     location = Location.at(target)
     if location.is_remote:
         with tempfile.TemporaryDirectory(prefix="dyad-export-", ignore_cleanup_errors=True) as folder:
@@ -113,10 +113,9 @@ def deliver(write: Callable[[Path], None], target: str, make: bool = False) -> N
             location.upload(aside)
         return
     path = location.path
-    if make:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir() or not path.parent.is_dir():
-        raise InputError(f"{target} cannot be written: it is a folder, or its folder is not there; name a file with -o.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise InputError(f"{target} cannot be written: it is a folder; name a file with -o.")
     with atomic_path(path) as aside:
         write(aside)
 

@@ -36,13 +36,14 @@ class Cue(TypedDict):
 @dataclass(frozen=True, eq=False)
 class ClipAnswer:
     """One clip: the content of result.json, frames.parquet (None where not asked for or without a picture), the cues of
-    its transcript (start, end in s, text, speaker; empty without words), and what status.csv says of it in a data set
-    (text by column; empty elsewhere)."""
+    its transcript (start, end in s, text, speaker; empty without words), what status.csv says of it in a data set
+    (text by column; empty elsewhere), and the one table of its folder that was asked for."""
 
     result: ResultDocument
     frames: "pd.DataFrame | None" = None
     cues: Sequence[Cue] = ()
     status: Mapping[str, str] = field(default_factory=dict)
+    table: "pd.DataFrame | None" = None
 
     @property
     def clip_id(self) -> str:
@@ -89,8 +90,9 @@ class Span:
     label: str
 
 
-def read_clip(folder: RunFolder, frames: bool = False, cues: bool = False) -> ClipAnswer:
-    """Read a run folder; the tables only where asked for. InputError where there is no result, or a damaged one."""
+def read_clip(folder: RunFolder, frames: bool = False, cues: bool = False, table: str = "") -> ClipAnswer:
+    """Read a run folder; the tables only where asked for, `table` by its name. InputError where there is no result, or a damaged
+    one."""
     try:
         result: ResultDocument = json.loads(folder.result.read_text(encoding="utf-8"))
         missing = NEEDED - set(result) or {f"windows.{name}" for row in result["windows"] for name in OF_WINDOWS - set(row)}
@@ -100,7 +102,8 @@ def read_clip(folder: RunFolder, frames: bool = False, cues: bool = False) -> Cl
         missing = {"JSON"}
     if missing:
         raise InputError(f"{folder.result} is damaged ({', '.join(sorted(missing))} missing); run the clip again with --fresh.")
-    return ClipAnswer(result, _table(folder.frames) if frames else None, _cues(folder) if cues else ())
+    asked = _table(folder.table(table)) if table else None
+    return ClipAnswer(result, _table(folder.frames) if frames else None, _cues(folder) if cues else (), table=asked)
 
 
 def timeline(clip: ClipAnswer) -> list[Span]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from openpyxl.cell import WriteOnlyCell
     from openpyxl.worksheet._write_only import WriteOnlyWorksheet
 
-SHEETS = ("about", "clips", "windows")
+SHEETS = ("about", "clips", "windows", "frames", "faces", "people")
 """In the order in which they stand in the workbook."""
 MOST_ROWS = 1_048_576
 """Rows that a sheet of Excel holds, the header among them."""
@@ -94,7 +94,7 @@ def _sheet(book: "Workbook", name: str, heads: Sequence[Cell]) -> "WriteOnlyWork
     from openpyxl.utils import get_column_letter
 
     sheet = book.create_sheet(name)
-    sheet.freeze_panes = "B2" if name in ("clips", "windows") else "A2"
+    sheet.freeze_panes = "A2" if name == "about" else "B2"
     for number, head in enumerate(map(str, heads), 1):
         sheet.column_dimensions[get_column_letter(number)].width = WIDTHS.get(head, min(max(len(head) + 4, NARROW), WIDE))
     return sheet

@@ -11,6 +11,7 @@ from reports.exports.abaw import EXPRESSION, abaw
 from reports.exports.annotation import elan, subrip, textgrid, webvtt
 from reports.exports.clip import ClipAnswer, Item
 from reports.exports.excel import Row, sheet_rows, write_workbook
+from reports.exports.run_tables import SCHEMAS, csv_of, sheets_of
 from reports.exports.tables import (
     arrow_long,
     arrow_wide,
@@ -33,7 +34,8 @@ class Format:
 
     `write_clips` gives the pieces of one text about any number of clips, `write_tables` the pieces of one table, `write_sheets`
     the rows of a workbook (from the clips and the content of summary.json, or None), `write_clip` the text about one clip.
-    `suffix` ends its files' names, differently for each format; `frames` and `cues` say what it reads beside result.json.
+    `suffix` ends its files' names, differently for each format; `frames`, `cues` and `table` (a name) say what it reads beside
+    result.json.
     """
 
     suffix: str
@@ -43,6 +45,7 @@ class Format:
     write_sheets: Callable[[Iterable[Item], SummaryDocument | None], Iterator[Row]] | None = None
     frames: bool = False
     cues: bool = False
+    table: str = ""
 
     @property
     def is_text(self) -> bool:
@@ -75,26 +78,44 @@ FORMATS: Mapping[str, Format] = {
     "srt": Format(".srt", write_clip=subrip),
     "eaf": Format(".eaf", write_clip=elan, cues=True),
     "textgrid": Format(".TextGrid", write_clip=textgrid, cues=True),
+    **{f"csv-{name}": Format(f".{name}.csv", csv_of(name), table=name) for name in SCHEMAS},
+    **{f"xlsx-{name}": Format(f".{name}.xlsx", write_sheets=sheets_of(name), table=name) for name in SCHEMAS},
 }
+OTHER_NAMES = {"elan": "eaf", "excel": "xlsx", "praat": "textgrid", "webvtt": "vtt", "subrip": "srt"}
+"""What people call some of them by the tool that reads them."""
 NOT_ESTIMATED = {"abaw-va": "valence and arousal", "abaw-au": "action units"}
 """Tracks of the challenge that Dyad has no numbers for."""
 
 
 def format_named(name: str) -> Format:
     """The format of this name; InputError that lists them when there is none."""
-    if name.lower() in NOT_ESTIMATED:
-        raise InputError(f"Dyad does not estimate {NOT_ESTIMATED[name.lower()]}, so there is nothing to write as {name}.")
-    if name.lower() not in FORMATS:
+    return FORMATS[own_name(name)]
+
+
+def own_name(name: str) -> str:
+    """The name in `FORMATS` that is meant; InputError that lists them when there is none."""
+    said = OTHER_NAMES.get(name.lower(), name.lower())
+    if said in NOT_ESTIMATED:
+        raise InputError(f"Dyad does not estimate {NOT_ESTIMATED[said]}, so there is nothing to write as {name}.")
+    if said not in FORMATS:
         raise InputError(f"'{name}' is not a format that Dyad writes; give one of: {', '.join(FORMATS)}.")
-    return FORMATS[name.lower()]
+    return said
+
+
+def name_by_ending(file: str) -> str:
+    """The format whose suffix, the longest that fits, ends a file's name; InputError when none does."""
+    fitting = [name for name, form in FORMATS.items() if file.lower().endswith(form.suffix.lower())]
+    if not fitting:
+        raise InputError(f"The ending of {file} does not tell the format; name it with --to: {', '.join(FORMATS)}.")
+    return max(fitting, key=lambda name: len(FORMATS[name].suffix))
 
 
 def formats_named(names: str) -> dict[str, Format]:
     """The formats of a list such as 'eaf,csv', each once; InputError when one is unknown or there is none."""
-    wanted = [name.strip().lower() for name in names.split(",") if name.strip()]
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
     if not wanted:
         raise InputError(f"'{names}' names no format; give one or more of: {', '.join(FORMATS)}.")
-    return {name: format_named(name) for name in wanted}
+    return {own_name(name): format_named(name) for name in wanted}
 
 
 def write_format(path: Path, form: Format, clips: Iterable[Item], summary: SummaryDocument | None = None) -> None:

@@ -101,17 +101,17 @@ def fuse_rows(clips: Iterable[Item]) -> Iterator[Sequence[Cell]]:
 
 def csv_fuse(clips: Iterable[Item]) -> Iterator[str]:
     """`fuse_rows` as CSV."""
-    return map(_line, fuse_rows(clips))
+    return map(csv_line, fuse_rows(clips))
 
 
 def csv_wide(clips: Iterable[Item]) -> Iterator[str]:
     """`wide_rows` as CSV; unknown values are empty."""
-    return map(_line, wide_rows(clips))
+    return map(csv_line, wide_rows(clips))
 
 
 def csv_long(clips: Iterable[Item]) -> Iterator[str]:
     """`long_rows` as CSV."""
-    return map(_line, long_rows(clips))
+    return map(csv_line, long_rows(clips))
 
 
 def arrow_wide(clips: Iterable[Item]) -> "Iterator[pa.Table]":
@@ -230,7 +230,8 @@ def _modalities(clip: ClipAnswer, index: int) -> dict[str, Numbers | None]:
     return {name: None if row[0] is None else dict(zip(names, row, strict=True)) for name, row in rows.items()}
 
 
-def _line(values: Sequence[Cell]) -> str:
+def csv_line(values: Sequence[Cell]) -> str:
+    """A row as a line of CSV."""
     stream = StringIO()
     CsvWriter(stream).add(values)  # with this end of lines it quotes what holds either of the two
     return stream.getvalue().removesuffix("\r\n") + "\n"

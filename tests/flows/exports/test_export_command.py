@@ -184,7 +184,9 @@ def test_problems_are_sentences(copied_run: RunFolder, dyad: Dyad, tmp_path: Pat
     assert "belong to --to abaw" in dyad("export", root, "--to", "csv", "--fill", "sadly_angry")[2]
     assert "name a folder" in dyad("export", root.parent, "--to", "eaf")[2]
     assert "holds many clips" in dyad("export", root.parent, "--to", "eaf", "-o", tmp_path / "clip.eaf")[2]
-    assert "cannot be written" in dyad("export", root, "--to", "csv", "-o", tmp_path / "no" / "such.csv")[2]
+    assert "cannot be written" in dyad("export", root, "--to", "csv", "-o", copied_run.result / "such.csv")[2]
+    assert "name it with --to" in dyad("export", root, "-o", tmp_path / "clip.doc")[2]
+    assert "ending tells it" in dyad("export", root)[2]
     assert "cannot be read" in dyad("export", root, "--to", "abaw", "--template", tmp_path / "none.txt")[2]
     assert "neither a run folder" in dyad("export", tmp_path / "empty", "--to", "csv")[2]
     whole = json.loads(copied_run.result.read_text(encoding="utf-8"))
@@ -202,7 +204,28 @@ def test_problems_are_sentences(copied_run: RunFolder, dyad: Dyad, tmp_path: Pat
         with pytest.raises(InputError, match="give one"):
             formats_named(names)
     assert list(formats_named("csv,EAF, csv")) == ["csv", "eaf"]
+    assert list(formats_named("elan,excel")) == ["eaf", "xlsx"]
     assert format_named("TextGrid").suffix == ".TextGrid"
+
+
+def test_the_ending_tells_the_format_and_tables_of_a_run_come_as_csv_and_excel(
+    copied_run: RunFolder, dyad: Dyad, tmp_path: Path
+) -> None:
+    target = tmp_path / "new" / "folder"
+    for name in ("frames", "faces", "people"):
+        shown = dyad("export", copied_run.root.parent, "-o", target / f"all.{name}.csv")
+        assert shown == (0, f"{target}/all.{name}.csv\n", "")
+        dyad("export", copied_run.root, "--to", f"xlsx-{name}", "-o", target / "one.xlsx")
+        own, told = pd.read_parquet(copied_run.table(name)), pd.read_csv(target / f"all.{name}.csv")
+        sheet, about = pd.read_excel(target / "one.xlsx", sheet_name=name), pd.read_excel(target / "one.xlsx", sheet_name="about")
+        assert list(told.columns) == list(sheet.columns) == ["clip_id", *own.columns] == about["column"].tolist()
+        assert about["meaning"].notna().all()
+        assert set(told["clip_id"]) == {copied_run.root.name}
+        for column in own.select_dtypes("number"):
+            assert np.allclose(own[column].astype(float), told[column], equal_nan=True)
+            assert np.allclose(own[column].astype(float), sheet[column], equal_nan=True)
+    dyad("export", copied_run.root, "-o", target / "clip.eaf")
+    assert "<ANNOTATION_DOCUMENT" in (target / "clip.eaf").read_text(encoding="utf-8")
 
 
 def test_the_page_about_formats_is_tried(
