@@ -14,6 +14,7 @@ DISK = {
     errno.EACCES: "access is not permitted; change the permissions or choose another folder with -o",
     errno.EPERM: "access is not permitted; change the permissions or choose another folder with -o",
     errno.ENOTDIR: "a part of this path is a file, not a folder; choose another output folder with -o",
+    errno.EEXIST: "a part of this path is a file, not a folder; choose another output folder with -o",
     errno.ENAMETOOLONG: "the name is too long for this file system; rename the file",
     errno.EMFILE: "too many files are open; raise the limit with 'ulimit -n 4096'",
 }

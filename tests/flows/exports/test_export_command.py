@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
@@ -184,7 +185,7 @@ def test_problems_are_sentences(copied_run: RunFolder, dyad: Dyad, tmp_path: Pat
     assert "belong to --to abaw" in dyad("export", root, "--to", "csv", "--fill", "sadly_angry")[2]
     assert "name a folder" in dyad("export", root.parent, "--to", "eaf")[2]
     assert "holds many clips" in dyad("export", root.parent, "--to", "eaf", "-o", tmp_path / "clip.eaf")[2]
-    assert "cannot be written" in dyad("export", root, "--to", "csv", "-o", copied_run.result / "such.csv")[2]
+    assert "a part of this path is a file" in dyad("export", root, "--to", "csv", "-o", copied_run.result / "such.csv")[2]
     assert "name it with --to" in dyad("export", root, "-o", tmp_path / "clip.doc")[2]
     assert "ending tells it" in dyad("export", root)[2]
     assert "cannot be read" in dyad("export", root, "--to", "abaw", "--template", tmp_path / "none.txt")[2]
