@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from data.emotions import BASIC_EMOTIONS
+from reports.answer import NO_EVIDENCE, said, surely, title, whole_answer
 from reports.documents import ModalityEntry, Numbers, ResultDocument, SummaryDocument
 from reports.exports.clip import ClipAnswer, Item
 
 MOST_CLIPS = 2000
 """So many clips whose answers differ are listed."""
-UNKNOWN, NONE, NOTHING = "–", "none of the compounds", "no evidence"
+UNKNOWN = "–"
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,16 @@ def compare_clips(
         Section("Answer", [
             Row("clip", first["clip"]["path"], second["clip"]["path"]),
             Row("in a sentence", one["sentence"], other["sentence"]),
-            Row("compound", _words(one["top"]) or NONE, _words(other["top"]) or NONE),
+            Row("compound", title(one["top"]), title(other["top"])),
+            Row("emotion", title(one.get("emotion")), title(other.get("emotion"))),
+            Row("how sure", surely(one.get("sureness")) or UNKNOWN, surely(other.get("sureness")) or UNKNOWN),
             Row("seconds long", f"{first['clip']['duration']:.1f}", f"{second['clip']['duration']:.1f}"),
             Row("Dyad", first["dyad"]["version"], second["dyad"]["version"]),
             Row("profile", first["profile"], second["profile"]),
         ]),
         Section("When", list(_stretches(first, second)), "The answer of each stretch of time (s)."),
         Section("Basic emotions", _numbers(one["basic"], other["basic"]), "Means over the clip."),
-        Section("Compounds", _numbers(one["compound"], other["compound"]), "Means over the clip."),
+        Section("Compounds", _numbers(whole_answer(first), whole_answer(second)), "Means over the clip; they add up to 1."),
         Section("Seconds", _numbers(one["seconds"], other["seconds"], "{:.1f}"), "How long each compound is the answer."),
         Section("Evidence", _evidence(first["modalities"], second["modalities"])),
         _settings(*settings),
@@ -72,19 +75,14 @@ def _stretches(first: ResultDocument, second: ResultDocument) -> Iterator[Row]:
 
 
 def _answer_at(result: ResultDocument, time: float) -> str:
-    for row in result["timeline"]:
-        if row["start"] <= time < row["end"]:
-            return _words(row["compound"] or str(row.get("emotion", ""))) or NONE
-    if time > result["clip"]["duration"]:
-        return UNKNOWN
-    near = min(result["windows"], key=lambda row: abs((row["start"] + row["end"]) / 2 - time), default=None)
-    return NONE if near and near["present"] else NOTHING
+    found = (said(row) for row in result["timeline"] if row["start"] <= time < row["end"])
+    return next(found, NO_EVIDENCE if time < result["clip"]["duration"] else UNKNOWN)
 
 
 def _numbers(first: Numbers, second: Numbers, form: str = "{:.2f}") -> list[Row]:
     """Numbers by name; those that are 0 in both are left out."""
     names = dict.fromkeys([*first, *second])
-    return [Row(_words(name), _number(first.get(name), form), _number(second.get(name), form))
+    return [Row(title(name), _number(first.get(name), form), _number(second.get(name), form))
             for name in names if first.get(name) or second.get(name)]  # fmt: skip
 
 
@@ -93,7 +91,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _evidence(first: Mapping[str, ModalityEntry], second: Mapping[str, ModalityEntry]) -> list[Row]:
-    return [Row(_words(name), _told(first.get(name)), _told(second.get(name))) for name in dict.fromkeys([*first, *second])]
+    return [Row(title(name), _told(first.get(name)), _told(second.get(name))) for name in dict.fromkeys([*first, *second])]
 
 
 def _told(entry: ModalityEntry | None) -> str:
@@ -136,7 +134,7 @@ class SetAnswers:
                 told = clip.result["summary"]
                 means = [told["basic"].get(name) for name in BASIC_EMOTIONS]
                 known = [value for value in means if value is not None]
-                self.answers[name] = _words(told["top"]) or (NONE if known else NOTHING)
+                self.answers[name] = title(told["top"] or told.get("emotion")) if known else NO_EVIDENCE
                 if len(known) == len(means):
                     self.basic[name] = known
             else:
@@ -171,12 +169,12 @@ def _agreement(first: SetAnswers, second: SetAnswers, shared: Sequence[str], cha
     """How far the clips that both have agree."""
     if not shared:
         return "No clip is in both."
-    said = f"{len(shared) - changed} of {len(shared)} clips that both have show the same answer."
+    told = f"{len(shared) - changed} of {len(shared)} clips that both have show the same answer."
     both = [clip_id for clip_id in shared if clip_id in first.basic and clip_id in second.basic]
     if not both:
-        return said
+        return told
     apart = np.array([np.array(first.basic[one]) - np.array(second.basic[one]) for one in both])
-    return f"{said} Their mean emotions differ by {np.abs(apart).sum(1).mean() / 2:.3f} (0: equal, 1: nothing in common)."
+    return f"{told} Their mean emotions differ by {np.abs(apart).sum(1).mean() / 2:.3f} (0: equal, 1: nothing in common)."
 
 
 def _metrics(first: SummaryDocument | None, second: SummaryDocument | None) -> Iterator[Row]:
@@ -187,7 +185,3 @@ def _metrics(first: SummaryDocument | None, second: SummaryDocument | None) -> I
             for figure, words in (("macro_f1", "macro-F1"), ("uar", "UAR"), ("war", "WAR")):
                 told = [UNKNOWN if found is None else f"{found[figure]:.3f} (n {found['items']})" for found in pair]  # type: ignore[literal-required]
                 yield Row(f"{words} of {kind} by {level[:-1]}", told[0], told[1])
-
-
-def _words(name: str | None) -> str:
-    return (name or "").replace("_", " ")

@@ -1,6 +1,6 @@
 """The answers about clips as a figure for a paper: vector or picture, at the width of a column, one clip above the other.
 
-Of each clip three panels on one time grid: the compounds, the fused basic emotions, and what each modality gave to the winner.
+Of each clip three panels on one time grid: the answer, the fused basic emotions, and what each modality gave to it.
 All clips have one scale of seconds. Colours are those of the report page.
 """
 
@@ -17,9 +17,11 @@ import numpy.typing as npt
 
 from data.errors import InputError
 from data.files import atomic_path
+from reports.answer import NO_EVIDENCE, answer_name
 from reports.documents import ResultDocument
+from reports.grid import Columns, as_float, columns
 from reports.page.document import PAGE_STYLE
-from reports.page.svg import COMPOUND_COLOURS, EMOTION_COLOURS, MODALITY_COLOURS, Columns, as_float, columns, gaps
+from reports.page.svg import EMOTION_COLOURS, MODALITY_COLOURS, answer_kinds, gaps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,13 +41,11 @@ LETTERS: Any = {
 LEFT, RIGHT, TITLE, GAP, AXIS, LINE = 13.0, 3.0, 5.0, 3.0, 9.0, 3.6
 """Millimetres: margins, above a clip, between its panels, below it, a line of the legend."""
 HEIGHTS = (6.0, 22.0, 16.0)
-"""Millimetres of the three panels: compounds, basic emotions, contributions."""
-NONE, ABSENT = "none of the compounds", "no evidence"
-OTHERS: Mapping[str, Mapping[str, Any]] = {
-    NONE: {"facecolor": "#e3e5e8"},
-    ABSENT: {"facecolor": "white", "edgecolor": "#9aa0a8", "hatch": "////", "linewidth": 0},
-}
-"""How the panel of the compounds looks where no compound wins."""
+"""Millimetres of the three panels: answer, basic emotions, contributions."""
+ABSENT: Mapping[str, Any] = {"facecolor": "white", "edgecolor": "#9aa0a8", "hatch": "////", "linewidth": 0}
+"""How time without evidence looks in the panel of the answers."""
+PALE = 0.45
+"""Opacity of an emotion alone there, beside which compounds stand out."""
 Values = npt.NDArray[np.float64]
 Colours = Mapping[str, str]
 
@@ -106,8 +106,8 @@ def _draw_clip(
         box = (LEFT / width, (top - tall) / height, (width - LEFT - RIGHT) / width, tall / height)
         panels.append(figure.add_axes(box, xlim=(0, seconds), ylim=(0, 1)))
         top -= tall + GAP
-    cells = columns(result["windows"], _length(result))
-    _draw_compounds(panels[0], result)
+    cells = columns(result["windows"])
+    _draw_answers(panels[0], result)
     emotions = list(result["emotions"])
     _stack(panels[1], cells, _table(result, emotions, "basic"), [_emotion_colour(name) for name in emotions])
     modalities = list(result["modalities"])
@@ -120,21 +120,20 @@ def _draw_clip(
     panels[-1].set_xlabel("seconds")
 
 
-def _draw_compounds(axes: "Axes", result: ResultDocument) -> None:
-    """A block a stretch; grey where none of the compounds wins, hatched where there was nothing to judge."""
-    colours = _compound_colours(result)
+def _draw_answers(axes: "Axes", result: ResultDocument) -> None:
+    """A block a stretch: a compound, or an emotion alone; hatched where there was nothing to judge."""
+    looks = _answer_looks(result)
     for row in result["timeline"]:
-        axes.broken_barh([(row["start"], row["end"] - row["start"])], (0, 1), facecolors=colours[row["compound"]])
-    for start, end, name in _unanswered(result):
-        axes.broken_barh([(start, end - start)], (0, 1), **OTHERS[name])
-
-
-def _unanswered(result: ResultDocument) -> Iterator[tuple[float, float, str]]:
-    """The times (s) without a compound, and which of `OTHERS` they are."""
+        axes.broken_barh([(row["start"], row["end"] - row["start"])], (0, 1), **looks[answer_name(row)])
     for start, end in gaps(result):
-        middle = (start + end) / 2
-        near = min(result["windows"], key=lambda row: abs((row["start"] + row["end"]) / 2 - middle), default=None)
-        yield start, end, NONE if near and near["present"] else ABSENT
+        axes.broken_barh([(start, end - start)], (0, 1), **ABSENT)
+
+
+def _answer_looks(result: ResultDocument) -> dict[str, Mapping[str, Any]]:
+    """How each answer looks that a clip may have."""
+    kinds = answer_kinds(result)
+    return {name: {"facecolor": _palette()[kind], "linewidth": 0, **({} if kind.startswith("k") else {"alpha": PALE})}
+            for name, kind in kinds.items()}  # fmt: skip
 
 
 def _stack(axes: "Axes", cells: Columns, table: Values, colours: Sequence[str | None]) -> None:
@@ -155,11 +154,9 @@ def _table(result: ResultDocument, names: Sequence[str], field: str) -> Values:
 
 def _legends(results: Sequence[ResultDocument]) -> Iterator[Mapping[str, Mapping[str, Any]]]:
     """What the colours of each panel mean, as far as they occur in the clips: name -> how its patch looks."""
-    shown = {row["compound"] for result in results for row in result["timeline"]}
-    compounds = {name: colour for result in results for name, colour in _compound_colours(result).items() if name in shown}
-    without = {name for result in results for _, _, name in _unanswered(result)}
-    found: dict[str, Mapping[str, Any]] = {name: {"facecolor": colour} for name, colour in compounds.items()}
-    yield found | {name: look for name, look in OTHERS.items() if name in without}
+    shown = {answer_name(row) for result in results for row in result["timeline"] if row["compound"]}
+    compounds = {name: look for result in results for name, look in _answer_looks(result).items() if name in shown}
+    yield compounds | ({NO_EVIDENCE: ABSENT} if any(map(gaps, results)) else {})
     yield {name: {"facecolor": _emotion_colour(name)} for name in dict.fromkeys(n for one in results for n in one["emotions"])}
     given = {name for result in results for row in result["windows"] for name, value in row["contributions"].items() if value}
     colours = {name: colour for result in results for name, colour in _modality_colours(result).items() if name in given}
@@ -181,10 +178,6 @@ def _fitting(legend: Mapping[str, object], width: float) -> int:
     """How many entries of a legend fit side by side, at 1.3 mm a letter."""
     entry = 7.0 + 1.3 * max(map(len, legend))
     return max(1, min(len(legend), int((width - LEFT - RIGHT) // entry)))
-
-
-def _compound_colours(result: ResultDocument) -> Colours:
-    return {row["name"]: _palette()[f"k{number % COMPOUND_COLOURS}"] for number, row in enumerate(result["compounds"])}
 
 
 def _modality_colours(result: ResultDocument) -> Colours:

@@ -37,7 +37,7 @@ def test_two_settings_of_a_clip_are_compared_and_the_page_says_the_same(
     code, out, _ = dyad("compare", copied_run.root, other.root, "-o", tmp_path / "pages" / "compared.html")
     assert code == 0
     rows = marked(out)
-    assert any(row.startswith("compound happily surprised sadly") for row in rows)
+    assert any(row.startswith("compound happily surprised sadly fearful") for row in rows)
     assert any(row.startswith("fusion.none_threshold 0.5 0.9") for row in rows)
     assert any(row.startswith("fear") for row in rows)
     assert not any(row.startswith(("disgust", "voice", "profile", "Dyad")) for row in rows)
