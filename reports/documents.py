@@ -278,10 +278,14 @@ class SetFigures(TypedDict):
 
 
 class SummaryDocument(SetFigures):
-    """The content of `summary.json`; `clips` counts them by how they ended."""
+    """The content of `summary.json`; `clips` counts them by how they ended.
+
+    trained_on: corpora that clips with an answer are of and models were trained on, with how many clips, by modality.
+    """
 
     dyad: str
     manifest: str
     profile: str
     notes: Sequence[str]
+    trained_on: Mapping[str, Mapping[str, int]]
     clips: Mapping[str, int]

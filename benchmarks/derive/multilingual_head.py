@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "GoEmotions Apache-2.0; MELD GPL-3.0; ISEAR CC BY-NC-SA 3.0; encoder Apache-2.0",
         "dyad benchmark derive_multilingual_head --data ../shared/datasets", SEED, datetime.date.today().isoformat(),
         f"{len(texts)} texts; {len(dev_texts)} of the dev files only measured, and the temperature chosen on them",
-        {name: round(value, 4) for name, value in metrics.items()}, recall,
+        {name: round(value, 4) for name, value in metrics.items()}, recall, ["goemotions", "meld", "isear"],
         TEXT.format(count=len(known), found=listed[0], english=listed[1]),
     ).write(path.with_suffix(".md"))  # fmt: skip
     print(metrics, recall, f"temperature {head.temperature}", f"{path.stat().st_size} bytes", *listed, sep="\n")

@@ -135,7 +135,8 @@ def corpus_manifest(name: str, folder: Path, fold: int | None = None) -> "Manife
         table = of_fold(table, fold)
     elif fold is not None:
         raise InputError(f"{corpus.title} has no folds; leave the fold out.")
-    return manifest_of_table(table.reset_index(drop=True), folder, str(folder), notes=found.notes)
+    table = table.reset_index(drop=True).assign(corpus=name)
+    return manifest_of_table(table, folder, str(folder), notes=found.notes)
 
 
 def with_images(name: str, folder: Path, images: Path) -> Path:

@@ -6,14 +6,14 @@ import pandas as pd
 
 from data.corpora.tree import Found, Tree, media_by, our_label, stem
 
-_RAVDESS = re.compile(r"0[123]-0[12]-0[1-8]-0[12]-0[12]-0[12]-\d\d")
+RAVDESS = re.compile(r"0[123]-0[12]-0[1-8]-0[12]-0[12]-0[12]-\d\d")
 _RAVDESS_EMOTIONS = dict(
     zip(("01", "02", "03", "04", "05", "06", "07", "08"),
         ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"), strict=True)
 )  # fmt: skip
 _RAVDESS_WORDS = {"01": "Kids are talking by the door.", "02": "Dogs are sitting by the door."}
 
-_CREMA = re.compile(r"\d{4}_[A-Z]{3}_(?:ANG|DIS|FEA|HAP|NEU|SAD)_[A-Z]{1,2}")
+CREMA_D = re.compile(r"\d{4}_[A-Z]{3}_(?:ANG|DIS|FEA|HAP|NEU|SAD)_[A-Z]{1,2}")
 _CREMA_EMOTIONS = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
 _CREMA_LEVELS = {"LO": "low", "MD": "medium", "HI": "high"}
 _CREMA_WORDS = {
@@ -23,7 +23,7 @@ _CREMA_WORDS = {
     "ITS": "I think I've seen this before.", "TSI": "The surface is slick.", "WSI": "We'll stop in a couple of minutes.",
 }  # fmt: skip
 
-_EMO_DB = re.compile(r"\d\d[ab]\d\d[WLEAFTN][a-f]")
+EMO_DB = re.compile(r"\d\d[ab]\d\d[WLEAFTN][a-f]")
 _EMO_DB_EMOTIONS = {
     "W": "anger", "L": "boredom", "E": "disgust", "A": "fear", "F": "happiness", "T": "sadness", "N": "neutral"
 }  # fmt: skip
@@ -32,7 +32,7 @@ _EMO_DB_EMOTIONS = {
 
 def ravdess(tree: Tree) -> Found:
     """RAVDESS: modality-channel-emotion-intensity-statement-repetition-actor; picture alone and sound alone where not both."""
-    files = media_by(tree, lambda path: stem(path) if _RAVDESS.fullmatch(stem(path)) else None)
+    files = media_by(tree, lambda path: stem(path) if RAVDESS.fullmatch(stem(path)) else None)
     whole = {str(name)[3:] for name in files if str(name).startswith("01-")}
     rows = []
     for name in sorted(map(str, files)):
@@ -48,7 +48,7 @@ def ravdess(tree: Tree) -> Found:
 
 def crema_d(tree: Tree) -> Found:
     """CREMA-D: actor_sentence_emotion_level; the video where it is there, else the sound."""
-    files = media_by(tree, lambda path: stem(path) if _CREMA.fullmatch(stem(path)) else None)
+    files = media_by(tree, lambda path: stem(path) if CREMA_D.fullmatch(stem(path)) else None)
     rows = []
     for name in sorted(map(str, files)):
         actor, sentence, emotion, level = name.split("_")
@@ -61,7 +61,7 @@ def crema_d(tree: Tree) -> Found:
 
 def emo_db(tree: Tree) -> Found:
     """Emo-DB (Burkhardt et al. 2005): speaker, sentence, emotion, take; sound alone, in German, without label for boredom."""
-    files = media_by(tree, lambda path: stem(path) if _EMO_DB.fullmatch(stem(path)) else None)
+    files = media_by(tree, lambda path: stem(path) if EMO_DB.fullmatch(stem(path)) else None)
     return _labelled([
         {"path": files[name], "clip_id": name, "corpus_label": _EMO_DB_EMOTIONS[name[5]], "speaker": name[:2], "language": "de"}
         for name in sorted(map(str, files))

@@ -7,7 +7,7 @@ import pandas as pd
 
 from data.corpora.tree import Found, Tree, media_by, our_label, read_listing, some, stem
 
-_CLIP = re.compile(r"(?:final_videos_test)?dia(\d+)_utt(\d+)")
+MELD = re.compile(r"(?:final_videos_test)?dia(\d+)_utt(\d+)")
 _FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
 _COLUMNS = ("Dialogue_ID", "Utterance_ID", "Emotion", "Utterance", "Speaker")
 
@@ -50,7 +50,7 @@ def _key(path: str) -> tuple[str, str, str] | None:
 
 def _spoilt_key(path: str) -> tuple[str, str, str] | None:
     """The same for the test clips that bear 'final_videos_test' before their name; taken where there is no other."""
-    found = _CLIP.fullmatch(stem(path))
+    found = MELD.fullmatch(stem(path))
     return (_split_of(path), found[1], found[2]) if found else None
 
 

@@ -32,6 +32,7 @@ from data.media.subtitles import SUFFIXES as TRANSCRIPTS
 
 COLUMNS = (
     "path", "clip_id", "start", "end", "split", "label", "speaker", "language", "transcript", "descriptions", "frame_labels",
+    "corpus",
 )  # fmt: skip
 """What a manifest may say of a clip; only `path` must be there. Other columns but `number` and `problem` are kept."""
 ROW = ("number", "clip_id", "path", *COLUMNS[2:], "problem")
@@ -73,6 +74,7 @@ class ManifestRow:
     transcript: str = ""
     descriptions: str = ""
     frame_labels: str = ""
+    corpus: str = ""
     problem: str = ""
 
     @property

@@ -84,6 +84,10 @@ class Backend(ABC, Generic[Model, Answer]):
         """Modules and files that its answer depends on and that no import names: those chosen in a table."""
         return ()
 
+    def corpora(self, settings: Settings) -> tuple[str, ...]:
+        """The corpora that it was trained on, by the names of `data.corpora.known`; none where no card of the model's tells."""
+        return ()
+
     def media(self, job: Job) -> Medium:
         """What of the clip's media it reads, which only exist while a run is under way; '' for none."""
         return "any"

@@ -63,6 +63,10 @@ class OwnNetwork(ScoringBackend[OwnModel]):
         """The digest of the weights."""
         return {"weights": digest(self.weights(job.settings) or shipped_weights(self.modality))}
 
+    def corpora(self, settings: Settings) -> tuple[str, ...]:
+        """Those that the card beside the weights names."""
+        return corpora(self.weights(settings) or shipped_weights(self.modality))
+
     def centroids(self, settings: Settings) -> NDArray[np.float32] | None:
         """As they were stored with the weights."""
         return self.load(settings).centroids
@@ -74,6 +78,14 @@ def terms(card: Path) -> str:
         return Card.read(card).terms
     except WeightsError:  # weights of the user's need no card
         return ""
+
+
+def corpora(weights: Path) -> tuple[str, ...]:
+    """The corpora that weights were trained on, by the card beside them; none where there is no card."""
+    try:
+        return tuple(Card.read(weights.with_suffix(".md")).corpora)
+    except WeightsError:  # weights of the user's need no card
+        return ()
 
 
 def shipped_weights(name: str) -> Path:

@@ -1,5 +1,6 @@
 """One modality on many inputs: a table, a folder or an .npz in, one row an input out."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from configs.settings import Settings
+from data.corpora.known import corpus_of
 from data.csv_files import write_csv
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError, WeightsError
@@ -66,13 +68,27 @@ def absent(answers: Answers | Transcripts) -> int:
     return int(np.isnan(answers.basic[:, 0]).sum())
 
 
-def measured(table: Path, answers: Answers | Transcripts) -> str:
-    """How many answers are right, in a sentence, where the table says what would be; else empty."""
+def measured(table: Path, answers: Answers | Transcripts, trained_on: Sequence[str] = ()) -> str:
+    """How many answers are right, in a sentence, where the table says what would be; else empty.
+
+    trained_on: the corpora of the model's training; the sentence says how many of the inputs are of them.
+    """
     if isinstance(answers, Transcripts):
         said = transcripts_of(table)
         return "" if said is None else words_reached(answers, said, _groups(table, len(said)))
     known = labels_of(table)
-    return "" if known is None else reached(answers, known)
+    if known is None:
+        return ""
+    said = (None if table.is_dir() else column_if_any(table, "corpus")) or [""] * len(answers.names)
+    counted = Counter(map(corpus_of, answers.names, said))
+    seen = {corpus: counted[corpus] for corpus in trained_on if counted[corpus]}
+    told = ", ".join(f"{count} of {corpus}" for corpus, count in seen.items())
+    return reached(answers, known) + (f". Trained on this: {told}; the figures say little about other inputs" if told else "")
+
+
+def trained_on(modality: str, settings: Settings) -> tuple[str, ...]:
+    """The corpora that a modality's model was trained on, where a card tells."""
+    return backend_of(settings, modality).corpora(settings) if modality in MODULES else ()
 
 
 def transcripts_of(table: Path) -> list[str] | None:

@@ -17,7 +17,7 @@ from data.scores import Scores
 from data.tables import read_scores, read_table
 from flows.backends.base import Backend, Description, HearingBackend, Medium, NotHere
 from flows.backends.fetched_models import FetchedModel, fingerprint, head_location
-from flows.backends.own_networks import shipped_weights, terms
+from flows.backends.own_networks import corpora, shipped_weights, terms
 from flows.backends.score_inputs import Answers, Scored, column_if_any, files_in, tell
 from flows.job import Job
 from flows.runtime.loaded_models import device_named, feeding, loaded, placing
@@ -134,6 +134,10 @@ class OwnVoice(VoiceBackend["Voice"]):
             if folder.speech.is_file():
                 add_clip(layer, references, speaker, folder.root.name, read_scores(folder.speech, folder.speech_evidence))
         return references
+
+    def corpora(self, settings: Settings) -> tuple[str, ...]:
+        """Those that the card beside the layer names."""
+        return corpora(settings.voice.weights or shipped_weights(self.modality))
 
     def score_files(self, files: Sequence[Path], speakers: Sequence[str], settings: Settings) -> "AudioScores":
         """Probabilities of media files, each by the reference of its speaker, else its own."""

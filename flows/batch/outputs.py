@@ -11,6 +11,7 @@ from data.dataset_files import CONFUSION, DATASET, STATUS, SUMMARY
 from data.files import atomic_path, write_text
 from data.manifest.manifest import Manifest, ManifestRow
 from data.version import version
+from flows.backends import MODULES, backend_of
 from flows.batch.clips import BatchPlan
 from flows.batch.counts import Counts
 from flows.batch.journal import Entry, Journal
@@ -18,7 +19,7 @@ from flows.batch.storage import OutputFolder
 from flows.batch.summary import Gathered, Totals, reason_of, state_of, write_page
 from flows.batch.windows_table import DatasetTable
 from flows.clip.stages import STAGES
-from reports.dataset.figures import confusion_picture, main_figures
+from reports.dataset.figures import confusion_picture, main_figures, trained_on_sentence
 from reports.documents import Metrics, SummaryDocument
 
 COLUMNS = ("clip_id", "state", "reason", "path", "start", "end", "split", "label", "top", "emotion", "duration", "seconds")
@@ -81,11 +82,14 @@ def write_results(plan: BatchPlan, clips: Manifest, journal: Journal, counts: Co
 
 def _summary(plan: BatchPlan, clips: Manifest, counts: Counts, totals: Totals) -> SummaryDocument:
     states = ("total", "done", "degraded", "failed", "rejected", "skipped")
+    answering = [name for name in totals.present if name in MODULES]
+    seen = totals.trained_on({name: backend_of(plan.settings, name).corpora(plan.settings) for name in answering})
     return {
         "dyad": version(),
         "manifest": clips.source,
         "profile": plan.settings.profile,
-        "notes": list(clips.notes),
+        "notes": [*clips.notes, *([said] if (said := trained_on_sentence(seen)) else [])],
+        "trained_on": seen,
         "clips": {name: getattr(counts, name) for name in states},
         **totals.figures(),
     }

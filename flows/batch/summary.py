@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from data.corpora.known import corpus_of
 from data.csv_files import as_given
 from data.dataset_files import JOURNAL, REPORT, STATUS, SUMMARY
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
@@ -111,7 +112,7 @@ def remake_page(dataset: str) -> Path:
             "journal.jsonl); name the output of 'dyad run' or 'dyad batch'."
         )
     counts = {"total": gathered.rows.total, **{state: gathered.totals.states[state] for state in STATES}}
-    usual = {"dyad": version(), "manifest": dataset, "profile": "unknown", "notes": []}
+    usual = {"dyad": version(), "manifest": dataset, "profile": "unknown", "notes": [], "trained_on": {}}
     summary = usual | known | {"clips": counts} | gathered.totals.figures()
     return write_page(output, cast(SummaryDocument, summary), gathered)
 
@@ -195,6 +196,7 @@ class Totals:
         self.names, self.failures = tuple(compounds), Failures()
         self.stages: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self.shown, self.clips, self.media = Counter[str](), Counter[str](), 0.0
+        self.corpora = Counter[str]()
         self.states, self.present = Counter[str](), Counter[str]()
         classes = {"compounds": self.names, "emotions": BASIC_EMOTIONS}
         self.tallies = {(kind, level): Tally(names) for kind, names in classes.items() for level in LEVELS}
@@ -212,6 +214,7 @@ class Totals:
             self.stages[stage][0] += seconds
             self.stages[stage][1] += 1
         answer = entry.answer
+        self.corpora[corpus_of(row.path, row.corpus)] += bool(answer)
         self.media += answer.get("duration") or 0.0
         self.shown.update(answer.get("seconds", {}))
         self.clips[answer.get("top") or ""] += bool(answer)
@@ -243,6 +246,11 @@ class Totals:
             "seconds": self.seconds(), "compounds": self.compounds(), "modalities": dict(self.present),
             "metrics": self.metrics(), "reliability": self.reliability(), "failures": self.failures.table(),
         }  # fmt: skip
+
+    def trained_on(self, corpora: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]]:
+        """The clips of corpora that a modality's model was trained on (`corpora`, by modality)."""
+        found = {name: {corpus: self.corpora[corpus] for corpus in own if self.corpora[corpus]} for name, own in corpora.items()}
+        return {name: clips for name, clips in found.items() if clips}
 
     def seconds(self) -> SecondsEntry:
         """Seconds of media, and of each stage in all and a clip."""

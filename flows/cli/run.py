@@ -139,7 +139,7 @@ def score(
     Example: dyad score text comments.csv -o emotions.csv
     """
     from configs.settings import load_settings
-    from flows.backends.score_table import absent, measured, score_table
+    from flows.backends.score_table import absent, measured, score_table, trained_on
 
     asked = load_settings(profile, ({"device": device} if device else {}) | face_overrides(static_face, dynamic_face))
     with _scores_shown():
@@ -147,7 +147,7 @@ def score(
     for name, reason in answers.reasons.items():
         sys.stderr.write(f"{reason}\n" if name in reason else f"{name}: {reason}\n")
     sys.stderr.write(f"{len(answers.names)} inputs scored, {absent(answers)} without an answer; written to {output}\n")
-    if sentence := measured(table, answers):
+    if sentence := measured(table, answers, trained_on(modality.replace("-", "_"), asked)):
         sys.stderr.write(f"{sentence}\n")
     if answers.broken or absent(answers) == len(answers.names):
         sys.exit(1)

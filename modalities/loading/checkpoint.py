@@ -100,7 +100,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 @dataclass(frozen=True)
 class Card:
-    """A model card: what the weights were made from, how, and what they reached; `metrics` as fractions of 1."""
+    """A model card: what the weights were made from, how, and what they reached; `metrics` as fractions of 1.
+
+    corpora: what they were trained on, by the names of `data.corpora.known`, so that figures on these are known as such.
+    """
 
     name: str
     data: str
@@ -111,6 +114,7 @@ class Card:
     split: str
     metrics: dict[str, float]
     per_class_recall: dict[str, float]
+    corpora: list[str] = field(default_factory=list)
     text: str = field(default="", compare=False)
 
     def write(self, path: Path) -> None:

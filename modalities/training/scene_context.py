@@ -297,6 +297,7 @@ def describe(logits: NDArray[np.float32], dev: Described, unseen: NDArray[np.flo
         "dev files only measured",
         metrics={name: round(value, 4) for name, value in figures.items()},
         per_class_recall=dict(zip(BASIC_EMOTIONS, np.round(recall, 4).tolist(), strict=True)),
+        corpora=["afew"],
         text=CARD_TEXT,
     )
 

@@ -167,6 +167,15 @@ class Failures:
         return [{"reason": kind, "clips": n, "example": self.examples[kind]} for kind, n in self.counts.most_common()]
 
 
+def trained_on_sentence(found: Mapping[str, Mapping[str, int]]) -> str:
+    """What `trained_on` of summary.json means for the figures, in a sentence; '' where no model knows a corpus."""
+    models = ", ".join(
+        f"{modality.replace('_', ' ')} on {' and '.join(f'{corpus} ({clips} clips)' for corpus, clips in corpora.items())}"
+        for modality, corpora in found.items()
+    )
+    return f"Trained on this: {models}. Figures of these clips say little about others." if models else ""
+
+
 def main_figures(metrics: Metrics) -> tuple[str, Figures] | None:
     """What the confusion of a data set is shown of, with its name: compounds before emotions, clips before windows and frames;
     None without labels."""
@@ -206,7 +215,7 @@ def dataset_markdown(summary: SummaryDocument) -> str:
         f"# {escape(summary['manifest'])}",
         markdown_table(["clips", "done", "degraded", "failed", "rejected", "of them before"],
                [[str(clips[name]) for name in ("total", "done", "degraded", "failed", "rejected", "skipped")]]),
-        *_metric_parts(summary["metrics"]),
+        *_metric_parts(summary),
         *_reliability_parts(summary["reliability"]),
         "## Slowest stages",
         markdown_table(["stage", "seconds", "a clip"],
@@ -220,16 +229,17 @@ def dataset_markdown(summary: SummaryDocument) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _metric_parts(metrics: Metrics) -> list[str]:
+def _metric_parts(summary: SummaryDocument) -> list[str]:
     shown: tuple[Measure, ...] = ("macro_f1", "uar", "war")
     rows = [
         [kind, by, str(found["items"]), *(_figure(found, name) for name in shown)]
-        for kind, levels in metrics.items()
+        for kind, levels in summary["metrics"].items()
         for by, found in levels.items()
     ]
     table = markdown_table(["labels", "by", "n", "macro-F1", "UAR", "WAR"], rows)
     drawn = "In brackets 95 % of a bootstrap over speakers, or over files where nobody is named."
-    return ["## Metrics", table, drawn] if rows else []
+    seen = trained_on_sentence(summary["trained_on"])
+    return ["## Metrics", *([f"**{escape(seen)}**"] if seen else []), table, drawn] if rows else []
 
 
 def _figure(found: Figures, name: Measure) -> str:

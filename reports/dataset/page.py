@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from reports.dataset.charts import confusion, reliability, scrolling
+from reports.dataset.figures import trained_on_sentence
 from reports.dataset.rows import ClipRows, Outlier
 from reports.documents import FailureEntry, Figures, Measure, ModalityEntry, ReliabilityFigures, SummaryDocument
 from reports.page.document import PAGE_STYLE, asset, document, escaped, words_of
@@ -120,8 +121,10 @@ def _labels(summary: SummaryDocument) -> str:
     ]
     heads = ("Labels", "n", "Clips", "Classes", *FIGURES.values(), "No answer")
     parts = [_drawn(kind, levels, summary.get("reliability", {}).get(kind)) for kind, levels in metrics.items()]
+    seen = trained_on_sentence(summary["trained_on"])
+    warning = f'<p role="note"><strong>{escaped(seen)}</strong></p>' if seen else ""
     return (
-        f'<section id="labels"><h2>Labels and answers</h2>{_wide("Metrics", heads, rows, "figures")}'
+        f'<section id="labels"><h2>Labels and answers</h2>{warning}{_wide("Metrics", heads, rows, "figures")}'
         '<p class="hint">In brackets 95 % of a bootstrap over speakers, or over files where nobody is named. macro-F1 and UAR '
         "are means over the classes that occur as labels; no answer (none of the compounds, or a clip that failed) counts as a "
         "wrong one. The ABAW challenge counts the macro-F1 of its seven compounds by frame.</p>"

@@ -206,6 +206,7 @@ SUMMARY = FileSchema("summary.json", "The data set in figures.", "a field", (
     Column("dyad", "text", "", "version"), Column("manifest", "text", "", "what was read"),
     Column("profile", "text", "", "the settings' profile"),
     Column("notes", "list of text", "", "sentences about the manifest"),
+    Column("trained_on", "object", "clips", "by modality: corpora that clips are of and that its model was trained on"),
     Column("clips", "object", "clips", "total, done, degraded, failed, rejected, skipped (done before)"),
     Column("seconds", "object", "s", "`media`: length of all clips; `stages`: total and mean of each"),
     Column("compounds", "object", "clips, s", "of each: the clips whose answer it is, and the seconds it is shown"),

@@ -224,7 +224,7 @@ def summary_of(**more: Any) -> dict[str, Any]:
     return {
         "manifest": "a|b.csv", "clips": dict.fromkeys(("total", "done", "degraded", "failed", "rejected", "skipped"), 3),
         "seconds": {"stages": {"decode": {"total": 2.0, "mean": 1.0}, "faces": {"total": 9.0, "mean": 3.0}}}, "metrics": {},
-        "compounds": {"sadly_angry": {"clips": 2, "seconds": 4.0}}, "reliability": {}, "failures": [], **more,
+        "compounds": {"sadly_angry": {"clips": 2, "seconds": 4.0}}, "reliability": {}, "trained_on": {}, "failures": [], **more,
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data.corpora.known import corpus_of
 from data.errors import InputError, WeightsError
 from data.files import digest, file_digest, write_text
 from data.metrics import calibration_error, per_class_recall, scores_of_counts
@@ -289,7 +290,7 @@ def _make_card(
         split=f"figures: {what}, {len(tested)} samples",
         metrics={key: round(value, 4) for key, value in _figures(answers, tested).items()},
         per_class_recall={name: round(float(v), 4) for name, v in zip(corpus.labels, recall, strict=True) if v == v},
-        text=_describe_training(row, corpus, state, plan),
+        corpora=[corpus_of("", data.stem)], text=_describe_training(row, corpus, state, plan),
     )  # fmt: skip
 
 

@@ -230,7 +230,7 @@ def make_card(static: StaticFace, weights: Path, held_out: WatchedSequences, cou
         split=f"held out: {len(held_out)} pseudo-sequences of the stills of face/ferplus_valid.npz",
         metrics={key: round(value, 4) for key, value in metrics.items()},
         per_class_recall={n: round(float(v), 4) for n, v in zip(BASIC_EMOTIONS, recall, strict=True) if v == v},
-        text=PROSE,
+        corpora=["ferplus"], text=PROSE,
     )  # fmt: skip
 
 

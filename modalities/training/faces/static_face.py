@@ -298,7 +298,7 @@ def make_card(weights: Path, splits: Splits, seed: int, command: str, text: str)
         split=f"held out: face/ferplus_valid.npz, {len(held)} stills; 'choice_' figures: a tenth of the training file",
         metrics={key: round(value, 4) for key, value in metrics.items()},
         per_class_recall={n: round(float(v), 4) for n, v in zip(BASIC_EMOTIONS, recall, strict=True) if v == v},
-        text=text,
+        corpora=["ferplus"], text=text,
     )  # fmt: skip
 
 

@@ -110,6 +110,7 @@ def describe(
             emotion: round(float(np.mean([recall[corpus][index] for corpus in recall])), 4)
             for index, emotion in enumerate(BASIC_EMOTIONS)
         },
+        corpora=["goemotions", "meld", "isear"],
         text=CARD_TEXT.format(**recipe, table=table),
     )
 

@@ -280,6 +280,7 @@ def describe(
         split="{} actors to learn from, {} to choose the epoch and the temperature, {} for the metrics".format(*counts),
         metrics={name: round(float(value), 4) for name, value in metrics.items()},
         per_class_recall=dict(zip(BASIC_EMOTIONS, np.round(recall, 4).tolist(), strict=True)),
+        corpora=["ravdess"],
         text=CARD_TEXT.format(encoder=encoder, digest=digest, copies=states.lengths.shape[1] - 1),
     )
 

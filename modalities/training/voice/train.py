@@ -313,6 +313,7 @@ def describe(away: Floats, home: Floats, utterances: Utterances, seed: int) -> C
         split=f"away: a corpus left out whole; home: {FOLDS} parts of the speakers, each left out; shipped: fitted on all",
         metrics={name: round(value, 4) for name, value in metrics.items()},
         per_class_recall={emotion: round(value, 4) for emotion, value in mean.items() if not np.isnan(value)},
+        corpora=list(CORPORA),
         text=CARD_TEXT.format(folds=FOLDS),
     )  # fmt: skip
 

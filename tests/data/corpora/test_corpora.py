@@ -292,7 +292,7 @@ def test_the_manifest_of_a_corpus_is_read_as_any_other(lay: Lay) -> None:
     assert list(read_manifest(folder / "manifest.csv").rows()) == [
         ManifestRow(
             number=2, clip_id="1001_IEO_ANG_HI", path=str(folder / "VideoFlash/1001_IEO_ANG_HI.flv"), label="anger",
-            speaker="1001", language="en", transcript="It's eleven o'clock.",
+            speaker="1001", language="en", transcript="It's eleven o'clock.", corpus="crema-d",
         )
     ]  # fmt: skip
 

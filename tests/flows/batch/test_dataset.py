@@ -47,9 +47,10 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_clip(folder / "talk.mkv", seconds=6, cues=[(0.5, 1.5, "what a lovely day"), (3.5, 4.5, "now I am sad")])
     (folder / "bad.mp4").write_text("no video")
     rows = [
-        "path,clip_id,start,end,split,label,speaker",
-        "one.mp4,one,,,train,happiness,ann", "two.mp4,two,,,train,neutral,bob", "bad.mp4,bad,,,test,neutral,bob",
-        "talk.mkv,talk-b,3,6,test,sadness,ann", "gone.mp4,gone,,,test,neutral,bob", "talk.mkv,talk-a,0,3,test,happiness,ann",
+        "path,clip_id,start,end,split,label,speaker,corpus",
+        "one.mp4,one,,,train,happiness,ann,", "two.mp4,two,,,train,neutral,bob,ours", "bad.mp4,bad,,,test,neutral,bob,",
+        "talk.mkv,talk-b,3,6,test,sadness,ann,MELD", "gone.mp4,gone,,,test,neutral,bob,MELD",
+        "talk.mkv,talk-a,0,3,test,happiness,ann,meld",
     ]  # fmt: skip
     (folder / "clips.csv").write_text("\n".join(rows) + "\n")
     return folder
@@ -120,6 +121,13 @@ def test_all_windows_are_in_one_table_with_what_the_manifest_says(finished: Path
         np.testing.assert_allclose(rows["neutral"], own["neutral"])
     assert set(table.loc[table["speaker"] == "ann", "clip_id"]) == {"one", "talk-a", "talk-b"}
     assert table.loc[table["clip_id"] == "talk-b", "segment_start"].tolist() == [3.0]
+
+
+def test_figures_of_clips_that_a_model_was_trained_on_say_so(finished: Path) -> None:
+    found, said = summary(finished), "Trained on this: text on meld (2 clips)"
+    assert found["trained_on"] == {"text": {"meld": 2}}
+    assert said in found["notes"][-1]
+    assert said in (finished / "report.html").read_text()
 
 
 def test_labels_give_metrics_and_a_picture(finished: Path) -> None:
