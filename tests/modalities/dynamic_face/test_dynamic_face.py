@@ -40,7 +40,7 @@ def clip_of(path: Path, pictures: np.ndarray, tracks: list[int], every: float = 
     return path / "crops.npy", pd.DataFrame({**columns, "track_id": tracks, "main": [t == 1 for t in tracks]})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_beats_the_mean_over_frames_on_held_out_faces(model: DynamicFace, shared: Path) -> None:
     held_out = read_faces(shared / "datasets" / "face" / "ferplus_valid.npz")
     watched = film_and_watch(model.static, held_out, 250, seed=31)

@@ -171,7 +171,7 @@ def test_sixty_descriptions_cost_less_than_sixty_times_one(model: scene_context.
     assert seconds(60) < 60 * seconds(1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_held_out_clips(model: scene_context.SceneContext, shared: Path) -> None:
     table = pd.read_csv(shared / "datasets/scene/afew_dev_qwen2.5-vl-32b_prompt1.csv")
     truth = table[[emotion.capitalize() for emotion in BASIC_EMOTIONS]].to_numpy().argmax(1)

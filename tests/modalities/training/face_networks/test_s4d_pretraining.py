@@ -57,7 +57,7 @@ def test_what_is_hidden_is_drawn_better_and_better(tmp_path: Path) -> None:
     assert len(json.loads(files.curves_json.read_text())) == 17
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_one_ends_as_one_that_was_not(tmp_path: Path) -> None:
     manifests = corpora(tmp_path)
     options = PretrainingOptions(settings=TINY, fold=1, batch=8, save_every=1)

@@ -192,7 +192,7 @@ def test_dynamic_network_with_low_rank_adapters_on_a_fold(tmp_path: Path, clip: 
     assert changed_keys == {f"visual.transformer.resblocks.{name}" for name in inside}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_dfer_clip_learns_what_only_the_order_of_frames_tells(tmp_path: Path, clip: Path) -> None:
     manifest = write_clips(tmp_path / "clips", 120, frames=4)
     recipe = {"batch": 8, "augment": 0.0, "optimiser": "adamw", "groups": {}, "rate": 1e-3, "schedule": "cosine"}

@@ -14,7 +14,7 @@ from tests.face_corpora import write_clips
 SIZES = {"size": 32, "patch": 8, "frames": 4, "width": 32, "depth": 2, "heads": 4, "expert_blocks": [1]}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_by_the_command_line(prefect_session: None, tmp_path: Path) -> None:
     from prefect.settings import get_current_settings
 
