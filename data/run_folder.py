@@ -43,6 +43,11 @@ class RunFolder:
         return self.root / "thumbnail.jpg"
 
     @property
+    def poster(self) -> Path:
+        """A picture of the clip for its page; not there for sound alone."""
+        return self.root / "poster.jpg"
+
+    @property
     def windows(self) -> Path:
         """One row a window: fused basic emotions, compounds, sureness, contributions."""
         return self.root / "windows.parquet"

@@ -267,10 +267,11 @@ Metrics = Mapping[str, Mapping[str, Figures]]
 
 
 class SetFigures(TypedDict):
-    """The part of `summary.json` that the clips give."""
+    """The part of `summary.json` that the clips give; `alone` counts those that no compound is the answer of, by emotion."""
 
     seconds: SecondsEntry
     compounds: Mapping[str, ShownEntry]
+    alone: NotRequired[Mapping[str, int]]
     modalities: Mapping[str, int]
     metrics: Metrics
     reliability: Mapping[str, ReliabilityFigures]

@@ -22,7 +22,8 @@ from flows.clip.stages import STAGES
 from reports.dataset.figures import confusion_picture, main_figures, trained_on_sentence
 from reports.documents import Metrics, SummaryDocument
 
-COLUMNS = ("clip_id", "state", "reason", "path", "start", "end", "split", "label", "top", "emotion", "duration", "seconds")
+COLUMNS = ("clip_id", "state", "reason", "path", "start", "end", "split", "label", "top", "emotion", "sureness",
+           "duration", "seconds")  # fmt: skip
 
 
 def status_rows(clips: Manifest, journal: Journal) -> Iterator[tuple[ManifestRow, Entry | None]]:
@@ -52,7 +53,8 @@ class _Status:
         answer, seconds = (entry.answer, entry.seconds) if entry else ({}, {})
         self._writer.add([
             row.clip_id, state_of(row, entry), reason_of(row, entry), row.path, row.start, row.end, row.split, row.label,
-            answer.get("top"), answer.get("emotion"), answer.get("duration"), f"{sum(seconds.values()):.3f}" if seconds else "",
+            answer.get("top"), answer.get("emotion"), answer.get("sureness"), answer.get("duration"),
+            f"{sum(seconds.values()):.3f}" if seconds else "",
             *(seconds.get(stage) for stage in STAGES),
         ])  # fmt: skip
 

@@ -195,8 +195,8 @@ class Totals:
     def __init__(self, compounds: Sequence[str]) -> None:
         self.names, self.failures = tuple(compounds), Failures()
         self.stages: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        self.shown, self.clips, self.media = Counter[str](), Counter[str](), 0.0
         self.corpora = Counter[str]()
+        self.shown, self.clips, self.alone, self.media = Counter[str](), Counter[str](), Counter[str](), 0.0
         self.states, self.present = Counter[str](), Counter[str]()
         classes = {"compounds": self.names, "emotions": BASIC_EMOTIONS}
         self.tallies = {(kind, level): Tally(names) for kind, names in classes.items() for level in LEVELS}
@@ -218,6 +218,7 @@ class Totals:
         self.media += answer.get("duration") or 0.0
         self.shown.update(answer.get("seconds", {}))
         self.clips[answer.get("top") or ""] += bool(answer)
+        self.alone[answer.get("emotion") or ""] += bool(answer) and not answer.get("top")
         self.present.update(answer.get("present", ()))
         if row.label or "frame_pairs" in answer:
             self._compare(row.label, answer, row.speaker or row.path)
@@ -243,7 +244,8 @@ class Totals:
     def figures(self) -> SetFigures:
         """The part of summary.json that the clips give, but for how many there are."""
         return {
-            "seconds": self.seconds(), "compounds": self.compounds(), "modalities": dict(self.present),
+            "seconds": self.seconds(), "compounds": self.compounds(), "alone": {name: n for name, n in self.alone.items() if n},
+            "modalities": dict(self.present),
             "metrics": self.metrics(), "reliability": self.reliability(), "failures": self.failures.table(),
         }  # fmt: skip
 

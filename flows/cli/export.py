@@ -86,6 +86,8 @@ def exports_named(names: str | None) -> list[str]:
 def write_exports(output: str | Path, names: list[str], run: bool) -> bool:
     """Write the exports of a run or a data set and say on stderr where they are; False, and a sentence, when one cannot be."""
     from data.errors import DyadError
+    from data.run_folder import RunFolder
+    from flows.clip.report import write_report
     from flows.exports.write import export_beside, export_data_set
 
     done, told = True, set[str]()
@@ -98,6 +100,8 @@ def write_exports(output: str | Path, names: list[str], run: bool) -> bool:
         else:
             sys.stderr.write(("" if said in told else said) + f"{name}: {files[0]}\n")
             told.add(said)
+    if run and names:
+        write_report(RunFolder(Path(output)))  # which links them
     return done
 
 

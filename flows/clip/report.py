@@ -22,8 +22,8 @@ def write_report(folder: "RunFolder") -> Path:
     page = folder.report
     settings = folder.settings.read_text(encoding="utf-8") if folder.settings.is_file() else ""
     address = media_address(Path(result["clip"]["path"]), folder.root)
-    _write_thumbnail(folder, result)
-    poster = folder.thumbnail.read_bytes() if folder.thumbnail.is_file() else None
+    _write_pictures(folder, result)
+    poster = folder.poster.read_bytes() if folder.poster.is_file() else None
     files = _files(folder, address)
     write_text(page, report_page(result, media=address, settings=settings, poster=poster, files=files, **_tables(folder)))
     return page
@@ -44,16 +44,19 @@ def _files(folder: "RunFolder", media: str | None) -> dict[str, str]:
     return files
 
 
-def _write_thumbnail(folder: "RunFolder", result: "ResultDocument") -> None:
-    """Write `thumbnail.jpg` while the frames are there; afterwards the one that was made then stays."""
+def _write_pictures(folder: "RunFolder", result: "ResultDocument") -> None:
+    """Write `thumbnail.jpg` and `poster.jpg` while the frames are there; afterwards those that were made then stay."""
     from data.files import atomic_path
-    from reports.render.thumbnail import make_thumbnail, surest_time
+    from reports.render.thumbnail import POSTER, THUMBNAIL, make_picture, surest_time
 
     notes = folder.finished("decode").get("notes", {})
     frames, index = (folder.work / (notes.get(kind) or "none") for kind in ("frames", "index"))
-    if frames.is_file() and index.is_file() and (made := make_thumbnail(frames, index, surest_time(result))):
-        with atomic_path(folder.thumbnail) as aside:
-            aside.write_bytes(made)
+    if not (frames.is_file() and index.is_file()):
+        return
+    for path, size in ((folder.thumbnail, THUMBNAIL), (folder.poster, POSTER)):
+        if made := make_picture(frames, index, surest_time(result), size):
+            with atomic_path(path) as aside:
+                aside.write_bytes(made)
 
 
 def media_address(media: Path, folder: Path) -> str | None:

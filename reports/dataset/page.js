@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const facts = JSON.parse(document.getElementById("facts").textContent);
-  const [ID, FILE, PAGE, STATE, REASON, LABEL, SPLIT, ANSWER, CONFIDENCE, NONE, EMOTION, LIKELY, RIGHT, , STAGES] = Array(15).keys();
+  const [ID, FILE, PAGE, STATE, REASON, LABEL, SPLIT, ANSWER, SURENESS, NONE, EMOTION, LIKELY, RIGHT, , STAGES, RIBBON] = Array(16).keys();
   const SIZE = 50;
   const form = document.getElementById("filters");
   const body = document.querySelector("#table tbody");
@@ -9,7 +9,9 @@
   const pagers = [...document.querySelectorAll("[data-page]")];
   const plain = (name) => name.replaceAll("_", " ");
   const named = (kind, number) => (number < 0 ? "" : plain(facts[kind][number]));
-  const answer = (row) => (row[ANSWER] === -2 ? "" : row[ANSWER] === -1 ? "none of them" : named("answers", row[ANSWER]));
+  const alone = (row) => (row[EMOTION] < 0 ? "no evidence" : named("emotions", row[EMOTION]));
+  const answer = (row) => (row[ANSWER] === -2 ? "" : row[ANSWER] === -1 ? alone(row) : named("answers", row[ANSWER]));
+  const kind = (name) => facts.kinds[name] ?? "";
   const words = facts.rows.map((row) =>
     [row[ID], row[FILE], named("labels", row[LABEL]), answer(row), named("emotions", row[EMOTION]), named("reasons", row[REASON])]
       .join("\n").toLowerCase());
@@ -22,7 +24,8 @@
   };
   const keys = {
     clip: (row) => row[ID].toLowerCase(), label: (row) => named("labels", row[LABEL]), answer,
-    confidence: (row) => row[CONFIDENCE], none: (row) => row[NONE], emotion: (row) => named("emotions", row[EMOTION]),
+    ribbon: (row) => row[RIBBON].map((part, at) => (at % 2 ? "" : named("shown", part))).join(" "),
+    sureness: (row) => row[SURENESS], none: (row) => row[NONE], emotion: (row) => named("emotions", row[EMOTION]),
     split: (row) => named("splits", row[SPLIT]), state: (row) => `${named("states", row[STATE])} ${named("reasons", row[REASON])}`, seconds,
   };
 
@@ -50,6 +53,12 @@
     if (text !== undefined) element.textContent = text;
     return element;
   };
+  const shape = (tag, values, text) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [key, value] of Object.entries(values)) element.setAttribute(key, value);
+    if (text) element.textContent = text;
+    return element;
+  };
   const number = (value, digits) => make("td", "number", value === null || value === undefined ? "–" : value.toFixed(digits));
   const percent = (value) => (value === null ? "" : ` ${Math.round(100 * value)}%`);
 
@@ -72,15 +81,32 @@
       return cell;
     },
     label: (row) => make("td", "", named("labels", row[LABEL]) || "–"),
+    ribbon: (row) => {
+      const cell = make("td"), parts = row[RIBBON], whole = parts.reduce((sum, value, at) => sum + (at % 2 ? value : 0), 0);
+      if (!whole) return cell;
+      const drawn = shape("svg", { class: "over-time", viewBox: `0 0 ${whole} 10`, preserveAspectRatio: "none", role: "img" });
+      const names = parts.filter((_, at) => at % 2 === 0).map((number) => named("shown", number) || "no evidence");
+      drawn.setAttribute("aria-label", `Over time: ${names.join(", ")}`);
+      for (let at = 0, x = 0; at < parts.length; x += parts[at + 1], at += 2) {
+        if (parts[at] < 0) continue;
+        const name = facts.shown[parts[at]];
+        const block = shape("rect", { x, width: parts[at + 1], height: 10, class: kind(name) + (kind(name)[0] === "c" ? " alone" : "") });
+        block.append(shape("title", {}, plain(name)));
+        drawn.append(block);
+      }
+      cell.append(drawn);
+      return cell;
+    },
     answer: (row) => {
       const cell = make("td", "answer"), compound = row[ANSWER] >= 0 && row[ANSWER] < facts.compounds;
-      if (compound) cell.append(make("span", `swatch k${row[ANSWER] % 9}`));
+      if (compound) cell.append(make("span", `swatch ${kind(facts.answers[row[ANSWER]])}`));
+      else if (row[ANSWER] === -1 && row[EMOTION] >= 0) cell.append(make("span", `swatch alone ${kind(facts.emotions[row[EMOTION]])}`));
       cell.append(answer(row) || "–");
       // The mark stands with what the label speaks of: a compound, or one emotion alone.
       if (row[RIGHT] !== null && ofCompound(row)) cell.append(mark(row));
       return cell;
     },
-    confidence: (row) => number(row[CONFIDENCE], 2),
+    sureness: (row) => number(row[SURENESS], 2),
     none: (row) => make("td", "number", row[NONE] === null ? "–" : `${Math.round(100 * row[NONE])}%`),
     emotion: (row) => {
       const cell = make("td", "answer", row[EMOTION] < 0 ? "–" : named("emotions", row[EMOTION]) + percent(row[LIKELY]));
@@ -116,7 +142,11 @@
     const first = page * SIZE, part = shown.slice(first, first + SIZE);
     const lines = part.map((at) => {
       const line = make("tr");
-      for (const head of heads) line.append(cells[head.dataset.key](facts.rows[at], at));
+      for (const head of heads) {
+        const cell = cells[head.dataset.key](facts.rows[at], at);
+        cell.dataset.head = head.dataset.name;
+        line.append(cell);
+      }
       return line;
     });
     if (!lines.length) {
@@ -151,7 +181,7 @@
   form.addEventListener("reset", () => setTimeout(() => { sort = ""; down = false; renew(); }));
   for (const button of pagers) button.addEventListener("click", () => { page += +button.dataset.page; draw(); keep(); });
   for (const head of heads) head.querySelector("button").addEventListener("click", () => {
-    const falls = ["confidence", "none", "seconds"].includes(head.dataset.key);
+    const falls = ["sureness", "none", "seconds"].includes(head.dataset.key);
     // Up, down, and the third time as in the manifest; numbers begin with the largest.
     if (sort !== head.dataset.key) { sort = head.dataset.key; down = falls; }
     else if (down === falls) down = !down;
@@ -168,7 +198,7 @@
     });
   });
 
-  for (const head of heads) if (["confidence", "none", "seconds"].includes(head.dataset.key)) head.className = "number";
+  for (const head of heads) if (["sureness", "none", "seconds"].includes(head.dataset.key)) head.className = "number";
   if (facts.pictures.length) {
     const places = new Map(facts.rows.map((row, at) => [row[ID], at]));
     for (const item of document.querySelectorAll("[data-picture]")) item.prepend(picture(places.get(item.dataset.picture)));

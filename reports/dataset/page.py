@@ -10,21 +10,22 @@ from reports.dataset.figures import trained_on_sentence
 from reports.dataset.rows import ClipRows, Outlier
 from reports.documents import FailureEntry, Figures, Measure, ModalityEntry, ReliabilityFigures, SummaryDocument
 from reports.page.document import PAGE_STYLE, asset, document, escaped, words_of
+from reports.page.svg import COMPOUND_COLOURS, EMOTION_COLOURS
 
 STYLE, SCRIPT = Path(__file__).with_name("page.css"), Path(__file__).with_name("page.js")
-COMPOUND_COLOURS = 9
-"""The page's colours k0 to k8."""
+FEWEST = 10
+"""Of fewer items nothing is drawn: shares of them say nothing yet."""
 STATES = ("done", "degraded", "failed", "rejected", "waiting")
 OUTLIERS = {
     "wrong": ("Label and answer disagree", "The surest wrong answers first.", "{:.0%} sure"),
-    "unsure": ("Least confident", "Compounds that are hardly more than one emotion.", "{:.2f}"),
+    "unsure": ("Least sure", "The answers that are likeliest wrong.", "{:.2f}"),
     "apart": ("Modalities in disagreement", "The two of a clip that differ most, and what each finds likeliest.", "{:.0%} apart"),
     "slow": ("Slowest", "Seconds of all stages, and the longest of them.", "{:.1f} s"),
 }  # fmt: skip
 FIGURES: Mapping[Measure, str] = {"macro_f1": "macro-F1", "uar": "UAR", "war": "WAR", "weighted_f1": "weighted F1"}
 HEADS = {
-    "clip": "Clip", "label": "Label", "answer": "Compound", "confidence": "Confidence", "none": "None",
-    "emotion": "Emotion", "split": "Split", "state": "State", "seconds": "Seconds",
+    "clip": "Clip", "ribbon": "Over time", "answer": "Shown", "sureness": "Sureness", "label": "Label", "emotion": "Emotion",
+    "none": "None", "split": "Split", "state": "State", "seconds": "Seconds",
 }  # fmt: skip
 
 
@@ -42,8 +43,8 @@ def dataset_page(
     """
     name = summary["manifest"].rstrip("/").rpartition("/")[2] or summary["manifest"]
     body = "\n".join(filter(None, (
-        _head(name, summary), _together(summary), _labels(summary), _outliers(clips), _failures(summary["failures"]),
-        _table(clips, thumbnails), _ran(summary, ran or {}), "</main>",
+        _head(name, summary), _shown(summary), _failures(summary["failures"]), _table(clips, thumbnails), _labels(summary),
+        _outliers(clips), _ran(summary, ran or {}), _took(summary), "</main>",
     )))  # fmt: skip
     facts = _facts(clips, thumbnails)
     style = asset(PAGE_STYLE) + asset(STYLE)
@@ -53,9 +54,12 @@ def dataset_page(
 def _facts(clips: ClipRows, thumbnails: Sequence[bytes | None] | None) -> dict[str, object]:
     """What the script needs: names, then a row a clip as `ClipRows` has it."""
     pictures = [None if one is None else base64.b64encode(one).decode() for one in thumbnails or ()]
+    pictures = pictures if any(pictures) else []
+    kinds = {name: f"k{index % COMPOUND_COLOURS}" for index, name in enumerate(clips.compounds)}
+    kinds = {name: f"c{number}" for name, number in EMOTION_COLOURS.items()} | kinds
     return {
         **{kind: list(names) for kind, names in clips.names.items()}, "stages": list(clips.stages),
-        "compounds": len(clips.compounds), "rows": clips.rows, "pictures": pictures,
+        "compounds": len(clips.compounds), "rows": clips.rows, "pictures": pictures, "kinds": kinds,
     }  # fmt: skip
 
 
@@ -66,7 +70,7 @@ def _head(name: str, summary: SummaryDocument) -> str:
     media = summary["seconds"]["media"]
     pace = f", {seconds / media:.2g} s for each second" if media else ""
     notes = "".join(f"<li>{escaped(note)}</li>" for note in summary["notes"])
-    sections = (("labels", "Labels and answers"), ("look", "Clips to look at"), ("failures", "Failures"), ("clips", "All clips"),
+    sections = (("failures", "Failures"), ("clips", "All clips"), ("labels", "Labels and answers"), ("look", "Clips to look at"),
               ("ran", "What ran"))  # fmt: skip
     there = {"labels": bool(summary["metrics"]), "failures": bool(summary["failures"])}
     links = "".join(f'<a href="#{to}">{said}</a>' for to, said in sections if there.get(to, True))
@@ -79,31 +83,50 @@ def _head(name: str, summary: SummaryDocument) -> str:
     )
 
 
-def _together(summary: SummaryDocument) -> str:
-    """Counts by compound, and seconds by stage."""
-    compounds, stages = summary["compounds"], summary["seconds"]["stages"]
-    most = max((row["clips"] for row in compounds.values()), default=0) or 1
-    shown = [
+def _shown(summary: SummaryDocument) -> str:
+    """How many clips show what: each compound, each emotion alone, nothing that could be judged."""
+    alone = summary.get("alone", {})
+    counts = {name: row["clips"] for name, row in summary["compounds"].items()}
+    emotions = {name: count for name, count in alone.items() if name and count}
+    total = sum(counts.values()) + sum(alone.values())
+    most = max([*counts.values(), *emotions.values()], default=0) or 1
+    drawn = total >= FEWEST
+    rows = [
         f'<tr><th scope="row"><button type="button" class="link" data-set="answer" data-to="{index}">'
-        f"{_swatch(index)}{words_of(name)}</button></th><td>{_bar(row['clips'] / most, index)}</td>"
-        f"<td>{row['clips']}</td><td>{row['seconds']:.1f} s</td></tr>"
-        for index, (name, row) in enumerate(compounds.items())
+        f"{_swatch(f'k{index % COMPOUND_COLOURS}')}{words_of(name)}</button></th>"
+        f"{_cell(counts[name], most, f'k{index % COMPOUND_COLOURS}', drawn)}<td>{row['seconds']:.1f} s</td></tr>"
+        for index, (name, row) in enumerate(summary["compounds"].items())
     ]
+    rows += [
+        f'<tr><th scope="row">{_swatch(f"c{EMOTION_COLOURS.get(name, 7)} alone")}{words_of(name)} alone</th>'
+        f"{_cell(count, most, f'c{EMOTION_COLOURS.get(name, 7)}', drawn)}<td></td></tr>"
+        for name, count in sorted(emotions.items(), key=lambda item: -item[1])
+    ]
+    rows += [f'<tr><th scope="row">no evidence</th>{_cell(alone[""], most, "", False)}<td></td></tr>'] if alone.get("") else []
+    few = "" if drawn or not total else f" Bars are drawn from {FEWEST} clips on."
+    return (
+        f'<section id="shown"><h2>What the clips show</h2>{_bars(("Shown", "", "Clips", "In all for"), rows)}'
+        f'<p class="hint">Each clip counts once, by the compound of its mean, or where none wins by its strongest emotion; '
+        f"n = {total}.{few}</p></section>"
+    )
+
+
+def _cell(count: int, most: int, kind: str, drawn: bool) -> str:
+    """The bar of a count, and the count."""
+    return f"<td>{_bar(count / most, kind) if drawn else ''}</td><td>{count}</td>"
+
+
+def _took(summary: SummaryDocument) -> str:
+    """Seconds by stage."""
+    stages = summary["seconds"]["stages"]
     longest = max((stage["total"] for stage in stages.values()), default=0) or 1
-    took = [
+    rows = [
         f'<tr><th scope="row">{words_of(name)}</th><td>{_bar(stage["total"] / longest)}</td>'
         f"<td>{stage['total']:.1f} s</td><td>{stage['mean']:.2f} s</td></tr>"
         for name, stage in sorted(stages.items(), key=lambda item: -item[1]["total"])
     ]
-    answered = sum(row["clips"] for row in compounds.values())
-    return (
-        '<div class="pair"><section><h2>Compounds</h2>'
-        + _bars(("Compound", "", "Clips", "Shown for"), shown)
-        + f'<p class="hint">The compound that a clip shows longest; {_many(answered, "clip")} show one.</p></section>'
-        + "<section><h2>Seconds by stage</h2>"
-        + (_bars(("Stage", "", "In all", "A clip"), took) if took else "<p>No stage has run.</p>")
-        + "</section></div>"
-    )
+    table = _bars(("Stage", "", "In all", "A clip"), rows) if rows else "<p>No stage has run.</p>"
+    return f"<section><h2>Seconds by stage</h2>{table}</section>"
 
 
 def _labels(summary: SummaryDocument) -> str:
@@ -135,6 +158,11 @@ def _labels(summary: SummaryDocument) -> str:
 def _drawn(kind: str, levels: Mapping[str, Figures], sure: ReliabilityFigures | None) -> str:
     """The confusion matrix of the first level, the others behind a click, and how far probabilities can be trusted."""
     first, *others = levels
+    if levels[first]["items"] < FEWEST:
+        told = f"{_many(levels[first]['items'], 'label')}: too few for a matrix and a diagram, which are drawn from {FEWEST} on."
+        ece = f" Expected calibration error {sure['ece']:.3f} over {sure['items']} {sure['unit']}." if sure else ""
+        unknown = "" if sure else f" How sure the answers were is not known for these {escaped(kind)}."
+        return f'<p class="hint">{escaped(kind.capitalize())}, {told}{ece}{unknown}</p>'
     more = "".join(
         f"<details><summary>The same by {level[:-1]}</summary>{confusion(levels[level], f'{kind} by {level[:-1]}')}</details>"
         for level in others
@@ -195,7 +223,7 @@ def _table(clips: ClipRows, thumbnails: Sequence[bytes | None] | None) -> str:
     wanted = {"label": labelled, "split": divided}
     kept = [key for key in HEADS if wanted.get(key, True)]
     heads = "".join(
-        f'<th scope="col" data-key="{key}"><button type="button" data-sort="{key}">{HEADS[key]}'
+        f'<th scope="col" data-key="{key}" data-name="{HEADS[key]}"><button type="button" data-sort="{key}">{HEADS[key]}'
         '<span class="arrow" aria-hidden="true"></span></button></th>'
         for key in kept
     )
@@ -220,7 +248,7 @@ def _filters(clips: ClipRows, labelled: bool, divided: bool) -> str:
     numbered = {kind: [(number, name) for name, number in names.items()] for kind, names in clips.names.items()}
     parts = [
         '<label>Find <input type="search" name="find" placeholder="name, label, reason" autocomplete="off"></label>',
-        _choice("answer", "Compound", compounds),
+        _choice("answer", "Shown", compounds),
         _choice("state", "State", numbered["states"]),
     ]
     if labelled:
@@ -271,16 +299,16 @@ def _bars(heads: Sequence[str], rows: Sequence[str]) -> str:
     return f'<table class="bars"><thead><tr>{header}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
-def _bar(share: float, index: int | None = None) -> str:
-    kind = "" if index is None else f' class="k{index % COMPOUND_COLOURS}"'
+def _bar(share: float, kind: str = "") -> str:
+    coloured = f' class="{kind}"' if kind else ""
     return (
         '<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect{kind} width="{100 * share:.1f}" height="10"/></svg>'
+        f'<rect{coloured} width="{100 * share:.1f}" height="10"/></svg>'
     )
 
 
-def _swatch(index: int) -> str:
-    return f'<span class="swatch k{index % COMPOUND_COLOURS}"></span>'
+def _swatch(kind: str) -> str:
+    return f'<span class="swatch {kind}"></span>'
 
 
 def _many(count: int, what: str) -> str:

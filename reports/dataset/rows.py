@@ -78,7 +78,7 @@ class ClipRows:
         self.compounds, self.stages, self._is_there = tuple(compounds), tuple(stages), is_there
         self.rows: list[list[object]] = []
         self.ids: list[str] = []
-        self.names = {kind: Names() for kind in ("states", "reasons", "labels", "splits", "answers", "emotions")}
+        self.names = {kind: Names() for kind in ("states", "reasons", "labels", "splits", "answers", "emotions", "shown")}
         self.total = self.bytes = 0
         self._tops: dict[str, list[tuple[float, int, Outlier]]] = {kind: [] for kind in KINDS}
         for name in compounds:
@@ -127,6 +127,7 @@ class ClipRows:
             number["emotions"](answer.get("emotion") or ""), _short(answer.get("likely")),
             None if right is None else int(right), _short(answer.get("duration"), 1),
             [_short(clip.seconds.get(stage), 2) for stage in self.stages] if clip.seconds else [],
+            [part for name, cells in answer.get("ribbon", ()) for part in (number["shown"](name), cells)],
         ]  # fmt: skip
 
     def _outlying(self, clip: ClipRow) -> list[tuple[str, Outlier]]:
@@ -136,8 +137,8 @@ class ClipRows:
             said, sure = clip.said(self.compounds)
             words = f"{said or 'none of the compounds'} for {clip.label}"
             found.append(("wrong", Outlier(clip, sure or 0.0, words)))
-        if top and spoken is not None:
-            found.append(("unsure", Outlier(clip, 1.0 - spoken, top)))
+        if spoken is not None:
+            found.append(("unsure", Outlier(clip, 1.0 - spoken, top or answer.get("emotion") or "")))
         if apart := answer.get("apart"):
             words = ", ".join(f"{name}: {emotion}" for name, emotion in apart.items() if name != "distance")
             found.append(("apart", Outlier(clip, float(apart["distance"]), words)))

@@ -159,6 +159,7 @@ FRAME_TIMES = FileSchema(".stages/frame_times.parquet", "The times of the frames
 RUN_FILES: tuple[FileSchema, ...] = (
     FileSchema("result.json", "The whole answer; its fields are listed below. `reports/result.schema.json` is its JSON schema."),
     FileSchema("report.html", "The answer as a page, without need of a network."),
+    FileSchema("poster.jpg", "The same moment, larger, for the page."),
     FileSchema("thumbnail.jpg", "A small picture of the moment that is surest; not there for sound alone."),
     WINDOWS, FRAMES, FACES, PEOPLE, TURNS,
     FileSchema("people.csv", "The people as a list, whose names you may edit: the next run takes them over."),
@@ -186,6 +187,7 @@ STATUS = FileSchema("status.csv", "How every clip of the manifest ended, in its 
     Column("split", "text", "", "the manifest's"), Column("label", "text", "", "the manifest's, in Dyad's words"),
     Column("top", "text", "", "the compound that the clip shows by the mean over it; empty where none"),
     Column("emotion", "text", "", "the strongest basic emotion, on average over the windows"),
+    Column("sureness", "float64", "0..1", "how likely the answer is right: top, or where that is empty emotion"),
     Column("duration", "float64", "s", "length of the clip"), Column("seconds", "float64", "s", "what all stages took"),
     Column(STAGE, "float64", "s", "what the stage took when it last ran"),
 ))  # fmt: skip
@@ -210,6 +212,7 @@ SUMMARY = FileSchema("summary.json", "The data set in figures.", "a field", (
     Column("clips", "object", "clips", "total, done, degraded, failed, rejected, skipped (done before)"),
     Column("seconds", "object", "s", "`media`: length of all clips; `stages`: total and mean of each"),
     Column("compounds", "object", "clips, s", "of each: the clips whose answer it is, and the seconds it is shown"),
+    Column("alone", "object", "clips", "clips without a compound, by their strongest emotion; '' without evidence"),
     Column("metrics", "object", "0..1", "by kind of label (compounds, emotions) and what is counted (clips, windows, frames): "
            "items, clips, unanswered, uar, war, macro_f1, weighted_f1, their 95 % `intervals`, recall by class, confusion (rows "
            "`classes`, columns `answers`); empty without labels"),

@@ -45,8 +45,8 @@ def report_page(
     title = Path(result["clip"]["path"]).name
     found = boxes(faces)
     body = "\n".join((
-        _head(title, result, files or {}), '<div class="pair top">', _player(result, media, bool(found["tracks"]), poster),
-        f"<div>{_expressions(result)}{whole_clip(result)}</div></div>", timeline(result, faces, pictures),
+        _head(title, result, files or {}), '<div class="pair top"><div>', _player(result, media, bool(found["tracks"]), poster),
+        f"{_expressions(result)}</div>{whole_clip(result)}</div>", timeline(result, faces, pictures),
         _words(result, transcript, descriptions), _ran(result, settings),
     ))  # fmt: skip
     heading = f"{title}: compound expressions"
@@ -86,7 +86,7 @@ def _surely(result: ResultDocument) -> str:
     sure = surely(summary.get("sureness"), summary.get("sureness_range"))
     if not sure:
         return ""
-    whose = words_of(summary["top"] or summary.get("emotion") or "the answer")
+    whose = words_of(summary["top"] or summary.get("emotion") or "the answer").capitalize()
     return f'<p class="sure"><b>{whose}: {sure}</b> <span class="hint">({SURENESS_MEANS})</span></p>'
 
 
@@ -97,7 +97,8 @@ def _player(result: ResultDocument, media: str | None, has_boxes: bool, poster: 
     kind = "video" if clip["has_video"] else "audio"
     picture = f"data:image/jpeg;base64,{base64.b64encode(poster).decode()}" if poster and clip["has_video"] else ""
     shown = f' poster="{picture}"' if picture else ""
-    there = f'<{kind} id="media" controls preload="metadata" src="{escaped(media)}"{shown}></{kind}>'
+    box = f' width="{clip["width"]}" height="{clip["height"]}"' if kind == "video" else ""  # known before the media is
+    there = f'<{kind} id="media"{box} controls preload="metadata" src="{escaped(media)}"{shown}></{kind}>'
     element = there if media else f'<p class="gone">{gone}</p>'
     size = f"0 0 {clip['width'] or 1} {clip['height'] or 1}"
     overlay = f'<svg id="boxes" viewBox="{size}" aria-hidden="true"></svg>' if media and has_boxes and kind == "video" else ""
@@ -119,13 +120,14 @@ def _player(result: ResultDocument, media: str | None, has_boxes: bool, poster: 
 def _expressions(result: ResultDocument) -> str:
     """The stretches as buttons."""
     kinds = answer_kinds(result)
+    if not result["timeline"]:
+        return ""
     shown = [_jump(row["start"], row["end"], _stretch(row, kinds)) for row in result["timeline"][:MOST_STRETCHES]]
     left_out = _left_out(len(result["timeline"]) - len(shown), "result.json")
     has_blend = any(row["compound"] for row in result["timeline"])
     means = f'<p class="hint">Blend: {BLEND_MEANS}.</p>' if has_blend else ""
     return (
-        f'<section class="few"><h2>What is shown when</h2>{_list(shown, escaped(result["summary"]["sentence"]))}{left_out}{means}'
-        "</section>"
+        f'<section class="few"><h2>What is shown when</h2>{_list(shown, "")}{left_out}{means}</section>'
     )
 
 

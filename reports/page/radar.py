@@ -75,7 +75,7 @@ def _table(result: ResultDocument, shares: Mapping[str, float]) -> str:
     seconds = {"none": alone, **result["summary"]["seconds"]}
     rows = "".join(
         f"<tr><th scope='row'>{_named(name, kinds)}</th><td>{_bar(value)}</td>"
-        f"<td>{percents[name]} %</td><td>{seconds.get(name, 0):.1f} s</td></tr>"
+        f"<td>{percents[name]} %</td><td>{f'{seconds[name]:.1f} s' if seconds.get(name) else '–'}</td></tr>"
         for name, value in shares.items()
     )
     head = "<th scope='col'>Compound</th><th scope='col' colspan='2'>Mean probability</th><th scope='col'>Shown for</th>"

@@ -47,7 +47,7 @@ def timeline(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.Da
     modalities = [(name, f"m{index % MODALITY_COLOURS}") for index, name in enumerate(result["modalities"]) if name in used]
     present = [name for name, entry in result["modalities"].items() if entry["state"] == "present"]
     key = "colour: the likeliest emotion, fuller where likelier; dashed: nothing to judge"
-    note = "a compound, or the emotion alone where none wins (pale); the height of the full colour is the sureness"
+    note = "the height is the sureness; pale: an emotion alone, no compound"
     lanes = [_modality_row(name, list(result["modalities"]).index(name), result, cells) for name in present]
     rows = (
         _slider(float(result["clip"]["duration"])),
@@ -57,7 +57,7 @@ def timeline(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.Da
         *([_row("Modalities", key, "", _legend(emotions)), *lanes] if lanes else []),
         _absent_row(result),
         *([_row("Basic emotions", "all modalities together, from 0 to 1", curves(result, cells), _legend(emotions, "lines")),
-           _row("Contributions", "what each modality gave to the answer's probability, from 0 to 1", contributions(result, cells),
+           _row("Contributions", "of each modality to the answer, from 0 to 1", contributions(result, cells),
                 _legend(modalities))] if present else []),
     )  # fmt: skip
     hint = (

@@ -1,6 +1,7 @@
-"""A small picture of a clip for tables of many clips: the frame in the middle of what the answer is surest of."""
+"""Small pictures of a clip, for tables of many and for its own page: the frame in the middle of what is surest."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,10 +9,19 @@ from numpy.typing import NDArray
 from data.media.frames import read_index
 from reports.documents import ResultDocument
 
-WIDTH, HEIGHT = 128, 72
-"""The box that a thumbnail fits into, in pixels."""
-MOST_BYTES = 3000
+
+class Size(NamedTuple):
+    """The box that a picture fits into, in pixels, and the bytes that it may have."""
+
+    width: int
+    height: int
+    most_bytes: int
+
+
+THUMBNAIL = Size(128, 72, 3000)
 """Three hundred of them in a page are a little more than a megabyte."""
+POSTER = Size(640, 640, 60_000)
+"""Of a clip's own page."""
 
 
 def surest_time(result: ResultDocument) -> float:
@@ -23,8 +33,8 @@ def surest_time(result: ResultDocument) -> float:
     return (best["start"] + best["end"]) / 2
 
 
-def make_thumbnail(frames: Path, index: Path, time_s: float) -> bytes | None:
-    """The sampled frame nearest to a time as a JPEG of at most `MOST_BYTES` bytes; None when no frame was sampled.
+def make_picture(frames: Path, index: Path, time_s: float, size: Size = THUMBNAIL) -> bytes | None:
+    """The sampled frame nearest to a time as a JPEG of a `size`; None when no frame was sampled.
 
     `frames` and `index` are those of `data.media.frames`.
     """
@@ -38,18 +48,18 @@ def make_thumbnail(frames: Path, index: Path, time_s: float) -> bytes | None:
     with frames.open("rb") as stream:
         stream.seek(int(row["offset"]))
         image = cv2.imdecode(np.frombuffer(stream.read(int(row["size"])), np.uint8), cv2.IMREAD_COLOR)
-    return None if image is None else _small(image)
+    return None if image is None else _small(image, size)
 
 
-def _small(image: NDArray[np.uint8]) -> bytes | None:
+def _small(image: NDArray[np.uint8], box: Size) -> bytes | None:
     import cv2
 
     height, width = image.shape[:2]
-    scale = min(WIDTH / width, HEIGHT / height, 1.0)
+    scale = min(box.width / width, box.height / height, 1.0)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    for quality in (70, 55, 40, 25, 10):
+    for quality in (85, 70, 55, 40, 25, 10):
         _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        if len(jpeg) <= MOST_BYTES:
+        if len(jpeg) <= box.most_bytes:
             return bytes(jpeg)
     return None

@@ -27,8 +27,7 @@ from reports.dataset.clip_brief import CELLS, binned, binned_hits, brief, most_a
 from reports.dataset.figures import Bootstrap, Reliability, Tally
 from reports.dataset.page import dataset_page
 from reports.dataset.rows import MOST_BYTES, ClipRow, ClipRows
-from reports.render.thumbnail import MOST_BYTES as MOST_OF_ONE
-from reports.render.thumbnail import make_thumbnail, surest_time
+from reports.render.thumbnail import THUMBNAIL, make_picture, surest_time
 from tests.browser import OpenPage, audit, screenshots
 from tests.media_makers import make_clip
 
@@ -266,7 +265,7 @@ def test_more_clips_than_fit_are_counted(tmp_path: Path) -> None:
 
 def test_three_hundred_thumbnails_fit(tmp_path: Path) -> None:
     clips = clips_of(list(many(MOST_THUMBNAILS)))
-    path = page_of(clips, tmp_path / "report.html", thumbnails=[b"x" * MOST_OF_ONE] * MOST_THUMBNAILS)
+    path = page_of(clips, tmp_path / "report.html", thumbnails=[b"x" * THUMBNAIL.most_bytes] * MOST_THUMBNAILS)
     assert path.stat().st_size < 1_500_000
 
 
@@ -392,14 +391,14 @@ def test_a_thumbnail_is_small_and_shows_the_surest_moment(sample_run: RunFolder,
     from data.media.decode import DecodeOptions, decode
     from data.media.probe import probe
 
-    assert 0 < sample_run.thumbnail.stat().st_size <= MOST_OF_ONE
+    assert 0 < sample_run.thumbnail.stat().st_size <= THUMBNAIL.most_bytes
     result = json.loads(sample_run.result.read_text(encoding="utf-8"))
     assert any(row["start"] <= surest_time(result) <= row["end"] for row in result["timeline"])
     assert surest_time({**result, "timeline": []}) == result["clip"]["duration"] / 2
     decoded = decode(probe(make_clip(tmp_path / "card.mp4", seconds=1)), tmp_path, DecodeOptions(5.0, 960))
     assert decoded.frames is not None
     assert decoded.index is not None
-    made = make_thumbnail(decoded.frames, decoded.index, 0.5)
+    made = make_picture(decoded.frames, decoded.index, 0.5)
     assert made is not None
     picture = cv2.imdecode(np.frombuffer(made, np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape[:2] == (72, 96)
