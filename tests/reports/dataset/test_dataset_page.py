@@ -103,7 +103,7 @@ def test_filters_narrow_the_table_and_stay_when_one_comes_back(dataset: Path, op
     assert len(column(page, "Clip")) == 1
     page.get_by_role("button", name="Show all").click()
     page.get_by_label("Find").fill("sample")
-    press(page, "Confidence")
+    press(page, "Sureness")
     before = column(page, "Clip")
     page.locator("#table tbody a").first.click()
     page.wait_for_selector("#now")
@@ -228,7 +228,7 @@ def many(count: int) -> Iterator[ClipRow]:
 def sorting(page: Any) -> float:
     """Seconds until the table is sorted, the surest first."""
     began = time.perf_counter()
-    assert press(page, "Confidence") == "descending"
+    assert press(page, "Sureness") == "descending"
     return time.perf_counter() - began
 
 
@@ -241,7 +241,7 @@ def test_ten_thousand_clips_stay_usable(open_page: OpenPage, tmp_path: Path) -> 
     assert page.locator("#count").inner_text() == "1 to 50 of 10000 clips"
     assert "Thumbnails are left out" in page.locator("#clips").inner_text()
     assert sorting(page) < 20 * sorting(open_page(page_of(clips_of(list(many(50))), tmp_path / "few.html")))
-    confidence = [float(text) for text in column(page, "Confidence")]
+    confidence = [float(text) for text in column(page, "Sureness")]
     page.get_by_label("Find").fill("clip009999")
     assert page.locator("#count").inner_text() == "1 to 1 of 1 clip (of 10000)"
     page.get_by_role("button", name="Show all").click()
@@ -274,7 +274,7 @@ def test_one_clip_without_label_needs_no_figures(open_page: OpenPage, tmp_path: 
     page = open_page(path)
     assert page.locator("#labels").count() == page.locator("#failures").count() == 0
     assert "Label" not in page.locator("#table thead").inner_text()
-    assert column(page, "Compound") == ["none of them"]
+    assert column(page, "Shown") == ["neutral"]
     assert column(page, "State") == ["done"]
     assert "A note <b>." in page.locator("header").inner_text()
     audit(page)
