@@ -16,6 +16,7 @@ NAMES = {
     "derive_static_face_weights": "derive.static_face_weights",
     "derive_sureness": "derive.sureness",
     "exports": "exports",
+    "faces": "faces",
     "face_curve": "quality.face_curve",
     "fusion_ways": "quality.fusion_ways",
     "fuzz": "fuzz",

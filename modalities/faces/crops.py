@@ -53,15 +53,13 @@ def square_of_landmarks(eyes: Points, mouth: Points | None, side: float) -> Squa
 def cut(rgb: Pixels, square: Square, size: int) -> Pixels:
     """Cut `square` out of `rgb` [H, W, 3] and turn it upright: uint8 [size, size, 3].
 
-    Shrinks by area averaging first, so that large faces do not alias; beyond the image its edge is repeated.
+    Averages whole blocks of pixels first, so that large faces do not alias; beyond the image its edge is repeated.
     """
     import cv2
 
     part, left, top = _around(rgb, square)
-    shrink = max(square.side / size, 1.0)
-    height, width = (max(round(length / shrink), 1) for length in part.shape[:2])
-    small = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA) if shrink > 1 else part
-    factor = np.array([width / part.shape[1], height / part.shape[0]])
+    shrink = min(max(round(square.side / size), 1), *part.shape[:2])
+    small, factor = averaged(part, shrink), 1 / shrink
     centre = np.array([square.x - left, square.y - top]) * factor - 0.5  # warpAffine counts from the middle of a pixel
     zoom = size / square.side
     cos, sin = np.cos(square.angle) * zoom, np.sin(square.angle) * zoom
@@ -70,6 +68,20 @@ def cut(rgb: Pixels, square: Square, size: int) -> Pixels:
     matrix = np.column_stack([turn, shift])
     crop: Pixels = cv2.warpAffine(small, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return crop
+
+
+def averaged(rgb: Pixels, shrink: int) -> Pixels:
+    """The image [H, W, 3] made smaller by a whole number: the means of blocks of `shrink` x `shrink` pixels.
+
+    OpenCV takes a fifth of the time for that as for another factor. Up to shrink - 1 pixels at the right and the bottom are lost.
+    """
+    import cv2
+
+    if shrink == 1:
+        return rgb
+    height, width = (length // shrink for length in rgb.shape[:2])
+    small: Pixels = cv2.resize(rgb[: height * shrink, : width * shrink], (width, height), interpolation=cv2.INTER_AREA)
+    return small
 
 
 def _around(rgb: Pixels, square: Square) -> tuple[Pixels, int, int]:

@@ -21,7 +21,7 @@ from data.media.decode import DecodeOptions, decode
 from data.media.frames import read_frames
 from data.media.probe import probe
 from modalities.faces.crops import Square, cut
-from modalities.faces.detectors import Detect, Detection, choose_detector, overlap
+from modalities.faces.detectors import Detection, Search, choose_detector, overlap
 from modalities.faces.find import FaceOptions, find_faces
 
 NO_FACE = "No face was found in it."
@@ -44,7 +44,7 @@ class CutOptions:
     detector: str
 
 
-def cut_image(path: Path, target: Path, detect: Detect, size: int, box: NDArray[np.float64] | None = None) -> str:
+def cut_image(path: Path, target: Path, search: Search, size: int, box: NDArray[np.float64] | None = None) -> str:
     """Write the main face of an image as a PNG of `size` x `size`; says in a sentence why there is none, else ''.
 
     box: an annotated face [left, top, width, height]; the face found there is cut as in a run, or the box where none is found.
@@ -55,7 +55,7 @@ def cut_image(path: Path, target: Path, detect: Detect, size: int, box: NDArray[
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR_RGB) if path.is_file() else None
     if image is None:
         return "It is not there." if not path.is_file() else "It is no picture that can be read."
-    square = _chosen_square(detect(np.asarray(image, np.uint8)), box)
+    square = _chosen_square(search(np.asarray(image, np.uint8)), box)
     if square is None:
         return NO_FACE
     face = cut(np.asarray(image, np.uint8), square, size)
@@ -156,11 +156,11 @@ def _cut_rows(
 
     def work(indices: Sequence[int]) -> None:
         nonlocal done
-        with choose_detector(options.detector).open() as detect:
+        with choose_detector(options.detector).open() as finder:
             for index in indices:
                 if stop.is_set():
                     return
-                said[index] = _cut_row(rows.iloc[index], output, options, detect)
+                said[index] = _cut_row(rows.iloc[index], output, options, finder.search)
                 with lock:
                     done += 1
                     tell(done, len(rows))
@@ -175,7 +175,7 @@ def _cut_rows(
     return said
 
 
-def _cut_row(row: pd.Series, output: Path, options: CutOptions, detect: Detect) -> str:
+def _cut_row(row: pd.Series, output: Path, options: CutOptions, search: Search) -> str:
     target, source = output / row["path"], Path(row["source"])
     if target.is_file():
         return ""
@@ -185,4 +185,4 @@ def _cut_row(row: pd.Series, output: Path, options: CutOptions, detect: Detect) 
     box = None
     if all(row.get(name) not in (None, "") for name in BOX):
         box = np.array([float(row[name]) for name in BOX])
-    return cut_image(source, target, detect, options.size, box)
+    return cut_image(source, target, search, options.size, box)

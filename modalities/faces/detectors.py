@@ -9,14 +9,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError
-from modalities.faces.crops import FER_EYES, Pixels, Points, Square, cut, square_of_landmarks
+from modalities.faces.crops import FER_EYES, Pixels, Points, Square, averaged, cut, square_of_landmarks
 
 Box = NDArray[np.float64]
 
@@ -34,16 +35,25 @@ class Detection:
     mouth: float = float("nan")
 
 
-Detect = Callable[[Pixels], list[Detection]]
+Search = Callable[[Pixels], list[Detection]]
+
+
+@dataclass(frozen=True)
+class Finder:
+    """An open detector. search: the faces of an image; follow: a face of the image before in the next one of a clip, by far
+    cheaper, None when it is not where it was. A detector that cannot do that has no `follow`."""
+
+    search: Search
+    follow: Callable[[Pixels, Detection], Detection | None] | None = None
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A way to find faces: `missing` says what must be installed ('' when nothing), `open` gives the detecting function."""
+    """A way to find faces: `missing` says what must be installed ('' when nothing), `open` gives what finds them."""
 
     name: str
     missing: Callable[[], str]
-    open: Callable[[], AbstractContextManager[Detect]]
+    open: Callable[[], AbstractContextManager[Finder]]
 
 
 def overlap(first: Box, others: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -121,6 +131,22 @@ BLAZEFACE_SIDE = 384
 """Twice what the full-range model takes in: smaller copies lose small faces, larger ones only take time."""
 SURE_WITHOUT_MESH = 0.85
 """A face that the mesh cannot confirm (half turned away) needs this score of the detector itself."""
+AROUND, MESH_SIDE = 1.4, 192
+"""Side of the square in which the mesh follows a face, in sides of its last box (with 1.4, not the 1.5 of MediaPipe's own graph,
+the boxes are those of a search), and the pixels that the mesh takes in."""
+SETTLED, SAME_SIZE = 0.8, 1.4
+"""Overlap with the last box below which the mesh looks again, from where it found the face; and by how much a face may grow or
+shrink from one image to the next."""
+MESH_GRAPH = """
+input_stream: "image" input_stream: "roi" input_side_packet: "with_attention" output_stream: "landmarks"
+executor { name: "" type: "ApplicationThreadExecutor" }
+node {
+  calculator: "FaceLandmarkCpu"
+  input_stream: "IMAGE:image" input_stream: "ROI:roi" input_side_packet: "WITH_ATTENTION:with_attention"
+  output_stream: "LANDMARKS:landmarks"
+}
+"""
+"""The face mesh by itself, without the detector that MediaPipe's solution puts before it."""
 
 
 def _mediapipe_missing() -> str:
@@ -133,8 +159,8 @@ def _mediapipe_missing() -> str:
 
 
 @contextlib.contextmanager
-def open_mediapipe() -> Iterator[Detect]:
-    """MediaPipe's two BlazeFace models propose faces, its face mesh confirms them and gives eyes and mouth.
+def open_mediapipe() -> Iterator[Finder]:
+    """MediaPipe's two BlazeFace models propose faces, its face mesh confirms them, gives eyes and mouth, and follows them.
 
     The short-range model sees large faces, the full-range one smaller ones; when none is larger than an eighth of the
     image it looks again at overlapping parts. The graphs are not thread-safe: open a detector for each thread.
@@ -154,9 +180,10 @@ def open_mediapipe() -> Iterator[Detect]:
             )
             for graph in (short, full, mesh):
                 graph.process(np.zeros((64, 64, 3), np.uint8))
+            alone = stack.enter_context(_MeshAlone())
         heard = False  # the mesh logs once more when it first sees a face
 
-        def detect(rgb: Pixels) -> list[Detection]:
+        def search(rgb: Pixels) -> list[Detection]:
             nonlocal heard
             proposed = _propose(rgb, short, full)
             with contextlib.nullcontext() if heard or not proposed else quiet_stderr():
@@ -164,7 +191,61 @@ def open_mediapipe() -> Iterator[Detect]:
             heard = heard or bool(faces)
             return distinct(faces)
 
-        yield detect
+        yield Finder(search, lambda rgb, last: _followed(rgb, last, alone))
+
+
+class _MeshAlone:
+    """The face mesh without the detector before it: the points [478, 2] of the face in a square of an image."""
+
+    def __init__(self) -> None:
+        from mediapipe.framework.formats.rect_pb2 import NormalizedRect
+        from mediapipe.python import packet_creator, packet_getter
+        from mediapipe.python._framework_bindings import calculator_graph, image_frame
+
+        self._graph = calculator_graph.CalculatorGraph(graph_config=MESH_GRAPH)
+        self._image = partial(packet_creator.create_image_frame, image_format=image_frame.ImageFormat.SRGB)
+        self._roi = packet_creator.create_proto(NormalizedRect(x_center=0.5, y_center=0.5, width=1.0, height=1.0))
+        self._read, self._found, self._time = packet_getter.get_proto, list[Any](), 0
+        self._graph.observe_output_stream("landmarks", lambda name, packet: self._found.append(packet))
+        self._graph.start_run({"with_attention": packet_creator.create_bool(True)})
+        self(np.zeros((MESH_SIDE, MESH_SIDE, 3), np.uint8), Square(0.0, 0.0, MESH_SIDE))
+
+    def __call__(self, rgb: Pixels, square: Square) -> Points | None:
+        """The points of the face in `square`; None when it shows none."""
+        self._found.clear()
+        self._time += 1
+        for name, packet in (("image", self._image(cut(rgb, square, MESH_SIDE))), ("roi", self._roi)):
+            self._graph.add_packet_to_input_stream(name, packet.at(self._time))
+        self._graph.wait_until_idle()
+        return _points_of(self._read(self._found[0]), square) if self._found else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._graph.close()
+
+
+def _followed(rgb: Pixels, last: Detection, mesh: _MeshAlone) -> Detection | None:
+    """A face that the mesh knew in the image before, where the mesh finds it in this one; None when it does not."""
+    face = last
+    for _ in range(2):  # a face that has moved far is looked at again, in the middle of the square
+        points = mesh(rgb, _square_around(face)) if face.eyes is not None and not np.isnan(face.mouth) else None
+        if points is None:
+            return None
+        before, face = face, _meshed(face, points)
+        if overlap(before.box, face.box[None])[0] >= SETTLED:
+            break
+    grown = float(face.box[2:].max() / last.box[2:].max())
+    return face if 1 / SAME_SIZE < grown < SAME_SIZE and overlap(last.box, face.box[None])[0] > 0 else None
+
+
+def _square_around(face: Detection) -> Square:
+    """The upright square round a face with known eyes in which the mesh looks for it."""
+    assert face.eyes is not None
+    across, middle = face.eyes[1] - face.eyes[0], face.box[:2] + face.box[2:] / 2
+    angle = float(np.arctan2(across[1], across[0]))
+    return Square(float(middle[0]), float(middle[1]), AROUND * float(face.box[2:].max()), angle)
 
 
 def _propose(rgb: Pixels, short: Any, full: Any) -> list[Detection]:
@@ -209,43 +290,57 @@ def _shrunk(rgb: Pixels) -> Pixels:
     """A copy of at most `BLAZEFACE_SIDE` pixels, averaged: the graphs themselves only pick pixels when they shrink."""
     import cv2
 
-    shrink = max(rgb.shape[:2]) / BLAZEFACE_SIDE
-    if shrink <= 1:
+    longest = max(rgb.shape[:2])
+    if longest <= BLAZEFACE_SIDE:
         return np.ascontiguousarray(rgb)
-    width, height = (max(round(length / shrink), 1) for length in (rgb.shape[1], rgb.shape[0]))
-    small: Pixels = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+    width, height = (max(round(length * BLAZEFACE_SIDE / longest), 1) for length in (rgb.shape[1], rgb.shape[0]))
+    blocks = averaged(rgb, min(max(longest // BLAZEFACE_SIDE, 1), *rgb.shape[:2]))
+    small: Pixels = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_LINEAR)
     return small
 
 
 def _confirm(rgb: Pixels, face: Detection, mesh: Any) -> Detection | None:
     """The detection with the eyes, mouth and box of the face mesh; as it is when sure without one; else None."""
     middle, side, size = face.box[:2] + face.box[2:] / 2, 2.0 * float(face.box[2:].max()), 256
-    answer = mesh.process(cut(rgb, Square(float(middle[0]), float(middle[1]), side), size)).multi_face_landmarks
+    square = Square(float(middle[0]), float(middle[1]), side)
+    answer = mesh.process(cut(rgb, square, size)).multi_face_landmarks
     unconfirmed = face if face.score >= SURE_WITHOUT_MESH else None
     if not answer:
         return unconfirmed
-    points = (np.array([(point.x, point.y) for point in answer[0].landmark]) - 0.5) * side + middle
+    found = _meshed(face, _points_of(answer[0], square))
+    return found if overlap(face.box, found.box[None])[0] >= 0.2 else unconfirmed  # else the mesh took a neighbour
+
+
+def _points_of(landmarks: Any, square: Square) -> Points:
+    """The mesh's points [478, 2] in pixels of the image that `square` was cut from."""
+    cos, sin = np.cos(square.angle), np.sin(square.angle)
+    within = np.array([(point.x, point.y) for point in landmarks.landmark]) - 0.5
+    points: Points = within @ np.array([[cos, sin], [-sin, cos]]) * square.side + (square.x, square.y)
+    return points
+
+
+def _meshed(face: Detection, points: Points) -> Detection:
+    """The face with the box, eyes, mouth and square of the mesh's points."""
     box = np.concatenate([points.min(0), np.ptp(points, axis=0)])
-    if overlap(face.box, box[None])[0] < 0.2:  # the mesh took a neighbour
-        return unconfirmed
     eyes = np.array([points[RIGHT_EYE].mean(0), points[LEFT_EYE].mean(0)])
     (upper, lower), wide = points[LIPS], points[LEFT_EYE[0]] - points[RIGHT_EYE[0]]
     mouth = float(np.hypot(*(upper - lower)) / max(float(np.hypot(*wide)), 1e-6))
-    return replace(face, box=box, eyes=eyes, square=square_of_landmarks(eyes, points[MOUTH].mean(0), side), mouth=mouth)
+    square = square_of_landmarks(eyes, points[MOUTH].mean(0), float(box[2:].max()))
+    return replace(face, box=box, eyes=eyes, square=square, mouth=mouth)
 
 
 # ---- OpenCV --------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def open_opencv() -> Iterator[Detect]:
+def open_opencv() -> Iterator[Finder]:
     """Haar cascades (Viola and Jones) that come with OpenCV: frontal faces, then the eyes within them."""
     import cv2
 
     folder = Path(cv2.__file__).parent / "data"
     face = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_alt2.xml"))
     eye = cv2.CascadeClassifier(str(folder / "haarcascade_eye.xml"))
-    yield lambda rgb: distinct(_haar_faces(rgb, face, eye))
+    yield Finder(lambda rgb: distinct(_haar_faces(rgb, face, eye)))
 
 
 HAAR_SIDES, HAAR_SMALLEST = (240, 480), 24

@@ -12,20 +12,22 @@ from numpy.typing import NDArray
 from data.media.crops import CropWriter
 from data.media.frames import Frame
 from modalities.faces.crops import Pixels, cut, sharpness_of
-from modalities.faces.detectors import Detect, Detection, choose_detector
+from modalities.faces.detectors import Detection, Finder, choose_detector, distinct
 from modalities.faces.tracks import Sighting, Track, Tracker, colours, main_tracks
 
 
 @dataclass(frozen=True)
 class FaceOptions:
     """How faces are found: detector ('auto', 'mediapipe' or 'opencv'), side of the crops (pixels), lowest score (0..1),
-    smallest width of a face (pixels of the sampled frame), longest gap in a track (s)."""
+    smallest width of a face (pixels of the sampled frame), longest gap in a track (s), and seconds from one search of a whole
+    frame to the next while the faces in between can be followed (0: every frame is searched)."""
 
     detector: str
     crop_size: int
     minimum_score: float = 0.3
     smallest: float = 20.0
     gap: float = 1.0
+    search_every: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +71,10 @@ def find_faces(
     """
     detector = choose_detector(options.detector)
     tracker, waiting, rows, sampled = Tracker(options.gap), deque[_Waiting](), list[dict[str, float]](), 0
-    with CropWriter(crops, options.crop_size) as writer, detector.open() as detect:
+    with CropWriter(crops, options.crop_size) as writer, detector.open() as finder:
+        looking = _Looking(finder, options, tracker)
         for frame in frames:
-            waiting.extend(_faces_of(frame, detect, tracker, options))
+            waiting.extend(looking.faces_of(frame))
             _settle(waiting, tracker, rows, writer)
             sampled += 1
             if on_frame:
@@ -85,15 +88,38 @@ def find_faces(
     return FaceTable(table.astype(COLUMNS), detector.name, reason)
 
 
-def _faces_of(frame: Frame, detect: Detect, tracker: Tracker, options: FaceOptions) -> list[_Waiting]:
-    """Detect and follow the faces of one frame, the largest first."""
-    scored = (one for one in detect(frame.rgb) if one.score >= options.minimum_score)
-    found = sorted((one for one in scored if one.box[2] >= options.smallest), key=lambda one: -one.box[2])
-    cuts = [cut(frame.rgb, one.square, options.crop_size) for one in found]
-    seen = [Sighting(one.box, one.score, colours(crop, 6)) for one, crop in zip(found, cuts, strict=True)]
-    tracks = tracker.follow(frame.rgb, frame.time_s, seen)
-    together = zip(found, cuts, tracks, strict=True)
-    return [_Waiting(track, _row(frame, one, crop, track), crop) for one, crop, track in together]
+class _Looking:
+    """Looks at one frame after the other: follows the faces that are known, and searches where that may not be enough."""
+
+    def __init__(self, finder: Finder, options: FaceOptions, tracker: Tracker) -> None:
+        self._finder, self._options, self._tracker = finder, options, tracker
+        self._known: list[Detection] = []
+        self._searched = -np.inf
+
+    def faces_of(self, frame: Frame) -> list[_Waiting]:
+        """The faces of the next frame, the largest first."""
+        options, jump = self._options, self._tracker.jumps(frame.rgb)
+        faces = None if jump else self._followed(frame)
+        if faces is None:
+            self._searched, faces = frame.time_s, self._finder.search(frame.rgb)
+        scored = (one for one in faces if one.score >= options.minimum_score)
+        found = self._known = sorted((one for one in scored if one.box[2] >= options.smallest), key=lambda one: -one.box[2])
+        cuts = [cut(frame.rgb, one.square, options.crop_size) for one in found]
+        seen = [Sighting(one.box, one.score, colours(crop, 6)) for one, crop in zip(found, cuts, strict=True)]
+        tracks = self._tracker.follow(frame.time_s, seen)
+        together = zip(found, cuts, tracks, strict=True)
+        return [_Waiting(track, _row(frame, one, crop, track), crop) for one, crop, track in together]
+
+    def _followed(self, frame: Frame) -> list[Detection] | None:
+        """The known faces where they are now; None when the frame must be searched: it is time, a face is not where it was or was
+        lost a moment ago, or may be an error of the detector, which alone can tell."""
+        follow, tracker = self._finder.follow, self._tracker
+        clear = all(track.counts and track.frame == tracker.frame - 1 for track in tracker.open)
+        if follow is None or not clear or frame.time_s > self._searched + self._options.search_every - 1e-3:
+            return None
+        found = [follow(frame.rgb, face) for face in self._known]
+        there = [face for face in found if face is not None]
+        return there if len(distinct(there)) == len(found) else None
 
 
 def _row(frame: Frame, one: Detection, crop: Pixels, track: Track) -> dict[str, float]:

@@ -92,24 +92,29 @@ class Tracker:
     shot: int = 0
     frame: int = -1
     _look: NDArray[np.float32] | None = None
+    _jump: bool = False
+    _area: float = 1.0
 
-    def follow(self, rgb: Pixels, time_s: float, seen: list[Sighting]) -> list[Track]:
-        """The track of each face seen in the next frame; new people get new tracks, numbered in order of appearance.
+    def jumps(self, rgb: Pixels) -> bool:
+        """Take the next frame, and say whether its colours are so unlike those of the one before that it may be another shot."""
+        look = colours(rgb, 12)
+        self._jump = self._look is not None and float(look @ self._look) < CUT
+        self._look, self._area, self.frame = look, float(rgb.shape[0] * rgb.shape[1]), self.frame + 1
+        return self._jump
+
+    def follow(self, time_s: float, seen: list[Sighting]) -> list[Track]:
+        """The track of each face seen in the frame taken last; new people get new tracks, numbered in order of appearance.
 
         Tracks and faces are matched by the Hungarian method on `cost`.
         """
-        look = colours(rgb, 12)
-        jump = self._look is not None and float(look @ self._look) < CUT
-        self._look, self.frame = look, self.frame + 1
         self.open = [track for track in self.open if self._is_open(track, time_s)]
-        if jump and not self._match(seen, time_s, cut=True):  # a face that stays where it was says: a flash, a caption
+        if self._jump and not self._match(seen, time_s, cut=True):  # a face that stays where it was says: a flash, a caption
             self.open, self.shot = [], self.shot + 1
         matched = self._match(seen, time_s)
-        area = float(rgb.shape[0] * rgb.shape[1])
         followed: list[Track] = []
         for index, one in enumerate(seen):
             track = matched.get(index) or self._start(one, time_s)
-            track.add(one, time_s, self.frame, float(one.box[2:].prod()) / area)
+            track.add(one, time_s, self.frame, float(one.box[2:].prod()) / self._area)
             followed.append(track)
         return followed
 

@@ -78,8 +78,8 @@ def largest_face(picture: Path) -> Pixels:
     if image is None:
         raise InputError(f"{picture} is not a picture that can be read; give a JPEG or PNG file.")
     rgb: Pixels = np.ascontiguousarray(image[..., ::-1])
-    with choose_detector().open() as detect:
-        found = sorted(detect(rgb), key=lambda one: -one.box[2])
+    with choose_detector().open() as finder:
+        found = sorted(finder.search(rgb), key=lambda one: -one.box[2])
     if not found:
         raise InputError(f"No face is found in {picture}; give a picture in which one looks to the camera.")
     return cut(rgb, found[0].square, CROP)

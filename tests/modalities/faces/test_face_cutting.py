@@ -90,12 +90,12 @@ def test_clips_and_their_segments(tmp_path: Path) -> None:
 
 def test_an_annotated_box_says_which_face(scene: Path, tmp_path: Path) -> None:
     height, width = read(scene).shape[:2]
-    with choose_detector().open() as detect:
-        (face,) = detect(read(scene)[:, :, ::-1].copy())
-        assert cut_image(scene, tmp_path / "main.png", detect, 64) == ""
-        assert cut_image(scene, tmp_path / "annotated.png", detect, 64, face.box) == ""
-        assert cut_image(scene, tmp_path / "corner.png", detect, 64, np.array([0.0, 0.0, width / 8, height / 8])) == ""
-        assert "not there" in cut_image(tmp_path / "gone.png", tmp_path / "x.png", detect, 64)
+    with choose_detector().open() as finder:
+        (face,) = finder.search(read(scene)[:, :, ::-1].copy())
+        assert cut_image(scene, tmp_path / "main.png", finder.search, 64) == ""
+        assert cut_image(scene, tmp_path / "annotated.png", finder.search, 64, face.box) == ""
+        assert cut_image(scene, tmp_path / "corner.png", finder.search, 64, np.array([0.0, 0.0, width / 8, height / 8])) == ""
+        assert "not there" in cut_image(tmp_path / "gone.png", tmp_path / "x.png", finder.search, 64)
     main, annotated, corner = (read(tmp_path / f"{name}.png") for name in ("main", "annotated", "corner"))
     np.testing.assert_array_equal(main, annotated)
     assert np.abs(main.astype(int) - corner).mean() > 10

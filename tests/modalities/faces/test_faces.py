@@ -4,6 +4,8 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -16,9 +18,9 @@ from data.errors import InputError
 from data.media.frames import Frame
 from modalities.faces import detectors as face_detectors
 from modalities.faces.crops import EYE_DISTANCE, FER_EYES, Square, cut, sharpness_of, square_of_landmarks
-from modalities.faces.detectors import DETECTORS, choose_detector
+from modalities.faces.detectors import DETECTORS, Detector, Finder, choose_detector, open_mediapipe, overlap
 from modalities.faces.find import COLUMNS, FaceOptions, FaceTable, find_faces
-from modalities.faces.tracks import Sighting, Tracker, main_tracks
+from modalities.faces.tracks import Sighting, Track, Tracker, main_tracks
 
 DETECTOR_NAMES = [
     pytest.param(name, marks=pytest.mark.skipif(bool(one.missing()), reason=one.missing())) for name, one in DETECTORS.items()
@@ -232,18 +234,24 @@ def sighting(x: float, red: float, score: float = 0.9, width: float = 50.0) -> S
     return Sighting(np.array([x, 100.0, width, width]), score, np.sqrt(np.array([red, 1 - red], np.float32)))
 
 
+def follow(tracker: Tracker, time_s: float, seen: list[Sighting]) -> list[Track]:
+    """The tracks of faces seen in the next frame of one shot."""
+    assert not tracker.jumps(picture())
+    return tracker.follow(time_s, seen)
+
+
 def test_people_who_cross_are_told_apart_by_colour() -> None:
-    tracker, wall = Tracker(), picture()
+    tracker = Tracker()
     for number in range(11):
         seen = [sighting(100 + 20 * number, 0.95), sighting(300 - 20 * number, 0.2)]
-        tracks = tracker.follow(wall, 0.2 * number, seen[:: 1 if number % 2 else -1])
+        tracks = follow(tracker, 0.2 * number, seen[:: 1 if number % 2 else -1])
         assert [track.number for track in tracks[:: 1 if number % 2 else -1]] == [1, 0]
 
 
 def test_a_face_may_have_moved_farther_the_more_time_has_passed() -> None:
     def numbers(passed: float) -> list[int]:
-        tracker, wall = Tracker(gap=3.0), picture()
-        seen = (tracker.follow(wall, time_s, [sighting(x, 0.5)]) for time_s, x in ((0.0, 100.0), (passed, 200.0)))
+        tracker = Tracker(gap=3.0)
+        seen = (follow(tracker, time_s, [sighting(x, 0.5)]) for time_s, x in ((0.0, 100.0), (passed, 200.0)))
         return [track.number for tracks in seen for track in tracks]
 
     assert numbers(0.2) == [0, 1], "two widths in a fifth of a second are another person"
@@ -251,18 +259,18 @@ def test_a_face_may_have_moved_farther_the_more_time_has_passed() -> None:
 
 
 def test_main_is_the_largest_sum_of_area_and_score() -> None:
-    tracker, wall = Tracker(), picture()
+    tracker = Tracker()
     for number in range(6):
         often, large = sighting(100, 0.5, 0.9), sighting(400, 0.5, 0.9, width=90)
-        tracker.follow(wall, 0.2 * number, [often, large] if number < 2 else [often])
+        follow(tracker, 0.2 * number, [often, large] if number < 2 else [often])
     assert main_tracks(tracker.tracks) == {1}
-    tracker.follow(wall, 1.2, [sighting(100, 0.5, 0.9)])
+    follow(tracker, 1.2, [sighting(100, 0.5, 0.9)])
     assert main_tracks(tracker.tracks) == {0}
 
 
 def test_a_single_unsure_face_is_an_error_of_the_detector() -> None:
-    tracker, wall = Tracker(), picture()
-    tracker.follow(wall, 0.0, [sighting(100, 0.5, 0.6), sighting(400, 0.5, 0.9)])
+    tracker = Tracker()
+    follow(tracker, 0.0, [sighting(100, 0.5, 0.6), sighting(400, 0.5, 0.9)])
     assert [track.counts for track in tracker.tracks] == [False, True]
     assert main_tracks(tracker.tracks) == {1}
 
@@ -328,6 +336,40 @@ def test_mediapipe_keeps_quiet_and_other_words_pass(tmp_path: Path) -> None:
     root = Path(face_detectors.__file__).parents[2]
     ended = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert ended.stderr == "a real warning\n"
+
+
+# ---- following -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(bool(DETECTORS["mediapipe"].missing()), reason=DETECTORS["mediapipe"].missing())
+def test_faces_are_followed_where_a_search_finds_them_and_searched_when_that_may_not_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[int] = []
+
+    @contextmanager
+    def counted() -> Iterator[Finder]:
+        with open_mediapipe() as finder:
+            yield replace(finder, search=lambda rgb: searched.append(1) or finder.search(rgb))
+
+    monkeypatch.setitem(DETECTORS, "mediapipe", Detector("mediapipe", lambda: "", counted))
+    walks = [picture((portrait(200), 20 + 12 * number, 60)) for number in range(8)]
+    leaves = [picture() for _ in range(8)]
+    comes = [picture((portrait(200, mirrored=True), 400 - 12 * number, 60)) for number in range(8)]
+    frames = clip([*walks, *leaves, *comes])
+
+    whole, _ = found(frames, tmp_path, "mediapipe", search_every=0.0)
+    assert len(searched) == len(frames)
+    searched.clear()
+    followed, _ = found(frames, tmp_path, "mediapipe")
+    # Who walks is searched for at first and after a second; who is gone, for a second in every image; who comes, when it is time.
+    assert len(searched) <= 13
+    assert whole.table.track_id.nunique() == followed.table.track_id.nunique() == 2
+    both = whole.table.merge(followed.table, on=["frame", "track_id"], suffixes=("", "_other"))
+    assert len(whole.table) - len(both) <= 4, "who comes is found within a second"
+    assert len(followed.table) == len(both), "nobody is followed onto an empty wall"
+    boxes, others = (both[[f"{name}{end}" for name in ("x", "y", "width", "height")]].to_numpy() for end in ("", "_other"))
+    assert min(overlap(*pair) for pair in zip(boxes, others[:, None], strict=True)) > 0.9
 
 
 # ---- real clips ----------------------------------------------------------------------------------------------------
