@@ -13,11 +13,13 @@ from data.files import write_text
 
 
 class StageNote(TypedDict, total=False):
-    """What is noted of a stage: `key` and `seconds` when it has ended, with what later stages must know; else why it failed."""
+    """What is noted of a stage: `key` and `seconds` when it has ended, what later stages must know, and on what it spent
+    its time; else why it failed."""
 
     key: str
     seconds: float
     notes: Mapping[str, Any]
+    spent: Mapping[str, float]
     failed: str
 
 
@@ -184,9 +186,13 @@ class RunFolder:
         """True when the stage ended for this very `key`."""
         return self.finished(stage).get("key") == key
 
-    def mark_done(self, stage: str, key: str, seconds: float, notes: Mapping[str, object] | None = None) -> None:
-        """Note that a stage ended, for which key, how long it took (s), and what later stages must know of it."""
-        self._note(stage, {"key": key, "seconds": round(seconds, 4), "notes": notes or {}})
+    def mark_done(
+        self, stage: str, key: str, seconds: float, notes: Mapping[str, object] | None = None,
+        spent: Mapping[str, float] | None = None,
+    ) -> None:  # fmt: skip
+        """Note that a stage ended, for which key, how long it took, what later stages must know, and what it `spent` (s)."""
+        rounded = {name: round(value, 4) for name, value in (spent or {}).items()}
+        self._note(stage, {"key": key, "seconds": round(seconds, 4), "notes": notes or {}, "spent": rounded})
 
     def mark_failed(self, stage: str, reason: str) -> None:
         """Note that a stage failed and why, in a sentence."""

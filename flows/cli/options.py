@@ -55,6 +55,9 @@ CompoundsOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document a clip on stdout and nothing else there.")]
 ExplainOption = Annotated[bool, typer.Option(help="Say in words what made each window's answer.")]
 VerboseOption = Annotated[bool, typer.Option("-v", "--verbose", help="Tell all: each stage, the evidence, why some is absent.")]
+ProfileTimeOption = Annotated[
+    bool, typer.Option("--profile-time", help="Say where the time went: by stage, computing, loading models and waiting.")
+]
 StrictOption = Annotated[bool, typer.Option(help="Fail when a modality fails or lacks its model.")]
 DeviceOption = Annotated[str | None, typer.Option(help="Where networks run: auto (the best there is), cpu, cuda:0 or mps.")]
 WorkersOption = Annotated[

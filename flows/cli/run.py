@@ -27,6 +27,7 @@ from flows.cli.options import (
     OutputOption,
     PrefectOption,
     ProfileOption,
+    ProfileTimeOption,
     StaticOption,
     StrictOption,
     VerboseOption,
@@ -75,6 +76,7 @@ def run(
     strict: StrictOption = False,
     fresh: FreshOption = False,
     prefect: PrefectOption = False,
+    profile_time: ProfileTimeOption = False,
     exports: ExportsOption = None,
 ) -> None:
     """Recognise the compound expressions of videos.
@@ -83,6 +85,7 @@ def run(
     """
     from configs.settings import load_settings
     from flows.cli.terminal import run_clips
+    from flows.clip.profile_time import shown_before
     from flows.job import Brought
 
     brought = Brought(transcript, descriptions, _scores_option(scores or []), people).check_content()
@@ -99,7 +102,8 @@ def run(
     names = exports_named(exports)
     how = {"as_json": json, "explain": explain, "verbose": verbose, "strict": strict, "fresh": fresh, "prefect": prefect}
     then = partial(write_exports, names=names, run=True)
-    sys.exit(run_clips(files, output, settings, brought, name=name, workers=workers, then=then, **how))
+    shown = shown_before(then) if profile_time else then
+    sys.exit(run_clips(files, output, settings, brought, name=name, workers=workers, then=shown, **how))
 
 
 def demo(

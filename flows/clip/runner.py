@@ -8,7 +8,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 
@@ -23,6 +23,7 @@ from flows.job import Job
 from flows.runtime import stop
 from flows.runtime.errors import check_writable, sentence
 from flows.runtime.events import Event, logging_to, start, tell
+from flows.runtime.spent import spending
 from modalities.speech.detect import NOBODY_SPEAKS
 
 RETRY_DELAYS = (1.0, 5.0)
@@ -62,19 +63,19 @@ class Turn:
         stage, folder = self.stage, self.job.folder
         stop.check()
         start(started)
-        began = time.perf_counter()
         try:
-            notes = dict(stage.run(self.job) or {})
+            with spending() as spent:
+                notes = dict(stage.run(self.job) or {})
         except Exception as error:
             folder.mark_failed(stage.name, sentence(error))
             tell(replace(started, state="failed", message=sentence(error)))
             logger.error("%s failed: %s\n%s", stage.title, sentence(error), traceback.format_exc())
             raise
-        seconds = time.perf_counter() - began
-        folder.mark_done(stage.name, self.key, seconds, notes)
-        logger.info("%s done in %.2f s", stage.title, seconds)
+        folder.mark_done(stage.name, self.key, spent.clock, notes, asdict(spent))
+        told = f"computing {spent.computing:.2f}, loading {spent.loading:.2f}, waiting {spent.waiting:.2f}"
+        logger.info("%s done in %.2f s (%s)", stage.title, spent.clock, told)
         absent = str(notes.get("absent", ""))
-        tell(replace(started, state="absent" if absent else "done", seconds=seconds, message=absent))
+        tell(replace(started, state="absent" if absent else "done", seconds=spent.clock, message=absent))
 
 
 WhenEnded = Callable[[BaseException | None], None]

@@ -13,6 +13,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from flows.runtime.spent import loading
 from modalities.loading.batching import free_memory, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class ModelCache:
             model = cast("Loaded | None", self._found(key))
             if model is None:
                 self._make_room(expected)
-                model = self._loaded(load)
+                with loading():
+                    model = self._loaded(load)
                 self._keep(key, model)
             return model
 
