@@ -46,13 +46,20 @@ def scores_of_counts(counts: ArrayLike) -> dict[str, float]:
 
     Means are over the classes that occur as truth. For data sets whose vectors would not fit in memory.
     """
-    counts = np.asarray(counts, np.float64)
-    truth = counts.sum(1)
-    seen, hits, predicted = truth > 0, np.diagonal(counts), counts.sum(0)[: len(counts)]
-    recall, f1 = hits[seen] / truth[seen], 2 * hits[seen] / (truth + predicted)[seen]
-    return {
-        "uar": float(recall.mean()),
-        "war": float(hits.sum() / truth.sum()),
-        "macro_f1": float(f1.mean()),
-        "weighted_f1": float((f1 * truth[seen]).sum() / truth.sum()),
-    }
+    return {name: float(value) for name, value in scores_of_draws(np.asarray(counts)).items()}
+
+
+def scores_of_draws(counts: NDArray[np.generic]) -> dict[str, NDArray[np.float64]]:
+    """`scores_of_counts` of many matrices [..., C, C or C + 1] at once, each figure [...]; NaN for one without any count."""
+    counts = counts.astype(np.float64)
+    truth, predicted = counts.sum(-1), counts.sum(-2)[..., : counts.shape[-2]]
+    hits, seen, total = np.diagonal(counts, axis1=-2, axis2=-1), truth > 0, truth.sum(-1)
+    recall = np.where(seen, hits / np.where(seen, truth, 1.0), 0.0)
+    f1 = np.where(seen, 2 * hits / np.where(seen, truth + predicted, 1.0), 0.0)
+    with np.errstate(invalid="ignore"):
+        return {
+            "uar": recall.sum(-1) / seen.sum(-1),
+            "war": hits.sum(-1) / total,
+            "macro_f1": f1.sum(-1) / seen.sum(-1),
+            "weighted_f1": (f1 * truth).sum(-1) / total,
+        }

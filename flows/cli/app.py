@@ -22,7 +22,7 @@ from flows.cli.fuse import fuse_app
 from flows.cli.models import models_app
 from flows.cli.options import Sections
 from flows.cli.render import render
-from flows.cli.report import compare, figure, report
+from flows.cli.report import compare, evaluate, figure, report
 from flows.cli.run import demo, run, score
 from flows.cli.server import deploy, down, retention, status, up, watch, worker
 from flows.cli.setup import doctor, settings
@@ -43,7 +43,7 @@ app = typer.Typer(
 )
 COMMANDS: Mapping[str, Sequence[Callable[..., None] | typer.Typer]] = {
     "Recognise": (run, demo, batch, score),
-    "Look at answers": (report, figure, compare, render, export, schema),
+    "Look at answers": (report, figure, compare, evaluate, render, export, schema),
     "Data sets": (corpus, faces, fuse_app),
     "Models, training and settings": (models_app, train_app, settings, doctor),
     "Server": (up, down, status, deploy, worker, watch, retention),

@@ -1,4 +1,5 @@
-"""What run folders are looked at with: `dyad report` (the page), `dyad figure` (for a paper), `dyad compare` (what differs)."""
+"""What run folders are looked at with: `dyad report` (the page), `dyad figure` (for a paper), `dyad compare` (what differs),
+`dyad evaluate` (what is right)."""
 
 from pathlib import Path
 from typing import Annotated
@@ -96,3 +97,52 @@ def compare(
         output.parent.mkdir(parents=True, exist_ok=True)
         write_text(output, compare_page(names, sections, clips))
         print(output)
+
+
+def evaluate(
+    results: Annotated[
+        list[str],
+        typer.Argument(
+            help="A run folder, a data set, or a folder of run folders; a second one to compare it with.",
+            metavar="RESULTS [OTHER]", show_default=False,
+        ),
+    ],
+    labels: Annotated[
+        Path,
+        typer.Option(
+            help="Labels: CSV a clip, stretch or frame, .eaf, .TextGrid, ABAW's, or a folder of these.", parser=local_path,
+            metavar="FILE|FOLDER",
+        ),
+    ],
+    tier: Annotated[
+        list[str] | None, typer.Option(help="ELAN, Praat: the tier that holds labels; repeat it for several raters.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Also write .csv, .html or .json.", parser=local_path, metavar="FILE")
+    ] = None,
+) -> None:
+    """Say how far answers agree with labels: figures, calibration, by speaker, with and without each modality.
+
+    Example: dyad evaluate results --labels labels.csv -o evaluation.html
+    """
+    import json
+    import sys
+
+    from data import terminal
+    from data.errors import InputError
+    from flows.evaluation import evaluate as evaluated
+    from flows.evaluation import written
+    from reports.evaluation.tables import print_evaluation
+
+    if len(results) > 2:
+        raise InputError(f"{len(results)} folders are named; give one, or two to compare.")
+    write = None if output is None else written(output)
+    document = evaluated(results, labels, tier or ())
+    if as_json:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+    else:
+        print_evaluation(terminal.console(), document)
+    if write is not None:
+        write(document)
+        sys.stderr.write(f"{output}\n")

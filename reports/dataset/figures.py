@@ -11,7 +11,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from data.metrics import scores_of_counts
+from data.metrics import scores_of_counts, scores_of_draws
 from reports.answer import title
 from reports.dataset.clip_brief import BINS, Sure
 from reports.documents import FailureEntry, Figures, Measure, Metrics, ReliabilityBin, ReliabilityFigures, SummaryDocument
@@ -99,12 +99,27 @@ class Tally:
 
     def intervals(self) -> dict[str, list[float]]:
         """From where to where 95 % of the draws of each figure lie; empty with fewer than two groups or without weights."""
+        return {name: interval(values) for name, values in self.draws().items()}
+
+    def draws(self) -> dict[str, NDArray[np.float64]]:
+        """Each figure in each draw [DRAWS], NaN in one that has nothing; empty with fewer than two groups or without weights."""
         if self._draws is None or not self._several_groups:
             return {}
-        drawn = self._draws[:, :, self._draws.any((0, 1))]
-        found = [scores_of_counts(drawn[:, :, draw]) for draw in range(drawn.shape[2])]
-        ends = {name: np.percentile([scores[name] for scores in found], (2.5, 97.5)) for name in found[0]}
-        return {name: [round(float(value), 6) for value in pair] for name, pair in ends.items()}
+        return scores_of_draws(np.moveaxis(self._draws, -1, 0))
+
+
+def interval(draws: NDArray[np.float64]) -> list[float]:
+    """The middle 95 % of the draws that have a value."""
+    return [round(float(value), 6) for value in np.nanpercentile(draws, (2.5, 97.5))]
+
+
+def gains(first: Tally, second: Tally) -> dict[str, list[float]]:
+    """By how much each figure of the second exceeds the first's, then the interval of that: both are drawn together, since a
+    group has the same weights in either; without the interval where there is none."""
+    once, twice = scores_of_counts(first.counts), scores_of_counts(second.counts)
+    drawn, again = first.draws(), second.draws()
+    within = {name: interval(again[name] - drawn[name]) for name in drawn if name in again}
+    return {name: [round(twice[name] - once[name], 6), *within.get(name, ())] for name in once}
 
 
 class Reliability:

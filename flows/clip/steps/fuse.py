@@ -1,11 +1,13 @@
 """Fusing the modalities."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from data.added_modalities import added_modalities
 from data.files import digest
-from data.fused import write_fused
+from data.fused import Pooled, write_fused
+from data.scores import Scores
 from flows.clip.all_scores import all_scores
 from flows.job import Job
 from fusion.fuse import pool_modalities
@@ -14,15 +16,17 @@ from fusion.weights import DEFAULT_WEIGHTS, read_weights, with_modalities
 
 def fuse(job: Job) -> None:
     """Fuse the modalities' basic emotions: by MHPF, or by the user's own fit ('dyad fuse fit')."""
+    write_fused(job.folder.fused, pooling(_weights(job))(all_scores(job)))
+
+
+def pooling(path: Path) -> Callable[[Sequence[Scores]], Pooled]:
+    """What fuses scores by the weights in a file, of either kind."""
     from fusion.tables.apply import pool_fitted
     from fusion.tables.fitted import is_fitted, read_fitted
 
-    path = _weights(job)
     if is_fitted(path):
-        write_fused(job.folder.fused, pool_fitted(all_scores(job), read_fitted(path)))
-    else:
-        weights = with_modalities(read_weights(path), tuple(added_modalities()))
-        write_fused(job.folder.fused, pool_modalities(all_scores(job), weights))
+        return partial(pool_fitted, fusion=read_fitted(path))
+    return partial(pool_modalities, weights=with_modalities(read_weights(path), tuple(added_modalities())))
 
 
 def inputs(job: Job) -> Mapping[str, object]:
