@@ -22,6 +22,7 @@ from data.location import Location
 from data.manifest.given_labels import ClipLabels, GivenLabels, LabelledClip, consensus, read_labels
 from data.run_folder import RunFolder
 from data.scores import MODALITIES, Scores
+from data.version import version
 from flows.clip.steps.fuse import pooling
 from flows.exports.source import ExportSource, items, source_at
 from fusion.composer import DEFAULT_COMPOSER, read_composer
@@ -33,7 +34,7 @@ from reports.evaluation.document import EvaluationDocument
 from reports.evaluation.gather import Answers, ClipMeasured, Evaluation, Raters, Said, Variants, differences
 from reports.exports.clip import ClipAnswer, Item
 from reports.exports.formats import format_named
-from reports.result import summary, version
+from reports.result import summary
 
 Fuse = Callable[[Sequence[Scores]], Fusion]
 ALIKE = 0.01
