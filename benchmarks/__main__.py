@@ -10,6 +10,7 @@ NAMES = {
     "derive_composer": "derive.composer",
     "derive_people_weights": "derive.people_weights",
     "people": "people.people",
+    "derive_face_reference": "derive.face_reference",
     "derive_fusion_weights": "derive.fusion_weights",
     "derive_multilingual_head": "derive.multilingual_head",
     "derive_priors": "derive.priors",

@@ -87,7 +87,7 @@ class NetworkSettings(Section):
     """A .safetensors file; empty for the shipped one."""
     priors: Literal["training", "balanced", "estimated"] | dict[str, float] = "training"
     """How common each emotion is expected to be, for our own network with its shipped weights: as in its training, all alike, as
-    estimated from the clip (in `dyad score`: from the table), or a share for each of the seven. Voice and dynamic face learned
+    estimated from the clip (in a data set: from all its clips), or a share for each of the seven. Voice and dynamic face learned
     all alike and know no other."""
     prior_strength: float = Field(default=0.25, ge=0, le=1)
     """How far other priors are followed: 0 not at all, 1 as Bayes' rule says for exact probabilities."""
@@ -131,6 +131,9 @@ class StaticFaceSettings(FaceNetworkSettings):
     """`transformers`: an image classifier; `network`: a network of the literature."""
     priors: Literal["training", "balanced", "estimated"] | dict[str, float] = "balanced"
     """As for the other modalities; balanced, because stills of the web are a third neutral and hardly ever disgust."""
+    reference: Literal["person", "clip", "none"] = "person"
+    """By whose usual face our own network judges: `person`, in a data set that of the person whom its column `speaker` names,
+    over all clips (elsewhere nobody's); `clip`, that of the person in the clip alone; or `none`."""
 
 
 class DynamicFaceSettings(FaceNetworkSettings):

@@ -1,5 +1,6 @@
 """Scores: the one value object that every modality returns, and its parquet form."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -33,7 +34,8 @@ class Scores:
     window's number in its column `window` where a row belongs to one. A modality with no answer at all says why
     (`reason`) and what would give one (`remedy`), both whole sentences. `quality` [N] says how well the modality could see or
     hear each window (`modalities.quality`; more is better, NaN where unknown); None where nothing says it. `notes` are sentences
-    about how what a user gave was understood.
+    about how what a user gave was understood. `expected` are the shares of the emotions that were estimated and are expected in
+    the probabilities (`modalities.priors`); None where none were.
     """
 
     modality: str
@@ -47,6 +49,7 @@ class Scores:
     evidence: pd.DataFrame = field(default_factory=pd.DataFrame)
     quality: NDArray[np.float32] | None = None
     notes: tuple[str, ...] = ()
+    expected: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.windows)

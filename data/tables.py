@@ -60,6 +60,7 @@ def write_scores(path: Path, evidence: Path, scores: Scores) -> None:
         "reason": scores.reason,
         "remedy": scores.remedy,
         "notes": list(scores.notes),
+        "expected": scores.expected,
     }
     if scores.evidence.empty:
         evidence.unlink(missing_ok=True)
@@ -83,4 +84,5 @@ def read_scores(path: Path, evidence: Path | None = None) -> Scores:
         evidence=read_table(evidence) if evidence and evidence.is_file() else pd.DataFrame(),
         quality=table["quality"].to_numpy(np.float32) if "quality" in table else None,
         notes=tuple(notes.get("notes", ())),
+        expected=notes.get("expected"),
     )

@@ -68,6 +68,8 @@ class Job:
     brought: Brought = Brought()
     references: Mapping[str, Path] = field(default_factory=dict)
     """Of a data set's clip: files with what is known of its person, by modality (`modalities.reference`)."""
+    shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Of a data set's clip: the estimated shares of the emotions in the data set, by modality (`modalities.priors`)."""
 
     @property
     def windows(self) -> Windows:

@@ -47,6 +47,16 @@ def with_priors(probabilities: NDArray[np.float32], modality: str, priors: Prior
     return result
 
 
+def without_priors(
+    probabilities: NDArray[np.float32], modality: str, expected: Mapping[str, float], strength: float
+) -> NDArray[np.float32]:
+    """What `with_priors` was given, from what it made of it [N, 7] with these shares."""
+    learned = np.array(training_shares(modality))
+    before = probabilities * (learned / expected_shares(np.zeros((0, len(BASIC_EMOTIONS))), learned, expected)) ** strength
+    result: NDArray[np.float32] = (before / before.sum(1, keepdims=True)).astype(np.float32)
+    return result
+
+
 def expected_shares(probabilities: Floats, learned: Floats, priors: Priors) -> Floats:
     """The shares [7] that a setting expects."""
     if priors == "balanced":

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from configs.schema import NetworkSettings, SceneContextSettings
 from configs.settings import Settings
+from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.media.frames import Frame, read_frames
 from data.people import read_people, with_persons
@@ -22,11 +23,11 @@ from flows.job import Job
 from flows.runtime import stop
 from flows.runtime.code_digest import CodeEntry
 from flows.runtime.events import reach
-from modalities.priors import with_priors
+from modalities.priors import estimated_shares, training_shares, with_priors
 
 if TYPE_CHECKING:
     from flows.backends.score_inputs import Answers
-    from modalities.reference import References
+    from modalities.reference import Known
 
 Medium = Literal["", "picture", "sound", "any"]
 NO_PICTURE = "The file has no picture."
@@ -104,6 +105,10 @@ class ScoringBackend(Backend[Model, Scores]):
     def score(self, table: Path, settings: Settings) -> "Answers":
         """Names and probabilities of the inputs in a table or a folder; NotHere when a model is not on this machine."""
 
+    def known(self, clips: Iterable[tuple[str, RunFolder]], settings: Settings) -> "Mapping[str, Known]":
+        """What a data set's clips, each with its person ('' where unknown), tell of these; nothing where it is not asked for."""
+        return {}
+
 
 class HearingBackend(ScoringBackend[Model]):
     """A backend of the voice: it hears a clip's sound once, and is asked later for scores by what else is known of the voice."""
@@ -111,10 +116,6 @@ class HearingBackend(ScoringBackend[Model]):
     @abstractmethod
     def hear(self, job: Job) -> Scores:
         """Scores of the clip's sound by themselves."""
-
-    def known(self, heard: Iterable[tuple[str, RunFolder]], settings: Settings) -> "References | None":
-        """What a data set's clips, each with its speaker ('' where unknown), tell of its voices; None: it is never asked."""
-        return None
 
 
 def faces_table(job: Job) -> pd.DataFrame:
@@ -135,14 +136,30 @@ def faces_table(job: Job) -> pd.DataFrame:
     return with_persons(faces, people)
 
 
-def by_priors(basic: NDArray[np.float32], modality: str, settings: Settings) -> NDArray[np.float32]:
-    """Probabilities [N, 7] with the priors that the settings name, where the shipped network of a modality answers."""
+def priors_of(modality: str, settings: Settings) -> NetworkSettings | None:
+    """The section with the priors that count for a modality; None where not its shipped network answers."""
     asked = getattr(settings, modality, None)
     if not isinstance(asked, NetworkSettings) or asked.weights is not None:
-        return basic
+        return None
     # Whoever describes a scene, our network reads it unless another reader is named; elsewhere the backend is who answers.
     own = not asked.reader if isinstance(asked, SceneContextSettings) else getattr(asked, "backend", "") == "embedded"
-    return with_priors(basic, modality, asked.priors, asked.prior_strength) if own else basic
+    return asked if own else None
+
+
+def estimated_of(basic: NDArray[np.float32], modality: str, settings: Settings) -> Mapping[str, float] | None:
+    """The shares of the emotions in answers [N, 7], where the settings want them estimated."""
+    asked, learned = priors_of(modality, settings), training_shares(modality)
+    if asked is None or asked.priors != "estimated" or learned is None:
+        return None
+    return dict(zip(BASIC_EMOTIONS, estimated_shares(basic.astype(np.float64), np.array(learned)).tolist(), strict=True))
+
+
+def by_priors(
+    basic: NDArray[np.float32], modality: str, settings: Settings, expected: Mapping[str, float] | None = None
+) -> NDArray[np.float32]:
+    """Probabilities [N, 7] with the priors that the settings name, or with `expected` ones, where our shipped network answers."""
+    asked = priors_of(modality, settings)
+    return basic if asked is None else with_priors(basic, modality, expected or asked.priors, asked.prior_strength)
 
 
 def frames_of(job: Job, frames_per_second: float | None = None) -> Iterator[Frame]:

@@ -1,7 +1,7 @@
 """Backends of the static face: our own network, networks of the literature, image classifiers."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from configs.settings import Settings
 from data.files import digest
+from data.run_folder import RunFolder
 from data.scores import Scores
+from data.tables import read_scores, read_table
 from flows.backends.base import Backend, Medium, ScoringBackend
 from flows.backends.face_networks import PublishedNetwork, faces_of
 from flows.backends.fetched_models import FetchedModel, fingerprint
@@ -23,6 +25,7 @@ from flows.backends.score_inputs import (
     Image,
     Probabilities,
     by_shape,
+    column_if_any,
     files_in,
     in_chunks,
     read_image,
@@ -36,6 +39,7 @@ from flows.runtime.loaded_models import device_named, feeding, loaded, placing
 
 if TYPE_CHECKING:
     from modalities.face_networks.recognise import FaceRecogniser
+    from modalities.reference import Known
     from modalities.static_face.embedded import StaticFace
     from modalities.static_face.image_classifier import ImageClassifier
 
@@ -88,10 +92,47 @@ class OwnStaticFace(StaticFaceBackend["StaticFace"], OwnNetwork["StaticFace"]):
         return load(weights, device_named(settings.device))
 
     def recognise(self, job: Job) -> Scores:
-        """Scores of the clip's faces."""
+        """Scores of the clip's faces, relative to their person's usual face as far as the settings ask for it."""
+        from modalities.reference import read_known
         from modalities.static_face.embedded import recognise
+        from modalities.static_face.relative import own_reference, relate
 
-        return recognise(self.load(job.settings), **faces_of(job))
+        seen = recognise(self.load(job.settings), **faces_of(job))
+        if job.settings.faces.which == "all" or seen.is_absent or not self.relates(job.settings):
+            return seen
+        if job.settings.static_face.reference == "clip":
+            return relate(seen, own_reference(seen))
+        known = job.references.get(self.modality)
+        return relate(seen, read_known(known)) if known else seen
+
+    def relates(self, settings: Settings) -> bool:
+        """Whether faces are judged by a person's own: with the shipped weights alone, whose usual answers are known."""
+        return settings.static_face.reference != "none" and settings.static_face.weights is None
+
+    def known(self, clips: Iterable[tuple[str, RunFolder]], settings: Settings) -> "Mapping[str, Known]":
+        """What the clips' faces tell of the persons that are named."""
+        from modalities.static_face.relative import FaceReferences, add_clip
+
+        if settings.static_face.reference != "person" or not self.relates(settings) or settings.faces.which == "all":
+            return {}
+        references, names = FaceReferences(), dict[str, None]()
+        for person, folder in clips:
+            if person and folder.evidence(self.modality).is_file() and not folder.finished(self.modality).get("failed"):
+                windows = read_scores(folder.scores(self.modality)).windows
+                add_clip(references, person, folder.root.name, read_table(folder.evidence(self.modality)), windows)
+                names[person] = None
+        known = {person: references.of(person) for person in names}
+        return {person: one for person, one in known.items() if one.reference.trust > 0}
+
+    def score(self, table: Path, settings: Settings) -> Answers:
+        """As all backends of the static face; a table's column `speaker` names persons, each judged by their own images."""
+        from modalities.static_face.relative import relate_rows
+
+        answers, named = super().score(table, settings), not table.is_dir() and table.suffix.lower() != ".npz"
+        persons = column_if_any(table, "speaker") if named and settings.static_face.reference == "person" else []
+        if not persons or not self.relates(settings):
+            return answers
+        return answers._replace(basic=relate_rows(answers.basic, persons))
 
     def score_faces(self, images: Sequence[Image], known: Sequence[Beside], settings: Settings) -> Probabilities:
         """Probabilities of images; nothing that is known of them counts."""

@@ -24,7 +24,7 @@ from flows.runtime.loaded_models import device_named, feeding, loaded, placing
 from modalities.model_store.local import find_whisper, missing_sentence
 
 if TYPE_CHECKING:
-    from modalities.reference import References
+    from modalities.reference import Known
     from modalities.speech.windows import AudioScores
     from modalities.voice.audio_classifier import AudioClassifier
     from modalities.voice.embedded import Layer, Voice
@@ -122,18 +122,20 @@ class OwnVoice(VoiceBackend["Voice"]):
         turns = read_table(job.folder.turns) if told_apart else None
         return relate(self.layer(job.settings), heard, asked, read_known(known) if known else None, turns)
 
-    def known(self, heard: Iterable[tuple[str, RunFolder]], settings: Settings) -> "References | None":
-        """The moments of all states that the clips' folders hold, by speaker; None where the settings want no data set's."""
+    def known(self, clips: Iterable[tuple[str, RunFolder]], settings: Settings) -> "Mapping[str, Known]":
+        """What all states that the clips' folders hold tell of each speaker, nobody included; nothing where the settings want no
+        data set's, or fewer than two clips have a voice."""
         from modalities.voice.embedded import add_clip, no_references
 
         if settings.voice.reference not in ("speaker", "dataset"):
-            return None
-        layer = self.layer(settings)
+            return {}
+        layer, speakers = self.layer(settings), dict[str, None]()
         references = no_references(layer)
-        for speaker, folder in heard:
+        for speaker, folder in clips:
+            speakers[speaker] = None
             if folder.speech.is_file():
                 add_clip(layer, references, speaker, folder.root.name, read_scores(folder.speech, folder.speech_evidence))
-        return references
+        return {speaker: references.of(speaker) for speaker in speakers} if references.sources > 1 else {}
 
     def corpora(self, settings: Settings) -> tuple[str, ...]:
         """Those that the card beside the layer names."""

@@ -28,7 +28,7 @@ from data.media.sidecars import find_sidecar
 from data.media.subtitles import SUFFIXES
 from data.run_folder import RunFolder
 from flows.batch.one_clip import Outcome, Patience, run_clip
-from flows.batch.references import references_of
+from flows.batch.references import known_of
 from flows.batch.storage import OutputFolder, fetch, fetched
 from flows.clip.keys import stage_keys
 from flows.clip.steps.decode import decode_whole, limits_of
@@ -128,9 +128,9 @@ def _run_row(plan: BatchPlan, row: ManifestRow, file: Clip, whole: Callable[[], 
         run_folder.create()
         clear_aside(run_folder.root)
         settings = _settings(plan.settings, row)
-        known = references_of(plan.output.folder, row.speaker) if settings.voice.reference in ("speaker", "dataset") else {}
+        known = known_of(plan.output.folder, row.speaker, settings)
         brought = _brought(row, clip, run_folder, settings, file.duration)
-        job = Job(clip, run_folder, settings, brought, known)
+        job = Job(clip, run_folder, settings, brought, known.references, known.shares)
         limit = plan.patience.seconds(file.duration)
         outcome = run_clip(job, whole=None if segment.is_whole else whole, limit=limit, strict=plan.strict)
         if outcome.state != "failed" and row.frame_labels:

@@ -1,59 +1,118 @@
-"""The second pass over a data set: once all clips were heard, each is related to what is known of its speaker and of all."""
+"""The second pass over a data set: once all clips are done, each is related to what is known of its person and of all."""
 
 import functools
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from configs.settings import Settings
+from data.emotions import BASIC_EMOTIONS
 from data.files import write_text
 from data.manifest.manifest import Manifest
 from data.run_folder import RunFolder
+from data.tables import read_scores
 from flows.backends import backend_of
-from flows.backends.base import HearingBackend
+from flows.backends.base import ScoringBackend, priors_of
 from flows.batch.journal import Journal
+from modalities.priors import estimated_shares, training_shares, without_priors
 
-FOLDER, INDEX = ".references", "voice.json"
-"""In the output: references under the digest of their content, and which one is whose."""
+FOLDER, INDEX = ".references", "index.json"
+"""In the output: references under the digest of their content, and which one is whose, with the shares of the emotions."""
+RELATED = ("static_face", "voice")
+"""Modalities that judge a person by what is usual of this person."""
+PRIORS = ("static_face", "scene_context", "text")
+
+
+class KnownOfClip(NamedTuple):
+    """What a data set tells of a clip: files with what is known of its person, and shares of the emotions [7], by modality."""
+
+    references: Mapping[str, Path] = {}
+    shares: Mapping[str, Mapping[str, float]] = {}
 
 
 def gather(output: Path, clips: Manifest, journal: Journal, settings: Settings) -> Mapping[str, str]:
-    """The digest of each speaker's reference ('' for clips whose speaker is unknown), written into the output; none where the
-    settings want none, or fewer than two clips have a voice."""
+    """A digest of what is known of each person ('' for clips of nobody who is named), which is written into the output; none
+    where the settings want nothing of the kind, or too few clips tell it."""
     from modalities.reference import write_known
 
-    backend = backend_of(settings, "voice")
-    assert isinstance(backend, HearingBackend)
-    speakers = dict[str, None]()
-
-    def heard() -> Iterator[tuple[str, RunFolder]]:
-        for row in clips.rows():
-            ended = journal.latest(row.clip_id)
-            if ended is not None and ended.state != "failed":
-                speakers[row.speaker] = None
-                yield row.speaker, RunFolder(output / row.clip_id)
-
-    references = backend.known(heard(), settings)
-    if references is None or references.sources < 2:
-        return {}
     folder = output / FOLDER
+    speakers = dict.fromkeys(speaker for speaker, _ in _done(output, clips, journal))
+    digests: dict[str, dict[str, str]] = {}
+    for modality in RELATED:
+        backend = backend_of(settings, modality)
+        known = backend.known(_done(output, clips, journal), settings) if isinstance(backend, ScoringBackend) else {}
+        if known:
+            folder.mkdir(exist_ok=True)
+            digests[modality] = {speaker: write_known(folder, one) for speaker, one in known.items()}
+    shares = {modality: found for modality in PRIORS if (found := _shares(modality, _done(output, clips, journal), settings))}
+    if not digests and not shares:
+        return {}
     folder.mkdir(exist_ok=True)
-    found = {speaker: write_known(folder, references.of(speaker)) for speaker in speakers}
-    write_text(folder / INDEX, json.dumps(found, ensure_ascii=False, sort_keys=True))
+    told = {"references": digests, "shares": shares}
+    write_text(folder / INDEX, json.dumps(told, ensure_ascii=False, sort_keys=True))
+    kept = {digest for by_speaker in digests.values() for digest in by_speaker.values()}
     for file in folder.glob("*.npz"):
-        if file.stem not in found.values():
+        if file.stem not in kept:
             file.unlink(missing_ok=True)
-    return found
+    return {speaker: _digest(speaker, digests, shares) for speaker in speakers if shares or _named(speaker, digests)}
 
 
-def references_of(output: Path, speaker: str) -> dict[str, Path]:
-    """The file of a speaker's reference by its modality, as `gather` wrote it last; none where it knew nobody of that name."""
+def _done(output: Path, clips: Manifest, journal: Journal) -> Iterator[tuple[str, RunFolder]]:
+    """Who is in each clip that has an answer, and where that is."""
+    for row in clips.rows():
+        ended = journal.latest(row.clip_id)
+        if ended is not None and ended.state != "failed":
+            yield row.speaker, RunFolder(output / row.clip_id)
+
+
+def _named(speaker: str, digests: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    return {modality: by_speaker[speaker] for modality, by_speaker in digests.items() if speaker in by_speaker}
+
+
+def _digest(speaker: str, digests: Mapping[str, Mapping[str, str]], shares: Mapping[str, Mapping[str, float]]) -> str:
+    told = json.dumps([_named(speaker, digests), shares], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _shares(modality: str, clips: Iterator[tuple[str, RunFolder]], settings: Settings) -> dict[str, float]:
+    """The shares of the emotions in all windows of the clips, where the settings want them estimated; to three decimals, so that
+    nothing is done again for less."""
+    asked, learned = priors_of(modality, settings), training_shares(modality)
+    if asked is None or asked.priors != "estimated" or learned is None:
+        return {}
+    found = []
+    for _, folder in clips:
+        if folder.scores(modality).is_file():
+            scores = read_scores(folder.scores(modality))
+            if scores.expected is not None and not scores.is_absent:
+                answers = scores.probabilities[scores.present]
+                found.append(without_priors(answers, modality, scores.expected, asked.prior_strength))
+    if len(found) < 2:
+        return {}
+    shares = estimated_shares(np.concatenate(found).astype(np.float64), np.array(learned))
+    return dict(zip(BASIC_EMOTIONS, (max(round(share, 3), 0.001) for share in shares.tolist()), strict=True))
+
+
+def known_of(output: Path, speaker: str, settings: Settings) -> KnownOfClip:
+    """What `gather` wrote last of a clip with this speaker, as far as the settings want it."""
     index = output / FOLDER / INDEX
-    digest = _index(index, index.stat().st_mtime_ns).get(speaker) if index.is_file() else None
-    return {"voice": output / FOLDER / f"{digest}.npz"} if digest else {}
+    if not index.is_file():
+        return KnownOfClip()
+    digests, all_shares = _index(index, index.stat().st_mtime_ns)
+    voice, face = settings.voice.reference, settings.static_face.reference
+    wanted = {"voice": voice in ("speaker", "dataset"), "static_face": face == "person"}
+    named = _named(speaker, digests)
+    references = {modality: output / FOLDER / f"{digest}.npz" for modality, digest in named.items() if wanted[modality]}
+    estimated = {modality: shares for modality, shares in all_shares.items()
+                 if (asked := priors_of(modality, settings)) is not None and asked.priors == "estimated"}  # fmt: skip
+    return KnownOfClip(references, estimated)
 
 
 @functools.lru_cache(maxsize=4)
-def _index(path: Path, _changed: int) -> Mapping[str, str]:
-    found: Mapping[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+def _index(path: Path, _changed: int) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, float]]]:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return found["references"], found["shares"]

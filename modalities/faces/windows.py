@@ -62,7 +62,7 @@ def window_means(
     basic: NDArray[np.float32],
     features: NDArray[np.float32],
     windows: Windows,
-    source: Source,
+    source: Source | None,
 ) -> Scores:
     """Scores from answers for single faces: the mean over the faces of a frame, then over the frames of a window.
 

@@ -12,7 +12,7 @@ from data.ready_scores import read_ready_scores
 from data.scores import Scores
 from data.tables import read_table, write_scores
 from flows.backends import MODULES, NotHere, backend_of
-from flows.backends.base import NO_PICTURE, NO_SOUND, by_priors
+from flows.backends.base import NO_PICTURE, NO_SOUND, by_priors, estimated_of
 from flows.job import Job
 from flows.runtime.code_digest import CodeEntry
 
@@ -39,7 +39,8 @@ def inputs(job: Job, modality: str) -> Mapping[str, object]:
     if brought := job.brought.scores.get(modality):
         return {"brought": file_digest(brought)}
     known = {"reference": file_digest(job.references[modality])} if modality in job.references else {}
-    return {**backend_of(job.settings, modality).inputs(job), **known}
+    shares = {"shares": job.shares[modality]} if modality in job.shares else {}
+    return {**backend_of(job.settings, modality).inputs(job), **known, **shares}
 
 
 def code(job: Job, modality: str) -> tuple[CodeEntry, ...]:
@@ -51,7 +52,9 @@ def code(job: Job, modality: str) -> tuple[CodeEntry, ...]:
 
 def _expected(job: Job, scores: Scores) -> Scores:
     """With the priors that the settings name, where our own network answered."""
-    return replace(scores, probabilities=by_priors(scores.probabilities, scores.modality, job.settings))
+    modality, basic = scores.modality, scores.probabilities
+    expected = job.shares.get(modality) or estimated_of(basic, modality, job.settings)
+    return replace(scores, probabilities=by_priors(basic, modality, job.settings, expected), expected=expected)
 
 
 def _quality(job: Job, scores: Scores) -> NDArray[np.float32]:
