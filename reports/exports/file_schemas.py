@@ -227,8 +227,8 @@ DATASET_FILES: tuple[FileSchema, ...] = (
     FileSchema("confusion.png", "The confusion matrix as a picture; only with labels."), JOURNAL,
     FileSchema("<clip_id>/", "A run folder for each clip, as above."),
     FileSchema("exports/", "What `--export` asked for; see formats.md."),
-    FileSchema(".references/", "How each person and all together usually sound and look, by digest, which is whose (models.md), and estimated "
-               "shares of the emotions (fusion.md)."),
+    FileSchema(".references/", "How each person and all together usually sound and look, by digest, which is whose (models.md), "
+               "and the estimated shares of the emotions (fusion.md)."),
     FileSchema(".dyad-lock", "Held while a run writes here; at an address it is `.dyad-lease.json`."),
 )  # fmt: skip
 
