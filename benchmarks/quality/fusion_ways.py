@@ -1,6 +1,6 @@
 """How models are fused best when only data that they never saw says how far to trust them: one table over four corpora.
 
-    ./dyad benchmark fusion_ways --data ../shared/datasets [--only "AFEW, face and voice"]
+    ./dyad benchmark fusion_ways --data ../shared/datasets [--only "AFEW, face and voice"] [--trust 0.5]
 
 Each part of the people (or clips) is answered with weights from the others. `derived` is the rule of the default weights
 (`fusion.reliability`, `fusion.log_linear`), its recalls and temperatures measured on those others. `fitted` is what `dyad fuse
@@ -33,11 +33,12 @@ FIT_METHODS = ("mean", "product", "weighted_product", "mhpf")
 FOUR = ("anger", "happiness", "neutral", "sadness")
 
 
-def derived_answers(rows: LongTable, part: Integers) -> Floats:
-    """Answers [N, C] of the derived weights, each part by what the others show of the models."""
+def derived_answers(rows: LongTable, part: Integers, trust: float) -> Floats:
+    """Answers [N, C] of the derived weights, each part by what the others show of the models; `trust` times the log-odds."""
     answers = np.full(rows.probabilities[:, 0].shape, np.nan)
     for number in np.unique(part):
         weights = derive_weights(cards_of(rows.rows(part != number)), "", rows.models, rows.classes)
+        weights = replace(weights, head_weights=trust * weights.head_weights)
         tested = rows.rows(part == number)
         answers[part == number] = log_linear(weights, tested.probabilities.transpose(1, 0, 2), tested.present.T)
     return answers
@@ -52,11 +53,11 @@ def cards_of(rows: LongTable) -> dict[str, MeasuredCard]:
     }
 
 
-def table_row(name: str, rows: LongTable, by_fold: bool) -> Row:
+def table_row(name: str, rows: LongTable, by_fold: bool, trust: float = 1.0) -> Row:
     """A row: everything on the rows where every model answers."""
     part = np.unique(rows.folds, return_inverse=True)[1] if by_fold else parts_of(rows.groups, PARTS, SEED)
     fitted, _ = cross_fitted(rows, by_fold, FIT_METHODS)
-    every = as_given(rows) | {"derived": derived_answers(rows, part), "fitted": fitted["chosen by fit"]}
+    every = as_given(rows) | {"derived": derived_answers(rows, part, trust), "fitted": fitted["chosen by fit"]}
     whole = rows.present.all(1)
     figures = {way: figures_of(fused[whole], rows.labels[whole]) for way, fused in every.items()}
     best = max(rows.models, key=lambda model: figures[model]["accuracy"])
@@ -128,17 +129,18 @@ TABLES: dict[str, Callable[[Path], LongTable]] = {
 }
 
 
-def rows(data: Path, names: Sequence[str]) -> Iterator[Row]:
+def rows(data: Path, names: Sequence[str], trust: float) -> Iterator[Row]:
     for name in names:
-        yield table_row(name, TABLES[name](data), name.startswith("RAVDESS"))
+        yield table_row(name, TABLES[name](data), name.startswith("RAVDESS"), trust)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, "fusion/ and scene/")
     parser.add_argument("--only", choices=TABLES, help="one table")
+    parser.add_argument("--trust", type=float, default=1.0, help="by how much models count by their worth; 0: all alike")
     options = parser.parse_args(arguments)
     print(header())
-    print_table(HEADS, rows(options.data, [options.only] if options.only else list(TABLES)))
+    print_table(HEADS, rows(options.data, [options.only] if options.only else list(TABLES), options.trust))
     return 0
 
 
