@@ -32,7 +32,7 @@ def download_tiny(store: Path, mirror: Path) -> Path:
     """
     for model in {model.name: model for profile in PROFILES for model in model_table().choose(profile)}.values():
         save_tiny(model, mirror)
-        unpinned = replace(model, files=tuple(replace(file, sha256="") for file in model.files))
+        unpinned = replace(model, unpinned="", files=tuple(replace(file, sha256="") for file in model.files))
         fetch(unpinned, mirror, folder=store)
     return store
 

@@ -49,7 +49,8 @@ def list_models(
     print("\ngroups:")
     sizes = {name: readable(sum(model.size for model in table.choose(name))) for name in table.profiles}
     print("\n".join(_aligned([(f"  {name}", sizes[name], ", ".join(rows)) for name, rows in table.profiles.items()])))
-    print("\nUnverified rows could not be confirmed: they fetch what the hub has there. Sizes are approximate.")
+    print("\nUnverified rows could not be confirmed. Where no commit or digests are known, the first download is noted and a later one")
+    print("that brings something else is refused. Sizes are approximate.")
 
 
 @models_app.command()
@@ -172,6 +173,7 @@ def _columns(model: "PinnedModel", here: bool) -> tuple[str, ...]:
     marks = ["here"] if here else []
     marks += ["NO COMMERCIAL USE"] if model.non_commercial else []
     marks += ["unverified"] if model.unverified else []
+    marks += [f"no {model.unpinned.replace(' and ', ' or ')} known"] if model.unpinned else []
     return f"  {model.name}", readable(model.size), model.licence, ", ".join(marks), model.note
 
 

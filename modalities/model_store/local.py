@@ -122,10 +122,15 @@ def receipt_path(model: PinnedModel, store: Path) -> Path:
     return store / "receipts" / f"{model.name}.json"
 
 
-def read_receipt(model: PinnedModel, store: Path) -> Receipt | None:
+def known_path(model: PinnedModel, store: Path) -> Path:
+    """What the first download of a model brought for which the table lacks commit or digests; it stays when the model goes."""
+    return store / "known" / f"{model.name}.json"
+
+
+def read_receipt(path: Path) -> Receipt | None:
     """What was noted when a model was fetched into a folder of models; None without a receipt that can be read."""
     try:
-        noted = json.loads(receipt_path(model, store).read_text(encoding="utf-8"))
+        noted = json.loads(path.read_text(encoding="utf-8"))
         return Receipt(str(noted.get("revision", "")), dict(noted.get("sha256", {})))
     except (OSError, ValueError, TypeError, AttributeError):
         return None
@@ -229,7 +234,7 @@ def what_is_missing(folder: Path) -> str:
 def _folders(model: str, revision: str, environment: Mapping[str, str]) -> Iterator[Path]:
     """Where a model may lie: Dyad's folder, then the hub's cache; with `revision` only what is known to be of it."""
     row, store = row_of(model), models_folder(environment)
-    receipt = read_receipt(row, store) if row else None
+    receipt = read_receipt(receipt_path(row, store)) if row else None
     if not revision or (receipt and receipt.revision.startswith(revision)):
         yield own_folder(model, environment)
     repository = row.repository if row else model

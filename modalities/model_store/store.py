@@ -4,14 +4,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.errors import WeightsError
 from data.files import file_digest, write_text
-from modalities.model_store.local import Receipt, models_folder, read_receipt, receipt_path
+from modalities.model_store.local import Receipt, known_path, models_folder, read_receipt, receipt_path
 from modalities.model_store.sources import ModelSource, RemoteFile, sources_of
-from modalities.model_store.table import PinnedModel
+from modalities.model_store.table import ModelFile, PinnedModel
 
 MEGABYTE = 10**6
 
@@ -30,19 +30,31 @@ def fetch(model: PinnedModel, mirror: Path | None = None, folder: Path | None = 
 
     Files are gathered aside, where an interrupted download goes on; they get their names only when the digest of each is as
     pinned, or as the hub says. WeightsError in a sentence when there is no network, no such file or no room on the disk, or
-    when a file is damaged; of a model with several sources each is asked until one has it.
+    when a file is damaged, or not what the first download brought of a row without commit or digests; of a model with several
+    sources each is asked until one has it.
     """
     store = folder or models_folder()
     target = store / model.folder
     if is_here(model, store):
         return target
     problems: list[str] = []
-    for source in sources_of(model, mirror):
+    for source in sources_of(as_known(model, store), mirror):
         try:
             return _fetch_from(source, model, mirror, store)
         except WeightsError as error:
             problems.append(str(error))
     raise WeightsError(" ".join(problems))
+
+
+def as_known(model: PinnedModel, store: Path) -> PinnedModel:
+    """The row with the commit and digests that its first download into a folder brought, where the table has none."""
+    known = read_receipt(known_path(model, store))
+    if known is None or (model.is_pinned and known.revision != model.revision):
+        return model
+    pinned = {file.name for file in model.files if file.sha256}
+    files = tuple(ModelFile(name, digest) for name, digest in known.sha256.items() if name not in pinned)
+    kept = tuple(file for file in model.files if file.is_pattern or file.name in pinned)
+    return replace(model, revision=known.revision or model.revision, files=(*kept, *files))
 
 
 def _fetch_from(source: ModelSource, model: PinnedModel, mirror: Path | None, store: Path) -> Path:
@@ -60,9 +72,11 @@ def _fetch_from(source: ModelSource, model: PinnedModel, mirror: Path | None, st
         if not digest:
             found = file_digest(path)
             path.unlink()
+            known = known_path(model, store)
+            remedy = f"; if you trust what is there now, remove {known}, which notes the first download" if known.is_file() else ""
             raise WeightsError(
                 f"{file.name} of {model.name} arrived damaged or is another file (SHA-256 {found[:12]}…, not "
-                f"{file.digest[:12]}…); run the same command again, or look where it comes from."
+                f"{file.digest[:12]}…); run the same command again, or look where it comes from{remedy}."
             )
         digests[file.name] = digest
     receipt = {
@@ -76,8 +90,10 @@ def _fetch_from(source: ModelSource, model: PinnedModel, mirror: Path | None, st
     target.mkdir(parents=True, exist_ok=True)
     for file in source.files:  # the weights come last: without them nobody takes the folder for a model
         os.replace(aside / file.name, target / file.name)
-    receipt_path(model, store).parent.mkdir(exist_ok=True)
-    write_text(receipt_path(model, store), json.dumps(receipt, indent=1) + "\n")
+    notes = (receipt_path(model, store), *([known_path(model, store)] if model.unpinned else []))
+    for note in notes:
+        note.parent.mkdir(exist_ok=True)
+        write_text(note, json.dumps(receipt, indent=1) + "\n")
     shutil.rmtree(aside)
     return target
 
@@ -97,7 +113,7 @@ def _digest_if_whole(path: Path, file: RemoteFile) -> str:
 def is_here(model: PinnedModel, folder: Path | None = None) -> bool:
     """True when the model was fetched, at the commit that the table pins now, and its files are still there."""
     store = folder or models_folder()
-    receipt = read_receipt(model, store)
+    receipt = read_receipt(receipt_path(model, store))
     if receipt is None or not receipt.sha256 or _is_outdated(model, receipt):
         return False
     return all(path.is_file() for path in _files(model, receipt, store))
@@ -107,7 +123,7 @@ def verify(models: Mapping[str, PinnedModel], folder: Path | None = None) -> Ite
     """Read every file of the fetched models again and compare its SHA-256 with the pinned one, or the one it had when fetched."""
     store = folder or models_folder()
     for model in models.values():
-        if (receipt := read_receipt(model, store)) is None:
+        if (receipt := read_receipt(receipt_path(model, store))) is None:
             continue
         again = f"run 'dyad models download {model.name}'"
         if _is_outdated(model, receipt):
@@ -127,7 +143,7 @@ def remove(model: PinnedModel, folder: Path | None = None) -> int:
     """Remove a fetched model's files, receipt and half-finished download; returns the bytes that became free."""
     store = folder or models_folder()
     aside = store / ".downloads" / model.name
-    receipt = read_receipt(model, store)
+    receipt = read_receipt(receipt_path(model, store))
     paths = [path for path in (_files(model, receipt, store) if receipt else []) if path.is_file()]
     freed = sum(path.stat().st_size for path in paths) + _bytes_in(aside)
     for path in paths:

@@ -44,7 +44,8 @@ class PinnedModel:
     """One row of the table.
 
     A model of a hub has `repository` and `revision`, another one `url`. `folder` is its place in Dyad's folder of models;
-    size in MB; `unverified` when the row could not be confirmed; `weights_only` when pickles among its files are wanted, which
+    size in MB; `unverified` when the row could not be confirmed; `unpinned` says which of commit and digests are not known
+    beforehand; `weights_only` when pickles among its files are wanted, which
     are loaded as tensors alone. `packages` hold the same weights in CTranslate2's form, one part each; `converted` is the file
     that is made of them.
     """
@@ -60,6 +61,7 @@ class PinnedModel:
     url: str = ""
     non_commercial: bool = False
     unverified: bool = False
+    unpinned: str = ""
     weights_only: bool = False
     note: str = ""
     packages: tuple[Package, ...] = ()

@@ -59,7 +59,7 @@ def test_list_is_by_purpose_with_licences_and_what_is_here(dyad: Dyad, mirror: P
     assert code == 0
     lines = {line.split()[0]: line for line in out.splitlines() if line}
     assert "here" in lines[CLIP.name]
-    assert "NO COMMERCIAL USE, unverified" in lines["mobileclip2-s0"]
+    assert "NO COMMERCIAL USE, unverified, no commit or digests known" in lines["mobileclip2-s0"]
     assert "here" not in lines["whisper-small"]
     assert re.search(r"^  cpu +1.6 GB +clip-vit-b-32-laion2b, ", out, re.M)
     assert out.index("scene labels:") < out.index("scene context:") < out.index("text:") < out.index("transcript:")

@@ -75,7 +75,8 @@ def test_rows_are_pinned_or_say_that_they_are_not() -> None:
     table = model_table()
     for model in table.models.values():
         weights_known = any(file.sha256 for file in model.files)
-        assert model.unverified or model.is_pinned or weights_known, f"{model.name} means whatever the hub has on the day"
+        lacking = [what for what, known in (("commit", model.is_pinned or model.url), ("digests", weights_known)) if not known]
+        assert model.unpinned == " and ".join(lacking), f"{model.name} does not say what it lacks"
         assert model.size > 0
         assert model.licence
         assert model.weights_only == (model.name == "avcer"), "one row alone needs pickles of the hub, which are read as weights"
@@ -163,6 +164,32 @@ def test_another_commit_in_the_table_is_another_model(tmp_path: Path) -> None:
     ]
     fetch(newer, tmp_path / "mirror")
     assert is_here(newer)
+
+
+def test_what_the_first_download_brought_is_asked_for_from_then_on(
+    tmp_path: Path, store: Path, online: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = replace(REPOSITORY, revision="main", unpinned="commit and digests")
+    hub = write_repository(tmp_path / "hub")
+    first = repository_files(hub, row.repository, NEWEST)
+    with files_server(repository_files(hub, row.repository, "main")) as (address, _):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        fetch(row)
+    remove(row)
+    (hub / "model.safetensors").write_bytes(CONTENT[::-1])
+    moved = repository_files(hub, row.repository, "main")
+    with files_server(first | {path: content for path, content in moved.items() if path.startswith("/api")}) as (address, _):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        folder = fetch(row)  # the branch has moved on; the commit of the first time is still there
+    assert (folder / "model.safetensors").read_bytes() == CONTENT
+    remove(row)
+    shutil.copytree(hub, tmp_path / "mirror" / row.repository)
+    known = store / "known" / "classifier.json"
+    with pytest.raises(WeightsError, match=f"model.safetensors of classifier .*another file.*remove {known}"):
+        fetch(row, tmp_path / "mirror")
+    known.unlink()
+    fetch(row, tmp_path / "mirror")
+    assert (folder / "model.safetensors").read_bytes() == CONTENT[::-1]
 
 
 def test_removing_takes_only_what_was_fetched(tmp_path: Path, store: Path, mirror: Path) -> None:
