@@ -96,9 +96,8 @@ def prefect_session() -> Iterator[None]:
 
     Nothing in it acts on events or reads them later; that is half of what a server computes for a run.
     """
+    from flows.server.prefect_setup import without_heartbeats  # isort: skip (Prefect reads its variables at its import)
     from prefect.testing.utilities import prefect_test_harness
-
-    from flows.server.prefect_setup import without_heartbeats
 
     with pytest.MonkeyPatch.context() as patch:
         for service in ("TRIGGERS", "EVENT_PERSISTER"):

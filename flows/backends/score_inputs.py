@@ -13,7 +13,7 @@ from data.emotions import BASIC_EMOTIONS
 from data.errors import DyadError, InputError
 from data.files import is_hidden
 from data.given_tables import GivenTable, read_given_table
-from data.location import Location
+from data.location import Location, is_address
 from flows.runtime.errors import sentence
 from flows.runtime.events import Listeners
 
@@ -153,6 +153,8 @@ def with_what_is_known(table: Path, files: Sequence[Path]) -> list[tuple[Path, B
 
 def _inside(table: Path, given: Sequence[str]) -> list[Path]:
     """The files that a CSV names; InputError for relative ones that leave its folder."""
+    if address := next((name for name in given if is_address(name)), ""):
+        raise InputError(f"{table} names {address}; 'dyad score' reads files of this machine, so fetch it first.")
     root, names = table.resolve().parent, [Path(name) for name in given]
     for name in names:
         if not name.is_absolute() and not (root / name).resolve().is_relative_to(root):

@@ -27,6 +27,7 @@ from flows.cli.run import demo, run, score
 from flows.cli.server import deploy, down, retention, status, up, watch, worker
 from flows.cli.setup import doctor, settings
 from flows.cli.train import train_app
+from flows.runtime import starting
 from flows.runtime.state_folder import made, opened_privately, state_folder
 
 debugging = threading.Event()
@@ -89,6 +90,7 @@ def main() -> None:
     threading.excepthook = lambda told: None if told.exc_value is None else _log(told.exc_value)
     with guarded():
         try:
+            starting.over()
             with _interrupted_by_sigterm():
                 app(prog_name="dyad")
         except SystemExit as ended:

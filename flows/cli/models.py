@@ -49,8 +49,8 @@ def list_models(
     print("\ngroups:")
     sizes = {name: readable(sum(model.size for model in table.choose(name))) for name in table.profiles}
     print("\n".join(_aligned([(f"  {name}", sizes[name], ", ".join(rows)) for name, rows in table.profiles.items()])))
-    print("\nUnverified rows could not be confirmed. Where no commit or digests are known, the first download is noted and a later one")
-    print("that brings something else is refused. Sizes are approximate.")
+    print("\nUnverified rows are not confirmed. Where no commit or digests are known, the first download is noted and a later")
+    print("one that brings something else is refused. Sizes are approximate.")
 
 
 @models_app.command()

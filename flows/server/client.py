@@ -15,7 +15,7 @@ import httpx
 from data.errors import DyadError
 from flows.runtime.state_folder import state_folder
 from flows.server import prefect_setup, processes
-from flows.server.password import password_for
+from flows.server.password import named_password, password_for
 
 LANDED = "dyad.file.landed"
 """The event that makes `recognise-video` run on the file at `payload.path`."""
@@ -28,6 +28,8 @@ def common_environment(url: str, given: Mapping[str, str]) -> dict[str, str]:
     """The environment of every background process: the server's address and password, a home of its own, where the code lies."""
     environment = {**given, **{name: value for name, value in prefect_setup.DEFAULTS.items() if name not in given}}
     environment |= {"PREFECT_API_URL": url, "PREFECT_HOME": str(state_folder() / "prefect"), "DYAD_STATE": str(state_folder())}
+    if not named_password():
+        environment.pop("PREFECT_API_AUTH_STRING", None)
     if password := password_for(url):
         environment["PREFECT_API_AUTH_STRING"] = password
     environment["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"  # theirs goes to a file of their own

@@ -1,4 +1,4 @@
-"""The password of the server that `dyad up` starts: a file of the state folder, which only its owner reads.
+"""The password of the server that `dyad up` starts, a file of the state folder that only its owner reads, and of temporary ones.
 
 Whoever reaches Prefect's API decides what workers do, and every user of a machine reaches 127.0.0.1. So the server asks for a
 user and a password, written `user:password` as Prefect has it, which the processes and commands of its owner say by themselves.
@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from flows.runtime.state_folder import state_folder, write_private
 
+TEMPORARY = "temporary:"
+"""How the password of a temporary server begins."""
 ENTRANCE = "enter"
 """The page of the server that has a browser keep the password, which stands behind the # of its address."""
 
@@ -31,9 +33,20 @@ def own_password() -> str:
         return ""
 
 
+def temporary_password() -> str:
+    """A new password for a temporary server, which this process says and those that it starts, and nobody else knows."""
+    return f"{TEMPORARY}{secrets.token_urlsafe(32)}"
+
+
+def named_password() -> str:
+    """PREFECT_API_AUTH_STRING as the user has set it; empty without, and for the one of a temporary server."""
+    told = os.environ.get("PREFECT_API_AUTH_STRING", "")
+    return "" if told.startswith(TEMPORARY) else told
+
+
 def password_for(url: str) -> str:
     """What to say to the server at `url`: its own password to that of `dyad up`, else PREFECT_API_AUTH_STRING or nothing."""
-    return own_password() if is_own(url) else os.environ.get("PREFECT_API_AUTH_STRING", "")
+    return own_password() if is_own(url) else named_password()
 
 
 def is_own(url: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from flows.runtime.state_folder import state_folder
-from flows.server.password import is_own, own_password
+from flows.server.password import is_own, named_password, own_password, temporary_password
 from flows.server.working_folder import leave_alone
 
 DEFAULTS = {
@@ -50,8 +50,10 @@ def prepare() -> None:
     if "PREFECT_API_URL" not in os.environ and (url := own_server()) and not _profile_names_a_server():
         _set("PREFECT_API_URL", url)
         _set("PREFECT_API_AUTH_STRING", own_password())
-    elif "PREFECT_API_AUTH_STRING" not in os.environ and is_own(os.environ.get("PREFECT_API_URL", "")):
+    elif not named_password() and is_own(os.environ.get("PREFECT_API_URL", "")):
         _set("PREFECT_API_AUTH_STRING", own_password())
+    elif not {"PREFECT_API_URL", "PREFECT_API_AUTH_STRING"} & os.environ.keys() and not _profile_names_a_server():
+        _set("PREFECT_API_AUTH_STRING", temporary_password())
 
 
 def _set(name: str, value: str) -> None:

@@ -72,7 +72,7 @@ def _without_files(sources: Any) -> None:
 
 
 def _with_own_command(server: Any) -> None:
-    """Have the process of a temporary server import our code first, and nothing from the working folder."""
+    """Have the process of a temporary server import our code first, nothing from the working folder, and ask for a password."""
 
     def started(temporary: Any) -> "subprocess.Popen[bytes]":
         from prefect.settings import get_current_settings
@@ -82,7 +82,9 @@ def _with_own_command(server: Any) -> None:
             "--host", "127.0.0.1", "--port", str(temporary.port), "--log-level", "error", "--lifespan", "on",
         ]  # fmt: skip
         settings = get_current_settings()
-        own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+        password = settings.api.auth_string
+        own = {"PREFECT_SERVER_API_AUTH_STRING": password.get_secret_value()} if password else {}
+        own |= {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
         told = {**settings.to_environment_variables(exclude_unset=True), "PREFECT_HOME": str(settings.home.absolute())}
         return subprocess.Popen(command, env={**os.environ, **told, **own}, cwd=made(state_folder()))
 

@@ -14,6 +14,8 @@ import pytest
 from data.errors import MediaError
 from data.run_folder import RunFolder
 from flows.cli import app
+from flows.server.client import common_environment
+from flows.server.password import password_for, temporary_password
 from tests.conftest import ROOT
 from tests.waiting import wait_until
 
@@ -64,6 +66,36 @@ def test_sigterm_while_a_command_starts(monkeypatch: pytest.MonkeyPatch, capsys:
     assert ended.value.code == 130
     assert "Stopped at your request" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_command_line_is_imported(number: signal.Signals) -> None:
+    code = (
+        f"import sys, os; sys.orig_argv = ['python', '-m', 'flows', 'run']; import flows; os.kill(os.getpid(), {int(number)})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "dyad: Stopped at your request, before anything had begun.\n")
+
+
+@pytest.mark.usefixtures("prefect_session")
+def test_a_temporary_server_asks_for_a_password() -> None:
+    """The harness starts it as a run without a server does."""
+    import httpx
+    from prefect.settings import get_current_settings
+
+    told = get_current_settings().api
+    assert told.auth_string is not None
+    user, _, password = told.auth_string.get_secret_value().partition(":")
+    asked = {"url": f"{told.url}/flow_runs/filter", "json": {"limit": 1}}
+    assert httpx.post(**asked).status_code == 401
+    assert httpx.post(**asked, auth=(user, password[:-1])).status_code == 401
+    assert httpx.post(**asked, auth=(user, password)).status_code == 200
+
+
+def test_the_password_of_a_temporary_server_is_said_to_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", temporary_password())
+    assert password_for("https://cloud.example/api") == ""
+    assert "PREFECT_API_AUTH_STRING" not in common_environment("https://cloud.example/api", os.environ)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="it needs a shell")

@@ -1,0 +1,34 @@
+"""What Ctrl-C and SIGTERM do while the command line is still being imported: nothing has begun, so a sentence and the end."""
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+SENTENCE = b"dyad: Stopped at your request, before anything had begun.\n"
+
+
+def is_command() -> bool:
+    """Whether this process is `python -m flows` or the console script `dyad`, as seen before either is imported."""
+    told = sys.orig_argv
+    return os.path.basename(sys.argv[0]) == "dyad" or ("-m" in told and told[told.index("-m") + 1 :][:1] == ["flows"])
+
+
+def begin() -> None:
+    """Have both signals end this process with the sentence and 130, but one that the caller has it ignore."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is usual:
+            signal.signal(number, _end)
+
+
+def over() -> None:
+    """Have both signals do again what they usually do."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is _end:
+            signal.signal(number, usual)
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    os.write(2, SENTENCE)
+    os._exit(130)
