@@ -73,7 +73,7 @@ def _fetch_from(source: ModelSource, model: PinnedModel, mirror: Path | None, st
             found = file_digest(path)
             path.unlink()
             known = known_path(model, store)
-            remedy = f"; if you trust what is there now, remove {known}, which notes the first download" if known.is_file() else ""
+            remedy = f"; if you trust what is there now, remove {known}, which notes the first one" if known.is_file() else ""
             raise WeightsError(
                 f"{file.name} of {model.name} arrived damaged or is another file (SHA-256 {found[:12]}…, not "
                 f"{file.digest[:12]}…); run the same command again, or look where it comes from{remedy}."

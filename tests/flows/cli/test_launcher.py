@@ -91,7 +91,7 @@ def test_the_set_up_tries_once_what_it_can_do_without(works: bool, tmp_path: Pat
     refusal = "" if works else "case $* in *pip*|*download*) exit 1;; esac"
     (environment / "bin" / "python").write_text(f'#!/bin/sh\necho "$*" >> {noted}\n{refusal}\n')
     (environment / "bin" / "python").chmod(0o755)
-    locks = b"".join((ROOT / f"requirements{kind}.lock").read_bytes() for kind in ("", "-no-deps"))
+    locks = b"".join((ROOT / f"requirements{kind}.lock").read_bytes() for kind in ("", "-cuda", "-source"))
     stamp = subprocess.run(["cksum"], input=locks, capture_output=True, check=True).stdout
     (environment / ".dyad-run").write_bytes(stamp)
 
@@ -116,7 +116,7 @@ def test_which_tests_are_run(tmp_path: Path) -> None:
     (environment / "bin").mkdir(parents=True)
     (environment / "bin" / "python").write_text(f'#!/bin/sh\necho "$*" > {noted}\n')
     (environment / "bin" / "python").chmod(0o755)
-    for stamp, kinds in (("run", ("", "-no-deps")), ("test", ("-dev", "-docs"))):
+    for stamp, kinds in (("run", ("", "-cuda", "-source")), ("test", ("-dev",))):
         locks = b"".join((ROOT / f"requirements{kind}.lock").read_bytes() for kind in kinds)
         (environment / f".dyad-{stamp}").write_bytes(subprocess.check_output(["cksum"], input=locks))
 
@@ -130,17 +130,43 @@ def test_which_tests_are_run(tmp_path: Path) -> None:
     assert asked("tests/fusion", "-k", "weights") == "-m pytest tests/fusion -k weights"
 
 
-def test_the_locks_pin_every_dependency_of_the_project() -> None:
+def test_the_locks_pin_every_dependency_of_the_project_with_hashes() -> None:
     import re
     import tomllib
 
+    from benchmarks.derive.locks import LOCKS, name_of, read_pins
+
+    assert {path.name for path in ROOT.glob("requirements*.lock")} == {lock.name for lock in LOCKS}
     pinned = set()
-    for lock in ROOT.glob("requirements*.lock"):
-        lines = [line.split("#")[0].strip() for line in lock.read_text().splitlines()]
-        names = [re.split(r"[=;\[ ]", line)[0] for line in lines if line and not line.startswith("-r")]
-        assert all("==" in line for line in lines if line and not line.startswith("-r")), lock
-        pinned |= {name.lower().replace("_", "-") for name in names}
+    for lock in LOCKS:
+        text = (ROOT / lock.name).read_text()
+        assert "\n--require-hashes\n--only-binary :all:\n" in text
+        pins = read_pins(text)
+        assert all(hashes and all(re.fullmatch("[0-9a-f]{64}", one) for one in hashes) for hashes in pins.values()), lock.name
+        pinned |= set(map(name_of, pins))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *(name for extra in project["optional-dependencies"].values() for name in extra)]
-    names = {re.split(r"[=<>\[ ]", name)[0].lower().replace("_", "-") for name in wanted}
+    names = {re.split(r"[=<>;\[ ]", name)[0].lower().replace("_", "-") for name in wanted}
     assert names - {project["name"]} <= pinned  # the extra `dev` names the others
+
+
+def test_a_wheel_of_another_hash_is_not_installed(tmp_path: Path) -> None:
+    """As pip takes a lock that `./dyad lock` writes: the same name and version with other bytes is refused."""
+    import sys
+
+    from benchmarks.derive.locks import Lock, write_pins
+    from tests.whisper_packages import write_wheel
+
+    package = write_wheel(tmp_path / "index", "part-one", "one/data", b"content")
+    lock = tmp_path / "requirements.lock"
+    pip = [sys.executable, "-m", "pip", "install", "--no-index", "--find-links", str(tmp_path / "index"), "--no-deps"]
+
+    def install(digest: str, target: str) -> subprocess.CompletedProcess[str]:
+        lock.write_text(write_pins(Lock(lock.name, (), "One package."), {"part-one==1.0.0": {digest}}))
+        return call(*pip, "--target", str(tmp_path / target), "-r", str(lock), cwd=tmp_path)
+
+    assert install(package.sha256, "good").returncode == 0
+    refused = install("0" * 64, "bad")
+    assert refused.returncode == 1
+    assert "DO NOT MATCH THE HASHES" in refused.stderr
+    assert not (tmp_path / "bad").exists()
