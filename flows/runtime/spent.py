@@ -45,11 +45,13 @@ def spending() -> Iterator[Spent]:
 
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
-    """Count the block as loading of the stage that it runs in."""
+    """Count the block as loading of the stage that it runs in; a model that loads others counts once."""
     spent, clock, cpu = _spending.get(), time.perf_counter(), time.thread_time()
+    token = _spending.set(None)
     try:
         yield
     finally:
+        _spending.reset(token)
         if spent is not None:
             spent.loading += time.perf_counter() - clock
             spent.loading_cpu += time.thread_time() - cpu

@@ -1,11 +1,14 @@
 """Face detectors: each finds the faces of one image, with eyes and mouth where it can."""
 
+import atexit
 import contextlib
 import importlib
+import importlib.util
 import os
 import sys
 import tempfile
 import threading
+import types
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -152,6 +155,7 @@ node {
 def _mediapipe_missing() -> str:
     try:
         with quiet_stderr():
+            _spare_pyplot()
             importlib.import_module("mediapipe.python.solutions.face_mesh")
     except Exception as error:  # a broken installation fails in many ways, and another detector can take over
         return f"MediaPipe cannot be imported ({error}); install it with: pip install --no-deps mediapipe==0.10.21."
@@ -163,39 +167,89 @@ def open_mediapipe() -> Iterator[Finder]:
     """MediaPipe's two BlazeFace models propose faces, its face mesh confirms them, gives eyes and mouth, and follows them.
 
     The short-range model sees large faces, the full-range one smaller ones; when none is larger than an eighth of the
-    image it looks again at overlapping parts. The graphs are not thread-safe: open a detector for each thread.
+    image it looks again at overlapping parts. The graphs are not thread-safe: open a detector for each thread. Graphs that nobody
+    uses any more are kept for the next clip, as making them takes as long as ten images.
     """
-    with contextlib.ExitStack() as stack:
+    idle = _IDLE.setdefault(os.getpid(), [])  # a fork has the graphs of its parent without their threads
+    graphs = idle.pop() if idle else _Graphs()
+    try:
+        yield Finder(graphs.search, graphs.follow)
+    except BaseException:
+        graphs.close()
+        raise
+    idle.append(graphs)
+
+
+class _Graphs:
+    """MediaPipe's graphs, open: two detectors, the mesh with a detector before it, and the mesh alone."""
+
+    def __init__(self) -> None:
+        self._stack, self._heard = contextlib.ExitStack(), False
         with quiet_stderr():
+            _spare_pyplot()
             from mediapipe.python.solutions import face_detection, face_mesh
 
-            short, full = (
-                stack.enter_context(face_detection.FaceDetection(min_detection_confidence=0.5, model_selection=number))
+            self._short, self._full = (
+                self._stack.enter_context(face_detection.FaceDetection(min_detection_confidence=0.5, model_selection=number))
                 for number in (0, 1)
             )
-            mesh = stack.enter_context(
+            self._mesh = self._stack.enter_context(
                 face_mesh.FaceMesh(
                     static_image_mode=True, max_num_faces=1, refine_landmarks=True, min_detection_confidence=0.3
                 )
             )
-            for graph in (short, full, mesh):
+            for graph in (self._short, self._full, self._mesh):
                 graph.process(np.zeros((64, 64, 3), np.uint8))
-            alone = stack.enter_context(_MeshAlone())
-        heard = False  # the mesh logs once more when it first sees a face
+            self._alone = self._stack.enter_context(_Mesh())
 
-        def search(rgb: Pixels) -> list[Detection]:
-            nonlocal heard
-            proposed = _propose(rgb, short, full)
-            with contextlib.nullcontext() if heard or not proposed else quiet_stderr():
-                faces = [face for one in proposed if (face := _confirm(rgb, one, mesh))]
-            heard = heard or bool(faces)
-            return distinct(faces)
+    def search(self, rgb: Pixels) -> list[Detection]:
+        """The faces of an image."""
+        proposed = _propose(rgb, self._short, self._full)
+        # The mesh logs once more when it first sees a face.
+        with contextlib.nullcontext() if self._heard or not proposed else quiet_stderr():
+            faces = [face for one in proposed if (face := _confirm(rgb, one, self._mesh))]
+        self._heard = self._heard or bool(faces)
+        return distinct(faces)
 
-        yield Finder(search, lambda rgb, last: _followed(rgb, last, alone))
+    def follow(self, rgb: Pixels, last: Detection) -> Detection | None:
+        """A face of the image before in this one."""
+        return _followed(rgb, last, self._alone)
+
+    def close(self) -> None:
+        """Close the graphs."""
+        self._stack.close()
 
 
-class _MeshAlone:
-    """The face mesh without the detector before it: the points [478, 2] of the face in a square of an image."""
+_IDLE: dict[int, list[_Graphs]] = {}
+"""By process: open graphs that nobody uses."""
+
+
+@atexit.register
+def _close_idle() -> None:
+    for graphs in _IDLE.pop(os.getpid(), []):
+        graphs.close()
+
+
+def _spare_pyplot() -> None:
+    """Have matplotlib.pyplot load when it is first used: MediaPipe imports it to draw, which nobody asks of it here."""
+    name = "matplotlib.pyplot"
+    if name in sys.modules or importlib.util.find_spec("matplotlib") is None:
+        return
+    later = types.ModuleType(name)
+
+    def attribute(asked: str) -> Any:
+        if asked.startswith("__"):  # whoever looks through the modules asks for such
+            raise AttributeError(asked)
+        if sys.modules.get(name) is later:
+            del sys.modules[name]
+        return getattr(importlib.import_module(name), asked)
+
+    later.__getattr__ = attribute  # type: ignore[method-assign]
+    sys.modules[name] = later
+
+
+class _Mesh:
+    """The face mesh by itself: the points [478, 2] of the face in a square of an image."""
 
     def __init__(self) -> None:
         from mediapipe.framework.formats.rect_pb2 import NormalizedRect
@@ -226,7 +280,7 @@ class _MeshAlone:
         self._graph.close()
 
 
-def _followed(rgb: Pixels, last: Detection, mesh: _MeshAlone) -> Detection | None:
+def _followed(rgb: Pixels, last: Detection, mesh: _Mesh) -> Detection | None:
     """A face that the mesh knew in the image before, where the mesh finds it in this one; None when it does not."""
     face = last
     for _ in range(2):  # a face that has moved far is looked at again, in the middle of the square

@@ -15,16 +15,16 @@ def test_computing_loading_and_waiting_are_told_apart() -> None:
         began = time.thread_time()
         while time.thread_time() - began < 0.05:
             pass
-        with loading():
+        with loading(), loading():  # a model that loads another
             time.sleep(0.1)
         time.sleep(0.2)
     assert 0.05 <= spent.computing < 0.1
-    assert spent.loading >= 0.1
+    assert 0.1 <= spent.loading < 0.2
     assert spent.waiting >= 0.2
     assert spent.computing + spent.loading + spent.waiting == pytest.approx(spent.clock, abs=0.01)
     with loading():  # outside of a stage it counts for nobody
         time.sleep(0.01)
-    assert 0.1 <= spent.loading < spent.clock
+    assert spent.loading < spent.clock
 
 
 def test_a_run_says_where_its_time_went(sample_run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

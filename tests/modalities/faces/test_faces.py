@@ -331,6 +331,7 @@ def test_mediapipe_keeps_quiet_and_other_words_pass(tmp_path: Path) -> None:
         "from modalities.faces.find import *\nfrom modalities.faces.detectors import quiet_stderr\n"
         "frames = [Frame(n, n / 5, astronaut()) for n in range(2)]\n"
         f"assert len(find_faces(frames, FaceOptions('mediapipe', 112), Path({str(tmp_path)!r}) / 'crops.npy').table) == 2\n"
+        "assert 'matplotlib.figure' not in sys.modules\nimport matplotlib.pyplot as plt; assert plt.Figure().axes == []\n"
         "with quiet_stderr(): print('W0000 inference_feedback_manager', 'a real warning', sep='\\n', file=sys.stderr)\n"
     )
     root = Path(face_detectors.__file__).parents[2]
@@ -368,6 +369,8 @@ def test_faces_are_followed_where_a_search_finds_them_and_searched_when_that_may
     both = whole.table.merge(followed.table, on=["frame", "track_id"], suffixes=("", "_other"))
     assert len(whole.table) - len(both) <= 4, "who comes is found within a second"
     assert len(followed.table) == len(both), "nobody is followed onto an empty wall"
+    again, _ = found(frames, tmp_path, "mediapipe")
+    assert again.table.equals(followed.table), "graphs that are used again remember nothing"
     boxes, others = (both[[f"{name}{end}" for name in ("x", "y", "width", "height")]].to_numpy() for end in ("", "_other"))
     assert min(overlap(*pair) for pair in zip(boxes, others[:, None], strict=True)) > 0.9
 
