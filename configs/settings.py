@@ -5,12 +5,13 @@ Also the typed form that Prefect shows for the parameter `settings`.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic import Field, ValidationError, field_validator
 
 from configs import DEFAULT_PROFILE
+from configs.explained import changes, mistake
 from configs.schema import (
     CompoundSetting,
     DecodeSettings,
@@ -95,10 +96,12 @@ def load_settings(
     profile: str = DEFAULT_PROFILE,
     overrides: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
+    single: Iterable[str] = (),
 ) -> Settings:
-    """Read a profile (a name in configs/, or a YAML file), then DYAD_SECTION__FIELD variables, then `overrides`.
+    """Read a profile (a name in configs/, or a YAML file), then DYAD_SECTION__FIELD variables, then `overrides`, then `single`.
 
-    `overrides` is a nested mapping. InputError tells the field and the file or variable that is wrong.
+    `overrides` is a nested mapping, `single` are pairs such as 'windows.length=2'. InputError tells the field, what it means, and
+    the file or variable that is wrong.
     """
     check_added()
     path = profile_path(profile)
@@ -106,11 +109,13 @@ def load_settings(
     tree.setdefault("profile", path.stem)
     tree = _merged(tree, _from_environment(os.environ if environment is None else environment))
     tree = _merged(tree, overrides or {})
+    tree = _merged(tree, changes(single, Settings))
     try:
         settings = Settings.model_validate(tree)
         settings.compound_table()
     except ValidationError as error:
-        raise InputError(f"The settings of {path} do not fit: {_sentence(error)}.") from error
+        said = _sentence(error)
+        raise InputError(f"The settings of {path} do not fit: {said}{'' if said.endswith('?') else '.'}") from error
     return settings
 
 
@@ -178,4 +183,4 @@ def _merged(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str,
 
 
 def _sentence(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
+    return "; ".join(mistake(one["loc"], one["msg"], one["type"], Settings) for one in error.errors())

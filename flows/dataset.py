@@ -41,6 +41,7 @@ def recognise_dataset(
     root: str | None = None,
     allow_remote: Sequence[str] = (),
     workload: str = RECOGNITION,
+    sample: int | None = None,
 ) -> dict[str, int]:
     """Recognise all clips of a data set; gives the counts of summary.json.
 
@@ -57,6 +58,7 @@ def recognise_dataset(
         root: The folder that the manifest's paths start from and must not leave; the manifest's own unless given.
         allow_remote: File systems (s3, https) whose addresses the manifest may name; that of its own address it may anyway.
         workload: The function (module:name) that runs the clips of a file; another one only to measure or to test.
+        sample: Only so many clips, drawn evenly by label; the same ones each time.
     """
     outlive_worker()
     settings = settings or Settings()
@@ -64,7 +66,7 @@ def recognise_dataset(
     with alone(plan.output) as lost:
         clear_left_behind(plan.output.folder)
         plan.output.get(JOURNAL)
-        clips = read_clips(manifest, limit, settings, root, allow_remote)
+        clips = read_clips(manifest, limit, settings, root, allow_remote, sample)
         with Journal(plan.output.folder / JOURNAL) as journal:
             run = BatchRun(plan, clips, journal, retry_failed, workload, lost, UnderWay(plan.output.folder))
             work_off(run, _most(workers, settings))
@@ -79,14 +81,16 @@ def _flow_run_name() -> str:
 
 
 def read_clips(
-    manifest: str, limit: int | None, settings: Settings, root: str | None = None, allow_remote: Sequence[str] = ()
-) -> Manifest:
-    """The clips of a manifest or a folder, or the first `limit` of them."""
+    manifest: str, limit: int | None, settings: Settings, root: str | None = None, allow_remote: Sequence[str] = (),
+    sample: int | None = None,
+) -> Manifest:  # fmt: skip
+    """The clips of a manifest or a folder, or the first `limit` of them, or `sample` of those by label."""
     known_tables = (".csv", ".tsv", ".txt", ".parquet", ".pq")
     folder = Path(manifest).is_dir() if not is_address(manifest) else not manifest.lower().endswith(known_tables)
     known = settings.compound_table()
     clips = manifest_of_folder(manifest) if folder else read_manifest(manifest, root, compounds=known, remote=allow_remote)
-    return clips if limit is None else Manifest(clips.table.head(limit), clips.root, clips.source, clips.notes)
+    clips = clips if limit is None else Manifest(clips.table.head(limit), clips.root, clips.source, clips.notes)
+    return clips if sample is None else clips.sample(sample)
 
 
 def default_workers(settings: Settings) -> int:

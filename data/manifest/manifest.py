@@ -108,6 +108,16 @@ class Manifest:
         """`number`, `clip_id`, `path` and `problem` of the rows that cannot be run."""
         return self.table.loc[self.table["problem"] != "", ["number", "clip_id", "path", "problem"]]
 
+    def sample(self, count: int) -> "Manifest":
+        """So many clips without problems, as evenly by label as there are enough; always the same, and more hold the fewer."""
+        good = self.table[self.table["problem"] == ""]
+        order = np.random.default_rng(7).permutation(len(good))
+        turn = good.iloc[order].groupby("label").cumcount()  # each label's first clip, then each one's second ...
+        chosen = turn.sort_values(kind="stable").index[:count]
+        kept = self.table.loc[self.table.index.isin(chosen)].reset_index(drop=True)
+        said = f"A sample of {len(kept)} of {len(self.table)} clips, evenly by label."
+        return Manifest(kept, self.root, self.source, (*self.notes, said))
+
     def rows(self) -> Iterator[ManifestRow]:
         """All rows in order, made as they are asked for."""
         for begin in range(0, len(self.table), _PIECE):

@@ -1,6 +1,8 @@
 """What `dyad score` is given, a table, a folder or an .npz, as inputs in their order; and the answers about them."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -56,6 +58,19 @@ class Scored(NamedTuple):
 
     done: int
     total: int
+
+
+_root: ContextVar[Path | None] = ContextVar("root", default=None)
+
+
+@contextlib.contextmanager
+def paths_from(root: Path | None) -> Iterator[None]:
+    """Inside the block the paths of a table start from `root`; None: from the table's folder."""
+    before = _root.set(root)
+    try:
+        yield
+    finally:
+        _root.reset(before)
 
 
 _listeners: Listeners[Scored] = Listeners()
@@ -126,7 +141,7 @@ def column_if_any(table: Path, name: str) -> list[str]:
 def files_in(table: Path, endings: frozenset[str]) -> list[Path]:
     """The files below a folder by name, or those of a CSV's column `path`.
 
-    A relative path starts from the CSV's folder and may not leave it; an absolute one is taken as it stands.
+    A relative path starts from the CSV's folder, or that of `paths_from`, and may not leave it; an absolute one is taken as is.
     """
     if table.is_dir():
         found = sorted(file for file in table.rglob("*") if file.suffix.lower() in endings and not is_hidden(file, table))
@@ -152,10 +167,10 @@ def with_what_is_known(table: Path, files: Sequence[Path]) -> list[tuple[Path, B
 
 
 def _inside(table: Path, given: Sequence[str]) -> list[Path]:
-    """The files that a CSV names; InputError for relative ones that leave its folder."""
+    """The files that a CSV names; InputError for relative ones that leave the folder that they start from."""
     if address := next((name for name in given if is_address(name)), ""):
         raise InputError(f"{table} names {address}; 'dyad score' reads files of this machine, so fetch it first.")
-    root, names = table.resolve().parent, [Path(name) for name in given]
+    root, names = (_root.get() or table.parent).resolve(), [Path(name) for name in given]
     for name in names:
         if not name.is_absolute() and not (root / name).resolve().is_relative_to(root):
             raise InputError(f"{table} names {name}, which is outside of {root}; write its absolute path if that is meant.")

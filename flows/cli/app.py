@@ -24,7 +24,7 @@ from flows.cli.options import Sections
 from flows.cli.render import render
 from flows.cli.report import compare, evaluate, figure, report
 from flows.cli.run import demo, run, score
-from flows.cli.server import deploy, down, retention, status, up, watch, worker
+from flows.cli.server import deploy, down, logs, retention, retry, status, up, watch, worker
 from flows.cli.setup import doctor, settings
 from flows.cli.train import train_app
 from flows.runtime import starting
@@ -47,7 +47,7 @@ COMMANDS: Mapping[str, Sequence[Callable[..., None] | typer.Typer]] = {
     "Look at answers": (report, figure, compare, evaluate, render, export, schema),
     "Data sets": (corpus, faces, fuse_app),
     "Models, training and settings": (models_app, train_app, settings, doctor),
-    "Server": (up, down, status, deploy, worker, watch, retention),
+    "Server": (up, down, status, logs, retry, deploy, worker, watch, retention),
 }
 """The commands by the section of `dyad --help` that they stand in."""
 for section, commands in COMMANDS.items():

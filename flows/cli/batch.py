@@ -1,11 +1,13 @@
 """`dyad batch`: a whole data set from the command line."""
 
 import contextlib
+import shlex
 import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypedDict, cast
 
@@ -19,6 +21,8 @@ from flows.cli.options import (  # fmt: skip
     LanguageOption,
     NoWordsOption,
     RemoteOption,
+    RootOption,
+    SettingsOption,
     StaticOption,
     face_overrides,
     file_systems,
@@ -48,6 +52,7 @@ class BatchOptions(TypedDict, total=False):
     root: str | None
     allow_remote: list[str]
     workload: str
+    sample: int | None
 
 
 def batch(
@@ -66,14 +71,16 @@ def batch(
     ] = None,
     dask: Annotated[str | None, typer.Option(help="Run on a Dask cluster: its scheduler's address, or 'local'.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
-    root: Annotated[str | None, typer.Option(help="Folder that the paths start from; else the manifest's.")] = None,
+    root: RootOption = None,
     allow_remote: RemoteOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many clips, the first ones.")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Only so many clips, evenly by label; the same each time.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A clip fails when a modality fails or lacks its model.")] = False,
     patience: Annotated[
         float, typer.Option(min=0.1, help="A clip is given up after ten minutes and so many seconds for each that it lasts.")
     ] = 120.0,
     exports: ExportsOption = None,
+    single: SettingsOption = None,
 ) -> None:
     """Recognise a data set; what is done already is left out.
 
@@ -83,10 +90,10 @@ def batch(
 
     names = exports_named(exports)
     overrides = face_overrides(static_face, dynamic_face) | words_overrides(language, no_words)
-    settings = load_settings(profile, ({"device": device} if device else {}) | overrides)
+    settings = load_settings(profile, ({"device": device} if device else {}) | overrides, single=single or ())
     options = BatchOptions(
         workers=workers, retry_failed=retry_failed, limit=limit, strict=strict, seconds_per_second=patience, root=root,
-        allow_remote=file_systems(allow_remote),
+        allow_remote=file_systems(allow_remote), sample=sample,
     )  # fmt: skip
     code = run_batch(manifest, output, settings, options, dask)
     if code in (0, 1) and not write_exports(output, names, run=False):
@@ -155,12 +162,19 @@ def _flow(dask: str | None, options: BatchOptions) -> "Iterator[Flow[..., dict[s
     try:
         from flows.batch.dask_runner import LOCAL, connected
     except ImportError as error:
-        raise InputError(f'--dask needs packages that are not here ({error}): pip install "dyad-expressions[dask]".') from error
+        raise InputError(f"--dask needs packages that are not here ({error}): {_install_dask()}") from error
     with connected(dask, options["workers"]) as runner:
         from flows.dataset import recognise_dataset
 
         options["workers"] = None if dask == LOCAL else options["workers"]
         yield recognise_dataset.with_options(task_runner=runner)  # type: ignore[arg-type]
+
+
+def _install_dask() -> str:
+    """The command that installs what --dask needs: in a clone the versions that it is tested with."""
+    lock = Path(__file__).resolve().parents[2] / "requirements-dev.lock"
+    what = f"-c {shlex.quote(str(lock))} prefect-dask distributed" if lock.is_file() else '"dyad-expressions[dask]"'
+    return f"{shlex.quote(sys.executable)} -m pip install {what}"
 
 
 @contextlib.contextmanager

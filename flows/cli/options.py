@@ -48,6 +48,12 @@ OutputOption = Annotated[
 NameOption = Annotated[str, typer.Option(help="Name of the run folder of one clip; else made of the file's name and content.")]
 AudioTrackOption = Annotated[int | None, typer.Option(min=1, help="The sound track to hear, from 1; else the one that sounds.")]
 ProfileOption = Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--settings", metavar="KEY=VALUE", help="Any other setting ('dyad settings' explains all): windows.length=2; repeatable."
+    ),
+]
 DetectorOption = Annotated[str | None, typer.Option(help="Face detector: auto, mediapipe or opencv.")]
 CompoundsOption = Annotated[
     str | None, typer.Option(help="The pairs to tell apart: a file in configs/compounds, or a YAML file.")
@@ -67,6 +73,7 @@ FreshOption = Annotated[bool, typer.Option(help="Do everything again, also what 
 PrefectOption = Annotated[
     bool, typer.Option("--prefect", help="Run as a flow of Prefect also where no server is up; a temporary one is started.")
 ]
+RootOption = Annotated[str | None, typer.Option(help="Folder that the paths start from; else the table's own.")]
 RemoteOption = Annotated[
     str | None, typer.Option(help="File systems whose addresses a manifest may name, e.g. s3,https; else only its own one.")
 ]

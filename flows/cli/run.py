@@ -28,6 +28,8 @@ from flows.cli.options import (
     PrefectOption,
     ProfileOption,
     ProfileTimeOption,
+    RootOption,
+    SettingsOption,
     StaticOption,
     StrictOption,
     VerboseOption,
@@ -78,6 +80,7 @@ def run(
     prefect: PrefectOption = False,
     profile_time: ProfileTimeOption = False,
     exports: ExportsOption = None,
+    single: SettingsOption = None,
 ) -> None:
     """Recognise the compound expressions of videos.
 
@@ -98,6 +101,7 @@ def run(
         | face_overrides(static_face, dynamic_face)
         | words_overrides(language, no_words)
         | ({"decode": {"audio_track": audio_track}} if audio_track else {}),
+        single=single or (),
     )
     names = exports_named(exports)
     how = {"as_json": json, "explain": explain, "verbose": verbose, "strict": strict, "fresh": fresh, "prefect": prefect}
@@ -133,6 +137,8 @@ def score(
     static_face: StaticOption = None,
     dynamic_face: DynamicOption = None,
     device: DeviceOption = None,
+    root: RootOption = None,
+    single: SettingsOption = None,
 ) -> None:
     """Run one modality on many inputs at once; one row an input, in order. With a column `label` it says how many are right.
 
@@ -143,10 +149,12 @@ def score(
     Example: dyad score text comments.csv -o emotions.csv
     """
     from configs.settings import load_settings
+    from flows.backends.score_inputs import paths_from
     from flows.backends.score_table import absent, measured, score_table, trained_on
 
-    asked = load_settings(profile, ({"device": device} if device else {}) | face_overrides(static_face, dynamic_face))
-    with _scores_shown():
+    overrides = ({"device": device} if device else {}) | face_overrides(static_face, dynamic_face)
+    asked = load_settings(profile, overrides, single=single or ())
+    with _scores_shown(), paths_from(local_path(root) if root else None):
         answers = score_table(modality.replace("-", "_"), table, output, asked)
     for name, reason in answers.reasons.items():
         sys.stderr.write(f"{reason}\n" if name in reason else f"{name}: {reason}\n")

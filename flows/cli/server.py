@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.options import RemoteOption, file_systems
+from flows.cli.options import RemoteOption, RootOption, file_systems
 
 PortOption = Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the server and its UI; 4200 unless given.")]
 WatchOption = Annotated[
@@ -28,8 +29,9 @@ def up(
 
     Example: dyad up --workers 2 --watch incoming
     """
-    from flows.server.password import is_own
+    from flows.server.password import is_own, password_file
     from flows.server.prefect_setup import set_by_dyad
+    from flows.server.processes import noted
     from flows.server.up import bring_up
 
     entrance = bring_up(port, workers, tuple(watch or ()), folder.resolve(), _say, host)
@@ -38,6 +40,9 @@ def up(
         _say(f"PREFECT_API_URL is set to {url}: 'dyad run' goes there; unset it to use this server.")
     print(f"The UI, with your password, is at {entrance}")
     print("Next: open it, or run 'dyad run clip.mp4'; 'dyad status' tells what runs, 'dyad down' stops it.")
+    server, password = noted("server"), f'"$(cat {shlex.quote(str(password_file()))})"'
+    own = f"PREFECT_API_URL={server.facts['url'] if server else ''} PREFECT_API_AUTH_STRING={password}"
+    print(f"For {Path(sys.executable).with_name('prefect')} and your own scripts: export {own}")
 
 
 def down() -> None:
@@ -61,12 +66,46 @@ def status() -> None:
     sys.exit(show_status(os.environ.get("PREFECT_API_URL", ""), print))
 
 
+def logs(
+    name: Annotated[
+        str, typer.Argument(help="A run, or server, worker-1 and the like; else the last run.", show_default=False)
+    ] = "",
+    lines: Annotated[int, typer.Option(min=1, help="So many of the last ones.")] = 100,
+) -> None:
+    """Print what a run logged, or what the server or a worker printed.
+
+    Example: dyad logs clip.mp4
+    """
+    from flows.server.status import log_lines
+
+    print("\n".join(log_lines(os.environ.get("PREFECT_API_URL", ""), name, lines)))
+
+
+def retry(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Runs that failed; else all of the last seven days.", show_default=False)
+    ] = None,
+) -> None:
+    """Have failed runs of the server's deployments run again; they go on from what is done.
+
+    Example: dyad retry clip.mp4
+    """
+    from flows.server.lost_runs import retry as schedule_again
+
+    again, others = schedule_again(_need_server(), names or ())
+    if others:
+        _say(f"Started by hand, not by a deployment: {', '.join(others)}; give the same command again.")
+    _say(f"Scheduled again: {', '.join(again)}." if again else "No run of a deployment has failed.")
+    sys.exit(1 if others and not again else 0)
+
+
 def deploy(
     manifest: Annotated[str | None, typer.Option(help="What recognise-dataset runs on: CSV, parquet or a folder.")] = None,
     output: Annotated[str | None, typer.Option("-o", "--output", help="Where the run folders go.")] = None,
     cron: Annotated[str | None, typer.Option(help="When recognise-dataset runs; '0 2 * * *' unless given.")] = None,
     timezone: Annotated[str | None, typer.Option(help="Of --cron, e.g. Europe/Berlin; UTC unless given.")] = None,
     allow_remote: RemoteOption = None,
+    root: RootOption = None,
     folder: BaseOption = Path(),
 ) -> None:
     """Create the deployments on the server in use, or bring them up to date; what is not given stays as it is there.
@@ -78,7 +117,7 @@ def deploy(
 
     _need_server()
     remote = None if allow_remote is None else file_systems(allow_remote)
-    options = DeploymentOptions(folder.resolve(), _absolute(manifest), _absolute(output), cron, timezone, remote)
+    options = DeploymentOptions(folder.resolve(), _absolute(manifest), _absolute(output), cron, timezone, remote, _absolute(root))
     _say(f"Deployments: {', '.join(make(options))}.")
 
 

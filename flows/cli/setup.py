@@ -3,19 +3,18 @@
 import sys
 
 from configs import DEFAULT_PROFILE
-from flows.cli.options import ProfileOption
+from flows.cli.options import ProfileOption, SettingsOption
 
 
-def settings(profile: ProfileOption = DEFAULT_PROFILE) -> None:
-    """Print every setting with its value, as YAML to start your own profile from.
+def settings(profile: ProfileOption = DEFAULT_PROFILE, single: SettingsOption = None) -> None:
+    """Print every setting with its value and what it means, as YAML to start your own profile from.
 
     Example: dyad settings > mine.yaml
     """
-    import yaml
-
+    from configs.explained import with_comments
     from configs.settings import load_settings
 
-    print(yaml.safe_dump(load_settings(profile).model_dump(mode="json"), sort_keys=False), end="")
+    print("\n".join(with_comments(load_settings(profile, single=single or ()))))
 
 
 def doctor() -> None:

@@ -25,6 +25,7 @@ class DeploymentOptions:
     cron: str | None = None
     timezone: str | None = None
     allow_remote: Sequence[str] | None = None
+    root: Path | str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def deployments(options: DeploymentOptions) -> tuple[Deployment, ...]:
     runs, weights = str(options.folder / "runs"), str(options.folder / "weights")
     output = {"output": str(options.output)} if options.output else {}
     manifest: dict[str, object] = {"manifest": str(options.manifest)} if options.manifest else {}
+    manifest |= {"root": str(options.root)} if options.root else {}
     manifest |= {} if options.allow_remote is None else {"allow_remote": list(options.allow_remote)}
     return (
         Deployment("recognise-video", "flows.video.recognise_video", {"output": runs}, output, event=LANDED),

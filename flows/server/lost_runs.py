@@ -12,13 +12,13 @@ Only runs of deployments are taken up; those that somebody asked to cancel are c
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypedDict
 
 import psutil
 
-from data.errors import DyadError
+from data.errors import DyadError, InputError
 from flows.runtime.state_folder import locked, made, state_folder
 from flows.server import processes
 from flows.server.client import POOL, REFUSED, ask, reporting, reporting_name
@@ -104,6 +104,26 @@ def take_up_again(url: str, starting: str = "") -> list[str]:
             elif run["state_type"] != "CRASHED":
                 set_state(url, run, {"type": "CRASHED", "name": "Crashed", "message": LOST})
     return names
+
+
+def retry(url: str, names: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Schedule failed and crashed runs again, the last one of each name, or without names all of `BACK_TO`.
+
+    They go on from what is done. Returns the names of those that are scheduled, and of those that no deployment can start again.
+    InputError for a name of which no run failed.
+    """
+    failed = {"state": {"type": {"any_": ["FAILED", "CRASHED"]}}}
+    wanted = {"name": {"any_": list(names)}} if names else {"end_time": {"after_": (datetime.now(UTC) - BACK_TO).isoformat()}}
+    question = {"flow_runs": failed | wanted, "limit": 200, "sort": "END_TIME_DESC"}
+    found: list[FlowRun] = ask(url, "flow_runs/filter", question)
+    if missing := set(names) - {run["name"] for run in found}:
+        raise InputError(f"No run named {', '.join(sorted(missing))} has failed; 'dyad status' tells which have.")
+    again, others = list[str](), list[str]()
+    for run in {run["name"]: run for run in reversed(found)}.values() if names else found:
+        if run["deployment_id"]:
+            set_state(url, run, {"type": "SCHEDULED", "name": AGAIN, "message": "Asked for by 'dyad retry'."})
+        (again if run["deployment_id"] else others).append(run["name"])
+    return again, others
 
 
 class Tending:

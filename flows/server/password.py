@@ -7,6 +7,7 @@ user and a password, written `user:password` as Prefect has it, which the proces
 import base64
 import os
 import secrets
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from flows.runtime.state_folder import state_folder, write_private
@@ -21,14 +22,19 @@ def made_password() -> str:
     """The password for a server that starts: PREFECT_SERVER_API_AUTH_STRING, else that of the last one, else a new one; kept."""
     password = os.environ.get("PREFECT_SERVER_API_AUTH_STRING") or own_password() or f"dyad:{secrets.token_urlsafe(32)}"
     if password != own_password():
-        write_private(state_folder() / "password", password)
+        write_private(password_file(), password)
     return password
+
+
+def password_file() -> Path:
+    """Where the password of the server of `dyad up` lies."""
+    return state_folder() / "password"
 
 
 def own_password() -> str:
     """What the server of `dyad up` asks for; empty before the first one."""
     try:
-        return (state_folder() / "password").read_text(encoding="utf-8")
+        return password_file().read_text(encoding="utf-8")
     except OSError:
         return ""
 

@@ -1,16 +1,19 @@
-"""`dyad status`: what of server, workers and deployments is there, what runs, what failed lately."""
+"""`dyad status` and `dyad logs`: what of server, workers and deployments is there, what runs, what failed lately, and why."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from data.errors import DyadError
+from data.errors import DyadError, InputError
 from flows.runtime.state_folder import state_folder
 from flows.server import processes
 from flows.server.client import POOL, ask, reporting
 from flows.server.lost_runs import FlowRun, under_way
 from flows.server.password import entrance, is_own, own_password
+from flows.server.processes import log_of
 
 Row = tuple[str, str, str]
+MOST_LINES = 200
+"""So many lines the server gives at once."""
 
 
 def show_status(url: str, say: Callable[[str], None]) -> int:
@@ -29,6 +32,26 @@ def show_status(url: str, say: Callable[[str], None]) -> int:
     for what, which, state in rows:  # plain lines, which no narrow terminal breaks and every tool can read
         say(f"{what:<15}{which:<{width}}  {state}")
     return 0 if reporting(url) else 1
+
+
+def log_lines(url: str, name: str, count: int) -> list[str]:
+    """The last lines that a run logged (the last run of this name; '' for any), or that a background process printed.
+
+    `url`: the server's; a process needs none. InputError for a name that is neither.
+    """
+    processes_known = {file.stem: file for file in sorted(log_of("server").parent.glob("*.log"))}
+    if name in processes_known:
+        return processes_known[name].read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
+    if not url:
+        known = f"without one there are those of {', '.join(processes_known)}" if processes_known else "and no process has a log"
+        raise InputError(f"No server is up that knows what runs logged, {known}. Start it with 'dyad up'.")
+    named = {"name": {"any_": [name]}} if name else {"start_time": {"is_null_": False}}
+    found: list[FlowRun] = ask(url, "flow_runs/filter", {"flow_runs": named, "limit": 1, "sort": "START_TIME_DESC"})
+    if not found:
+        raise InputError(f"There is no run and no process named {name}; 'dyad status' and the UI tell their names.")
+    question = {"logs": {"flow_run_id": {"any_": [found[0]["id"]]}}, "limit": min(count, MOST_LINES), "sort": "TIMESTAMP_DESC"}
+    logged = [f"{str(one['timestamp'])[:19]} {one['message']}" for one in reversed(ask(url, "logs/filter", question))]
+    return [f"{found[0]['name']}: {found[0]['state_name']}", *logged]
 
 
 def _rows(url: str) -> Iterator[Row]:

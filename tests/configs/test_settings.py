@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
+from configs.explained import meanings, with_comments
 from configs.settings import load_settings, profile_path, read_prompts
 from data.emotions import ABAW_COMPOUNDS
 from data.errors import InputError
@@ -32,7 +34,9 @@ def test_command_line_beats_environment_beats_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("faces: {colour: red}", "faces.colour"),
+        ("faces: {colour: red}", "there is no setting faces.colour"),
+        ("windows: {lenght: 2}", "did you mean windows.length (Seconds of a window)?"),
+        ("windows: {length: 0}", "greater than or equal to 0.1 (Seconds of a window)"),
         ("decode: {frames_per_second: fast}", "decode.frames_per_second"),
         ("decode: {frames_per_second: -1}", "greater than 0"),
         ("compounds: [{name: x, first: joy, second: fear}]", "'joy', which is not a basic emotion"),
@@ -46,6 +50,24 @@ def test_wrong_settings_name_the_file_and_the_field(text: str, words: str, tmp_p
     with pytest.raises(InputError) as error:
         load_settings(str(path), environment={})
     assert words in str(error.value)
+
+
+def test_single_settings_come_last_and_wrong_names_are_told_with_the_nearest() -> None:
+    single = ("windows.length=3", "faces.which=all", "voice.reference=none", "transcript.language=")
+    settings = load_settings(overrides={"windows": {"length": 5.0, "shift": 1.0}}, environment={}, single=single)
+    assert (settings.windows.length, settings.windows.shift, settings.faces.which) == (3.0, 1.0, "all")
+    assert settings.transcript.language is None
+    for wrong, words in (("lenght=2", "did you mean windows.length"), ("windows=2", "is a group"), ("length", "write KEY=VALUE")):
+        with pytest.raises(InputError, match=words):
+            load_settings(environment={}, single=[wrong])
+
+
+def test_every_setting_is_explained_and_what_is_printed_can_be_read() -> None:
+    settings = load_settings(environment={})
+    printed = "\n".join(with_comments(settings))
+    assert "  # Seconds of a window.\n  length: " in printed
+    assert yaml.safe_load(printed) == settings.model_dump(mode="json")
+    assert all(meaning for _, meaning in meanings(type(settings)))
 
 
 def test_an_unknown_profile_lists_the_known_ones() -> None:

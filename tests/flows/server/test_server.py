@@ -77,6 +77,7 @@ def test_up_again_leaves_what_runs_alone(own_server: OwnServer) -> None:
     assert again.returncode == 0, again.stderr
     assert "runs already" in again.stderr
     assert own_server.url.removesuffix("/api") in again.stdout
+    assert f"export PREFECT_API_URL={own_server.url} PREFECT_API_AUTH_STRING=" in again.stdout
     assert before == (pid_of(own_server, "server"), pid_of(own_server, "worker-1"))
 
 
@@ -91,6 +92,27 @@ def test_status_tells_what_is_there(own_server: OwnServer) -> None:
     assert told.returncode == 0, told.stdout
     for expected in ("recognise-video", "retention", "30 4 * * *", "worker-1", str(own_server.state)):
         assert expected in told.stdout
+
+
+def test_a_failed_run_can_be_read_about_and_run_again(own_server: OwnServer, sound: Path) -> None:
+    clip = sound.rename(sound.with_name("retried.wav"))
+    content = clip.read_bytes()
+    clip.write_text("no sound")
+    deployment = own_server.ask("deployments/name/recognise-video/recognise-video")["id"]
+    parameters = {"video": str(clip), "output": str(own_server.folder / "runs")}
+    run = own_server.ask(f"deployments/{deployment}/create_flow_run", {"name": "retried", "parameters": parameters})
+    assert own_server.ended(run["id"]) == "FAILED"
+    own_server.run_named("retried.wav", "FAILED")
+    logged = own_server.dyad("logs", "retried.wav")
+    assert logged.stdout.startswith("retried.wav: Failed\n"), logged.stderr
+    assert "cannot be" in logged.stdout
+    assert "worker" in own_server.dyad("logs", "worker-1").stdout
+    assert "no process named nobody" in own_server.dyad("logs", "nobody").stderr
+    clip.write_bytes(content)
+    again = own_server.dyad("retry", "retried.wav")
+    assert "Scheduled again: retried.wav." in again.stderr, again.stdout
+    own_server.run_named("retried.wav")
+    assert "No run named retried.wav has failed" in own_server.dyad("retry", "retried.wav").stderr
 
 
 def test_the_ui_calls_its_own_server(own_server: OwnServer) -> None:
