@@ -26,7 +26,7 @@ Image = NDArray[np.uint8]
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
-CHUNK = 512
+CHUNK = 256
 """Inputs read and scored at a time, so that memory does not grow with their number."""
 FILES_AT_ONCE = 64
 """Images or clips of any size in memory at a time."""
@@ -87,6 +87,7 @@ class Beside(NamedTuple):
 def in_chunks(items: Sequence[Item], score: Callable[[Sequence[Item]], Probabilities], size: int = CHUNK) -> Probabilities:
     """Probabilities [B, 7] of B items, of which `score` is shown at most `size` at a time."""
     parts: list[Probabilities] = []
+    tell(Scored(0, len(items)))
     for first in range(0, len(items), size):
         parts.append(score(items[first : first + size]))
         tell(Scored(min(first + size, len(items)), len(items)))
@@ -94,7 +95,7 @@ def in_chunks(items: Sequence[Item], score: Callable[[Sequence[Item]], Probabili
 
 
 def readable(
-    items: Sequence[Item], read: Callable[[Item], Read], reasons: dict[str, str], name: Callable[[Item], str]
+    items: Sequence[Item], read: Callable[[Item], Read | None], reasons: dict[str, str], name: Callable[[Item], str]
 ) -> list[Read | None]:
     """What `read` makes of each item; None, with the sentence in `reasons`, for those that cannot be read."""
     done: list[Read | None] = []

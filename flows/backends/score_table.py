@@ -1,7 +1,7 @@
 """One modality on many inputs: a table, a folder or an .npz in, one row an input out."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,10 +26,12 @@ from modalities.transcript.word_errors import plain_words, word_error_rate, word
 
 
 class Labels(NamedTuple):
-    """What a table says of its B inputs: its basic emotion's index (-1 for none of them), and whom bootstrap keeps together."""
+    """What a table says of its B inputs: its basic emotion's index (-1 for none of them), whom bootstrap keeps together, and the
+    labels that are none of the seven with how often they occur."""
 
     truth: NDArray[np.int64]
     groups: list[str]
+    others: Mapping[str, int]
 
 
 def score_table(modality: str, table: Path, output: Path, settings: Settings) -> Answers | Transcripts:
@@ -126,7 +128,8 @@ def labels_of(table: Path) -> Labels | None:
     if table.is_dir() or table.suffix.lower() == ".npz" or not (words := column_if_any(table, "label")):
         return None
     indices = {word: _index(word) for word in set(words)}
-    return Labels(np.array([indices[word] for word in words], np.int64), _groups(table, len(words)))
+    others = Counter(word for word in words if word and indices[word] < 0)
+    return Labels(np.array([indices[word] for word in words], np.int64), _groups(table, len(words)), others)
 
 
 def _groups(table: Path, count: int) -> list[str]:
@@ -147,9 +150,9 @@ def reached(answers: Answers, labels: Labels) -> str:
 
     The interval is the middle 95 % of 1,000 bootstrap draws of speakers (groups; without any, inputs).
     """
-    rows = np.flatnonzero(labels.truth >= 0)
+    rows, others = np.flatnonzero(labels.truth >= 0), _other_labels(labels.others)
     if not len(rows):
-        return "No label is one of the seven basic emotions, so nothing is measured."
+        return f"No label is one of the seven basic emotions, so nothing is measured.{others}"
     truth, groups = labels.truth[rows], np.unique(np.array(labels.groups, object)[rows].astype(str), return_inverse=True)[1]
     answer = np.where(np.isnan(answers.basic[rows, 0]), len(BASIC_EMOTIONS), np.nan_to_num(answers.basic[rows]).argmax(1))
     classes = sorted(set(truth.tolist()))
@@ -163,7 +166,17 @@ def reached(answers: Answers, labels: Labels) -> str:
     return (
         f"{len(rows)} labelled, {groups.max() + 1} speakers or groups, {len(classes)} emotions: UAR {100 * figures['uar']:.1f} % "
         f"({low:.1f} to {high:.1f}), WAR {100 * figures['war']:.1f} %, macro-F1 {100 * figures['macro_f1']:.1f} %"
+        f"{'.' if others else ''}{others}"
     )
+
+
+def _other_labels(others: Mapping[str, int]) -> str:
+    """What is said of labels that are none of the seven; '' without such."""
+    if not others:
+        return ""
+    named = ", ".join(f"{word} ({count})" for word, count in Counter(others).most_common(5))
+    named += ", ..." if len(others) > 5 else ""
+    return f" {sum(others.values())} rows have a label that is none of the seven and are left out: {named}."
 
 
 def _rows(answers: Answers, settings: Settings) -> pd.DataFrame:

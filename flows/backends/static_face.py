@@ -54,7 +54,7 @@ class StaticFaceBackend(ScoringBackend[Model]):
         """Probabilities [B, 7] of images of faces in any sizes, and of what is known of each."""
 
     def score(self, table: Path, settings: Settings) -> Answers:
-        """Of an .npz with `images`, a folder of images, or a table that names some."""
+        """Of an .npz with `images`, a folder of images, or a table that names some; of whole photos their main face."""
         from modalities.quality import image_quality
 
         if table.suffix.lower() == ".npz":
@@ -62,18 +62,24 @@ class StaticFaceBackend(ScoringBackend[Model]):
             names = [str(number) for number in range(len(images))]
             basic = in_chunks(list(images), lambda part: self.score_faces(part, [Beside()] * len(part), settings))
             return Answers(names, basic, quality=image_quality(images))
+        from modalities.faces.photos import NO_FACE, photo_faces
+
         files, measured = with_what_is_known(table, files_in(table, IMAGE_SUFFIXES)), list[NDArray[np.float32]]()
-        reasons: dict[str, str] = {}
+        reasons, faceless = dict[str, str](), dict[str, str]()
 
         def score(part: Sequence[tuple[Path, Beside]]) -> Probabilities:
-            read = readable(part, lambda one: (read_image(one[0]), one[1]), reasons, lambda one: str(one[0]))
-            measured.append(np.array([image_quality([one[0]])[0] if one else np.nan for one in read], np.float32))
-            return with_gaps(read, lambda there: self.score_faces(
-                [one for one, _ in there], [known for _, known in there], settings
-            ))  # fmt: skip
+            read = readable(part, lambda one: face_of(read_image(one[0])), reasons, lambda one: str(one[0]))
+            for (file, _), face in zip(part, read, strict=True):
+                if face is None and str(file) not in reasons:
+                    faceless[str(file)] = NO_FACE
+            measured.append(np.array([np.nan if face is None else image_quality([face])[0] for face in read], np.float32))
+            known = [beside for (_, beside), face in zip(part, read, strict=True) if face is not None]
+            return with_gaps(read, lambda there: self.score_faces(there, known, settings))
 
-        basic = in_chunks(files, score, FILES_AT_ONCE)
-        return Answers([str(file) for file, _ in files], basic, reasons, np.concatenate(measured), frozenset(reasons))
+        with photo_faces(settings.faces.detector, settings.faces.crop_size) as face_of:
+            basic = in_chunks(files, score, FILES_AT_ONCE)
+        names = [str(file) for file, _ in files]
+        return Answers(names, basic, reasons | faceless, np.concatenate(measured), frozenset(reasons))
 
     def media(self, job: Job) -> Medium:
         """The pictures: where there are none, nobody has looked for faces."""

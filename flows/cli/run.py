@@ -39,6 +39,8 @@ from flows.cli.options import (
     words_overrides,
 )
 
+EVERY = 10.0
+"""Seconds from one line of progress to the next where there is no terminal."""
 FaceOption = Annotated[str | None, typer.Option(help="Whose faces the answer is about: main, all, or person=2 (see people.csv).")]
 PeopleOption = Annotated[
     Path | None, typer.Option(help="Who is who: CSV with person (a number of people.csv) or picture (a file), and name.")
@@ -167,18 +169,24 @@ def score(
 
 @contextlib.contextmanager
 def _scores_shown() -> Iterator[None]:
-    """Show on a terminal how many inputs are scored."""
+    """Show how many inputs are scored: a bar on a terminal, a line every ten seconds elsewhere."""
+    import time
+
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from flows.backends.score_inputs import Scored, watching
 
-    console = terminal.console(stderr=True)
+    console, told = terminal.console(stderr=True), time.monotonic()
     with Progress("scoring", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True,
                   disable=not console.is_terminal) as bar:  # fmt: skip
         task = bar.add_task("scoring", total=None)
 
         def show(scored: Scored) -> None:
+            nonlocal told
             bar.update(task, completed=scored.done, total=scored.total)
+            if not console.is_terminal and time.monotonic() - told > EVERY:
+                told = time.monotonic()
+                sys.stderr.write(f"{scored.done} of {scored.total}\n")
 
         with watching(show):
             yield

@@ -367,3 +367,16 @@ def test_files_of_frame_labels_that_are_wrong(tmp_path: Path, text: str, sentenc
     path.write_text(text)
     with pytest.raises(InputError, match=sentence):
         read_frame_labels(path, "01")
+
+
+def test_a_sample_is_even_by_label_always_the_same_and_grows(tmp_path: Path) -> None:
+    labels = ["fear"] * 40 + ["anger"] * 3 + ["disgust"] * 40
+    rows = [f"{number}.wav,{label}" for number, label in enumerate(labels)]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label", *rows, "0.wav,joy?", "late.wav,fear"]))
+    clips = read_manifest(tmp_path / "clips.csv", check_files=False)
+    some, more = clips.sample(13), clips.sample(30)
+    assert some.table["label"].value_counts().to_dict() == {"fear": 5, "disgust": 5, "anger": 3}
+    assert some.table["path"].tolist() == clips.sample(13).table["path"].tolist()
+    assert set(some.table["path"]) < set(more.table["path"])
+    assert some.table["number"].is_monotonic_increasing, "in the manifest's order"
+    assert some.notes[-1] == "A sample of 13 of 85 clips, evenly by label."

@@ -72,6 +72,7 @@ def test_one_bad_clip_does_not_stop_the_others(dyad: Dyad, tmp_path: Path) -> No
         (["run", "clip.mp4", "--transcript", "none.srt"], "there is no file none.srt"),
         (["run", "clip.mp4", "--detector", "magic"], "faces.detector"),
         (["run", "."], "holds no media files"),
+        (["run", "clip.mp4", "--settings", "windows.lenght=2"], "did you mean windows.length (Seconds of a window)?"),
         (["run"], "Missing argument"),
         (["score", "smell", "x.csv", "-o", "y.csv"], "cannot score tables"),
         (["score", "text", "x.csv", "-o", "y.csv"], "no file or folder x.csv"),
@@ -143,6 +144,24 @@ def test_scores_face_pictures_from_npz_and_folder_alike(dyad: Dyad, sample_run: 
     assert stored["happiness"].min() > 0.5, "the portrait smiles broadly"
 
 
+def test_of_a_whole_photo_the_face_is_scored(dyad: Dyad, tmp_path: Path) -> None:
+    import cv2
+    import numpy as np
+    from skimage.data import astronaut
+
+    (tmp_path / "photos").mkdir()
+    photo = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR)
+    cv2.imwrite(str(tmp_path / "photos" / "suit.png"), photo[270:])
+    cv2.imwrite(str(tmp_path / "photos" / "whole.png"), photo)
+    (tmp_path / "list.csv").write_text("path\nsuit.png\nwhole.png\n")
+    code, _, err = dyad("score", "static-face", tmp_path / "list.csv", "--root", tmp_path / "photos", "-o", tmp_path / "out.csv")
+    assert code == 0
+    assert "suit.png: No face was found in it" in err
+    suit, whole = pd.read_csv(tmp_path / "out.csv").itertuples()
+    assert np.isnan(suit.happiness)
+    assert whole.happiness > 0.5
+
+
 def test_scores_sound_files(dyad: Dyad, tmp_path: Path, tiny_voice: None) -> None:
     import soundfile
 
@@ -168,7 +187,7 @@ def test_a_table_with_labels_says_how_many_are_right(dyad: Dyad, tmp_path: Path)
     code, _, err = dyad("score", "text", tmp_path / "in.csv", "-o", tmp_path / "out.csv")
     assert code == 0
     assert "3 labelled, 2 speakers or groups, 3 emotions: UAR 66.7 % (" in err, "no answer is a wrong one"
-    assert "WAR 66.7 %, macro-F1 66.7 %" in err
+    assert "WAR 66.7 %, macro-F1 66.7 %. 1 rows have a label that is none of the seven and are left out: boredom (1)." in err
     assert pd.read_csv(tmp_path / "out.csv", keep_default_na=False)["label"].tolist() == ["happiness", "sadness", "anger", ""]
     assert "Trained on this" not in err
     pd.DataFrame(labels | {"corpus": ["GoEmotions", "goemotions", "ours", ""]}).to_csv(tmp_path / "in.csv", index=False)
