@@ -85,7 +85,8 @@ def measured(table: Path, answers: Answers | Transcripts, trained_on: Sequence[s
     counted = Counter(map(corpus_of, answers.names, said))
     seen = {corpus: counted[corpus] for corpus in trained_on if counted[corpus]}
     told = ", ".join(f"{count} of {corpus}" for corpus, count in seen.items())
-    return reached(answers, known) + (f". Trained on this: {told}; the figures say little about other inputs" if told else "")
+    trained = f"Trained on this: {told}; the figures say little about other inputs" if told else ""
+    return ". ".join(filter(None, (reached(answers, known).rstrip("."), trained, _other_labels(known.others))))
 
 
 def trained_on(modality: str, settings: Settings) -> tuple[str, ...]:
@@ -150,9 +151,9 @@ def reached(answers: Answers, labels: Labels) -> str:
 
     The interval is the middle 95 % of 1,000 bootstrap draws of speakers (groups; without any, inputs).
     """
-    rows, others = np.flatnonzero(labels.truth >= 0), _other_labels(labels.others)
+    rows = np.flatnonzero(labels.truth >= 0)
     if not len(rows):
-        return f"No label is one of the seven basic emotions, so nothing is measured.{others}"
+        return "No label is one of the seven basic emotions, so nothing is measured."
     truth, groups = labels.truth[rows], np.unique(np.array(labels.groups, object)[rows].astype(str), return_inverse=True)[1]
     answer = np.where(np.isnan(answers.basic[rows, 0]), len(BASIC_EMOTIONS), np.nan_to_num(answers.basic[rows]).argmax(1))
     classes = sorted(set(truth.tolist()))
@@ -166,7 +167,6 @@ def reached(answers: Answers, labels: Labels) -> str:
     return (
         f"{len(rows)} labelled, {groups.max() + 1} speakers or groups, {len(classes)} emotions: UAR {100 * figures['uar']:.1f} % "
         f"({low:.1f} to {high:.1f}), WAR {100 * figures['war']:.1f} %, macro-F1 {100 * figures['macro_f1']:.1f} %"
-        f"{'.' if others else ''}{others}"
     )
 
 
@@ -176,7 +176,7 @@ def _other_labels(others: Mapping[str, int]) -> str:
         return ""
     named = ", ".join(f"{word} ({count})" for word, count in Counter(others).most_common(5))
     named += ", ..." if len(others) > 5 else ""
-    return f" {sum(others.values())} rows have a label that is none of the seven and are left out: {named}."
+    return f"{sum(others.values())} rows have a label that is none of the seven and are left out: {named}"
 
 
 def _rows(answers: Answers, settings: Settings) -> pd.DataFrame:
