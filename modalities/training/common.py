@@ -1,8 +1,9 @@
 """What every training shares: progress and where it is reported, the state it goes on from, running means, the temperature."""
 
 import pickle
+import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from data.files import atomic_path
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from modalities.loading.checkpoint import Card
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,20 @@ Report = Callable[[Progress], None]
 
 def silent(progress: Progress) -> None:
     """Report nothing."""
+
+
+def command_line(what: str, **given: object) -> str:
+    """The command that trains the same again: 'dyad train text --data corpora --seed 7'; what is empty or 0 is left out."""
+    named = ((name.replace("_", "-"), value) for name, value in given.items() if value)
+    pairs = ((name, one) for name, value in named for one in (value if isinstance(value, list | tuple) else [value]))
+    return f"dyad train {what}" + "".join(f" --{name} {shlex.quote(str(value))}" for name, value in pairs)
+
+
+def with_command(card: "Card", file: Path, what: str, **given: object) -> "Card":
+    """A card, and its file, with the command that was given (see `command_line`)."""
+    told = replace(card, command=command_line(what, **given))
+    told.write(file)
+    return told
 
 
 def read_resume(path: Path, about: Mapping[str, object]) -> dict[str, Any] | None:

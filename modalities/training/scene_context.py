@@ -26,7 +26,7 @@ from modalities.encoders.sentence_encoder import SentenceEncoder, load_encoder
 from modalities.loading.checkpoint import Card, save_checkpoint
 from modalities.scene_context.embedded import embed, grams_of, word_features
 from modalities.training import common
-from modalities.training.common import Progress, Report, silent
+from modalities.training.common import Progress, Report, silent, with_command
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -57,7 +57,6 @@ PLAIN_WORDS = {
 """Words whose emotion needs no corpus: what the classifiers know of authors who write in another way than Qwen."""
 AT_ONCE = 512
 """Descriptions that are embedded before they are written down."""
-COMMAND = "dyad train scene-text --data ../shared/datasets"
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,8 @@ def train(
     )
     logits = combined(vocabulary, words, meanings, dev.texts, embed_all(encoder, dev.texts)) / temperature
     card = describe(logits, dev, unseen, training, seed)
-    card.write(output / "scene_context.md")
+    given = {"data": data, "seed": seed, "epochs": epochs, "limit": limit}
+    card = with_command(card, output / "scene_context.md", "scene-text", **given)
     unfinished.unlink(missing_ok=True)
     report(Progress(FOLDS + 2, FOLDS + 2, card.metrics))
     return card
@@ -290,7 +290,7 @@ def describe(logits: NDArray[np.float32], dev: Described, unseen: NDArray[np.flo
         name="scene_context",
         data="Qwen2.5-VL 3B, 7B and 32B descriptions (two prompts) of AFEW's training clips, from the RAS repository",
         terms="descriptions MIT (RAS repository); labels from AFEW, for research; encoder all-MiniLM-L6-v2 Apache-2.0",
-        command=COMMAND,
+        command="",
         seed=seed,
         date=date.today().isoformat(),
         split=f"{len(training.texts)} descriptions of {len(training.texts) // 6} clips, {FOLDS}-fold cross-validation by shot; "

@@ -29,7 +29,7 @@ from modalities.faces.crops import Pixels
 from modalities.loading.checkpoint import Card, save_checkpoint
 from modalities.loading.devices import precision_of
 from modalities.loading.state_dicts import JsonObject, read_state_dict
-from modalities.training.common import Progress, Report, read_resume, silent, write_resume
+from modalities.training.common import Progress, Report, command_line, read_resume, silent, write_resume
 from modalities.training.face_networks.corpus import read_ahead, without_time
 from modalities.training.face_networks.ranks import Ranks, joined, own_device
 from modalities.training.face_networks.recipes import Recipe, rate_factor
@@ -167,7 +167,7 @@ def _pretrain(
         if ranks.first:
             write_curves(plan.files, state.curves)
             report(Progress(state.epoch, epochs, {name: value for name, value in state.curves[-1].items() if name != "epoch"}))
-    card = _make_card(plan, state, corpora)
+    card = _make_card(plan, state, corpora, limit)
     ranks.wait()
     if ranks.first:
         about = {"name": NAME, "settings": network.shape._asdict()}
@@ -374,13 +374,17 @@ def _restore(state: PretrainingState, plan: PretrainingPlan) -> None:
     state.losses = kept["losses"] if plan.ranks.first else {}
 
 
-def _make_card(plan: PretrainingPlan, state: PretrainingState, corpora: Sequence[Path]) -> Card:
+def _make_card(plan: PretrainingPlan, state: PretrainingState, corpora: Sequence[Path], limit: int | None) -> Card:
     named = ", ".join(one.name for one in corpora)
-    said = "".join(f" --corpus {one.name}" for one in corpora)
+    options, fold = plan.options, "" if plan.options.fold is None else str(plan.options.fold)
     counts = f"{len(plan.fit.pictures)} pictures and {len(plan.fit.clips)} clips"
+    command = command_line(
+        NAME, corpus=list(corpora), root=list(options.roots), epochs=plan.recipe.epochs, batch=options.batch, seed=plan.seed,
+        limit=limit, fold=fold, start=options.start, rate=options.rate,
+    )  # fmt: skip
     return Card(
-        name=NAME, data=f"{named}: {counts}, without their labels", terms="those of the corpora", seed=plan.seed,
-        command=f"dyad train {NAME}{said} --epochs {plan.recipe.epochs} --batch {plan.options.batch} --seed {plan.seed}",
+        name=NAME, data=f"{named}: {counts}, without their labels", seed=plan.seed, command=command,
+        terms=f"those of {named}" + (f", and of {options.start.name}" if options.start else ""),
         date=date.today().isoformat(), per_class_recall={},
         split="losses on samples that were held out of it" if any(plan.held_out) else "losses of the last epoch",
         metrics={key: round(value, 4) for key, value in state.curves[-1].items() if key != "epoch"},

@@ -26,7 +26,7 @@ from modalities.face_networks.registry import Kind, NetworkInput, NetworkRow, bu
 from modalities.loading.checkpoint import Card
 from modalities.loading.devices import precision_of
 from modalities.loading.state_dicts import JsonObject, read_state_dict
-from modalities.training.common import Progress, Report, silent
+from modalities.training.common import Progress, Report, command_line, silent
 from modalities.training.face_networks.batches import BatchMaker
 from modalities.training.face_networks.corpus import FaceCorpus, FaceSample, read_face_corpus, views_in_order, without_time
 from modalities.training.face_networks.loop import AddedStills, TrainingPlan, TrainingState, fit, read_best
@@ -128,7 +128,7 @@ def _train(
     read_best(built, plan)
     tested = corpus.test or corpus.choose
     answers = probabilities_of(built, tested, plan)
-    card = _make_card(row, kind, corpus, answers, tested, state, plan, data, chosen)
+    card = _make_card(row, kind, corpus, answers, tested, state, plan, data, chosen, limit)
     ranks.wait()  # all have read the best weights
     if ranks.first:
         if chosen.lora:
@@ -277,16 +277,16 @@ def write_curves(files: Files, curves: Sequence[Mapping[str, float]]) -> None:
 
 def _make_card(
     row: NetworkRow, kind: Kind, corpus: FaceCorpus, answers: NDArray[np.float32], tested: Sequence[FaceSample],
-    state: TrainingState, plan: TrainingPlan, data: Path, options: FaceTrainingOptions,
+    state: TrainingState, plan: TrainingPlan, data: Path, options: FaceTrainingOptions, limit: int | None,
 ) -> Card:  # fmt: skip
     truth = np.array([sample.label for sample in tested])
     recall = per_class_recall(truth, answers.argmax(1), len(corpus.labels))
     what = "test part" if corpus.test else "validation part, which also chose the weights (there is no test part)"
     return Card(
-        name=f"{kind}-{row.name}", terms="those of the corpus and of the weights it started from", seed=plan.seed,
+        name=f"{kind}-{row.name}", terms=f"those of {_sources(data, options)}", seed=plan.seed,
         data=f"{data.name}: {len(corpus.fit)} samples to fit on, {len(corpus.choose)} to choose on, {len(corpus.test)} to test"
         + (f"; with {len(plan.stills.samples)} stills of {options.stills.name}" if plan.stills and options.stills else ""),
-        command=_command(row, kind, data, plan, options), date=date.today().isoformat(),
+        command=_command(row, kind, data, plan, options, limit), date=date.today().isoformat(),
         split=f"figures: {what}, {len(tested)} samples",
         metrics={key: round(value, 4) for key, value in _figures(answers, tested).items()},
         per_class_recall={name: round(float(v), 4) for name, v in zip(corpus.labels, recall, strict=True) if v == v},
@@ -294,13 +294,22 @@ def _make_card(
     )  # fmt: skip
 
 
-def _command(row: NetworkRow, kind: Kind, data: Path, plan: TrainingPlan, options: FaceTrainingOptions) -> str:
-    """The command that trains the same again."""
-    given = {"--fold": options.fold, "--labels": options.labels, "--clip": options.clip and options.clip.name,
-             "--start": options.start and options.start.name, "--lora": options.lora,
-             "--with-stills": options.stills and options.stills.name}  # fmt: skip
-    said = "".join(f" {name} {value}" for name, value in given.items() if value)
-    return f"dyad train {kind}-face --network {row.name} --corpus {data.name} --epochs {plan.epochs} --seed {plan.seed}{said}"
+def _sources(data: Path, options: FaceTrainingOptions) -> str:
+    """Whose terms bind the weights: the corpora, and the weights that it started from."""
+    started = [one.name for one in (options.clip, options.start) if one]
+    corpora = [one.name for one in (data, options.stills) if one]
+    return ", ".join(corpora) + (f", and of the weights it started from: {', '.join(started)}" if started else "")
+
+
+def _command(
+    row: NetworkRow, kind: Kind, data: Path, plan: TrainingPlan, options: FaceTrainingOptions, limit: int | None
+) -> str:
+    """The command that trains the same again; texts, recipe and settings of the network are whole in the options' files."""
+    fold = "" if options.fold is None else str(options.fold)
+    return command_line(
+        f"{kind}-face", network=row.name, corpus=data, root=options.root, epochs=plan.epochs, seed=plan.seed, fold=fold,
+        limit=limit, labels=options.labels, clip=options.clip, start=options.start, lora=options.lora, with_stills=options.stills,
+    )  # fmt: skip
 
 
 def _describe_training(row: NetworkRow, corpus: FaceCorpus, state: TrainingState, plan: TrainingPlan) -> str:

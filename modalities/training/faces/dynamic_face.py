@@ -19,7 +19,7 @@ from modalities.dynamic_face.network import DynamicAnswer, DynamicFaceNetwork, D
 from modalities.loading.checkpoint import WEIGHTS_FOLDER, Card, save_checkpoint
 from modalities.static_face.embedded import CLASSES, StaticFace, describe_images
 from modalities.static_face.embedded import load as load_static
-from modalities.training.common import Progress, Report, read_resume, silent, write_resume
+from modalities.training.common import Progress, Report, command_line, read_resume, silent, write_resume
 from modalities.training.faces.pseudo_sequences import PseudoSequence, make_sequences
 from modalities.training.faces.static_face import TERMS, Splits, fit_temperature, prepare_splits
 from modalities.training.faces.stills import FaceVotes
@@ -183,8 +183,8 @@ def train(
     weights = output / "dynamic_face.safetensors"
     export(state.network, static, fit, choose, weights)
     held_out = held_out_sequences(static, splits, count, seed)
-    command = f"dyad train dynamic-face --data ../shared/datasets --seed {seed} --epochs {epochs}"
-    card = make_card(static, weights, held_out, count, seed, command + (f" --limit {limit}" if limit else ""))
+    command = command_line("dynamic-face", data=data, seed=seed, epochs=epochs, limit=limit)
+    card = make_card(static, weights, held_out, count, seed, command)
     card.write(output / "dynamic_face.md")
     (output / "dynamic_face.resume.pt").unlink(missing_ok=True)
     return card

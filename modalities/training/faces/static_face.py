@@ -4,7 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from data.metrics import per_class_recall
 from modalities.loading.checkpoint import Card, in_eight_bits, save_checkpoint
 from modalities.static_face.embedded import CLASSES
 from modalities.static_face.network import StaticFaceNetwork, StaticFaceShape, resize, standardise
-from modalities.training.common import Progress, Report, best_temperature, follow, read_resume, silent, write_resume
+from modalities.training.common import Progress, Report, best_temperature, command_line, follow, read_resume, silent, write_resume
 from modalities.training.faces.start import archive_path, read_weights, start_from
 from modalities.training.faces.stills import (
     FaceVotes,
@@ -375,10 +375,10 @@ def train(
         report(Progress(state.epoch, epochs, {"loss": loss, **figures}))
     state.average.load_state_dict(state.best_weights)
     export(state.average, splits, weights)
-    options = (f" --limit {limit}" if limit else "") + ("" if archive else " --start random")
-    command = f"dyad train static-face --data ../shared/datasets --seed {seed} --epochs {epochs}{options}"
+    command = command_line("static-face", data=data, seed=seed, epochs=epochs, limit=limit, start=start)
     text = _describe_training(epochs, archive is not None, state.best_epoch)
     card = make_card(weights, splits, seed, command, text)
+    card = card if archive else replace(card, terms=TERMS.partition("; start:")[0])
     card.write(output / "static_face.md")
     resume.unlink(missing_ok=True)
     return card

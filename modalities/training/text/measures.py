@@ -14,8 +14,6 @@ from modalities.loading.checkpoint import Card
 from modalities.training import common
 from modalities.training.text.corpora import TextExamples
 
-COMMAND = "dyad train text --data ../shared/datasets"
-
 
 def softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float32]:
     """Probabilities of logits [N, C]."""
@@ -100,7 +98,7 @@ def describe(
         name="text",
         data="GoEmotions with Ekman's labels, MELD, and the five matching emotions of ISEAR (train files)",
         terms="GoEmotions Apache-2.0; MELD GPL-3.0 repository; ISEAR CC BY-NC-SA 3.0; base model all-MiniLM-L6-v2 Apache-2.0",
-        command=COMMAND,
+        command="",
         seed=seed,
         date=date.today().isoformat(),
         split=f"{trained_on} texts to learn from; a tenth, by comment and dialogue, to choose; dev files only measured",

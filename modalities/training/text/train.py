@@ -22,7 +22,7 @@ from modalities.encoders.minilm import MiniLM, adapter_state, add_adapters, mean
 from modalities.encoders.sentence_encoder import load_encoder
 from modalities.loading.checkpoint import Card, save_checkpoint
 from modalities.text.heads import EmotionHead
-from modalities.training.common import Progress, Report, read_resume, silent, write_resume
+from modalities.training.common import Progress, Report, read_resume, silent, with_command, write_resume
 from modalities.training.text import dialogue as text_dialogue
 from modalities.training.text.corpora import TextExamples, is_held_out, label_vector, read_corpora
 from modalities.training.text.measures import (
@@ -87,7 +87,7 @@ def train(
     card = publish(tensors, training, validation, read_corpora(data / "text", "dev", limit), output, seed, recipe)
     for part in parts:
         part.unlink(missing_ok=True)
-    return card
+    return with_command(card, output / "text.md", "text", data=data, seed=seed, epochs=epochs, limit=limit)
 
 
 def _as_part(report: Report, before: int, total: int) -> Report:

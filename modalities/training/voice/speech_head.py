@@ -25,7 +25,7 @@ from data.precision import Precision
 from modalities.loading.batching import answer_batch
 from modalities.loading.checkpoint import Card, save_checkpoint
 from modalities.speech.detect import Wave
-from modalities.training.common import Progress, Report, read_resume, silent, write_resume
+from modalities.training.common import Progress, Report, read_resume, silent, with_command, write_resume
 from modalities.training.voice.corpus import SpeechCorpus, distort, read_ravdess
 from modalities.training.voice.train import best_temperature
 from modalities.voice.speech_encoder import OURS, SpeechEncoder, by_length, layered_states, load_encoder
@@ -97,7 +97,8 @@ def train(
     card = publish(head, states, split, output, encoder.name, listener.digest, seed)
     for file in (unfinished, *_states_files(output)):
         file.unlink(missing_ok=True)
-    return card
+    given = {"encoder": encoder, "data": data, "seed": seed, "epochs": epochs, "limit": limit}
+    return with_command(card, output / "speech_head.md", "voice-head", **given)
 
 
 def split_of(actors: NDArray[np.int64]) -> Split:
@@ -274,7 +275,7 @@ def describe(
         name="speech_head",
         data=f"RAVDESS speech, audio only, {sum(counts)} actors, {len(states.emotions)} utterances; calm counts as neutral",
         terms=f"CC BY-NC-SA 4.0 (RAVDESS); the encoder {encoder} has terms of its own and is not part of this file",
-        command=f"dyad train voice-head --encoder {encoder} --data ../shared/datasets",
+        command="",
         seed=seed,
         date=date.today().isoformat(),
         split="{} actors to learn from, {} to choose the epoch and the temperature, {} for the metrics".format(*counts),

@@ -24,7 +24,7 @@ from data.metrics import calibration_error, per_class_recall, scores_of
 from modalities.loading.checkpoint import Card, save_checkpoint
 from modalities.reference import OPEN, WITHIN, Floats, Gate, Reference, moments_of, shrunk
 from modalities.training import common
-from modalities.training.common import Progress, Report, read_resume, silent, write_resume
+from modalities.training.common import Progress, Report, read_resume, silent, with_command, write_resume
 from modalities.training.voice.corpus import SpeechCorpus, distort, read_nemo, read_ravdess
 from modalities.voice.whisper_states import WhisperStates, find_encoder, load_states
 
@@ -43,7 +43,6 @@ USUAL = 0.99
 """Share of the training's utterances that are not unlike the training."""
 KEPT_EVERY = 100
 """Utterances after which what was heard is kept, so that a training that breaks off goes on from there."""
-COMMAND = "dyad train voice --data ../shared/datasets"
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def train(
     utterances = hear_all(encoder, corpora, unfinished, seed, report)
     card = publish(utterances, encoder, output, seed)
     unfinished.unlink(missing_ok=True)
-    return card
+    return with_command(card, output / "voice.md", "voice", data=data, seed=seed, limit=limit)
 
 
 def hear_all(
@@ -307,7 +306,7 @@ def describe(away: Floats, home: Floats, utterances: Utterances, seed: int) -> C
                        f"{int((utterances.corpora == number).sum())} utterances" for number, name in enumerate(CORPORA)),
         terms="CC BY-NC-SA 4.0 (RAVDESS, nEMO); it hears with Whisper base, MIT, and finds speech with Silero VAD, MIT, which "
         "are not part of this file",
-        command=COMMAND,
+        command="",
         seed=seed,
         date=date.today().isoformat(),
         split=f"away: a corpus left out whole; home: {FOLDS} parts of the speakers, each left out; shipped: fitted on all",

@@ -106,7 +106,7 @@ def test_a_failed_run_can_be_read_about_and_run_again(own_server: OwnServer, sou
     logged = own_server.dyad("logs", "retried.wav")
     assert logged.stdout.startswith("retried.wav: Failed\n"), logged.stderr
     assert "holds text, not video or sound" in logged.stdout
-    assert "worker" in own_server.dyad("logs", "worker-1").stdout
+    assert "holds text, not video or sound" in own_server.dyad("logs", "worker-1").stdout
     assert "no process named nobody" in own_server.dyad("logs", "nobody").stderr
     clip.write_bytes(content)
     again = own_server.dyad("retry", "retried.wav")

@@ -37,7 +37,9 @@ def test_s4d_learns_stills_and_clips_with_two_heads(tmp_path: Path) -> None:
     clips, stills = write_clips(tmp_path / "clips", 40), write_pictures(tmp_path / "stills", 200)
     card = train(clips, tmp_path / "out", network="s4d", kind="dynamic", epochs=12, options=options(stills, still_steps=4))
     assert "with 150 stills of manifest.csv" in card.data  # the test part of the stills stays away
-    assert "--with-stills manifest.csv" in card.command
+    assert f"--corpus {clips} --epochs 12" in card.command
+    assert f"--with-stills {stills}" in card.command
+    assert card.terms == "those of manifest.csv, manifest.csv"
     files = files_of(tmp_path / "out", "dynamic", "s4d", 1)
     curves = json.loads(files.curves_json.read_text(encoding="utf-8"))
     assert curves[-1]["loss_stills_classification"] < curves[0]["loss_stills_classification"] / 1.5

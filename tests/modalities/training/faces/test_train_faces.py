@@ -185,4 +185,5 @@ def test_static_training_reads_real_stills(shared: Path, tmp_path: Path) -> None
     assert "600" not in card.data  # look-alikes of held-out stills are left out of the 600
     assert "--limit 600" in card.command
     assert "--start random" in card.command
+    assert "VGGFace2" not in card.terms, "of which it has nothing"
     assert "random weights" in card.text

@@ -94,7 +94,7 @@ def test_a_short_training_writes_weights_a_card_and_nothing_else(tmp_path: Path)
     card = train_text.train(data, tmp_path / "out", epochs=1, report=seen.append)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["text.md", "text.safetensors"]
     assert Card.read(tmp_path / "out/text.md") == card
-    assert card.command == "dyad train text --data ../shared/datasets"
+    assert card.command == f"dyad train text --data {data} --seed 7 --epochs 1"
     assert [(progress.step, progress.total) for progress in seen] == [(1, 2), (2, 2)]
     model = text.load(tmp_path / "out/text.safetensors")
     assert model.centroids.shape == (7, 384)
