@@ -1,8 +1,9 @@
 """`dyad train`: Dyad's own small networks, heads for large encoders, and the networks of the literature on one's own corpus."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast, get_args
 
 import typer
 
@@ -109,106 +110,81 @@ def scene_text(
     _train_own("scene_context", data, output, seed, epochs, limit)
 
 
-def _train_own(network: str, data: Path, output: Path, seed: int, epochs: int | None, limit: int | None) -> None:
+def _train_own(
+    network: str, data: Path, output: Path, seed: int, epochs: int | None, limit: int | None, **others: object
+) -> NoReturn:
     from flows.training import train_on_terminal
 
-    sys.exit(train_on_terminal(network, data, output, seed, epochs, limit))
+    sys.exit(train_on_terminal(network, data, output, seed, epochs, limit, **others))
 
 
-@train_app.command("static-face")
-def train_static_face(
-    data: DataOption = None,
-    output: WeightsOption = Path("weights"),
-    seed: SeedOption = 7,
-    epochs: EpochsOption = None,
-    limit: LimitOption = None,
-    device: DeviceOption = None,
-    network: NetworkOption = None,
-    corpus: CorpusOption = None,
-    fold: FoldOption = "",
-    labels: LabelsOption = "",
-    clip: ClipOption = None,
-    start: StartOption = None,
-    prompts: PromptsOption = None,
-    recipe: RecipeOption = None,
-    streams: StreamsOption = False,
-    lora: LoraOption = 0,
-    precision: PrecisionOption = "auto",
-    save_every: SaveEveryOption = 200,
-    root: RootOption = None,
-    settings: ChangesOption = None,
-) -> None:
-    """Train the network for single faces on FER+ votes, or a network of the literature on a corpus.
+STATIC = """Train the network for single faces on FER+ votes, or a network of the literature on a corpus.
 
-    Dyad's own starts from weights that 'dyad models download mobilenet-vggface2' fetches (29 MB).
+Dyad's own starts from weights that 'dyad models download mobilenet-vggface2' fetches (29 MB).
 
-    Example: dyad train static-face --data ../shared/datasets -o weights
-    Example: dyad train static-face --network ke-fer --clip ViT-B-16.safetensors --corpus raf-db.csv -o weights
-    """
-    given = _given(labels, clip, start, prompts, recipe, streams, lora, precision, save_every, settings, root)
-    sys.exit(_train("static", data, output, seed, epochs, limit, device, network, corpus, fold, given))
+Example: dyad train static-face --data ../shared/datasets -o weights
+Example: dyad train static-face --network ke-fer --clip ViT-B-16.safetensors --corpus raf-db.csv -o weights"""
+DYNAMIC = """Train the network for faces over time on sequences made from stills, or a network of the literature on a corpus.
+
+Example: dyad train dynamic-face --data ../shared/datasets -o weights
+Example: dyad train dynamic-face --network dfer-clip --clip ViT-B-32.safetensors --corpus dfew.csv --fold 1,2,3,4,5
+Example: dyad train dynamic-face --network s4d --corpus ferv39k.csv --with-stills affectnet.csv --start s4d.pth"""
 
 
-@train_app.command("dynamic-face")
-def train_dynamic_face(
-    data: DataOption = None,
-    output: WeightsOption = Path("weights"),
-    seed: SeedOption = 7,
-    epochs: EpochsOption = None,
-    limit: LimitOption = None,
-    device: DeviceOption = None,
-    network: NetworkOption = None,
-    corpus: CorpusOption = None,
-    fold: FoldOption = "",
-    labels: LabelsOption = "",
-    clip: ClipOption = None,
-    start: StartOption = None,
-    prompts: PromptsOption = None,
-    recipe: RecipeOption = None,
-    streams: StreamsOption = False,
-    lora: LoraOption = 0,
-    precision: PrecisionOption = "auto",
-    save_every: SaveEveryOption = 200,
-    root: RootOption = None,
-    settings: ChangesOption = None,
-    with_stills: StillsOption = None,
-) -> None:
-    """Train the network for faces over time on sequences made from stills, or a network of the literature on a corpus.
+def _face_command(kind: "Kind") -> Callable[..., None]:
+    """The command that trains networks for faces of one kind; both kinds take the same options."""
 
-    Example: dyad train dynamic-face --data ../shared/datasets -o weights
-    Example: dyad train dynamic-face --network dfer-clip --clip ViT-B-32.safetensors --corpus dfew.csv --fold 1,2,3,4,5
-    Example: dyad train dynamic-face --network s4d --corpus ferv39k.csv --with-stills affectnet.csv --start s4d.pth
-    """
-    given = _given(labels, clip, start, prompts, recipe, streams, lora, precision, save_every, settings, root)
-    given["stills"] = with_stills
-    sys.exit(_train("dynamic", data, output, seed, epochs, limit, device, network, corpus, fold, given))
+    def train_face(
+        data: DataOption = None,
+        output: WeightsOption = Path("weights"),
+        seed: SeedOption = 7,
+        epochs: EpochsOption = None,
+        limit: LimitOption = None,
+        device: DeviceOption = None,
+        network: NetworkOption = None,
+        corpus: CorpusOption = None,
+        fold: FoldOption = "",
+        labels: LabelsOption = "",
+        clip: ClipOption = None,
+        start: StartOption = None,
+        prompts: PromptsOption = None,
+        recipe: RecipeOption = None,
+        streams: StreamsOption = False,
+        lora: LoraOption = 0,
+        precision: PrecisionOption = "auto",
+        save_every: SaveEveryOption = 200,
+        root: RootOption = None,
+        settings: ChangesOption = None,
+        with_stills: StillsOption = None,
+    ) -> None:
+        from data.errors import InputError
+        from data.yaml_files import read_yaml
+        from flows import face_training
+        from flows.runtime.loaded_models import device_named
+        from modalities.face_networks.class_texts import read_prompts
+
+        if (network is None) == (data is None) or (network is None) != (corpus is None):
+            raise InputError("Give --data FOLDER to train Dyad's own network, or --network NAME with --corpus MANIFEST.")
+        if network is None or corpus is None:
+            others = {"device": device_named(device or "cpu"), "start": str(start or "")} if kind == "static" else {}
+            _train_own(f"{kind}_face", cast("Path", data), output, seed, epochs, limit, **others)
+        if with_stills and kind == "static":
+            raise InputError("--with-stills adds stills to clips; of pictures name all in one manifest with --corpus.")
+        changed = _network_changes(settings)
+        options: dict[str, object] = {  # the fields of FaceTrainingOptions
+            "labels": labels, "clip": clip, "start": start, "prompts": read_prompts(prompts) if prompts else None,
+            "recipe": read_yaml(recipe, "fields of a recipe and their values, such as: rate: 1.0e-4") if recipe else None,
+            "streams": streams, "lora": lora, "precision": precision_named(precision), "save_every": save_every,
+            "settings": changed.get("settings"), "reads": changed.get("input"), "root": root, "stills": with_stills,
+            "device": device_named(device or "auto"),
+        }  # fmt: skip
+        sys.exit(face_training.train_on_terminal(network, kind, corpus, output, fold, seed, epochs, limit, options))
+
+    return train_face
 
 
-def _given(
-    labels: str,
-    clip: Path | None,
-    start: Path | None,
-    prompts: Path | None,
-    recipe: Path | None,
-    streams: bool,
-    lora: int,
-    precision: str,
-    save_every: int,
-    settings: Path | None,
-    root: Path | None,
-) -> dict[str, object]:
-    """The fields of FaceTrainingOptions that the command line sets."""
-    from data.yaml_files import read_yaml
-    from modalities.face_networks.class_texts import read_prompts
-
-    texts = read_prompts(prompts) if prompts else None
-    changed = read_yaml(recipe, "fields of a recipe and their values, such as: rate: 1.0e-4") if recipe else None
-    network = _network_changes(settings)
-    return {
-        "labels": labels, "clip": clip, "start": start, "prompts": texts, "recipe": changed, "streams": streams, "lora": lora,
-        "precision": precision_named(precision), "save_every": save_every, "settings": network.get("settings"),
-        "reads": network.get("input"), "root": root,
-    }  # fmt: skip
+train_app.command("static-face", help=STATIC)(_face_command("static"))
+train_app.command("dynamic-face", help=DYNAMIC)(_face_command("dynamic"))
 
 
 def precision_named(name: str) -> "Precision":
@@ -236,37 +212,6 @@ def _network_changes(file: Path | None) -> dict[str, dict[str, object]]:
     return changes
 
 
-def _train(
-    kind: "Kind",
-    data: Path | None,
-    output: Path,
-    seed: int,
-    epochs: int | None,
-    limit: int | None,
-    device: str | None,
-    network: str | None,
-    corpus: Path | None,
-    fold: str,
-    given: dict[str, object],
-) -> int:
-    from data.errors import InputError
-    from flows.runtime.loaded_models import device_named
-
-    if (network is None) == (data is None) or (network is None) != (corpus is None):
-        raise InputError("Give --data FOLDER to train Dyad's own network, or --network NAME with --corpus MANIFEST.")
-    if network is None or corpus is None:
-        from flows.training import train_on_terminal
-
-        assert data is not None
-        start = str(given["start"] or "")
-        others = {"device": device_named(device or "cpu"), "start": start} if kind == "static" else {}
-        return train_on_terminal(f"{kind}_face", data, output, seed, epochs, limit, **others)
-    from flows import face_training
-
-    given["device"] = device_named(device or "auto")
-    return face_training.train_on_terminal(network, kind, corpus, output, fold, seed, epochs, limit, given)
-
-
 @train_app.command("voice-head")
 def train_voice_head(
     data: DataSetsOption,
@@ -282,11 +227,10 @@ def train_voice_head(
     Example: dyad train voice-head --encoder wavlm-base-plus-sd --data ../shared/datasets -o weights
     """
     from flows.runtime.loaded_models import device_named
-    from flows.training import train_on_terminal
     from modalities.model_store.local import require_repository
 
     options = {"encoder": require_repository(encoder), "device": device_named(device or "auto")}
-    sys.exit(train_on_terminal("speech_head", data, output, seed, epochs, limit, **options))
+    _train_own("speech_head", data, output, seed, epochs, limit, **options)
 
 
 @train_app.command("s4d-pretraining")
