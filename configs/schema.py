@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from data.batches import BATCH
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.fused import Composition, OverTime
@@ -109,7 +110,7 @@ class ModelSettings(NetworkSettings):
     """The large model: a name that `dyad models list` shows, owner/name as on Hugging Face, or a folder."""
     labels: Path | None = None
     """A YAML file that says which basic emotion each of the model's labels means, where our own table does not know them."""
-    batch: int = Field(default=32, ge=1, le=4096)
+    batch: int = Field(default=BATCH, ge=1, le=4096)
     """Items that the large model is given at once; on a GPU more are taken where they fit, and fewer where they do not."""
 
 
@@ -192,7 +193,7 @@ class SceneLabelSettings(Section):
     """Divides the similarities before the softmax; empty: the prompts' own, else the model's own (about 0.01)."""
     prompts: str = "scene_labels.yaml"
     """File in configs/prompts, or a YAML file."""
-    batch: int = Field(default=32, ge=1, le=4096)
+    batch: int = Field(default=BATCH, ge=1, le=4096)
     """Frames encoded at once."""
 
 

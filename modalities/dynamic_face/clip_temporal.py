@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.batches import BATCH
 from data.emotions import BASIC_EMOTIONS
 from data.errors import WeightsError
 from data.media.crops import each_crop
@@ -73,7 +74,7 @@ def recognise(
     *,
     which: Which = "main",
     batches: Batches = in_batches,
-    batch: int = 64,
+    batch: int = BATCH,
 ) -> Scores:
     """Scores of a clip: per window one answer for the frames with a face, in the order of time.
 

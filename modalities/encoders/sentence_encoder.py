@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from data.batches import BATCH
 from data.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def batches_of(pieces: Sequence[Sequence[int]], batch: int) -> Iterator[tuple[ND
         yield chosen, tokens, mask
 
 
-def pooled_states(encoder: SentenceEncoder, texts: Sequence[str], batch: int = 32) -> NDArray[np.float32]:
+def pooled_states(encoder: SentenceEncoder, texts: Sequence[str], batch: int = BATCH) -> NDArray[np.float32]:
     """Mean token states [B, 384] of texts, NaN rows for texts without words; a long text is the mean of its pieces."""
     import torch
 
@@ -154,7 +155,7 @@ def pooled_states(encoder: SentenceEncoder, texts: Sequence[str], batch: int = 3
     return states
 
 
-def encode(encoder: SentenceEncoder, texts: Sequence[str], batch: int = 32) -> NDArray[np.float32]:
+def encode(encoder: SentenceEncoder, texts: Sequence[str], batch: int = BATCH) -> NDArray[np.float32]:
     """Sentence embeddings of unit length [B, 384], as sentence-transformers gives them; NaN rows for texts without words."""
     states = pooled_states(encoder, texts, batch)
     lengths = np.sqrt((states**2).sum(1, keepdims=True))

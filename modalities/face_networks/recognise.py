@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.batches import BATCH
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError, WeightsError
 from data.media.crops import each_crop
@@ -104,7 +105,7 @@ Contexts = Sequence[NDArray[np.float32] | None]
 
 
 def score_images(
-    model: FaceRecogniser, images: Sequence[Pixels] | Pixels, batch: int = 32, contexts: Contexts | None = None
+    model: FaceRecogniser, images: Sequence[Pixels] | Pixels, batch: int = BATCH, contexts: Contexts | None = None
 ) -> NDArray[np.float32]:
     """Probabilities [B, 7] of face images uint8 [H, W, 3] in any sizes, in their `contexts` where the network takes some."""
     known = zip(images, contexts or [None] * len(images), strict=True)
@@ -134,7 +135,7 @@ def views_of(model: FaceRecogniser, times: NDArray[np.float64]) -> list[NDArray[
 
 def recognise_static(
     model: FaceRecogniser, crops: Path, faces: pd.DataFrame, windows: Windows, *, which: Which = "main",
-    batches: Batches = in_batches, batch: int = 32,
+    batches: Batches = in_batches, batch: int = BATCH,
 ) -> Scores:  # fmt: skip
     """Scores of a clip: per window the mean over its frames, and over the faces of a frame first; see `static_face.recognise`."""
     kept = chosen_faces(faces, which)

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from data.batches import BATCH
 from data.scores import Scores
 from data.windows import Windows
 from modalities.loading.batching import Batches, in_batches
@@ -11,7 +12,7 @@ from modalities.text.models import TextClassifier
 
 
 def recognise_descriptions(
-    model: TextClassifier, descriptions: pd.DataFrame, windows: Windows, *, batches: Batches = in_batches, batch: int = 32
+    model: TextClassifier, descriptions: pd.DataFrame, windows: Windows, *, batches: Batches = in_batches, batch: int = BATCH
 ) -> Scores:
     """Score descriptions of a scene (`start`, `end` (s), `text`, perhaps `window`, `author` or `source`) for each window.
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.batches import BATCH
 from data.media.frames import Frame, Ticks
 from data.precision import Precision
 from data.scores import Scores, Source
@@ -107,7 +108,7 @@ def recognise(
     *,
     frames_per_second: float,
     batches: Batches = in_batches,
-    batch: int = 32,
+    batch: int = BATCH,
 ) -> Scores:
     """Scores of a clip: per window the mean of its images' probabilities; features: their mean embedding [N, D].
 

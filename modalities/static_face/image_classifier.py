@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.batches import BATCH
 from data.errors import InputError, WeightsError
 from data.media.crops import each_crop
 from data.precision import Precision
@@ -83,7 +84,7 @@ def describe_images(model: ImageClassifier, images: Sequence[Pixels]) -> list[Fa
     return [FaceScores(*answer) for answer in zip(basic, features, strict=True)]
 
 
-def score_images(model: ImageClassifier, images: Sequence[Pixels] | Pixels, batch: int = 64) -> NDArray[np.float32]:
+def score_images(model: ImageClassifier, images: Sequence[Pixels] | Pixels, batch: int = BATCH) -> NDArray[np.float32]:
     """Probabilities [B, 7] of the basic emotions of faces uint8 [B, H, W, 3], or of a list of them in any sizes.
 
     A row is NaN where the network gives the seven no probability at all.
@@ -121,7 +122,7 @@ def recognise(
     *,
     which: Which = "main",
     batches: Batches = in_batches,
-    batch: int = 64,
+    batch: int = BATCH,
 ) -> Scores:
     """Scores of a clip: per window the plain mean over its frames, and over the faces of a frame first.
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.batches import BATCH
 from data.scores import Scores
 from data.windows import Windows
 from modalities.encoders.sentence_encoder import plain_text
@@ -34,7 +35,7 @@ FOREIGN_REMEDY = (
 
 
 def score_texts(
-    model: TextClassifier, texts: Sequence[str], *, batches: Batches = in_batches, batch: int = 32
+    model: TextClassifier, texts: Sequence[str], *, batches: Batches = in_batches, batch: int = BATCH
 ) -> NDArray[np.float32]:
     """Probabilities [B, 7] of texts of any length; NaN rows where a text has no words, or means none of the seven."""
     return score_rows(model, texts, batches, batch)[0]
@@ -47,7 +48,7 @@ def recognise(
     *,
     english_only: bool = False,
     batches: Batches = in_batches,
-    batch: int = 32,
+    batch: int = BATCH,
 ) -> Scores:
     """Score the words of each window [N, 2] (s), joined by time as in `embedded.py`; windows without words are absent.
 

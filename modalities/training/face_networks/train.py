@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data.batches import BATCH
 from data.corpora.known import corpus_of
 from data.errors import InputError, WeightsError
 from data.files import digest, file_digest, write_text
@@ -241,7 +242,7 @@ def _make_plan(
 
 
 def probabilities_of(
-    network: FaceNetwork, samples: Sequence[FaceSample], plan: TrainingPlan, batch: int = 32
+    network: FaceNetwork, samples: Sequence[FaceSample], plan: TrainingPlan, batch: int = BATCH
 ) -> NDArray[np.float32]:
     """Probabilities [N, C] of samples, the mean over their views; nothing random."""
     network.eval()
