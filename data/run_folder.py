@@ -83,6 +83,20 @@ class RunFolder:
         return self.root / "turns.parquet"
 
     @property
+    def persons(self) -> "tuple[RunFolder, ...]":
+        """The folders of the persons beside the one that the clip's answer is about (`of_person`)."""
+        return tuple(map(self.of_person, self.finished("people").get("notes", {}).get("persons", ())))
+
+    def of_person(self, person: int) -> "RunFolder":
+        """The folder in this one with a person's scores and answer."""
+        return RunFolder(self.of_persons / str(person))
+
+    @property
+    def of_persons(self) -> Path:
+        """Holds a folder a person."""
+        return self.root / "people"
+
+    @property
     def people_list(self) -> Path:
         """The people as a CSV, whose names the user may edit."""
         return self.root / "people.csv"
@@ -141,6 +155,16 @@ class RunFolder:
     def speech_evidence(self) -> Path:
         """Where speech was found, a row a window and stretch of speech."""
         return self.stages / "speech_evidence.parquet"
+
+    @property
+    def own_speech(self) -> Path:
+        """What the voice's backend heard of a person alone; not there where nobody else speaks."""
+        return self.stages / "own_speech.parquet"
+
+    @property
+    def own_speech_evidence(self) -> Path:
+        """Where that person's speech was found."""
+        return self.stages / "own_speech_evidence.parquet"
 
     @property
     def answers(self) -> Path:

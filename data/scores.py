@@ -14,6 +14,8 @@ from data.windows import Windows
 
 MODALITIES: tuple[str, ...] = (*BUILT_IN, *added_modalities())
 """The modalities that ship and those that the user adds, in the order of every table."""
+OF_THE_SCENE = ("scene_labels", "scene_context")
+"""Those that look at whole pictures, whoever is in them."""
 
 
 @dataclass(frozen=True)

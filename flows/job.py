@@ -1,7 +1,7 @@
 """A job: one clip, its run folder, the settings, and the evidence that the user brings; what every task gets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from configs.settings import Settings
@@ -70,6 +70,31 @@ class Job:
     """Of a data set's clip: files with what is known of its person, by modality (`modalities.reference`)."""
     shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Of a data set's clip: the estimated shares of the emotions in the data set, by modality (`modalities.priors`)."""
+    person: int | None = None
+    """Whom it asks about, a number of people.csv; None: whom the clip's answer is about."""
+
+    @property
+    def own(self) -> RunFolder:
+        """Where what is answered goes: the run folder, or one in it for a further person."""
+        return self.folder if self.person is None else self.folder.of_person(self.person)
+
+    @property
+    def about(self) -> int | None:
+        """The person whose face, voice and words count; None for everybody's, as where only one person is there."""
+        if self.person is not None:
+            return self.person
+        return self.whose or None if self.folder.persons else None
+
+    @property
+    def whose(self) -> int:
+        """The person whose answer this is, a number of people.csv; 0 for everybody's, or nobody's."""
+        if self.person is not None:
+            return self.person
+        return int(self.folder.finished("people").get("notes", {}).get("person", 0))
+
+    def everyone(self) -> "list[Job]":
+        """This job, and one for each further person who was found in the clip."""
+        return [self, *(replace(self, person=int(folder.root.name)) for folder in self.folder.persons)]
 
     @property
     def windows(self) -> Windows:

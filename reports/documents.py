@@ -118,6 +118,25 @@ class StretchEntry(TypedDict):
     neutral: float | None
 
 
+class PersonModalityEntry(TypedDict):
+    """Whether one modality has an answer of a person, in how many windows, or why it has none."""
+
+    state: Literal["present", "absent", "failed"]
+    windows_present: int
+    windows: int
+    reason: str
+    remedy: str
+
+
+class PersonAnswer(TypedDict):
+    """What one person shows: stretches, the whole in a few figures, and the mean share of each modality in it."""
+
+    timeline: Sequence["StretchEntry"]
+    summary: "SummaryEntry"
+    modalities: Mapping[str, PersonModalityEntry]
+    contributions: Numbers
+
+
 class PersonEntry(TypedDict):
     """Somebody who is seen or heard; times are None for one who is never seen."""
 
@@ -129,6 +148,7 @@ class PersonEntry(TypedDict):
     pictures: int
     seconds_on_screen: float
     seconds_speaking: float
+    answer: NotRequired[PersonAnswer | None]
 
 
 class TurnEntry(TypedDict):

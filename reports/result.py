@@ -25,7 +25,9 @@ from reports.documents import (
     ClipEntry,
     MatrixEntry,
     ModalityEntry,
+    PersonAnswer,
     PersonEntry,
+    PersonModalityEntry,
     ResultDocument,
     SourceEntry,
     StretchEntry,
@@ -35,7 +37,7 @@ from reports.documents import (
     WordsEntry,
 )
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "2.0"
 SURENESS_COLUMNS = ("sureness", "sureness_low", "sureness_high")
 """Of the answer, in tables: how likely it is right, and the range of that."""
 SCHEMA = Path(__file__).with_name("result.schema.json")
@@ -54,12 +56,13 @@ def build_result(
     words: WordsEntry | None = None,
     people: pd.DataFrame | None = None,
     turns: pd.DataFrame | None = None,
+    answers: Mapping[int, PersonAnswer] | None = None,
 ) -> ResultDocument:
     """The content of `result.json`.
 
     `problems` are sentences about the media, `failed` the modalities that broke (name -> reason), `seconds` the time that
     each stage took. A result with problems or failures is marked `degraded`. `notes` say how what a user gave was understood,
-    `words` where the words come from and which were not believed.
+    `words` where the words come from and which were not believed. `answers` are those of the persons in `people`.
     """
     failed = dict(failed or {})
     entries = {item.modality: modality_entry(item, failed) for item in scores}
@@ -81,7 +84,7 @@ def build_result(
         },
         "windows": [window_entry(fusion, row) for row in range(len(fusion.windows))],
         "timeline": [stretch_entry(stretch) for stretch in timeline],
-        "people": people_entries(people),
+        "people": people_entries(people, answers or {}),
         "turns": turn_entries(turns),
         "summary": summary(fusion, timeline, clip.duration, entries),
         "seconds": {stage: round(value, 3) for stage, value in (seconds or {}).items()},
@@ -152,14 +155,37 @@ def stretch_entry(stretch: Stretch) -> StretchEntry:
     }  # fmt: skip
 
 
-def people_entries(people: pd.DataFrame | None) -> list[PersonEntry]:
-    """Who is in the clip."""
+def person_answer(
+    scores: Sequence[Scores], fusion: Fusion, timeline: Sequence[Stretch], duration: float, failed: Mapping[str, str]
+) -> PersonAnswer:
+    """What one person shows, and what was seen, heard and said by them that tells it."""
+    entries = {item.modality: modality_entry(item, failed) for item in scores}
+    answered = fusion.contributions[fusion.present]
+    short = {name: _without_windows(entry) for name, entry in entries.items()}
+    return {
+        "timeline": [stretch_entry(stretch) for stretch in timeline],
+        "summary": summary(fusion, timeline, duration, entries),
+        "modalities": short,
+        "contributions": named(fusion.modalities, _mean(np.nan_to_num(answered))),
+    }
+
+
+def _without_windows(entry: ModalityEntry) -> PersonModalityEntry:
+    return {
+        "state": entry["state"], "windows_present": entry["windows_present"], "windows": entry["windows"],
+        "reason": entry["reason"], "remedy": entry["remedy"],
+    }  # fmt: skip
+
+
+def people_entries(people: pd.DataFrame | None, answers: Mapping[int, PersonAnswer]) -> list[PersonEntry]:
+    """Who is in the clip, and what each of them shows."""
     rows = [] if people is None else people.to_dict("records")
     return [
         {
             "person": int(row["person"]), "name": str(row["name"]), "main": bool(row["main"]),
             "first_seen": number(row["first_seen"]), "last_seen": number(row["last_seen"]), "pictures": int(row["pictures"]),
             "seconds_on_screen": rounded(row["seconds_on_screen"]), "seconds_speaking": rounded(row["seconds_speaking"]),
+            "answer": answers.get(int(row["person"])),
         }
         for row in rows
     ]  # fmt: skip
@@ -276,10 +302,11 @@ def to_json(result: ResultDocument) -> str:
     return json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def windows_table(fusion: Fusion, scores: Sequence[Scores] = ()) -> pd.DataFrame:
-    """One row a window: start, end, present, 7 basic and K compound probabilities, top, emotion, `SURENESS_COLUMNS`, blend,
-    none, contribution_<modality>, and of each of `scores` quality_<modality>."""
-    table = pd.DataFrame({"start": fusion.windows[:, 0], "end": fusion.windows[:, 1], "present": fusion.present})
+def windows_table(fusion: Fusion, scores: Sequence[Scores] = (), person: int = 0) -> pd.DataFrame:
+    """One row a window: person (0: everybody), start, end, present, 7 basic and K compound probabilities, top, emotion,
+    `SURENESS_COLUMNS`, blend, none, contribution_<modality>, and of each of `scores` quality_<modality>."""
+    times = {"start": fusion.windows[:, 0], "end": fusion.windows[:, 1]}
+    table = pd.DataFrame({"person": np.full(len(fusion.windows), person, np.int32), **times, "present": fusion.present})
     _add_distributions(table, fusion, fusion.compounds)
     for index, modality in enumerate(fusion.modalities):
         table[f"contribution_{modality}"] = fusion.contributions[:, index]
@@ -289,12 +316,14 @@ def windows_table(fusion: Fusion, scores: Sequence[Scores] = ()) -> pd.DataFrame
 
 
 def frames_table(
-    frames: pd.DataFrame, moments: Moments, faces: Mapping[int, int], compounds: Sequence[Compound]
+    frames: pd.DataFrame, moments: Moments, faces: Mapping[int, int], compounds: Sequence[Compound], person: int = 0
 ) -> pd.DataFrame:
-    """One row a frame of the video: frame, time_s, faces (empty where the frame was not looked at) and the answer."""
+    """One row a frame of the video: person (0: everybody), frame, time_s, faces (empty where the frame was not looked at) and
+    the answer."""
     looked = [faces.get(int(frame)) for frame in frames["frame"]]
-    faces_seen = pd.array(looked, dtype="Int32")
-    table = pd.DataFrame({"frame": frames["frame"].astype("int32"), "time_s": moments.times, "faces": faces_seen})
+    faces_seen, whose = pd.array(looked, dtype="Int32"), np.full(len(frames), person, np.int32)
+    seen = {"frame": frames["frame"].astype("int32"), "time_s": moments.times, "faces": faces_seen}
+    table = pd.DataFrame({"person": whose, **seen})
     _add_distributions(table, moments, compounds)
     return table
 

@@ -17,6 +17,7 @@ from data.material import Material
 from data.scores import Scores
 from data.tables import read_table
 from flows.backends.base import Backend, Description, faces_table, frames_of
+from flows.backends.of_person import sound_of, words_of
 from flows.job import Job
 from flows.runtime.code_digest import CodeEntry
 
@@ -71,10 +72,10 @@ class AddedModality(Backend[ModuleType, Scores]):
 
 
 def material(job: Job, modality: str) -> Material:
-    """What a job's clip was taken apart into."""
-    faces, words = faces_table(job), _table(job.folder.cues)
+    """What a job's clip was taken apart into, as far as it is of whom the job is about."""
+    faces, words = faces_table(job), words_of(job, _table(job.folder.cues))
     return Material(
-        modality, job.clip, job.windows, partial(frames_of, job), job.work_file("audio"), faces,
+        modality, job.clip, job.windows, partial(frames_of, job), sound_of(job), faces,
         job.folder.crops if len(faces) else None, words, job.settings.added.get(modality, {}),
     )  # fmt: skip
 

@@ -114,12 +114,12 @@ class HearingBackend(ScoringBackend[Model]):
     """A backend of the voice: it hears a clip's sound once, and is asked later for scores by what else is known of the voice."""
 
     @abstractmethod
-    def hear(self, job: Job) -> Scores:
-        """Scores of the clip's sound by themselves."""
+    def hear(self, job: Job, audio: Path | None) -> Scores:
+        """Scores by themselves of a job's sound (16 kHz mono WAV), or of a part of it."""
 
 
 def faces_table(job: Job) -> pd.DataFrame:
-    """The faces of a job's clip with their person, `main` being the person that the answer is about; empty where there are none.
+    """The faces of a job's clip with their person, `main` being whom the job is about; empty where there are none.
 
     Where nobody could tell persons apart, the main track of each shot counts. InputError for a person that is not in the clip.
     """
@@ -133,7 +133,8 @@ def faces_table(job: Job) -> pd.DataFrame:
         return faces
     if asked.isdecimal() and int(asked) not in set(people["person"]):
         raise InputError(f"There is no person {asked} in {job.clip.path.name}; people.csv in its run folder lists them.")
-    return with_persons(faces, people)
+    faces = with_persons(faces, people)
+    return faces if job.person is None else faces.assign(main=faces["person"] == job.person)
 
 
 def priors_of(modality: str, settings: Settings) -> NetworkSettings | None:

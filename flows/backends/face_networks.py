@@ -38,7 +38,7 @@ class Faces(TypedDict):
 
 def faces_of(job: Job) -> Faces:
     """The faces of a job's clip, of which those of the person count that the answer is about."""
-    which: Literal["main", "all"] = "all" if job.settings.faces.which == "all" else "main"
+    which: Literal["main", "all"] = "all" if job.settings.faces.which == "all" and job.person is None else "main"
     return {"crops": job.folder.crops, "faces": faces_table(job), "windows": job.windows, "which": which}
 
 

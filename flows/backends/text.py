@@ -13,6 +13,7 @@ from data.scores import Scores
 from data.tables import read_notes, read_table
 from flows.backends.base import Backend, Medium, NotHere, ScoringBackend
 from flows.backends.fetched_models import FetchedModel, fingerprint
+from flows.backends.of_person import SAYS_NOTHING, words_of
 from flows.backends.own_networks import OwnNetwork
 from flows.backends.score_inputs import Answers, Probabilities, column, column_if_any, in_chunks
 from flows.job import Job
@@ -45,13 +46,16 @@ class TextBackend(ScoringBackend[Model]):
 
 
 def _cues(job: Job) -> pd.DataFrame:
-    """The words to be read: the clip's, or their English where Whisper translated; NotHere, with why, where there are none."""
+    """The words to be read: those of whom the job is about, or their English where Whisper translated; NotHere, with why, where
+    there are none."""
     from modalities.transcript.whisper import ABSENT_REASON, REMEDY
 
     notes = read_notes(job.folder.cues)
     if not notes.get("origin"):
         raise NotHere(notes.get("reason") or ABSENT_REASON, notes.get("remedy") or REMEDY)
-    cues = read_table(job.folder.cues)
+    cues = words_of(job, read_table(job.folder.cues))
+    if cues.empty:
+        raise NotHere(SAYS_NOTHING, "")
     if "english" not in cues:
         return cues
     translated = cues["english"] != ""

@@ -14,9 +14,10 @@ from data.files import digest
 from data.manifest.manifest import MEDIA
 from data.run_folder import RunFolder
 from data.scores import Scores
-from data.tables import read_scores, read_table
+from data.tables import read_scores
 from flows.backends.base import Backend, Description, HearingBackend, Medium, NotHere
 from flows.backends.fetched_models import FetchedModel, fingerprint, head_location
+from flows.backends.of_person import turns_of
 from flows.backends.own_networks import corpora, shipped_weights, terms
 from flows.backends.score_inputs import Answers, Scored, column_if_any, files_in, tell
 from flows.job import Job
@@ -49,8 +50,10 @@ class VoiceBackend(HearingBackend[Model]):
         return heard
 
     def recognise(self, job: Job) -> Scores:
-        """Scores of what was heard in the stage before."""
-        heard = read_scores(job.folder.speech, job.folder.speech_evidence)
+        """Scores of what was heard in the stages before: of the person alone, where others speak, too."""
+        alone, all_of_it = job.own.own_speech, job.folder.speech
+        told = (alone, job.own.own_speech_evidence) if alone.is_file() else (all_of_it, job.folder.speech_evidence)
+        heard = read_scores(*told)
         if heard.is_absent and heard.source is None:
             raise NotHere(heard.reason, heard.remedy)
         return self.related(job, heard)
@@ -106,11 +109,11 @@ class OwnVoice(VoiceBackend["Voice"]):
             raise NotHere(*missing_sentence(WHISPER))
         return found.path
 
-    def hear(self, job: Job) -> Scores:
+    def hear(self, job: Job, audio: Path | None) -> Scores:
         """The clip's sound by the training's reference, and the states that another one needs."""
         from modalities.voice.embedded import hear_clip
 
-        return hear_clip(self.load(job.settings), job.work_file("audio"), job.windows)
+        return hear_clip(self.load(job.settings), audio, job.windows)
 
     def related(self, job: Job, heard: Scores) -> Scores:
         """Scores by the reference that the settings ask for."""
@@ -118,9 +121,7 @@ class OwnVoice(VoiceBackend["Voice"]):
         from modalities.voice.embedded import relate
 
         asked, known = job.settings.voice.reference, job.references.get(self.modality)
-        told_apart = job.folder.turns.is_file() and not job.folder.finished("people").get("failed")
-        turns = read_table(job.folder.turns) if told_apart else None
-        return relate(self.layer(job.settings), heard, asked, read_known(known) if known else None, turns)
+        return relate(self.layer(job.settings), heard, asked, read_known(known) if known else None, turns_of(job))
 
     def known(self, clips: Iterable[tuple[str, RunFolder]], settings: Settings) -> "Mapping[str, Known]":
         """What all states that the clips' folders hold tell of each speaker, nobody included; nothing where the settings want no
@@ -190,12 +191,12 @@ class VoiceClassifier(VoiceBackend["AudioClassifier"], FetchedModel["AudioClassi
             lambda: load_audio_classifier(folder, labels=asked.labels, seconds=asked.seconds, **placing(settings)), folder,
         )  # fmt: skip
 
-    def hear(self, job: Job) -> Scores:
+    def hear(self, job: Job, audio: Path | None) -> Scores:
         """Scores of the clip's sound."""
         from modalities.voice.audio_classifier import recognise
 
         fed = feeding(job.settings, job.settings.voice.batch)
-        return recognise(self.load(job.settings), job.work_file("audio"), job.windows, **fed)
+        return recognise(self.load(job.settings), audio, job.windows, **fed)
 
     def score_files(self, files: Sequence[Path], speakers: Sequence[str], settings: Settings) -> "AudioScores":
         """Probabilities of media files."""
@@ -224,12 +225,12 @@ class VoiceEncoder(VoiceBackend["SpeechModel"], FetchedModel["SpeechModel"]):
         key = ("speech_encoder", folder, head)
         return loaded(settings, key, lambda: load_speech_model(folder, head, **placing(settings)), folder)
 
-    def hear(self, job: Job) -> Scores:
+    def hear(self, job: Job, audio: Path | None) -> Scores:
         """Scores of the clip's sound."""
         from modalities.voice.speech_encoder import recognise
 
         fed = feeding(job.settings, job.settings.voice.batch)
-        return recognise(self.load(job.settings), job.work_file("audio"), job.windows, **fed)
+        return recognise(self.load(job.settings), audio, job.windows, **fed)
 
     def score_files(self, files: Sequence[Path], speakers: Sequence[str], settings: Settings) -> "AudioScores":
         """Probabilities of media files."""

@@ -3,15 +3,18 @@
 from data.added_modalities import BUILT_IN, added_modalities
 from data.scores import MODALITIES
 
-AFTER = {"static_face": "faces", "dynamic_face": "faces", "voice": "speech", "text": "transcript"}
+AFTER = {
+    "static_face": ("faces",), "dynamic_face": ("faces",), "voice": ("speech", "voices"), "text": ("transcript",),
+}  # fmt: skip
 """Modalities that read the faces, what was heard, or the words; the others read the images."""
 NEEDS: dict[str, tuple[str, ...]] = {
     "decode": (),
     "faces": ("decode",),
     "people": ("decode",),
     "speech": ("decode",),
+    "voices": ("decode",),
     "transcript": ("decode",),
-    **{name: (AFTER.get(name, "decode"),) for name in BUILT_IN},
+    **{name: AFTER.get(name, ("decode",)) for name in BUILT_IN},
     **dict.fromkeys(added_modalities(), ("decode",)),
     "fuse": ("decode",),
     "compose": ("fuse",),
@@ -21,7 +24,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 JOINS: dict[str, tuple[str, ...]] = {
     "people": ("faces",),
-    **dict.fromkeys((name for name, needed in AFTER.items() if needed in ("faces", "speech")), ("people",)),
+    "voices": ("people",),
+    **dict.fromkeys(AFTER, ("people",)),
     "fuse": MODALITIES,
     "publish": ("people",),
 } | dict.fromkeys(added_modalities(), ("faces", "people", "transcript"))

@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from data.errors import DyadError
 from data.scores import MODALITIES
 from flows.backends.base import NO_PICTURE, NO_SOUND
+from flows.backends.of_person import SAYS_NOTHING, SILENT
 from flows.clip.all_scores import all_scores
 from flows.clip.graph import NEEDED, NEEDS, before, in_order
 from flows.clip.keys import stage_keys, stages_to_run
@@ -28,7 +29,7 @@ from modalities.speech.detect import NOBODY_SPEAKS
 
 RETRY_DELAYS = (1.0, 5.0)
 """Seconds before a stage is tried again after an error of storage that may pass (`flows.runtime.errors.worth_retrying`)."""
-OF_THE_CLIP = (NO_PICTURE, NO_SOUND, NOBODY_SPEAKS)
+OF_THE_CLIP = (NO_PICTURE, NO_SOUND, NOBODY_SPEAKS, SILENT, SAYS_NOTHING)
 """Why a modality is absent where nothing is missing on the machine."""
 logger = logging.getLogger(__name__)
 

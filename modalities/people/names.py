@@ -25,16 +25,25 @@ def names_in_subtitles(turns: pd.DataFrame, cues: pd.DataFrame) -> dict[int, str
     return {person: name for person, name in best.items() if seconds[person][name] >= MOST_OF_IT * sum(seconds[person].values())}
 
 
-def with_speakers(cues: pd.DataFrame, turns: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
-    """Cues with the person who speaks most of each; what subtitles say of it, and a cue of nobody known, stay as they are."""
-    names = {int(person): called(int(person), name) for person, name in zip(people["person"], people["name"], strict=True)}
+def persons_of_cues(cues: pd.DataFrame, turns: pd.DataFrame) -> pd.Series:
+    """The person of each cue (start, end, s): whom its `speaker` names where the turns know that name, else whose turns fill most
+    of it; UNSURE where nobody's do."""
+    called = {name: person for person, name in names_in_subtitles(turns, cues).items()}
     given = cues["speaker"].tolist() if "speaker" in cues else [""] * len(cues)
     found = []
     for start, end, name in zip(cues["start"], cues["end"], given, strict=True):
         said = {} if np.isnan(start) or np.isnan(end) else _shared(turns, float(start), float(end))
-        person = max(said, key=lambda one: said[one], default=UNSURE)
-        found.append(name if isinstance(name, str) and name else names.get(person, ""))
-    return cues.assign(speaker=found)
+        found.append(called.get(name) or max(said, key=lambda one: said[one], default=UNSURE))
+    return pd.Series(found, cues.index, dtype="int64")
+
+
+def with_speakers(cues: pd.DataFrame, turns: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
+    """Cues with the person who speaks most of each; what subtitles say of it, and a cue of nobody known, stay as they are."""
+    names = {int(person): called(int(person), name) for person, name in zip(people["person"], people["name"], strict=True)}
+    given = cues["speaker"].tolist() if "speaker" in cues else [""] * len(cues)
+    persons = persons_of_cues(cues, turns)
+    told = zip(given, persons, strict=True)
+    return cues.assign(speaker=[name if isinstance(name, str) and name else names.get(person, "") for name, person in told])
 
 
 def _shared(turns: pd.DataFrame, start: float, end: float) -> dict[int, float]:

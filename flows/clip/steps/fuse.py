@@ -15,8 +15,10 @@ from fusion.weights import DEFAULT_WEIGHTS, read_weights, with_modalities
 
 
 def fuse(job: Job) -> None:
-    """Fuse the modalities' basic emotions: by MHPF, or by the user's own fit ('dyad fuse fit')."""
-    write_fused(job.folder.fused, pooling(_weights(job))(all_scores(job)))
+    """Fuse the modalities' basic emotions of everybody: by MHPF, or by the user's own fit ('dyad fuse fit')."""
+    pool = pooling(_weights(job))
+    for one in job.everyone():
+        write_fused(one.own.fused, pool(all_scores(one)))
 
 
 def pooling(path: Path) -> Callable[[Sequence[Scores]], Pooled]:

@@ -9,18 +9,29 @@ from numpy.typing import NDArray
 
 from data.files import file_digest
 from data.ready_scores import read_ready_scores
-from data.scores import Scores
+from data.scores import OF_THE_SCENE, Scores
 from data.tables import read_table, write_scores
 from flows.backends import MODULES, NotHere, backend_of
 from flows.backends.base import NO_PICTURE, NO_SOUND, by_priors, estimated_of
 from flows.job import Job
 from flows.runtime.code_digest import CodeEntry
 
+GIVEN_FOR_ONE = "The probabilities that are given are about another person."
+
 
 def recognise(job: Job, modality: str) -> Mapping[str, object]:
-    """Write a modality's scores: those the user brings, else none where the clip lacks what it needs, else recognised ones."""
+    """Write a modality's scores of everybody: those the user brings, else none where the clip lacks what it needs, else
+    recognised ones. What is seen of the scene is everybody's."""
+    asked = [job] if modality in OF_THE_SCENE else job.everyone()
+    scores = [_scored(one, modality) for one in asked][0]
+    return {"absent": scores.reason} if scores.is_absent else {}
+
+
+def _scored(job: Job, modality: str) -> Scores:
     brought = job.brought.scores.get(modality)
-    if brought is not None:
+    if brought is not None and job.person is not None:
+        scores = Scores.absent(modality, job.windows, GIVEN_FOR_ONE)
+    elif brought is not None:
         scores = read_ready_scores(brought, modality, job.windows, job.clip.frame_rate)
     elif missing := _missing_media(job, modality):
         scores = Scores.absent(modality, job.windows, missing)
@@ -30,8 +41,8 @@ def recognise(job: Job, modality: str) -> Mapping[str, object]:
         except NotHere as absent:
             scores = Scores.absent(modality, job.windows, absent.reason, absent.remedy)
     scores = replace(scores, quality=_quality(job, scores))
-    write_scores(job.folder.scores(modality), job.folder.evidence(modality), scores)
-    return {"absent": scores.reason} if scores.is_absent else {}
+    write_scores(job.own.scores(modality), job.own.evidence(modality), scores)
+    return scores
 
 
 def inputs(job: Job, modality: str) -> Mapping[str, object]:

@@ -1,9 +1,12 @@
 """Telling people apart."""
 
+import shutil
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
+from data.errors import InputError
 from data.files import digest, file_digest
 from data.people import read_known, with_persons
 from data.tables import read_table, write_table
@@ -28,7 +31,26 @@ def find_people(job: Job) -> Mapping[str, object]:
         write_table(job.folder.face_pictures, pictures)
     write_table(job.folder.people, people)
     write_table(job.folder.turns, found.turns)
-    return {} if len(found.people) else {"absent": "Nobody is seen or heard in the clip."}
+    _make_folders(job, told := _told(people, job.settings.faces.which))
+    return told if len(found.people) else {**told, "absent": "Nobody is seen or heard in the clip."}
+
+
+def _told(people: pd.DataFrame, which: str) -> dict[str, Any]:
+    """The `person` that the clip's answer is about (0: everybody, or nobody), and the `persons` who have answers besides."""
+    main = people.loc[people["main"], "person"].tolist() if which != "all" or len(people) == 1 else []
+    others = [] if len(people) == 1 else sorted(set(people["person"].tolist()) - set(main))
+    return {"person": next(iter(main), 0), "persons": others}
+
+
+def _make_folders(job: Job, told: Mapping[str, Any]) -> None:
+    """A folder for each of the persons, and none for those of an earlier run."""
+    folder = job.folder.of_persons
+    if folder.is_symlink():
+        raise InputError(f"{folder} is a link, and Dyad writes nothing behind it; remove it, or choose another output.")
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    for person in told["persons"]:
+        job.folder.of_person(person).stages.mkdir(parents=True)
 
 
 def _asked(people: pd.DataFrame, which: str) -> pd.DataFrame:

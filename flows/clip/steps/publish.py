@@ -10,6 +10,7 @@ from data.files import write_text
 from data.fused import read_fusion
 from data.people import read_names, read_people, with_names, write_people
 from data.tables import read_notes, read_table, write_table
+from data.windows import windows_of
 from flows.clip.all_scores import all_scores, failure
 from flows.clip.graph import NEEDS
 from flows.clip.report import write_report
@@ -17,16 +18,14 @@ from flows.clip.words import write_words
 from flows.job import Job
 from fusion.over_time import at_times, timeline
 from modalities.people.names import names_in_subtitles, with_speakers
-from reports.documents import WordsEntry
-from reports.result import build_result, frames_table, to_json
+from reports.documents import PersonAnswer, WordsEntry
+from reports.result import build_result, frames_table, person_answer, to_json
 
 
 def publish(job: Job) -> Mapping[str, object]:
     """Write what people and tools read: result.json, report.html, frames.parquet, people.csv, settings.yaml."""
     fusion, scores = read_fusion(job.folder.composed), all_scores(job)
-    frames = read_table(job.folder.frame_times)
-    moments = at_times(fusion, frames["time_s"].to_numpy(np.float64))
-    write_table(job.folder.frames, frames_table(frames, moments, _face_counts(job, frames), fusion.compounds))
+    write_table(job.folder.frames, _frames(job))
     write_text(job.folder.settings, yaml.safe_dump(job.settings.model_dump(mode="json"), sort_keys=False))
     noted = {name: job.folder.finished(name) for name in NEEDS}
     told = [note.get("notes", {}) for note in noted.values()]
@@ -36,11 +35,35 @@ def publish(job: Job) -> Mapping[str, object]:
     failed = {item.modality: item.reason for item in scores if failure(job.folder, item.modality)}
     names = name_people(job)
     people, turns = read_people(job.folder.people), read_people(job.folder.turns)
-    about = problems, failed, seconds, notes, entry_of_words(job), people, turns
+    about = problems, failed, seconds, notes, entry_of_words(job), people, turns, _answers(job)
     result = build_result(job.clip, job.settings.profile, scores, fusion, timeline(fusion), *about)
     write_text(job.folder.result, to_json(result))
     write_report(job.folder)
     return {"names": names}
+
+
+def _frames(job: Job) -> pd.DataFrame:
+    """The answer at each frame, and those of all others at the frames where something is known of them."""
+    frames = read_table(job.folder.frame_times)
+    counts, tables = _face_counts(job, frames), list[pd.DataFrame]()
+    for one in job.everyone():
+        fusion = read_fusion(one.own.composed)
+        times = frames["time_s"].to_numpy(np.float64)
+        rows = frames if one.person is None else frames[windows_of(times, fusion.windows[fusion.present]).any(0)]
+        if one.person is None or len(rows):
+            moments = at_times(fusion, rows["time_s"].to_numpy(np.float64))
+            tables.append(frames_table(rows, moments, counts, fusion.compounds, one.whose))
+    return pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
+
+
+def _answers(job: Job) -> dict[int, PersonAnswer]:
+    """The answers of the persons, each by the number."""
+    found: dict[int, PersonAnswer] = {}
+    for one in job.everyone():
+        scores, fusion = all_scores(one), read_fusion(one.own.composed)
+        failed = {item.modality: item.reason for item in scores if failure(job, item.modality)}
+        found[one.whose] = person_answer(scores, fusion, timeline(fusion), job.clip.duration, failed)
+    return found
 
 
 def inputs(job: Job) -> Mapping[str, object]:
