@@ -47,6 +47,14 @@ def with_persons(faces: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
     return faces.assign(person=person, called=person.map(names).fillna("others").astype("str"), main=main)
 
 
+def rows_of(answers: pd.DataFrame, person: int | None = None) -> pd.DataFrame:
+    """The rows of windows.parquet or frames.parquet that are a person's; without, of whom the answer is about: the first."""
+    if "person" not in answers or answers.empty:
+        return answers
+    whose = answers["person"].iloc[0] if person is None else person
+    return answers[answers["person"] == whose].reset_index(drop=True)
+
+
 def with_names(people: pd.DataFrame, names: Mapping[int, str]) -> pd.DataFrame:
     """People with the names given, else with those that they have."""
     known = zip(people["person"], people["name"], strict=True)

@@ -26,6 +26,7 @@ from data.media.probe import probe
 from data.media.segments import Segment, cut_descriptions, cut_transcript, segment_clip
 from data.media.sidecars import find_sidecar
 from data.media.subtitles import SUFFIXES
+from data.people import rows_of
 from data.run_folder import RunFolder
 from flows.batch.one_clip import Outcome, Patience, run_clip
 from flows.batch.references import known_of
@@ -191,7 +192,7 @@ def _labelled_frames(row: ManifestRow, job: Job) -> dict[str, object]:
     compounds = job.settings.compound_table()
     with fetched(row.frame_labels, job.folder.root) as file:
         labels = read_frame_labels(file, Path(row.path).stem, compounds)
-    table = pd.read_parquet(job.folder.frames, columns=["frame", "top", "sureness"])
+    table = rows_of(pd.read_parquet(job.folder.frames, columns=["person", "frame", "top", "sureness"]))
     table["frame"] += int(job.folder.finished("decode").get("notes", {}).get("first_frame", 0))
     both = table.merge(labels[labels["label"] != ""], on="frame")
     counts = Counter(zip(both["label"].tolist(), both["top"].fillna("").tolist(), strict=True))

@@ -10,6 +10,7 @@ import pandas as pd
 
 from data.emotions import BASIC_EMOTIONS
 from data.media.decode import Decoded
+from data.people import rows_of
 from data.run_folder import RunFolder
 from flows.batch.journal import Ended
 from flows.clip.all_scores import failure
@@ -82,7 +83,7 @@ def answer_of(folder: RunFolder) -> dict[str, Any]:
     what `reports.dataset.clip_brief.brief` tells."""
     result = json.loads(folder.result.read_text(encoding="utf-8"))
     basic = {name: value for name, value in result["summary"]["basic"].items() if value is not None}
-    frames = pd.read_parquet(folder.frames, columns=["top", *BASIC_EMOTIONS])
+    frames = rows_of(pd.read_parquet(folder.frames, columns=["person", "top", *BASIC_EMOTIONS]))
     broken = [name for name in result["modalities"] if failure(folder, name)]
     return {
         "degraded": result["degraded"],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict
 import numpy as np
 
 from data.errors import InputError
-from data.people import called
+from data.people import called, rows_of
 from data.run_folder import RunFolder
 from reports.answer import answer_name
 from reports.documents import ResultDocument
@@ -103,7 +103,7 @@ def read_clip(folder: RunFolder, frames: bool = False, cues: bool = False, table
     if missing:
         raise InputError(f"{folder.result} is damaged ({', '.join(sorted(missing))} missing); run the clip again with --fresh.")
     asked = _table(folder.table(table)) if table else None
-    return ClipAnswer(result, _table(folder.frames) if frames else None, _cues(folder) if cues else (), table=asked)
+    return ClipAnswer(result, rows_of(_table(folder.frames)) if frames else None, _cues(folder) if cues else (), table=asked)
 
 
 def timeline(clip: ClipAnswer) -> list[Span]:

@@ -54,11 +54,14 @@ _CONTRIBUTION = Column(f"contribution_{MODALITY}", "float64", "", "what it gave:
                        "that is empty to that of emotion; empty where it is absent")
 _QUALITY = Column(f"quality_{MODALITY}", "float64", "0..1", "how well it could see or hear (fusion.md); empty where unknown")
 
-WINDOWS = FileSchema("windows.parquet", "The answer.", "a window", (
-    START, END, Column("present", "bool", "", "whether any modality answers"), *_ANSWER, _NONE, _CONTRIBUTION, _QUALITY,
+WHOSE = Column("person", "int32", "", "whose answer it is, as in people.parquet; 0: everybody's. First come all rows of the "
+               "person that the clip's answer is about, then those of others where something is known of them")
+
+WINDOWS = FileSchema("windows.parquet", "The answer.", "a window and person", (
+    WHOSE, START, END, Column("present", "bool", "", "whether any modality answers"), *_ANSWER, _NONE, _CONTRIBUTION, _QUALITY,
 ))  # fmt: skip
-FRAMES = FileSchema("frames.parquet", "The answer at every frame: that of the windows around it.", "a frame of the video", (
-    Column("frame", "int32", "", FRAME.meaning), TIME,
+FRAMES = FileSchema("frames.parquet", "The answer at every frame: that of the windows around it.", "a frame and person", (
+    WHOSE, Column("frame", "int32", "", FRAME.meaning), TIME,
     Column("faces", "int32", "faces", "how many were found; empty where the frame was not looked at"), *_ANSWER, _NONE,
 ))  # fmt: skip
 FACES = FileSchema("faces.parquet", "The faces that were found; not there without a picture.", "a face in a frame", (
@@ -162,6 +165,8 @@ RUN_FILES: tuple[FileSchema, ...] = (
     FileSchema("poster.jpg", "The same moment, larger, for the page."),
     FileSchema("thumbnail.jpg", "A small picture of the moment that is surest; not there for sound alone."),
     WINDOWS, FRAMES, FACES, PEOPLE, TURNS,
+    FileSchema("people/<person>/", "Of each person beside the one that the clip's answer is about: the scores of the face, voice "
+               "and words, as above; only in a clip of several persons."),
     FileSchema("people.csv", "The people as a list, whose names you may edit: the next run takes them over."),
     FACE_PICTURES, SCORES, *EVIDENCE,
     FileSchema("transcript.vtt", "The words with their times, WebVTT; not there without words."),
@@ -169,6 +174,7 @@ RUN_FILES: tuple[FileSchema, ...] = (
     FileSchema("log.txt", "What happened, a line each, with tracebacks of what failed."),
     FileSchema("<clip_id>.<ending>", "What `--export` asked for; see formats.md."),
     CUES, SPEECH, SPEECH_EVIDENCE, FRAME_TIMES,
+    FileSchema(".stages/own_speech*.parquet", "The same of the main person's speech alone; only where others speak, too."),
     FileSchema(f".stages/{STAGE}.json", "That a stage is done: `key`, a digest of all it depends on, its `seconds`, and `notes`; "
                "or `failed`, the reason."),
     FileSchema(".stages/fused.npz", "The fused emotions before composition: arrays by name, and `names`, JSON."),

@@ -61,7 +61,7 @@ def _answers(job: Job) -> dict[int, PersonAnswer]:
     found: dict[int, PersonAnswer] = {}
     for one in job.everyone():
         scores, fusion = all_scores(one), read_fusion(one.own.composed)
-        failed = {item.modality: item.reason for item in scores if failure(job, item.modality)}
+        failed = {item.modality: item.reason for item in scores if failure(job.folder, item.modality)}
         found[one.whose] = person_answer(scores, fusion, timeline(fusion), job.clip.duration, failed)
     return found
 
