@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from data.errors import DyadError, InputError
+from data.people import rows_of
 from data.run_folder import RunFolder
 from data.scores import Scores
-from reports.documents import ModalityEntry, ResultDocument, SourceEntry
+from reports.documents import ModalityEntry, PersonAnswer, ResultDocument, SourceEntry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +131,7 @@ class Recognition:
     def windows(self) -> "pd.DataFrame":
         """One row a window: start, end, present, the basic and the compound probabilities, top, emotion, sureness with its range,
         blend, none, contribution_<modality>, quality_<modality>."""
-        return _table(RunFolder(self.folder).windows)
+        return rows_of(_table(RunFolder(self.folder).windows)).drop(columns="person", errors="ignore")
 
     @cached_property
     def contributions(self) -> "pd.DataFrame":
@@ -141,7 +142,7 @@ class Recognition:
     @cached_property
     def frames(self) -> "pd.DataFrame":
         """One row a frame of the video: frame, time_s, faces, and the answer at that moment."""
-        return _table(RunFolder(self.folder).frames)
+        return rows_of(_table(RunFolder(self.folder).frames)).drop(columns="person", errors="ignore")
 
     @cached_property
     def faces(self) -> "pd.DataFrame":
@@ -152,6 +153,15 @@ class Recognition:
     def people(self) -> "pd.DataFrame":
         """One row a person: number, name, main, when seen (s), pictures, seconds on screen and speaking, tracks of its face."""
         return _table(RunFolder(self.folder).people).drop(columns="given", errors="ignore")
+
+    def person(self, number: int) -> "PersonRecognition":
+        """The answer about one person, by the number in `people`; InputError where there is none."""
+        entries = {entry["person"]: entry for entry in self.result.get("people", ())}
+        answer = entries[number].get("answer") if number in entries else None
+        if answer is None:
+            known = ", ".join(map(str, entries)) or "nobody"
+            raise InputError(f"There is no answer about person {number} in {self.clip}; people tells of {known}.")
+        return PersonRecognition(self.folder, number, entries[number]["name"], answer)
 
     @cached_property
     def turns(self) -> "pd.DataFrame":
@@ -172,6 +182,44 @@ class Recognition:
         from reports.notebook import notebook_html
 
         return notebook_html(self.result, self.folder)
+
+
+@dataclass(frozen=True, eq=False)
+class PersonRecognition:
+    """The answer about one person of a clip: of their own face, voice and words. `folder` is the clip's, `answer` its part of
+    `result.json`; tables as of `Recognition`, with the windows and frames at which something is known of the person."""
+
+    folder: Path
+    number: int
+    name: str
+    answer: PersonAnswer = field(repr=False)
+
+    @property
+    def top(self) -> str | None:
+        """The person's compound by the mean over the clip; None when none of them is shown."""
+        return self.answer["summary"]["top"]
+
+    @property
+    def sentence(self) -> str:
+        """The answer in one sentence."""
+        return self.answer["summary"]["sentence"]
+
+    @cached_property
+    def timeline(self) -> "pd.DataFrame":
+        """One row a stretch of time with one answer."""
+        import pandas as pd
+
+        return pd.DataFrame(self.answer["timeline"], columns=list(TIMELINE))
+
+    @cached_property
+    def windows(self) -> "pd.DataFrame":
+        """One row a window, as in `windows.parquet`."""
+        return rows_of(_table(RunFolder(self.folder).windows), self.number).drop(columns="person")
+
+    @cached_property
+    def frames(self) -> "pd.DataFrame":
+        """One row a frame, as in `frames.parquet`."""
+        return rows_of(_table(RunFolder(self.folder).frames), self.number).drop(columns="person")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

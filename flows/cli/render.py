@@ -73,6 +73,7 @@ def _annotations(folder: RunFolder, tracks: str) -> "Annotations":
 
     from data.emotions import Compound
     from data.media.subtitles import read_transcript
+    from data.people import rows_of
     from data.tables import read_table
     from flows.clip.report import folder_faces, read_result
     from reports.render.annotations import Annotations, chosen_faces
@@ -83,7 +84,7 @@ def _annotations(folder: RunFolder, tracks: str) -> "Annotations":
     found = pd.DataFrame({"track_id": [], "main": [], "time_s": []}) if seen is None else seen
     words = read_transcript(folder.transcript) if folder.transcript.is_file() else pd.DataFrame(columns=["start", "end", "text"])
     compounds = [Compound(**entry) for entry in read_result(folder)["compounds"]]
-    return Annotations(read_table(folder.frames), compounds, chosen_faces(found, tracks), words)
+    return Annotations(rows_of(read_table(folder.frames)), compounds, chosen_faces(found, tracks), words)
 
 
 @contextmanager

@@ -24,9 +24,10 @@ from flows.runtime.code_digest import OUTSIDE, PACKAGES, ROOT, SourceTree
 from tests.tiny_voice import save_layer, save_whisper
 
 OWN = ("decode", "faces", "people", "transcript", "fuse", "compose", "publish")
+HEARD = ("speech", "voices")
 STEPS = {stage: f"flows.clip.steps.{stage}" for stage in OWN}
 ENTRIES = {stage: [STEPS[stage]] if stage in STEPS else ["flows.clip.steps.modality", MODULES[stage]] for stage in STAGES
-           if stage != "speech"} | {"speech": ["flows.clip.steps.speech", MODULES["voice"]]}  # fmt: skip
+           if stage not in HEARD} | dict.fromkeys(HEARD, ["flows.clip.steps.speech", MODULES["voice"]])  # fmt: skip
 """What each stage runs, with the settings of the embedded profile."""
 CHOOSE_BY_NAME = {"flows/backends/__init__.py", "flows/backends/added.py", "modalities/face_networks/registry.py"}
 """Modules that import by a name that no reader of sources can see: what they choose among are entries of the stages."""
