@@ -11,7 +11,7 @@ from data.errors import DyadError, InputError
 from data.people import rows_of
 from data.run_folder import RunFolder
 from data.scores import Scores
-from reports.documents import ModalityEntry, PersonAnswer, ResultDocument, SourceEntry
+from reports.documents import ModalityEntry, PersonAnswer, ResultDocument, SourceEntry, StretchEntry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,17 +115,7 @@ class Recognition:
     def timeline(self) -> "pd.DataFrame":
         """One row a stretch of time with one answer: start, end (s), answer (the compound, or where none wins the emotion alone),
         sureness with sureness_low and sureness_high, compound (None where none wins), emotion, blend, neutral."""
-        import pandas as pd
-
-        from reports.answer import answer_name
-
-        unknown = (None, None)
-        rows = [
-            {**row, "answer": answer_name(row), "sureness_low": low, "sureness_high": high}
-            for row in self.result["timeline"]
-            for low, high in [row.get("sureness_range", unknown)]
-        ]
-        return pd.DataFrame(rows, columns=list(TIMELINE))
+        return _timeline(self.result["timeline"])
 
     @cached_property
     def windows(self) -> "pd.DataFrame":
@@ -206,10 +196,8 @@ class PersonRecognition:
 
     @cached_property
     def timeline(self) -> "pd.DataFrame":
-        """One row a stretch of time with one answer."""
-        import pandas as pd
-
-        return pd.DataFrame(self.answer["timeline"], columns=list(TIMELINE))
+        """One row a stretch of time with one answer, as of `Recognition.timeline`."""
+        return _timeline(self.answer["timeline"])
 
     @cached_property
     def windows(self) -> "pd.DataFrame":
@@ -258,6 +246,20 @@ class Recognitions(Sequence[Recognition]):
         from reports.notebook import clips_html
 
         return clips_html(self.table)
+
+
+def _timeline(stretches: Sequence[StretchEntry]) -> "pd.DataFrame":
+    import pandas as pd
+
+    from reports.answer import answer_name
+
+    unknown = (None, None)
+    rows = [
+        {**row, "answer": answer_name(row), "sureness_low": low, "sureness_high": high}
+        for row in stretches
+        for low, high in [row.get("sureness_range", unknown)]
+    ]
+    return pd.DataFrame(rows, columns=list(TIMELINE))
 
 
 def read_run(folder: "str | Path") -> Recognition:

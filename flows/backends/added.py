@@ -16,8 +16,8 @@ from data.files import file_digest
 from data.material import Material
 from data.scores import Scores
 from data.tables import read_table
-from flows.backends.base import Backend, Description, faces_table, frames_of
-from flows.backends.of_person import sound_of, words_of
+from flows.backends.base import Backend, Description, frames_of
+from flows.evidence import faces_table, sound_of, words_of
 from flows.job import Job
 from flows.runtime.code_digest import CodeEntry
 

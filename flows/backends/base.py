@@ -7,18 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from configs.schema import NetworkSettings, SceneContextSettings
 from configs.settings import Settings
 from data.emotions import BASIC_EMOTIONS
-from data.errors import InputError
 from data.media.frames import Frame, read_frames
-from data.people import read_people, with_persons
 from data.run_folder import RunFolder
 from data.scores import Scores
-from data.tables import read_table
 from flows.job import Job
 from flows.runtime import stop
 from flows.runtime.code_digest import CodeEntry
@@ -116,25 +112,6 @@ class HearingBackend(ScoringBackend[Model]):
     @abstractmethod
     def hear(self, job: Job, audio: Path | None) -> Scores:
         """Scores by themselves of a job's sound (16 kHz mono WAV), or of a part of it."""
-
-
-def faces_table(job: Job) -> pd.DataFrame:
-    """The faces of a job's clip with their person, `main` being whom the job is about; empty where there are none.
-
-    Where nobody could tell persons apart, the main track of each shot counts. InputError for a person that is not in the clip.
-    """
-    if not job.folder.faces.is_file():
-        return pd.DataFrame()
-    faces, people = read_table(job.folder.faces), None
-    if not job.folder.finished("people").get("failed"):
-        people = read_people(job.folder.people)
-    asked = job.settings.faces.which.removeprefix("person=")
-    if people is None:
-        return faces
-    if asked.isdecimal() and int(asked) not in set(people["person"]):
-        raise InputError(f"There is no person {asked} in {job.clip.path.name}; people.csv in its run folder lists them.")
-    faces = with_persons(faces, people)
-    return faces if job.person is None else faces.assign(main=faces["person"] == job.person)
 
 
 def priors_of(modality: str, settings: Settings) -> NetworkSettings | None:

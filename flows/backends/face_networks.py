@@ -14,9 +14,10 @@ from configs.settings import Settings
 from data.errors import InputError
 from data.files import digest
 from data.windows import Windows
-from flows.backends.base import Description, NotHere, ScoringBackend, faces_table
+from flows.backends.base import Description, NotHere, ScoringBackend
 from flows.backends.scene_labels import clip_found
 from flows.backends.score_inputs import Beside
+from flows.evidence import faces_table
 from flows.job import Job
 from flows.runtime.code_digest import CodeEntry
 from flows.runtime.loaded_models import device_named, loaded, placing

@@ -13,9 +13,9 @@ from data.scores import Scores
 from data.tables import read_notes, read_table
 from flows.backends.base import Backend, Medium, NotHere, ScoringBackend
 from flows.backends.fetched_models import FetchedModel, fingerprint
-from flows.backends.of_person import SAYS_NOTHING, words_of
 from flows.backends.own_networks import OwnNetwork
 from flows.backends.score_inputs import Answers, Probabilities, column, column_if_any, in_chunks
+from flows.evidence import SAYS_NOTHING, words_of
 from flows.job import Job
 from flows.runtime.loaded_models import device_named, feeding, loaded, placing
 

@@ -17,9 +17,9 @@ from data.scores import Scores
 from data.tables import read_scores
 from flows.backends.base import Backend, Description, HearingBackend, Medium, NotHere
 from flows.backends.fetched_models import FetchedModel, fingerprint, head_location
-from flows.backends.of_person import turns_of
 from flows.backends.own_networks import corpora, shipped_weights, terms
 from flows.backends.score_inputs import Answers, Scored, column_if_any, files_in, tell
+from flows.evidence import turns_of
 from flows.job import Job
 from flows.runtime.loaded_models import device_named, feeding, loaded, placing
 from modalities.model_store.local import find_whisper, missing_sentence

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from data.run_folder import RunFolder
 from data.scores import MODALITIES, OF_THE_SCENE, Scores
 from data.tables import read_scores
-from flows.backends.of_person import there
 from flows.clip.graph import chain
+from flows.evidence import there
 from flows.job import Job
 
 NOT_THEN = "Nothing is known of the scene while this person is there."

@@ -15,11 +15,11 @@ from queue import Empty, SimpleQueue
 from data.errors import DyadError
 from data.scores import MODALITIES
 from flows.backends.base import NO_PICTURE, NO_SOUND
-from flows.backends.of_person import SAYS_NOTHING, SILENT
 from flows.clip.all_scores import all_scores
 from flows.clip.graph import NEEDED, NEEDS, before, in_order
 from flows.clip.keys import stage_keys, stages_to_run
 from flows.clip.stages import STAGES, Stage
+from flows.evidence import SAYS_NOTHING, SILENT
 from flows.job import Job
 from flows.runtime import stop
 from flows.runtime.errors import check_writable, sentence

@@ -7,7 +7,7 @@ from data.scores import Scores
 from data.tables import write_scores
 from flows.backends import MODULES, NotHere, backend_of
 from flows.backends.base import NO_SOUND, HearingBackend
-from flows.backends.of_person import SILENT, sound_of, turns_of
+from flows.evidence import SILENT, sound_of, turns_of
 from flows.job import Job
 from flows.runtime.code_digest import CodeEntry
 

@@ -142,13 +142,13 @@ def test_a_changed_file_changes_the_keys_of_the_stages_that_can_reach_it_and_no_
 @pytest.mark.parametrize(
     ("file", "stages"),
     [
-        ("modalities/voice/whisper_states.py", {"speech", "voice"}),
+        ("modalities/voice/whisper_states.py", {*HEARD, "voice"}),
         ("data/windows.py", set(STAGES)),
         ("data/emotions.py", set(STAGES)),
         ("modalities/loading/checkpoint.py",
-         {"people", "static_face", "dynamic_face", "scene_context", "speech", "voice", "text"}),
-        ("modalities/speech/log_mel.py", {"speech", "voice", "transcript"}),
-        ("modalities/label_maps.yaml", {"static_face", "dynamic_face", "scene_context", "speech", "voice", "text"}),
+         {"people", "static_face", "dynamic_face", "scene_context", *HEARD, "voice", "text"}),
+        ("modalities/speech/log_mel.py", {*HEARD, "voice", "transcript"}),
+        ("modalities/label_maps.yaml", {"static_face", "dynamic_face", "scene_context", *HEARD, "voice", "text"}),
         ("modalities/scene_context/chunked_attention.py", {"scene_context"}),
         ("reports/page/page.css", {"publish"}),
         ("reports/dataset/page.css", set[str]()),

@@ -11,9 +11,9 @@ from data.media.clip import Clip
 from data.people import read_names
 from data.run_folder import RunFolder
 from data.tables import write_table
-from flows.backends.base import faces_table
 from flows.clip.steps import publish
 from flows.clip.words import write_words
+from flows.evidence import faces_table
 from flows.job import Job
 from modalities.people.find import NO_FACES, known_people
 from modalities.people.turns import Turn

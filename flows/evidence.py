@@ -1,4 +1,4 @@
-"""What of a clip is a person's: the words and the sound of their turns, and the windows in which they are there.
+"""What of a clip is a person's: their faces, the words and the sound of their turns, and the windows in which they are there.
 
 For the person that the clip's answer is about, all counts that is not known to be somebody else's; for others, what is known to
 be theirs. Where a job is about nobody in particular (`Job.about`), everything counts.
@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.errors import InputError
 from data.files import atomic_path
-from data.people import UNSURE
+from data.people import UNSURE, read_people, with_persons
 from data.tables import read_table
 from data.windows import windows_of
-from flows.backends.base import faces_table
 from flows.job import Job
 from modalities.people.names import persons_of_cues
 
@@ -22,6 +22,25 @@ SILENT = "This person is not heard in the clip."
 SAYS_NOTHING = "No words of the clip are known to be this person's."
 BLOCK = 1 << 20
 """Samples that are copied at once."""
+
+
+def faces_table(job: Job) -> pd.DataFrame:
+    """The faces of a job's clip with their person, `main` being whom the job is about; empty where there are none.
+
+    Where nobody could tell persons apart, the main track of each shot counts. InputError for a person that is not in the clip.
+    """
+    if not job.folder.faces.is_file():
+        return pd.DataFrame()
+    faces, people = read_table(job.folder.faces), None
+    if not job.folder.finished("people").get("failed"):
+        people = read_people(job.folder.people)
+    asked = job.settings.faces.which.removeprefix("person=")
+    if people is None:
+        return faces
+    if asked.isdecimal() and int(asked) not in set(people["person"]):
+        raise InputError(f"There is no person {asked} in {job.clip.path.name}; people.csv in its run folder lists them.")
+    faces = with_persons(faces, people)
+    return faces if job.person is None else faces.assign(main=faces["person"] == job.person)
 
 
 def turns_of(job: Job) -> pd.DataFrame | None:
