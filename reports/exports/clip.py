@@ -103,7 +103,8 @@ def read_clip(folder: RunFolder, frames: bool = False, cues: bool = False, table
     if missing:
         raise InputError(f"{folder.result} is damaged ({', '.join(sorted(missing))} missing); run the clip again with --fresh.")
     asked = _table(folder.table(table)) if table else None
-    return ClipAnswer(result, rows_of(_table(folder.frames)) if frames else None, _cues(folder) if cues else (), table=asked)
+    told = _table(folder.frames) if frames else None
+    return ClipAnswer(result, None if told is None else rows_of(told), _cues(folder) if cues else (), table=asked)
 
 
 def timeline(clip: ClipAnswer) -> list[Span]:

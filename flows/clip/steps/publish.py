@@ -48,8 +48,10 @@ def _frames(job: Job) -> pd.DataFrame:
     counts, tables = _face_counts(job, frames), list[pd.DataFrame]()
     for one in job.everyone():
         fusion = read_fusion(one.own.composed)
-        times = frames["time_s"].to_numpy(np.float64)
-        rows = frames if one.person is None else frames[windows_of(times, fusion.windows[fusion.present]).any(0)]
+        rows = frames
+        if one.person is not None:
+            times, windows = frames["time_s"].to_numpy(np.float64), fusion.windows[fusion.present]
+            rows = frames.loc[windows_of(times, windows).any(0) if len(windows) else np.zeros(len(times), bool)]
         if one.person is None or len(rows):
             moments = at_times(fusion, rows["time_s"].to_numpy(np.float64))
             tables.append(frames_table(rows, moments, counts, fusion.compounds, one.whose))

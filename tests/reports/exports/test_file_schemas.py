@@ -130,6 +130,8 @@ def test_every_field_of_a_result_is_described(data_set: Path, sample_run: RunFol
     free = ("summary.seconds.", "summary.seconds_of_emotions.", "summary.compound.",
             "summary.basic.", "seconds.", "windows.basic.", "windows.compound.",
             "windows.contributions.", "windows.emotion_shares.", "fusion.matrices.shares.")  # fmt: skip
+    free += tuple(f"people.answer.{name}" for name in free if name.startswith("summary."))
+    free += ("people.answer.contributions.",)
     for file in (sample_run.result, data_set / "one" / "result.json"):
         for name in names(json.loads(file.read_text())):
             plain = re.sub(rf"modalities\.({'|'.join(MODALITIES)})\.?", "modalities.", name).rstrip(".")
