@@ -94,7 +94,8 @@ class Job:
 
     def everyone(self) -> "list[Job]":
         """This job, and one for each further person who was found in the clip."""
-        return [self, *(replace(self, person=int(folder.root.name)) for folder in self.folder.persons)]
+        others = [int(folder.root.name) for folder in self.folder.persons]
+        return [self, *(replace(self, person=person, references={}) for person in others)]
 
     @property
     def windows(self) -> Windows:

@@ -50,8 +50,9 @@ def _frames(job: Job) -> pd.DataFrame:
         fusion = read_fusion(one.own.composed)
         rows = frames
         if one.person is not None:
-            times, windows = frames["time_s"].to_numpy(np.float64), fusion.windows[fusion.present]
-            rows = frames.loc[windows_of(times, windows).any(0) if len(windows) else np.zeros(len(times), bool)]
+            windows = fusion.windows[fusion.present]
+            times = frames["time_s"].to_numpy(np.float64)
+            rows = frames.iloc[np.flatnonzero(windows_of(times, windows).any(0)) if len(windows) else []]
         if one.person is None or len(rows):
             moments = at_times(fusion, rows["time_s"].to_numpy(np.float64))
             tables.append(frames_table(rows, moments, counts, fusion.compounds, one.whose))
