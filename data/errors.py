@@ -13,6 +13,10 @@ class InputError(DyadError):
     """A table, a settings file or an argument is not of the expected form."""
 
 
+class EmptyTableError(InputError):
+    """A table without rows: the command was right, and there was nothing to do; the exit code is 1."""
+
+
 class WeightsError(DyadError):
     """Weights are missing, corrupt, or of another architecture."""
 

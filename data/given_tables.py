@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data.csv_files import as_given
-from data.errors import InputError
+from data.errors import EmptyTableError, InputError
 from data.location import Location, StorageError
 from data.times import parse_time
 
@@ -77,7 +77,7 @@ class GivenTable:
         for line, problem in self.errors.items():
             raise InputError(f"{self.source}, {self.word} {line}: {problem}.")
         if not len(self.rows):
-            raise InputError(f"{self.source} has no rows; {empty}.")
+            raise EmptyTableError(f"{self.source} has no rows; {empty}.")
         return self
 
     def kept(self, rows: NDArray[np.bool_]) -> "GivenTable":

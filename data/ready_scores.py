@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS, EMOTION_WORDS
 from data.errors import InputError
-from data.given_tables import GivenTable, read_given_table
+from data.given_tables import MISSING, GivenTable, read_given_table
 from data.scores import Scores, Source
 from data.times import FASTEST, place
 from data.windows import Windows
@@ -79,12 +79,19 @@ def _quality(values: Floats | None, weights: Floats) -> NDArray[np.float32] | No
 
 
 def _probabilities(table: GivenTable) -> Floats:
-    """The values [T, 7]; InputError for missing columns, words instead of numbers, negative or all-zero rows."""
+    """The values [T, 7]; InputError for missing columns, words (NaN too) instead of numbers, negative or all-zero rows."""
     words = {emotion: [word for word, means in EMOTION_WORDS.items() if means == emotion] for emotion in BASIC_EMOTIONS}
     headers = {emotion: table.header(emotion, *words[emotion]) for emotion in BASIC_EMOTIONS}
     if missing := [emotion for emotion, header in headers.items() if header is None]:
         needed = ", ".join(BASIC_EMOTIONS)
         raise InputError(f"{table.source} has no column for {', '.join(missing)}; it needs one for each of: {needed}.")
+    for header in map(str, headers.values()) if table.word == "line" else ():
+        cells = table.text(header)
+        for row in map(int, np.flatnonzero(cells.str.lower().isin(MISSING - {""}))):
+            raise InputError(
+                f"{table.where(row)}: '{cells.iloc[row]}' in the column '{header}' is not a number; leave all seven cells empty "
+                "where there is no answer."
+            )
     array = np.stack([table.numbers(str(headers[emotion])) for emotion in BASIC_EMOTIONS], axis=1)
     given = ~np.isnan(array).all(1)
     bad = given & (np.isnan(array).any(1) | (array < 0).any(1) | (np.nan_to_num(array).sum(1) <= 0))

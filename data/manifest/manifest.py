@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data.csv_files import write_csv
 from data.emotions import ABAW_COMPOUNDS, Compound
-from data.errors import InputError
+from data.errors import EmptyTableError, InputError
 from data.files import atomic_path
 from data.given_tables import as_text, plain_name, read_given_table
 from data.location import Location, StorageError, file_system
@@ -172,7 +172,7 @@ def read_manifest(
     source = os.fspath(path)
     given = read_given_table(source, "manifest")
     if not len(given):
-        raise InputError(f"{source} has no rows; a manifest has a line for each clip.")
+        raise EmptyTableError(f"{source} has no rows; a manifest has a line for each clip.")
     table = given.rows.assign(number=given.lines)
     folder = Location.at(source).parent.text if root is None else root
     return manifest_of_table(

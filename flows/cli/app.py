@@ -80,7 +80,7 @@ def _set_up(
 
 def main() -> None:
     """Run the command line; problems end as one sentence on stderr, and what nobody expected is in the log of errors."""
-    from data.errors import InputError
+    from data.errors import EmptyTableError, InputError
     from flows.runtime.errors import Interrupted, known_sentence
 
     debugging.clear()
@@ -101,7 +101,8 @@ def main() -> None:
             if debugging.is_set():
                 sys.excepthook = lambda _, error, __: sys.stderr.writelines(map(printable, traceback.format_exception(error)))
                 raise
-            _fail(known_sentence(error) or _log(error), 2 if isinstance(error, InputError) else 1)
+            wrongly_asked = isinstance(error, InputError) and not isinstance(error, EmptyTableError)
+            _fail(known_sentence(error) or _log(error), 2 if wrongly_asked else 1)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.files import atomic_path
+from data.given_tables import read_given_table
 from data.metrics import calibration_error, per_class_recall, scores_of
 from modalities.encoders.sentence_encoder import SentenceEncoder, load_encoder
 from modalities.loading.checkpoint import Card, save_checkpoint
@@ -153,9 +154,10 @@ def read_described(folder: Path, split: str, limit: int | None = None) -> Descri
             path = folder / f"afew_{split}_qwen2.5-vl-{size}_prompt{prompt}.csv"
             if not path.is_file():
                 raise InputError(f"The descriptions {path} are missing; give the folder that holds scene/ with --data.")
-            table = pd.read_csv(path, keep_default_na=False)
-            table = table.iloc[:: max(len(table) // limit, 1)] if limit else table
-            tables.append(table.assign(author=f"{size} prompt {prompt}"))
+            given = read_given_table(path, "table of descriptions").checked()
+            emotions = {emotion.capitalize(): given.numbers(emotion) for emotion in BASIC_EMOTIONS}
+            table = given.rows.assign(author=f"{size} prompt {prompt}", **emotions)
+            tables.append(table.iloc[:: max(len(table) // limit, 1)] if limit else table)
     joined = pd.concat(tables, ignore_index=True)
     labels = joined[[emotion.capitalize() for emotion in BASIC_EMOTIONS]].to_numpy().argmax(1)
     shots = joined["video_name"].str.split("___").str[0].to_numpy(str)

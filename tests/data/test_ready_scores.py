@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.errors import InputError
-from data.ready_scores import read_ready_scores
+from data.ready_scores import read_ready_scores, read_ready_table
 from data.scores import Scores
 from data.windows import make_windows
 
@@ -70,6 +70,15 @@ def test_scores_are_the_same_in_every_spelling(tmp_path: Path) -> None:
 def test_scores_that_would_be_read_wrong_are_refused(tmp_path: Path, header: str, times: Sequence[str], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         ready(tmp_path / "bad.csv", header, times)
+
+
+def test_a_number_that_is_none_is_refused_and_empty_cells_are_an_absent_answer(tmp_path: Path) -> None:
+    table = tmp_path / "scores.csv"
+    table.write_text(f"start,end,{EMOTIONS}\n0,4,,,,,,,\n2,6,{','.join(['NaN'] * 7)}\n")
+    with pytest.raises(InputError, match=r"line 3: 'NaN' in the column 'neutral' is not a number; leave all seven cells empty"):
+        read_ready_table(table)
+    table.write_text(f"start,end,{EMOTIONS}\n0,4,,,,,,,\n2,6,{','.join(['1'] * 7)}\n")
+    assert np.isnan(read_ready_table(table).values[0]).all()
 
 
 def test_two_columns_of_one_emotion_are_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS, EMOTION_WORDS, basic_emotion
 from data.errors import InputError
+from data.given_tables import read_given_table
 from modalities.encoders.sentence_encoder import PIECE_TOKENS, load_tokenizer, plain_text
 from modalities.text.embedded import earlier_lines
 
@@ -64,7 +65,7 @@ def _read_csv(path: Path, limit: int | None) -> pd.DataFrame:
     """The first rows of a corpus file, its empty texts kept; InputError when it is missing."""
     if not path.is_file():
         raise InputError(f"The corpus file {path} is missing; give the folder that holds text/ with --data.")
-    return pd.read_csv(path, nrows=limit, keep_default_na=False)
+    return read_given_table(path, "corpus file").checked().rows.iloc[:limit]
 
 
 def label_vector(words: str) -> list[float]:

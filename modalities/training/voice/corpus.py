@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS, basic_emotion
 from data.errors import InputError
+from data.given_tables import read_given_table
 from modalities.speech.detect import (
     SAMPLE_RATE,
     SPEECH_MARGIN,
@@ -62,7 +63,7 @@ def read_nemo(data: Path, limit: int | None = None) -> SpeechCorpus:
     table = folder / "labels.csv"
     if not table.is_file():
         raise InputError(f"There is no {table}; give the folder that holds audio/ with --data.")
-    rows = pd.read_csv(table, dtype=str).sort_values("path")
+    rows = read_given_table(table, "table of labels").checked().rows.sort_values("path")
     by_speaker = [own for _, own in rows.groupby("speaker")]
     rows = pd.concat([own.iloc[_spread(len(own), limit)] for own in by_speaker])
     speakers = np.asarray(rows["speaker"].rank(method="dense"), np.int64)

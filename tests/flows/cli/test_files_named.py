@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from data.manifest.manifest import manifest_of_folder, read_manifest
 from flows.cli.options import local_path
 from flows.files import media_files
 from tests.conftest import ROOT
+
+Dyad = Callable[..., tuple[int, str, str]]
 
 
 def test_a_folder_gives_all_its_media_and_names_the_rest(tmp_path: Path) -> None:
@@ -45,6 +48,16 @@ def test_addresses_keep_their_slashes() -> None:
         local_path("s3://bucket/talk.mp4")
     assert local_path("file:///tmp/a b.mp4") == Path("/tmp/a b.mp4")
     assert local_path("talk.mp4") == Path("talk.mp4")
+
+
+@pytest.mark.parametrize("words", [("score", "text"), ("batch",), ("run", "clip.mp4", "-o", "runs", "--scores")])
+def test_a_table_without_rows_is_an_error_and_no_wrong_use(dyad: Dyad, tmp_path: Path, words: tuple[str, ...]) -> None:
+    table = tmp_path / "empty.csv"
+    table.write_text("path,text,start,end\n")
+    named = f"voice={table}" if "--scores" in words else str(table)
+    code, _, err = dyad(*words, named, *([] if "--scores" in words else ["-o", tmp_path / "o"]))
+    assert code == 1
+    assert "has no rows" in " ".join(err.split())
 
 
 @pytest.mark.parametrize(
