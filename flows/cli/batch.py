@@ -1,6 +1,7 @@
 """`dyad batch`: a whole data set from the command line."""
 
 import contextlib
+import re
 import shlex
 import signal
 import sys
@@ -173,8 +174,8 @@ def _flow(dask: str | None, options: BatchOptions) -> "Iterator[Flow[..., dict[s
 def _install_dask() -> str:
     """The command that installs what --dask needs: in a clone the versions that it is tested with."""
     lock = Path(__file__).resolve().parents[2] / "requirements-dev.lock"
-    what = f"-c {shlex.quote(str(lock))} prefect-dask distributed" if lock.is_file() else '"dyad-expressions[dask]"'
-    return f"{shlex.quote(sys.executable)} -m pip install {what}"
+    pinned = re.findall(r"^(?:prefect-dask|distributed)==[\w.]+", lock.read_text("utf-8"), re.MULTILINE) if lock.is_file() else []
+    return " ".join([shlex.quote(sys.executable), "-m pip install", *(pinned or ['"dyad-expressions[dask]"'])])
 
 
 @contextlib.contextmanager

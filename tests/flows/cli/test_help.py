@@ -131,3 +131,28 @@ def test_bash_itself_completes(tmp_path: Path) -> None:
     environment = HERE | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True, env=environment)
     assert done.stdout.split() == ["models"], done.stderr
+
+
+SNAPSHOT = Path(__file__).with_name("help.txt")
+RENEW = "python -m tests.flows.cli.test_help > tests/flows/cli/help.txt"
+
+
+def every_help() -> str:
+    """What `--help` of every command prints on a terminal of 80 columns."""
+    shown = []
+    for path, command in TREE.items():
+        context = command.make_context(" ".join(("dyad", *path)), [], resilient_parsing=True, terminal_width=80)
+        shown.append(f"$ dyad {' '.join((*path, '--help'))}\n{command.get_help(context)}\n")
+    return "\n".join(shown)
+
+
+def test_the_help_of_every_command_is_as_it_was() -> None:
+    """What is meant to change is looked over in the difference: renew the file and commit it."""
+    shown = every_help()
+    assert max(len(line) for line in shown.splitlines() if "$ dyad" not in line) <= 80
+    assert not re.search(r"[a-z,]\.\.\.$", shown, re.MULTILINE), "no line is cut"
+    assert shown == SNAPSHOT.read_text(encoding="utf-8"), f"the help has changed; if that is meant: {RENEW}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(every_help())
