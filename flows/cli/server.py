@@ -68,7 +68,8 @@ def status() -> None:
 
 def logs(
     name: Annotated[
-        str, typer.Argument(help="A run, or server, worker-1 and the like; else the last run.", show_default=False, metavar="NAME")
+        str,
+        typer.Argument(help="A run, or server, worker-1 and the like; else the last run.", show_default=False, metavar="NAME"),
     ] = "",
     lines: Annotated[int, typer.Option(min=1, help="So many of the last ones.")] = 100,
 ) -> None:
@@ -83,7 +84,8 @@ def logs(
 
 def retry(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Runs that failed; else all of the last seven days.", show_default=False, metavar="RUNS...")
+        list[str] | None,
+        typer.Argument(help="Runs that failed; else all of the last seven days.", show_default=False, metavar="RUNS"),
     ] = None,
 ) -> None:
     """Have failed runs of the server's deployments run again; they go on from what is done.

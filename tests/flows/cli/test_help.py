@@ -139,10 +139,11 @@ RENEW = "python -m tests.flows.cli.test_help > tests/flows/cli/help.txt"
 
 def every_help() -> str:
     """What `--help` of every command prints on a terminal of 80 columns."""
-    shown = []
+    contexts: dict[tuple[str, ...], Any] = {(): None}
     for path, command in TREE.items():
-        context = command.make_context(" ".join(("dyad", *path)), [], resilient_parsing=True, terminal_width=80)
-        shown.append(f"$ dyad {' '.join((*path, '--help'))}\n{command.get_help(context)}\n")
+        name, parent = (path[-1], contexts[path[:-1]]) if path else ("dyad", None)
+        contexts[path] = command.make_context(name, [], parent=parent, resilient_parsing=True, terminal_width=80)
+    shown = (f"$ dyad {' '.join((*path, '--help'))}\n{TREE[path].get_help(context)}\n" for path, context in contexts.items())
     return "\n".join(shown)
 
 
