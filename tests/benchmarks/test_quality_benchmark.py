@@ -1,11 +1,12 @@
 """Intervals of figures whose rarest class some bootstrap draws lack."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.quality.quality import row
+from benchmarks.quality.quality import row, voice_rows
 from data.emotions import BASIC_EMOTIONS
 from flows.backends.score_inputs import Answers
 from flows.backends.score_table import Labels, reached
@@ -32,3 +33,9 @@ def test_nor_that_of_a_scored_table() -> None:
     assert uar == pytest.approx(100 * (0.9 + 0.9 + 1) / 3, abs=0.1)
     assert low > 80
     assert low < uar < high
+
+
+def test_every_row_of_the_voice_says_whether_its_corpus_was_learned() -> None:
+    found = [(str(task), str(split)) for task, split, *_ in voice_rows(Path())]
+    assert found
+    assert all(("home" in task) == ("(home)" in split) and ("away" in task) == ("(away)" in split) for task, split in found)
