@@ -12,6 +12,7 @@ NAMES = {
     "people": "people.people",
     "derive_face_reference": "derive.face_reference",
     "derive_fusion_weights": "derive.fusion_weights",
+    "derive_licences": "derive.licences",
     "derive_multilingual_head": "derive.multilingual_head",
     "derive_priors": "derive.priors",
     "derive_static_face_weights": "derive.static_face_weights",

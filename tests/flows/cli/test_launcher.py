@@ -150,6 +150,17 @@ def test_the_locks_pin_every_dependency_of_the_project_with_hashes() -> None:
     assert names - {project["name"]} <= pinned  # the extra `dev` names the others
 
 
+def test_the_page_of_licences_is_of_the_pinned_versions() -> None:
+    from benchmarks.derive.licences import LOCKS
+    from benchmarks.derive.locks import read_pins
+
+    pinned = {pin.partition(" ;")[0] for lock in LOCKS for pin in read_pins((ROOT / lock).read_text())}
+    rows = [line.split(" | ") for line in (ROOT / "docs" / "licences.md").read_text().splitlines() if line.startswith("| ")]
+    listed = {f"{row[0].removeprefix('| ')}=={row[1]}" for row in rows if row[0] != "| package"}
+    assert listed <= pinned, "run './dyad benchmark derive_licences'"
+    assert len(listed) > 0.9 * len(pinned)
+
+
 def test_a_wheel_of_another_hash_is_not_installed(tmp_path: Path) -> None:
     """As pip takes a lock that `./dyad lock` writes: the same name and version with other bytes is refused."""
     import sys
