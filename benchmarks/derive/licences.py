@@ -29,8 +29,8 @@ environment hands on these packages too:
 
 * **PyAV's wheel contains FFmpeg with {codecs}, which are under GPL 2 or later**, and so FFmpeg in it is, too. An image with it
   has to come with the licence's text and the corresponding source, or a written offer of it, and what is linked with it in one
-  work is to be offered under terms that go with the GPL, as MIT does; a closed program that contains Dyad cannot be handed on with
-  this wheel. The remedy is a PyAV built against an FFmpeg without them: `pip install --no-binary av av=={av}`, where
+  work is to be offered under terms that go with the GPL, as MIT does; a closed program that contains Dyad cannot be handed on
+  with this wheel. The remedy is a PyAV built against an FFmpeg without them: `pip install --no-binary av av=={av}`, where
   pkg-config finds an FFmpeg that was configured without `--enable-gpl`. It decodes all the same; this was not tried here.
 * Packages under the GPL alone in the first table ask for the same.
 * Those under LGPL or MPL come with their licence's text, and changes to them are to be published.
@@ -60,7 +60,7 @@ def page() -> str:
             package = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue
-        rows.append((name, package.version, licence_of(package)))
+        rows.append((name, package.version.partition("+")[0], licence_of(package)))
     files = [Path(str(file)).name for file in metadata.files("av") or [] if ".libs/" in str(file)]
     libraries = sorted({re.sub(r"^lib|[-.].*$", "", name) for name in files})
     codecs = " and ".join(name for name in GPL_CODECS if name in libraries)
