@@ -47,8 +47,8 @@ def _options(job: Job) -> DecodeOptions:
 
 
 def inputs(job: Job) -> Mapping[str, object]:
-    """The language of the subtitles that are read first."""
-    return {"language": language_read(job.settings)}
+    """The language of the subtitles that are read first, where the file has any."""
+    return {"language": "" if job.clip.subtitle_stream is None else language_read(job.settings)}
 
 
 def limits_of(settings: Settings) -> Limits:

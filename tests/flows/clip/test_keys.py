@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -269,3 +270,12 @@ def test_prompts_are_in_the_keys_by_their_content(tmp_path: Path) -> None:
     old = stage_keys(job)
     prompts.write_text("templates: ['a {} place']\n")
     assert changed(old, stage_keys(job)) == with_later({"scene_labels"})
+
+
+def test_the_language_that_the_text_network_reads_decodes_nothing_again(tmp_path: Path) -> None:
+    english, every = (a_job(tmp_path, text={"backend": "transformers", "english_only": only}) for only in (True, False))
+    told = changed(stage_keys(english), stage_keys(every))
+    assert "text" in told
+    assert not told & {"decode", "faces", "people", "static_face", "dynamic_face", "scene_labels"}
+    subtitled = [replace(job, clip=replace(job.clip, subtitle_stream=2)) for job in (english, every)]
+    assert "decode" in changed(*map(stage_keys, subtitled)), "which of the subtitles are read may be another"
