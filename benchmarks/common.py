@@ -98,8 +98,8 @@ def figures_of_process(
 # ---- a clip without Prefect ----------------------------------------------------------------------------------------------
 
 
-def run_directly(video: Path, output: Path, brought: "Brought | None" = None) -> dict[str, float]:
-    """All stages of a clip, in threads by the same graph, without Prefect; returns the seconds of each stage."""
+def run_directly(video: Path, output: Path, brought: "Brought | None" = None, words: bool = True) -> dict[str, float]:
+    """All stages of a clip, in threads by the same graph, without Prefect; the seconds of each stage. `words`: hear them."""
     from configs.settings import load_settings
     from data.media.probe import probe
     from data.run_folder import RunFolder
@@ -108,7 +108,8 @@ def run_directly(video: Path, output: Path, brought: "Brought | None" = None) ->
     from flows.job import Brought, Job
 
     clip = probe(video)
-    job = Job(clip, RunFolder(output / clip.clip_id), load_settings(), brought or Brought())
+    settings = load_settings(overrides={} if words else {"transcript": {"words": "off"}})
+    job = Job(clip, RunFolder(output / clip.clip_id), settings, brought or Brought())
     prepare_folder(job, fresh=True)
     for error in run_stages(job, in_thread).values():
         raise error

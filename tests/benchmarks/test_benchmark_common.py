@@ -5,10 +5,14 @@ import os
 import sys
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from benchmarks.__main__ import NAMES, main
 from benchmarks.common import figures_of_process, make_parser, names_among, peak_megabytes, timed
+from benchmarks.long_clip import make_long_clip
+from data.media.probe import probe
 
 
 def test_names_with_commas_between_are_among_those_known() -> None:
@@ -41,6 +45,16 @@ def test_figures_come_from_a_process_of_its_own(tmp_path: Path) -> None:
     assert figures["given"] == 3
     assert figures["process"] != os.getpid()
     assert peak_megabytes() > 10
+
+
+def test_films_are_of_the_kind_that_is_asked_for(tmp_path: Path) -> None:
+    film = probe(make_long_clip(tmp_path / "film.mp4", 0.4, (360, 640), 50, faces=10))
+    assert (film.width, film.height, film.frame_rate, film.has_audio) == (360, 640, 50, True)
+    with av.open(tmp_path / "film.mp4") as opened:
+        shown = next(opened.decode(video=0)).to_ndarray(format="gray")
+    parts = [part for half in np.split(shown, 2) for part in np.split(half, 5, axis=1)]
+    assert all(part.std() > 20 for part in parts), "a face in each part"
+    assert np.abs(parts[0].astype(int) - parts[9]).mean() < 10
 
 
 @pytest.mark.filterwarnings("ignore:.* found in sys.modules:RuntimeWarning")  # other tests imported it
