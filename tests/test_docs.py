@@ -100,7 +100,7 @@ def parse(words: list[str]) -> None:
     """Raise what the command line would say of wrong usage; nothing is run."""
     from flows.cli.app import app
 
-    if words[:1] in ([], ["test"]) or words in (
+    if words[:1] in ([], ["test"], ["lock"]) or words in (
         ["benchmark"],
         ["docs"],
         ["docs", "--build", "site/"],
