@@ -5,7 +5,8 @@ An answer is a compound, or where none wins the strongest emotion alone; without
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from reports.documents import ModalityEntry, Numbers, ResultDocument, StretchEntry, WindowEntry
+from data.people import called
+from reports.documents import ModalityEntry, Numbers, PersonAnswer, PersonEntry, ResultDocument, StretchEntry, WindowEntry
 
 NO_EVIDENCE = "no evidence"
 SURENESS = ((0.85, "very sure"), (0.7, "sure"), (0.5, "fairly sure"), (0.3, "rather unsure"), (0.0, "very unsure"))
@@ -90,6 +91,25 @@ def headline(
     parts += [] if whole else [f"no evidence for {_time(duration - known)}"]
     text = "; ".join(parts)
     return text[:1].upper() + text[1:] + "."
+
+
+def of_people(sentence: str, people: Sequence[PersonEntry]) -> str:
+    """The clip's sentence with the name of whom it is about, and what the others show: 'Anna: Neutral throughout (9.0 s). Bob:
+    anger.' As it is where nobody else is there."""
+    answers = [(called(one["person"], one["name"]), one["main"], one.get("answer")) for one in people]
+    others = [(name, shown) for name, main, answer in answers if answer and not main and (shown := _briefly(answer))]
+    if len(people) < 2 or not others:
+        return sentence
+    main = [name for name, main, _ in answers if main]
+    told = [f"{name} {shown}" for name, shown in others[:MOST_NAMED]]
+    told += [f"{len(others) - MOST_NAMED} more"] if len(others) > MOST_NAMED else []
+    return f"{f'{main[0]}: ' if main else ''}{sentence} Others: {', '.join(told)}."
+
+
+def _briefly(answer: PersonAnswer) -> str:
+    """What a person shows for longest; '' without evidence."""
+    totals = _totals(answer["timeline"])
+    return title(next(iter(totals))) if totals else ""
 
 
 def missing_evidence(modalities: Mapping[str, ModalityEntry]) -> str:

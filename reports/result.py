@@ -20,7 +20,7 @@ from data.fused import Fusion, Moments, Stretch
 from data.media.clip import Clip
 from data.scores import Scores
 from data.version import version
-from reports.answer import headline
+from reports.answer import headline, of_people
 from reports.documents import (
     ClipEntry,
     MatrixEntry,
@@ -66,6 +66,8 @@ def build_result(
     """
     failed = dict(failed or {})
     entries = {item.modality: modality_entry(item, failed) for item in scores}
+    persons = people_entries(people, answers or {})
+    figures = summary(fusion, timeline, clip.duration, entries)
     return {
         "schema_version": SCHEMA_VERSION,
         "dyad": {"version": version(), "created": datetime.now(UTC).isoformat(timespec="seconds")},
@@ -84,9 +86,9 @@ def build_result(
         },
         "windows": [window_entry(fusion, row) for row in range(len(fusion.windows))],
         "timeline": [stretch_entry(stretch) for stretch in timeline],
-        "people": people_entries(people, answers or {}),
+        "people": persons,
         "turns": turn_entries(turns),
-        "summary": summary(fusion, timeline, clip.duration, entries),
+        "summary": {**figures, "sentence": of_people(figures["sentence"], persons)},
         "seconds": {stage: round(value, 3) for stage, value in (seconds or {}).items()},
     }
 

@@ -153,13 +153,25 @@ def words(clip: ClipAnswer) -> dict[str, list[Span]]:
 
 
 def tiers_of(clip: ClipAnswer) -> dict[str, list[Span]]:
-    """All tiers: the answer (compounds, and emotions alone), the emotions, each modality, who speaks (a person each), words."""
+    """All tiers: the answer (compounds, and emotions alone), the emotions, the answers of the other persons, each modality, who
+    speaks (a person each), words."""
     modalities = {name: modality_spans(clip, name) for name in clip.result["modalities"]}
     speaking: dict[str, list[Span]] = {}
     for turn in turns(clip):
         speaking.setdefault(f"{turn.label} speaks", []).append(turn)
     shown = {"expression": timeline(clip), "basic emotion": emotion_spans(clip)}
-    return {**shown, **modalities, **speaking, **(words(clip) or {"transcript": []})}
+    return {**shown, **of_others(clip), **modalities, **speaking, **(words(clip) or {"transcript": []})}
+
+
+def of_others(clip: ClipAnswer) -> dict[str, list[Span]]:
+    """The answers over time of each person beside the one that the clip's answer is about, by 'Person 2: expression'."""
+    tiers: dict[str, list[Span]] = {}
+    for entry in clip.result.get("people", ()):
+        answer = entry.get("answer")
+        if answer is not None and not entry["main"]:
+            spans = [Span(row["start"], row["end"], answer_name(row)) for row in answer["timeline"]]
+            tiers[f"{called(entry['person'], entry['name'])}: expression"] = spans
+    return tiers
 
 
 def turns(clip: ClipAnswer) -> list[Span]:

@@ -31,6 +31,8 @@ from reports.page.svg import (
     span,
 )
 
+MOST_PERSONS = 6
+"""Persons beside the main one who have a ribbon."""
 SPEAKERS, MOST_TURNS = 5, 600
 """Persons who have a strip of their own in "who speaks", and turns that are drawn."""
 NO_PICTURES = "This run kept no pictures of its faces, as older versions did not; <code>dyad run --fresh</code> keeps some."
@@ -41,7 +43,8 @@ def timeline(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.Da
     `reports.page.faces.face_pictures` makes them, None where the run kept none."""
     cells = columns(result["windows"])
     emotions = [(name, f"c{EMOTION_COLOURS[name] % COLOURS}") for name in result["emotions"]]
-    shown = list(dict.fromkeys(answer_name(row) for row in result["timeline"]))
+    others = (row for entry in result.get("people", ()) for row in (entry.get("answer") or {"timeline": ()})["timeline"])
+    shown = list(dict.fromkeys(answer_name(row) for row in (*result["timeline"], *others)))
     kinds = answer_kinds(result)
     used = {name for row in result["windows"] for name, value in row["contributions"].items() if value}
     modalities = [(name, f"m{index % MODALITY_COLOURS}") for index, name in enumerate(result["modalities"]) if name in used]
@@ -52,6 +55,7 @@ def timeline(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.Da
     rows = (
         _slider(float(result["clip"]["duration"])),
         _row("Expressions", note, ribbon(result), _legend((name, kinds.get(name, "none")) for name in shown)),
+        *_person_rows(result),
         *_face_rows(result, faces, pictures),
         *_speaker_rows(result),
         *([_row("Modalities", key, "", _legend(emotions)), *lanes] if lanes else []),
@@ -68,6 +72,20 @@ def timeline(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.Da
         f'<section><h2>Timeline</h2><p class="hint screen-only">{hint}</p><div class="timeline">{"".join(rows)}</div>'
         f"{_as_table(result, cells)}</section>"
     )
+
+
+def _person_rows(result: ResultDocument) -> list[str]:
+    """A ribbon for each of the persons beside the one that the clip's answer is about, those who are there longest."""
+    others = [(entry, answer) for entry in result.get("people", ()) if not entry["main"] and (answer := entry.get("answer"))]
+    told = [(entry, answer) for entry, answer in others if answer["timeline"]]
+    told.sort(key=lambda one: -one[0]["seconds_on_screen"] - one[0]["seconds_speaking"])
+    rows = []
+    for entry, answer in sorted(told[:MOST_PERSONS], key=lambda one: one[0]["person"]):
+        own: ResultDocument = {**result, "timeline": answer["timeline"], "summary": answer["summary"], "windows": []}
+        by = [words_of(name) for name, one in answer["modalities"].items() if one["state"] == "present"]
+        rows.append(_row(escaped(called(entry["person"], entry["name"])), f"by {', '.join(by)}", ribbon(own)))
+    more = len(others) - len(rows)
+    return [*rows, *([f'<p class="hint">{more} more persons are in result.json.</p>'] if more > 0 else [])]
 
 
 def _absent_row(result: ResultDocument) -> str:
