@@ -63,6 +63,14 @@ def test_every_file_of_the_run_folder_is_there(sample_run: RunFolder) -> None:
     assert not list(sample_run.root.rglob(".*.????????.*")), "a half-written file was left"
 
 
+def test_whoever_is_alone_has_all_of_the_clip_and_nothing_is_done_twice(sample_run: RunFolder) -> None:
+    notes = sample_run.finished("people")["notes"]
+    assert (notes["person"], notes["persons"]) == (1, [])
+    assert not sample_run.of_persons.exists()
+    assert not sample_run.own_speech.exists()
+    assert pd.read_parquet(sample_run.windows)["person"].unique().tolist() == [1]
+
+
 def test_the_result_says_what_when_and_why(sample_run: RunFolder, result_of: ReadResult) -> None:
     result = result_of(sample_run)
     states = {name: entry["state"] for name, entry in result["modalities"].items()}

@@ -1,22 +1,37 @@
 """The stage that tells people apart, and the names that users and subtitles give them."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import av
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
+from numpy.typing import NDArray
 
 from configs.settings import load_settings
+from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.media.clip import Clip
+from data.media.probe import probe
 from data.people import read_names
 from data.run_folder import RunFolder
-from data.tables import write_table
+from data.sample import sample_clip
+from data.tables import read_table, write_table
+from flows.clip.runner import recognise_clip
 from flows.clip.steps import publish
+from flows.clip.threads import in_thread
 from flows.clip.words import write_words
-from flows.evidence import faces_table
+from flows.evidence import faces_table, sound_of, there, words_of
 from flows.job import Job
+from flows.recognition import read_run
 from modalities.people.find import NO_FACES, known_people
 from modalities.people.turns import Turn
+from reports.exports.clip import read_clip, tiers_of
+from tests.media_makers import make_clip
 
 
 def a_job(folder: Path, which: str = "main") -> Job:
@@ -69,3 +84,81 @@ def test_words_keep_where_they_are_from(tmp_path: Path) -> None:
     job = a_job(tmp_path)
     write_words(job.folder, pd.DataFrame({"start": [0.0], "end": [1.0], "text": ["Hello."]}))
     assert "NOTE Words: clip.vtt." in job.folder.transcript.read_text()
+
+
+def told_apart(job: Job, person: int, persons: list[int]) -> Job:
+    """The job after the stage that tells people apart: the clip's answer is about `person`, and `persons` have one besides."""
+    job.folder.mark_done("people", "key", 1.0, {"person": person, "persons": persons})
+    return job
+
+
+def test_each_person_has_the_words_and_the_sound_of_their_own_turns(tmp_path: Path) -> None:
+    job = told_apart(a_job(tmp_path), 1, [2])
+    job.folder.mark_done("decode", "key", 1.0, {"audio": "audio.wav"})
+    soundfile.write(job.folder.work / "audio.wav", np.full(9 * 16_000, 0.5, np.float32), 16_000)
+    main, other = job.everyone()
+    cues = read_table(job.folder.cues)
+    assert words_of(main, cues)["text"].tolist() == ["Hello."]
+    assert words_of(other, cues)["text"].tolist() == ["Good day."]
+
+    def heard(one: Job) -> list[bool]:
+        sound = sound_of(one)
+        assert sound is not None
+        samples, rate = soundfile.read(sound)
+        return [bool(samples[round(second * rate)] > 0.4) for second in (2.0, 4.5, 7.0)]
+
+    assert heard(main) == [True, True, False], "what is nobody's turn stays with whom the clip's answer is about"
+    assert heard(other) == [False, False, True]
+    assert there(other).tolist() == [end > 5 for _, end in job.windows]
+
+
+def test_two_faces_have_two_answers(tmp_path: Path, result_of: Callable[[RunFolder], dict[str, Any]]) -> None:
+    """A face beside itself a little later: whoever stands beside somebody is somebody else."""
+    clip = two_faces(tmp_path / "two.mp4", seconds=5.0)
+    job = Job(probe(clip), RunFolder(tmp_path / "run"), load_settings(overrides={"transcript": {"words": "off"}}))
+    recognise_clip(job, in_thread)
+    answer = read_run(job.folder.root)
+    assert answer.people["person"].tolist() == [1, 2]
+    main = int(answer.people.loc[answer.people["main"], "person"].iloc[0])
+    other = 3 - main
+    tracks = answer.people.set_index("person")["tracks"]
+    for person, folder in ((main, job.folder), (other, job.folder.of_person(other))):
+        seen = read_table(folder.evidence("static_face"))
+        assert set(seen["track_id"]) <= set(tracks[person]), f"person {person} is judged by their own face"
+        shown = answer.person(person)
+        assert shown.windows["present"].any()
+        assert len(shown.timeline)
+        assert len(shown.frames)
+        np.testing.assert_allclose(shown.windows[list(BASIC_EMOTIONS)].to_numpy()[0].sum(), 1.0, atol=1e-3)
+    first, second = (answer.person(one).windows["happiness"].to_numpy() for one in (1, 2))
+    assert not np.allclose(first, second, atol=1e-4)
+    assert answer.windows["start"].is_unique and answer.frames["frame"].is_unique, "the clip's own answer is about one person"
+    assert result_of(job.folder)["people"][other - 1]["answer"]["modalities"]["static_face"]["state"] == "present"
+    assert f"Person {main}: " in answer.sentence
+    assert f"Person {other} " in answer.sentence
+    assert f"Person {other}: expression" in tiers_of(read_clip(job.folder))
+
+    job.folder.people_list.write_text(job.folder.people_list.read_text().replace(f"\n{other},,", f"\n{other},Ada,"))
+    job.folder.log.unlink()
+    recognise_clip(job, in_thread)
+    assert "Ada: expression" in tiers_of(read_clip(job.folder))
+    done = [line.split()[4] for line in job.folder.log.read_text().splitlines() if " done in " in line]
+    assert done == ["publish"], "a name is written anew, and nothing is recognised again"
+
+
+def two_faces(path: Path, seconds: float) -> Path:
+    """The sample's face on the left, and on the right as it is a second later, smaller."""
+    with av.open(str(sample_clip())) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        rate = float(container.streams.video[0].average_rate or 25)
+    small = [cv2.resize(frame, None, fx=0.75, fy=0.75) for frame in frames]
+    height, width = frames[0].shape[0] // 2 * 2, frames[0].shape[1]
+
+    def picture(time_s: float) -> NDArray[np.uint8]:
+        at, later = (min(round(moment * rate), len(frames) - 1) for moment in (time_s, time_s + 2))
+        first, second = frames[at], small[later]
+        shown = np.zeros((height, width * 2, 3), np.uint8)
+        shown[:, :width], shown[: second.shape[0], width : width + second.shape[1]] = first[:height], second
+        return shown
+
+    return make_clip(path, seconds=seconds, fps=5, size=(width * 2, height), picture=picture, sound=None)
