@@ -1,34 +1,38 @@
 """`dyad evaluate`: the answers in run folders and data sets against labels, with and without each modality; nothing is recognised
 again, the stored probabilities of the modalities are fused anew."""
 
-import contextlib
 import functools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from configs.settings import Settings
+from data.corpora.known import corpus_of
 from data.csv_files import write_csv
 from data.emotions import BASIC_EMOTIONS, Compound
 from data.errors import InputError
 from data.files import write_text
 from data.fused import Fusion, strongest
-from data.location import Location
 from data.manifest.given_labels import ClipLabels, GivenLabels, LabelledClip, consensus, read_labels
 from data.run_folder import RunFolder
 from data.scores import MODALITIES, Scores
 from data.version import version
+from flows.backends.score_table import trained_on
 from flows.clip.steps.fuse import pooling
+from flows.exports.compare import settings_tree
 from flows.exports.source import ExportSource, items, source_at
 from fusion.composer import DEFAULT_COMPOSER, read_composer
 from fusion.fuse import compose_compounds
 from fusion.over_time import at_times, timeline
 from fusion.weights import DEFAULT_WEIGHTS
+from reports.dataset.figures import trained_on_sentence
 from reports.documents import ResultDocument
 from reports.evaluation.document import EvaluationDocument
 from reports.evaluation.gather import Answers, ClipMeasured, Evaluation, Raters, Said, Variants, differences
@@ -116,6 +120,8 @@ class _Reading:
         self._unlabelled: list[str] = []
         self._fused_otherwise: list[str] = []
         self._not_fused = dict[str, None]()
+        self._corpora = Counter[str]()
+        self._settings_of_corpus: Mapping[str, object] = {}
 
     def evaluation(self, compounds: tuple[Compound, ...]) -> Evaluation:
         """Take in every clip; InputError where none has a label."""
@@ -162,7 +168,23 @@ class _Reading:
                 f"{len(self._fused_otherwise)} clips were fused otherwise than now ({_some(self._fused_otherwise)}): the rows "
                 "of the modalities are of today's fusion; run them again to see one and the same."
             )
+        if seen := trained_on_sentence(self._trained_on()):
+            told.append(seen)
         return [*told, *self._not_fused]
+
+    def _trained_on(self) -> dict[str, dict[str, int]]:
+        """By modality, how many labelled clips are of corpora that its model was trained on, as far as names and cards tell."""
+        if not self._corpora:
+            return {}
+        try:
+            settings = Settings.model_validate(self._settings_of_corpus)
+        except ValidationError:  # of another version, whose models are not those that are here
+            return {}
+        found = {
+            name: {corpus: self._corpora[corpus] for corpus in trained_on(name, settings) if self._corpora[corpus]}
+            for name in MODALITIES
+        }
+        return {name: clips for name, clips in found.items() if clips}
 
     def _located(self, item: Item) -> LabelledClip:
         frames = item.frames if isinstance(item, ClipAnswer) else None
@@ -192,6 +214,9 @@ class _Reading:
 
     def _answered(self, item: ClipAnswer, clip: LabelledClip, given: ClipLabels) -> ClipMeasured:
         result, windows = item.result, _windows(item.result)
+        if corpus := corpus_of(clip.path):
+            self._corpora[corpus] += 1
+            self._settings_of_corpus = self._settings_of_corpus or self._settings(item)
         raters = given.of_windows(windows), given.of_times(clip.times)
         labels = Said([consensus(given.of_clip(clip.duration).values())], *map(_consensus, raters))
         sure = {
@@ -207,7 +232,7 @@ class _Reading:
         """What the fusion answers with each modality alone, and without it; None where it cannot be done again."""
         result = item.result
         try:
-            fuse, scores = _fusing(self._settings(item), result), _scores(result)
+            fuse, scores = _fusing(self._settings(item).get("fusion", {}), result), _scores(result)
         except InputError as error:
             self._not_fused[str(error)] = None
             return None
@@ -230,24 +255,16 @@ class _Reading:
 
     def _settings(self, item: ClipAnswer) -> Mapping[str, object]:
         folder = self.source.root if self.source.is_run else self.source.root / item.clip_id
-        return _fusion_settings(folder)
+        return settings_tree(folder)
 
 
-def _fusion_settings(folder: Location) -> Mapping[str, object]:
-    """The section `fusion` of a run's settings.yaml; empty where that is not there."""
-    with contextlib.suppress(OSError, yaml.YAMLError):
-        tree = yaml.safe_load((folder / RunFolder(folder.path).settings.name).read_bytes())
-        section = tree.get("fusion") if isinstance(tree, dict) else None
-        return section if isinstance(section, dict) else {}
-    return {}
-
-
-def _fusing(settings: Mapping[str, object], result: ResultDocument) -> Fuse:
+def _fusing(settings: object, result: ResultDocument) -> Fuse:
     """The fusion and composition that a result was made with, as a function of scores."""
     asked = result["fusion"]
     if asked["composition"] == "pfsa":
         raise InputError(NOT_AGAIN)
-    weights, composer = (Path(str(settings[name])) if settings.get(name) else None for name in ("weights", "composer"))
+    own = settings if isinstance(settings, Mapping) else {}
+    weights, composer = (Path(str(own[name])) if own.get(name) else None for name in ("weights", "composer"))
     pool, learned = _pooling(weights or DEFAULT_WEIGHTS), _composer(composer or DEFAULT_COMPOSER)
 
     def fuse(scores: Sequence[Scores]) -> Fusion:

@@ -15,6 +15,8 @@ SURENESS_MEANS = "how likely the answer is right, by answers of other data whose
 BLEND_MEANS = "how evenly the compound's two emotions are mixed: 1 half and half, near 0 one alone; not how likely it is right"
 LACKS = {"static_face": "no face", "dynamic_face": "no face", "voice": "no speech", "text": "no words"}
 """What is not there where a modality is absent."""
+SURENESS_COLUMNS = ("sureness", "sureness_low", "sureness_high")
+"""Of the answer, in tables: how likely it is right, and the range of that."""
 MOST_NAMED = 3
 GAP = 1.0
 """Seconds without evidence that the headline tells of; a tail of less is no window."""

@@ -20,7 +20,7 @@ from data.fused import Fusion, Moments, Stretch
 from data.media.clip import Clip
 from data.scores import Scores
 from data.version import version
-from reports.answer import headline, of_people
+from reports.answer import SURENESS_COLUMNS, headline, of_people
 from reports.documents import (
     ClipEntry,
     MatrixEntry,
@@ -38,8 +38,6 @@ from reports.documents import (
 )
 
 SCHEMA_VERSION = "2.0"
-SURENESS_COLUMNS = ("sureness", "sureness_low", "sureness_high")
-"""Of the answer, in tables: how likely it is right, and the range of that."""
 SCHEMA = Path(__file__).with_name("result.schema.json")
 
 

@@ -22,7 +22,7 @@ def compared(first: str, second: str) -> tuple[list[Section], dict[str, ResultDo
     if not sources[0].is_run:
         return compare_sets(*map(_set, sources)), {}
     one, other = map(_result, sources)
-    sections = compare_clips(one, other, (_settings(sources[0].root), _settings(sources[1].root)))
+    sections = compare_clips(one, other, (settings_tree(sources[0].root), settings_tree(sources[1].root)))
     return sections, {first: one, f"{second} " if first == second else second: other}
 
 
@@ -35,12 +35,12 @@ def _result(source: ExportSource) -> ResultDocument:
 def _set(source: ExportSource) -> SetAnswers:
     named = zip((row["clip_id"] for row in source.status()), items(source, format_named("json")), strict=True)
     found = SetAnswers(source.root.name, source.summary()).take(named)
-    settings = (_settings(source.root / clip_id) for clip_id in found.answers)
+    settings = (settings_tree(source.root / clip_id) for clip_id in found.answers)
     found.settings = next((tree for tree in settings if tree), {})
     return found
 
 
-def _settings(folder: Location) -> Mapping[str, object]:
+def settings_tree(folder: Location) -> Mapping[str, object]:
     """The tree of a run's settings.yaml; empty where it is not there."""
     file = folder / RunFolder(folder.path).settings.name
     try:

@@ -6,14 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
-import numpy as np
-
 from data.errors import InputError
 from data.people import called, rows_of
 from data.run_folder import RunFolder
 from reports.answer import answer_name
 from reports.documents import ResultDocument
-from reports.grid import as_float, columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,6 +126,10 @@ def modality_spans(clip: ClipAnswer, modality: str) -> list[Span]:
 
 def _strongest(clip: ClipAnswer, rows: Sequence[Sequence[float | None]]) -> list[Span]:
     """The emotion that windows' probabilities [N, 7] find likeliest, on the grid that everything is shown on."""
+    import numpy as np
+
+    from reports.grid import as_float, columns
+
     grid, names = columns(clip.result["windows"], most=None), clip.result["emotions"]
     means = grid.mean([[as_float(value) for value in row] for row in rows])
     labels = [names[int(row.argmax())] if np.isfinite(row).all() else None for row in means]

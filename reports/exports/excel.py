@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.errors import InputError
+from reports.answer import SURENESS_COLUMNS
 from reports.documents import SummaryDocument
 from reports.exports.clip import ClipAnswer, Item
 from reports.exports.file_schemas import WINDOWS, column_named
 from reports.exports.tables import GIVEN, Cell, unanswered_row, wide_rows
-from reports.result import SURENESS_COLUMNS
 
 if TYPE_CHECKING:
     from openpyxl import Workbook

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from data.csv_files import CsvWriter
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
+from reports.answer import SURENESS_COLUMNS
 from reports.answer import emotion_of as window_emotion
 from reports.documents import ModalityEntry, Numbers, WindowEntry
 from reports.exports.clip import ClipAnswer, Item, Unanswered, one_line, timeline, turns
-from reports.result import SURENESS_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa

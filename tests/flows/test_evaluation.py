@@ -182,6 +182,15 @@ def test_two_folders_are_compared_clip_by_clip_with_one_draw(study: Path, dyad: 
     assert same["uar"] == [0.0, 0.0, 0.0], "drawn together, one and the same differ in no draw"
 
 
+def test_clips_of_a_corpus_that_a_model_learned_from_are_told(tmp_path: Path) -> None:
+    run, name = RunFolder(tmp_path / "ravdess"), "03-01-05-01-01-01-12"
+    write_run(run, name, [seen("voice", "anger", 1.0, np.random.default_rng(5))])
+    (tmp_path / "labels.csv").write_text(f"clip,label\n{name},anger\n")
+    (note,) = figures_of(run.root, tmp_path / "labels.csv")["notes"]
+    assert note.startswith("Trained on this: ")
+    assert "voice on ravdess (1 clips)" in note
+
+
 def test_raters_agree_by_krippendorff_and_most_of_them_count(study: Path, tmp_path: Path) -> None:
     # Krippendorff (2011), Computing Krippendorff's Alpha-Reliability: four observers, twelve units, nominal alpha .743.
     said = ["1233214 12---", "1233224 125-3", "-333234 2251-", "1233244 1251-"]
