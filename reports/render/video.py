@@ -15,6 +15,7 @@ import numpy as np
 from data.errors import InputError, MediaError
 from data.files import atomic_path
 from data.media.clip import Clip
+from data.media.clock import Clock
 from data.media.probe import Streams, check_readable, decoded, open_media, packets, pick_streams, shown_size, turned
 from reports.render.annotations import Annotations, Drawing
 from reports.render.drawing import Canvas, Plane, panel_height
@@ -61,11 +62,12 @@ def render(
     check_readable(clip.path)
     first = _first_image(clip)
     with open_media(clip.path) as source, atomic_path(output) as aside, av.open(str(aside), "w") as target:
-        streams = pick_streams(source)
+        streams = pick_streams(source, clip.audio_stream)
         writer = _Writer(target, streams, clip, None if plain else Drawing(drawn, clip), first)
         _seek(source, streams, clip)
         damaged = 0
-        for packet in packets(source, streams):
+        clock = Clock(streams.zero) if clip.start is None else None  # which has to see a file from its beginning
+        for packet in packets(source, streams, clock):
             before = writer.reached
             damaged += not writer.take(packet)
             if writer.reached >= clip.duration and clip.start is not None:

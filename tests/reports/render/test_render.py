@@ -88,6 +88,31 @@ def test_times_stay_those_of_the_container(tmp_path: Path) -> None:
     assert (done.frames, done.audio, done.damaged) == (6, "copied", 0)
 
 
+def test_joined_recordings_and_the_sound_track_that_was_heard(tmp_path: Path) -> None:
+    """As `cat a.ts a.ts` joins them; the second of two sound tracks is the one with a sound."""
+    once, silent = (make_clip(tmp_path / name, seconds=1.0, sound=sound, sound_codec="mp2")
+                    for name, sound in (("once.ts", "tone"), ("silent.ts", np.zeros(44_100, np.float32))))  # fmt: skip
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(once.read_bytes() * 2)
+    rendered(joined, tmp_path / "joined.mp4")
+    times, _, _ = pictures(tmp_path / "joined.mp4")
+    assert (len(times), times[-1]) == (50, pytest.approx(1.96, abs=0.1))
+    two = tmp_path / "two.mkv"
+    with av.open(str(silent)) as first, av.open(str(once)) as second, av.open(str(two), "w") as target:
+        sources = [first.streams.video[0], first.streams.audio[0], second.streams.audio[0]]
+        copies = [target.add_stream_from_template(stream) for stream in sources]
+        for stream, copy in zip(sources, copies, strict=True):
+            stream.container.seek(0)
+            for packet in stream.container.demux(stream):
+                if packet.dts is not None:
+                    packet.stream = copy
+                    target.mux(packet)
+    rendered(two, tmp_path / "two.mp4")
+    with av.open(str(tmp_path / "two.mp4")) as made:
+        loudest = max(float(np.abs(frame.to_ndarray()).max()) for frame in made.decode(audio=0))
+    assert loudest > 0.05
+
+
 @pytest.mark.parametrize("clockwise", [90, 180, 270])
 def test_turned_pictures_are_upright_and_boxes_fit(clockwise: int, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "turned.mp4", seconds=0.4, size=(400, 480), clockwise=clockwise)
