@@ -29,7 +29,7 @@ class Sidecar:
 
 
 def find_sidecar(media: Path, language: str = "", given: Collection[Path] = ()) -> Sidecar:
-    """The transcript beside a media file: `name.srt`, `name.en.srt`, `name.en.sdh.vtt`; never that of `name.2.mp4`.
+    """The transcript beside a media file: `name.srt`, `name.en.srt`, `name.en.sdh.vtt`, `name.mp4.srt`; never `name.2.srt`.
 
     Of several the one in `language` (a code, '' for any) comes first, then one without a language, then others; among equals
     the better-timed. What is of the name and no transcript, such as annotations and scores, is left alone, and so is `given`.
@@ -51,12 +51,13 @@ def find_sidecar(media: Path, language: str = "", given: Collection[Path] = ()) 
 
 def _named_like(media: Path) -> list[tuple[str, str]]:
     """Files beside a clip that bear its name and an ending of transcripts, and their languages ('' without one)."""
-    stem, found = _plain(media.stem), []
+    stem, whole, found = _plain(media.stem), _plain(media.name), []
     with os.scandir(media.parent) as entries:  # folders of data sets hold ten thousands of files: only names are looked at first
         near = [entry for entry in entries if _plain(entry.name).startswith(f"{stem}.") and entry.name != media.name]
     for entry in near:
         head, suffix = os.path.splitext(_plain(entry.name))
-        tags = head.removeprefix(stem).removeprefix(".").split(".") if head != stem else []
+        own = whole if head == whole or head.startswith(f"{whole}.") else stem
+        tags = head.removeprefix(own).removeprefix(".").split(".") if head != own else []
         codes = [language_code(tag) for tag in tags if tag not in _KINDS]
         if suffix in SUFFIXES and len(codes) <= 1 and None not in codes and entry.is_file():
             found.append((entry.name, codes[0] or "" if codes else ""))

@@ -22,8 +22,10 @@ def lay(tmp_path: Path) -> Lay:
     return lay
 
 
-OWN = ["talk.srt", "TALK.SRT", "talk.en.srt", "talk.en-US.vtt", "talk.eng.sdh.srt", "talk.de.ass", "talk.en-orig.vtt"]
-OTHERS = ["talk.2.srt", "talk2.srt", "talk.take.srt", "talk.cut.en.srt", "talk.srt.bak", ".talk.srt", "tal.srt"]
+OWN = ["talk.srt", "TALK.SRT", "talk.en.srt", "talk.en-US.vtt", "talk.eng.sdh.srt", "talk.de.ass", "talk.en-orig.vtt",
+       "talk.mp4.srt", "talk.mp4.en.vtt"]  # fmt: skip
+OTHERS = ["talk.2.srt", "talk2.srt", "talk.mkv.srt", "talk.mp4a.srt", "talk.take.srt", "talk.cut.en.srt",
+          "talk.srt.bak", ".talk.srt", "tal.srt"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OWN)
