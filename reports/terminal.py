@@ -9,11 +9,12 @@ from rich.table import Table
 
 from data.people import called
 from reports.answer import NO_EVIDENCE, answer_name, seconds, surely, title
-from reports.documents import ResultDocument, StretchEntry
+from reports.documents import ResultDocument, StretchEntry, SummaryDocument
 
 STATES = {"present": "green", "absent": "yellow", "failed": "red"}
 NARROWEST = 70
 """Letters of a line from which on tables are shown as such."""
+MOST_FAILURES = 3
 MOST_STRETCHES = 8
 """Stretches of the timeline that are told without -v."""
 
@@ -81,6 +82,25 @@ def print_several(console: Console, results: Sequence[tuple[ResultDocument, Path
         table.add_row(*map(escape, told))
     console.print()
     _print_table(console, table)
+
+
+def print_set(console: Console, summary: SummaryDocument, page: str) -> None:
+    """What a data set shows, how far labels and answers agree, what failed most, and where its page is."""
+    shown = [f"{title(name)} {row['clips']}" for name, row in summary["compounds"].items() if row["clips"]]
+    alone = [f"{name} alone {count}" for name, count in summary.get("alone", {}).items() if name and count]
+    nothing = summary.get("alone", {}).get("", 0)
+    told = [*shown, *alone, *([f"{NO_EVIDENCE} {nothing}"] if nothing else [])]
+    lines = [f"Clips that show: {', '.join(told)}."] if told else []
+    for kind, levels in summary["metrics"].items():
+        level, found = next(iter(levels.items()))
+        figures = f"macro-F1 {found['macro_f1']:.3f}, UAR {found['uar']:.3f}, WAR {found['war']:.3f}"
+        lines.append(f"Labels, {kind} by {level[:-1]}: {figures} (n = {found['items']}).")
+    lines += [f"{row['clips']}: {row['reason']}" for row in summary["failures"][:MOST_FAILURES]]
+    more = len(summary["failures"]) - MOST_FAILURES
+    lines += [f"and {more} more reasons"] if more > 0 else []
+    for line in lines:
+        console.print(f"  {line}", markup=False, highlight=False)
+    console.print(f"  {page}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_table(console: Console, table: Table) -> None:

@@ -32,6 +32,7 @@ from flows.batch.one_clip import Outcome, Patience, run_clip
 from flows.batch.references import known_of
 from flows.batch.storage import OutputFolder, fetch, fetched
 from flows.clip.keys import stage_keys
+from flows.clip.own_folder import continue_from
 from flows.clip.steps.decode import decode_whole, limits_of
 from flows.clip.threads import within
 from flows.job import Brought, Job, language_read
@@ -126,6 +127,8 @@ def _run_row(plan: BatchPlan, row: ManifestRow, file: Clip, whole: Callable[[], 
     run_folder = RunFolder(plan.output.folder / row.clip_id)
     try:
         clip = segment_clip(file, segment, row.clip_id)
+        if segment.is_whole and file.clip_id != row.clip_id:
+            continue_from(RunFolder(plan.output.folder / file.clip_id), run_folder)  # of 'dyad run'
         run_folder.create()
         clear_aside(run_folder.root)
         settings = _settings(plan.settings, row)

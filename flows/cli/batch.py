@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 QUIET = 10.0
 """Seconds from one line of progress to the next where there is no terminal."""
+STILL = 60.0
+"""The same while no clip ends."""
 
 
 class BatchOptions(TypedDict, total=False):
@@ -129,22 +131,23 @@ def run_batch(
     clips = state.result()
     words = ", ".join(f"{clips[name]} {name}" for name in ("done", "degraded", "failed", "rejected") if clips[name])
     before = f" ({clips['skipped']} of them before)" if clips["skipped"] else ""
-    said = f"{clips['total']} clips: {words}{before}. See {output}/report.html, status.csv and summary.json."
-    console.print(said, markup=False, soft_wrap=True)
-    for note in _notes(output):
-        console.print(note, style="dim", markup=False, soft_wrap=True)
+    console.print(f"{clips['total']} clips: {words}{before}.", markup=False, soft_wrap=True)
+    _print_summary(console, output)
     return 1 if clips["failed"] or clips["rejected"] else 0
 
 
-def _notes(output: str) -> list[str]:
-    """What is to be told about the whole set, such as files of the folder that were left out."""
+def _print_summary(console: "Console", output: str) -> None:
+    """What the set shows, and what is to be told about it, such as files of the folder that were left out."""
     import json
 
-    from data.dataset_files import SUMMARY
+    from data.dataset_files import REPORT, SUMMARY
     from data.location import Location
+    from reports.terminal import print_set
 
-    summary: dict[str, list[str]] = json.loads((Location.at(output) / SUMMARY).read_bytes())
-    return summary["notes"]
+    summary = json.loads((Location.at(output) / SUMMARY).read_bytes())
+    for note in summary["notes"]:
+        console.print(f"  {note}", style="dim", markup=False, soft_wrap=True)
+    print_set(console, summary, f"{output.rstrip('/')}/{REPORT}")
 
 
 @contextlib.contextmanager
@@ -241,16 +244,16 @@ def _shown(console: "Console") -> "Iterator[deque[Counts]]":
     text = TextColumn("{task.description}", markup=False)
     bars = Progress(BarColumn(), text, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True)
     bar = bars.add_task("reading the manifest", total=None)
-    told, last = time.monotonic(), deque[Counts](maxlen=1)
+    told, said, last = time.monotonic(), 0, deque[Counts](maxlen=1)
 
     def show(counts: Counts) -> None:
-        nonlocal told
+        nonlocal told, said
         last.append(counts)
         if console.is_terminal:
             bars.update(bar, total=counts.total, completed=counts.ended, description=counts.sentence())
-        elif time.monotonic() - told >= QUIET:
+        elif time.monotonic() - told >= (QUIET if counts.ended != said else STILL):
             console.print(counts.sentence(), markup=False, soft_wrap=True)
-            told = time.monotonic()
+            told, said = time.monotonic(), counts.ended
 
     with watching(show), bars:
         yield last

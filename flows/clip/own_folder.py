@@ -1,6 +1,7 @@
 """The run folder of a clip: what is asked of it in another way does not overwrite an earlier answer."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -39,6 +40,8 @@ def in_own_folder(job: Job, name: str = "", fresh: bool = False) -> Job:
             )
         return _named(job, folder)
     first = job.folder
+    if not first.root.exists() and (before := _of_a_batch(job)):
+        continue_from(before, first)
     if _claim(first, digest):
         return job
     folder = RunFolder(output / f"{job.clip.clip_id}-{digest[:DIGITS]}")
@@ -47,6 +50,22 @@ def in_own_folder(job: Job, name: str = "", fresh: bool = False) -> Job:
     if not _claim(folder, digest, take=True):
         raise InputError(f"{folder.root} cannot be used; choose another folder with -o.")
     return _named(job, folder)
+
+
+def continue_from(source: RunFolder, target: RunFolder) -> None:
+    """Give a new run folder what the stages of an ended run about the same content left; stages that differ run again."""
+    if not target.root.exists() and source.result.is_file() and not source.work.exists():
+        _copy_stages(source, target)
+
+
+def _of_a_batch(job: Job) -> RunFolder | None:
+    """The folder that `dyad batch` gave a clip of the same content in this output: it names clips by their paths."""
+    stem = job.clip.clip_id.rpartition("-")[0]
+    for result in job.folder.root.parent.glob(f"{glob.escape(stem)}-{'[0-9a-f]' * 12}/result.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if json.loads(result.read_text(encoding="utf-8"))["clip"]["content_hash"] == job.clip.content_hash:
+                return RunFolder(result.parent)
+    return None
 
 
 def asked(job: Job) -> str:

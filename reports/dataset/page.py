@@ -94,7 +94,7 @@ def _shown(summary: SummaryDocument) -> str:
     rows = [
         f'<tr><th scope="row"><button type="button" class="link" data-set="answer" data-to="{index}">'
         f"{_swatch(f'k{index % COMPOUND_COLOURS}')}{words_of(name)}</button></th>"
-        f"{_cell(counts[name], most, f'k{index % COMPOUND_COLOURS}', drawn)}<td>{row['seconds']:.1f} s</td></tr>"
+        f"{_cell(counts[name], most, f'k{index % COMPOUND_COLOURS}', drawn)}<td>{_seconds(row['seconds'])}</td></tr>"
         for index, (name, row) in enumerate(summary["compounds"].items())
     ]
     rows += [
@@ -210,11 +210,13 @@ def _failures(failures: Sequence[FailureEntry]) -> str:
     if not failures:
         return ""
     rows = [
-        f"<tr><td>{row['clips']}</td><td>{escaped(row['reason'])}</td><td><button type='button' class='link' data-set='find' "
+        f"<tr><td data-head='Clips'>{row['clips']}</td><td data-head='Reason'>{escaped(row['reason'])}</td>"
+        f"<td data-head='For example'><button type='button' class='link' data-set='find' "
         f"data-to='{escaped(row['example'])}'>{escaped(row['example'])}</button></td></tr>"
         for row in failures
     ]
-    return f'<section id="failures"><h2>Failures</h2>{_wide("Failures", ("Clips", "Reason", "For example"), rows)}</section>'
+    table = _wide("Failures", ("Clips", "Reason", "For example"), rows, "cards")
+    return f'<section id="failures"><h2>Failures</h2>{table}</section>'
 
 
 def _table(clips: ClipRows, thumbnails: Sequence[bytes | None] | None) -> str:
@@ -270,7 +272,7 @@ def _ran(summary: SummaryDocument, ran: Mapping[str, ModalityEntry]) -> str:
     ended = summary["clips"]["done"] + summary["clips"]["degraded"]
     rows = [_model(name, entry, summary.get("modalities", {}).get(name, 0), ended) for name, entry in ran.items()]
     heads = ("Modality", "Answered in", "Backend", "Model", "Revision", "Preprocessing")
-    table = _wide("What ran", heads, rows) if rows else "<p>No clip has an answer that could be read.</p>"
+    table = _wide("What ran", heads, rows, "cards") if rows else "<p>No clip has an answer that could be read.</p>"
     return (
         f'<section id="ran"><h2>What ran</h2>{table}<p class="hint">Profile {escaped(summary["profile"])}, Dyad '
         f"{escaped(summary['dyad'])}. dataset.parquet has all windows, status.csv all clips, summary.json all figures."
@@ -281,12 +283,14 @@ def _ran(summary: SummaryDocument, ran: Mapping[str, ModalityEntry]) -> str:
 def _model(name: str, entry: ModalityEntry, present: int, ended: int) -> str:
     source = entry.get("source")
     if source:
-        told = (source["backend"], source["model"], source["revision"], source["preprocessing"])
-        cells = "".join(f"<td>{escaped(one or '–')}</td>" for one in told)
+        told = {"Backend": source["backend"], "Model": source["model"], "Revision": source["revision"],
+                "Preprocessing": source["preprocessing"]}  # fmt: skip
+        cells = "".join(f'<td data-head="{head}">{escaped(one or "–")}</td>' for head, one in told.items())
     else:
         why = " ".join(filter(None, (entry.get("reason"), entry.get("remedy")))) or "no reason noted"
-        cells = f'<td colspan="4">{escaped(why)}</td>'
-    return f'<tr><th scope="row">{words_of(name)}</th><td>{present} of {ended}</td>{cells}</tr>'
+        cells = f'<td colspan="4" data-head="Why">{escaped(why)}</td>'
+    answered = f'<td data-head="Answered in">{present} of {ended}</td>'
+    return f'<tr><th scope="row">{words_of(name)}</th>{answered}{cells}</tr>'
 
 
 def _wide(label: str, heads: Sequence[str], rows: Sequence[str], kind: str = "") -> str:
@@ -313,6 +317,10 @@ def _swatch(kind: str) -> str:
 
 def _many(count: int, what: str) -> str:
     return f"{count} {what}" + ("" if count == 1 else "s")
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f} s" if value else "–"
 
 
 def _time(seconds: float) -> str:

@@ -2,6 +2,12 @@
 
 import io
 import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +30,7 @@ from reports.explain import explain, whole_percents
 from reports.markdown import escape, main_contribution, result_markdown
 from reports.result import number, summary, to_json, windows_table
 from reports.terminal import print_result
+from tests.forked import ROOT
 
 
 @pytest.fixture
@@ -60,6 +67,23 @@ def test_the_terminal_says_the_answer_first_and_the_rest_when_asked(result: dict
     for stretch in result["timeline"]:
         assert title(answer_name(stretch)) in text
         assert f"{seconds(stretch['start'])} │" in asked
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_in_a_real_terminal_no_line_is_cut(sample_run: RunFolder, columns: int) -> None:
+    if not (script := shutil.which("script")):
+        pytest.skip("no program 'script' on this machine, which makes a terminal")
+    code = (
+        "import json, pathlib, sys; from data.terminal import console; from reports.terminal import print_result; "
+        "folder = pathlib.Path(sys.argv[1]); print_result(console(), json.loads((folder / 'result.json').read_text()), folder)"
+    )
+    command = f"stty cols {columns}; {shlex.join([sys.executable, '-c', code, str(sample_run.root)])}"
+    done = subprocess.run([script, "-qec", command, os.devnull], capture_output=True, text=True, check=True, cwd=ROOT)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).replace("\r", "").strip().splitlines()
+    assert " ".join(shown).startswith("sample.mp4: Happily surprised for ")
+    assert [line for line in shown if len(line.rstrip()) > columns and not line.strip().startswith("/")] == []
+    assert max(len(line) for line in shown[:-1]) > columns / 2, "it uses the room that there is"
+    assert shown[-1].endswith("report.html")
 
 
 def test_a_clip_without_evidence_says_what_is_not_there(result: dict[str, Any]) -> None:

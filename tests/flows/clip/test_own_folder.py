@@ -1,5 +1,6 @@
 """What is asked of a clip in another way has a folder of its own."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from configs.settings import Settings, load_settings
 from data.errors import InputError
+from data.files import write_text
 from data.media.clip import Clip
 from data.run_folder import RunFolder
 from flows.clip.own_folder import in_own_folder
@@ -81,3 +83,15 @@ def test_a_name_is_the_folders(job: Job) -> None:
     for bad in ("a/b", "..", ".hidden"):
         with pytest.raises(InputError, match="without slashes"):
             in_own_folder(job, bad)
+
+
+def test_run_goes_on_from_what_a_batch_did_about_the_same_content(job: Job) -> None:
+    output = job.folder.root.parent
+    for name, content in (("talk-ba9876543210", "another"), ("talk-0123456789ab", job.clip.content_hash)):
+        done = RunFolder(output / name)
+        done.create()
+        done.clear_work()
+        done.mark_done("decode", name, 1.0)
+        write_text(done.result, json.dumps({"clip": {"content_hash": content}}))
+    assert in_own_folder(job).folder.finished("decode")["key"] == "talk-0123456789ab"
+    assert not job.folder.result.exists(), "the answer itself is made anew"
