@@ -17,17 +17,23 @@ import typer
 from configs import DEFAULT_PROFILE
 from data import terminal
 from flows.cli.export import ExportsOption, exports_named, write_exports
-from flows.cli.options import (  # fmt: skip
+from flows.cli.options import (
+    AudioTrackOption,
+    CompoundsOption,
+    DetectorOption,
+    DeviceOption,
     DynamicOption,
+    FaceOption,
     LanguageOption,
     NoWordsOption,
+    ProfileOption,
     RemoteOption,
     RootOption,
     SettingsOption,
     StaticOption,
-    face_overrides,
+    StrictOption,
     file_systems,
-    words_overrides,
+    overrides_of,
 )
 
 if TYPE_CHECKING:
@@ -63,8 +69,12 @@ def batch(
         str, typer.Argument(help="CSV or parquet with a column `path`, a folder, or an address.", show_default=False)
     ],
     output: Annotated[str, typer.Option("-o", "--output", help="Folder or address (s3://...) for all results.")] = "runs",
-    profile: Annotated[str, typer.Option(help="A profile in configs/, or a YAML file with settings.")] = DEFAULT_PROFILE,
-    device: Annotated[str | None, typer.Option(help="Where networks run: auto, cpu, cuda:0 or mps.")] = None,
+    profile: ProfileOption = DEFAULT_PROFILE,
+    audio_track: AudioTrackOption = None,
+    face: FaceOption = None,
+    detector: DetectorOption = None,
+    device: DeviceOption = None,
+    compounds: CompoundsOption = None,
     static_face: StaticOption = None,
     dynamic_face: DynamicOption = None,
     language: LanguageOption = None,
@@ -78,7 +88,7 @@ def batch(
     allow_remote: RemoteOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many clips, the first ones.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="Only so many clips, evenly by label; the same each time.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="A clip fails when a modality fails or lacks its model.")] = False,
+    strict: StrictOption = False,
     patience: Annotated[
         float, typer.Option(min=0.1, help="A clip is given up after ten minutes and so many seconds for each that it lasts.")
     ] = 120.0,
@@ -92,8 +102,11 @@ def batch(
     from configs.settings import load_settings
 
     names = exports_named(exports)
-    overrides = face_overrides(static_face, dynamic_face) | words_overrides(language, no_words)
-    settings = load_settings(profile, ({"device": device} if device else {}) | overrides, single=single or ())
+    asked = overrides_of(
+        device=device, compounds=compounds, face=face, detector=detector, static_face=static_face, dynamic_face=dynamic_face,
+        language=language, no_words=no_words, audio_track=audio_track,
+    )  # fmt: skip
+    settings = load_settings(profile, asked, single=single or ())
     options = BatchOptions(
         workers=workers, retry_failed=retry_failed, limit=limit, strict=strict, seconds_per_second=patience, root=root,
         allow_remote=file_systems(allow_remote), sample=sample,

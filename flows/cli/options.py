@@ -77,8 +77,25 @@ RootOption = Annotated[str | None, typer.Option(help="Folder that the paths star
 RemoteOption = Annotated[
     str | None, typer.Option(help="File systems whose addresses a manifest may name, e.g. s3,https; else only its own one.")
 ]
+FaceOption = Annotated[str | None, typer.Option(help="Whose faces the answer is about: main, all, or person=2 (see people.csv).")]
 LanguageOption = Annotated[str | None, typer.Option(help="The language spoken, e.g. en; else found.")]
 NoWordsOption = Annotated[bool, typer.Option("--no-words", help="Hear no words; those that are given count all the same.")]
+
+
+def overrides_of(
+    *, device: str | None, compounds: str | None, face: str | None, detector: str | None, static_face: str | None,
+    dynamic_face: str | None, language: str | None, no_words: bool, audio_track: int | None,
+) -> dict[str, object]:  # fmt: skip
+    """The settings that the options of 'run' and 'batch' mean; only what was given."""
+    faces = {"which": face, "detector": detector}
+    whole = {"device": device, "compounds": compounds}
+    return (
+        {"faces": {name: value for name, value in faces.items() if value is not None}}
+        | {name: value for name, value in whole.items() if value is not None}
+        | face_overrides(static_face, dynamic_face)
+        | words_overrides(language, no_words)
+        | ({"decode": {"audio_track": audio_track}} if audio_track else {})
+    )
 
 
 def face_overrides(static: str | None, dynamic: str | None) -> dict[str, object]:

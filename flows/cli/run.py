@@ -19,6 +19,7 @@ from flows.cli.options import (
     DeviceOption,
     DynamicOption,
     ExplainOption,
+    FaceOption,
     FreshOption,
     JsonOption,
     LanguageOption,
@@ -36,12 +37,11 @@ from flows.cli.options import (
     WorkersOption,
     face_overrides,
     local_path,
-    words_overrides,
+    overrides_of,
 )
 
 EVERY = 10.0
 """Seconds from one line of progress to the next where there is no terminal."""
-FaceOption = Annotated[str | None, typer.Option(help="Whose faces the answer is about: main, all, or person=2 (see people.csv).")]
 PeopleOption = Annotated[
     Path | None, typer.Option(help="Who is who: CSV with person (a number of people.csv) or picture (a file), and name.")
 ]
@@ -94,17 +94,11 @@ def run(
     from flows.job import Brought
 
     brought = Brought(transcript, descriptions, _scores_option(scores or []), people).check_content()
-    faces = {"which": face, "detector": detector}
-    whole = {"device": device, "compounds": compounds}
-    settings = load_settings(
-        profile,
-        {"faces": {name: value for name, value in faces.items() if value is not None}}
-        | {name: value for name, value in whole.items() if value is not None}
-        | face_overrides(static_face, dynamic_face)
-        | words_overrides(language, no_words)
-        | ({"decode": {"audio_track": audio_track}} if audio_track else {}),
-        single=single or (),
-    )
+    asked = overrides_of(
+        device=device, compounds=compounds, face=face, detector=detector, static_face=static_face, dynamic_face=dynamic_face,
+        language=language, no_words=no_words, audio_track=audio_track,
+    )  # fmt: skip
+    settings = load_settings(profile, asked, single=single or ())
     names = exports_named(exports)
     how = {"as_json": json, "explain": explain, "verbose": verbose, "strict": strict, "fresh": fresh, "prefect": prefect}
     then = partial(write_exports, names=names, run=True)
