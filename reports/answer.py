@@ -11,6 +11,8 @@ from reports.documents import ModalityEntry, Numbers, PersonAnswer, PersonEntry,
 NO_EVIDENCE = "no evidence"
 SURENESS = ((0.85, "very sure"), (0.7, "sure"), (0.5, "fairly sure"), (0.3, "rather unsure"), (0.0, "very unsure"))
 """From which sureness on which words hold."""
+SURENESS_COLUMNS = ("sureness", "sureness_low", "sureness_high")
+"""Of an answer, in tables: how likely it is right, and the range of that."""
 SURENESS_MEANS = "how likely the answer is right, by answers of other data whose truth is known; in brackets its 95 % range"
 BLEND_MEANS = "how evenly the compound's two emotions are mixed: 1 half and half, near 0 one alone; not how likely it is right"
 LACKS = {"static_face": "no face", "dynamic_face": "no face", "voice": "no speech", "text": "no words"}

@@ -17,7 +17,8 @@ COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#b
 """Of compounds, told apart by people who see colours differently (Paul Tol's bright scheme, and some more)."""
 GREYS = {word: f"#{shade:02x}{shade:02x}{shade + 8:02x}" for word, shade in zip(BASIC_EMOTIONS, range(150, 220, 10), strict=True)}
 """Of emotions alone: behind the compounds, and named by their letters."""
-MODALITIES = ("#3b5b7d", "#7fa3c7", "#a0a05a", "#5f8f5f", "#b5813e", "#8b5a8c")
+MODALITIES = ("#33506b", "#8aa5bd", "#55603f", "#a9b18c", "#74482a", "#c9a67c")
+"""Of modalities in their order, as on the page."""
 INK = "#757b84"
 """Of letters and lines: a grey that can be read on a dark and on a light page, since the picture has no ground of its own."""
 LARGEST = 100_000
@@ -80,6 +81,7 @@ def _draw_sureness(axes: "Axes", result: ResultDocument) -> None:
                 axes.fill_between((row["start"], row["end"]), within[0], within[1], color=INK, alpha=0.25, linewidth=0)
             axes.hlines(sure, row["start"], row["end"], colors=INK, linewidth=2.5)
     axes.set_ylim(0, 1)
+    axes.set_yticks([0, 0.5, 1])
     axes.set_ylabel("sureness", color=INK)
 
 
@@ -91,7 +93,7 @@ def _draw_contributions(axes: "Axes", result: ResultDocument) -> None:
     if names:
         parts = np.nan_to_num(grid.mean(table)).T
         labels = [name.replace("_", " ") for name in names]
-        colours = [MODALITIES[number % len(MODALITIES)] for number in range(len(names))]
+        colours = [MODALITIES[list(result["modalities"]).index(name) % len(MODALITIES)] for name in names]
         # Each value holds from its edge to the next, so that the steps lie under the band's.
         held = np.concatenate([parts, parts[:, -1:]], axis=1)
         axes.stackplot(grid.edges, held, labels=labels, colors=colours, step="post", linewidth=0)

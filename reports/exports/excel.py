@@ -154,7 +154,7 @@ def _clip_row(clip: Item) -> dict[str, Cell]:
         **dict(zip(SURENESS_COLUMNS, (found.get("sureness"), *found.get("sureness_range", (None, None))), strict=True)),
         "blend": found.get("blend"), "none": found.get("none"), "duration": media["duration"],
         "windows": len(clip.result["windows"]), "windows_answered": found["windows_answered"],
-        **{f"seconds_{name}": value for name, value in found["seconds"].items()},
+        **{f"seconds_{name}": value if clip.result["timeline"] else None for name, value in found["seconds"].items()},
     }  # fmt: skip
 
 

@@ -78,7 +78,8 @@ def test_in_a_real_terminal_no_line_is_cut(sample_run: RunFolder, columns: int) 
         "folder = pathlib.Path(sys.argv[1]); print_result(console(), json.loads((folder / 'result.json').read_text()), folder)"
     )
     command = f"stty cols {columns}; {shlex.join([sys.executable, '-c', code, str(sample_run.root)])}"
-    done = subprocess.run([script, "-qec", command, os.devnull], capture_output=True, text=True, check=True, cwd=ROOT)
+    plain = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    done = subprocess.run([script, "-qec", command, os.devnull], capture_output=True, text=True, check=True, cwd=ROOT, env=plain)
     shown = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).replace("\r", "").strip().splitlines()
     assert " ".join(shown).startswith("sample.mp4: Happily surprised for ")
     assert [line for line in shown if len(line.rstrip()) > columns and not line.strip().startswith("/")] == []
