@@ -174,7 +174,7 @@ def test_any_folder_of_runs_has_a_page(dyad: Callable[..., tuple[int, str, str]]
     page = Path(out.strip()).read_text(encoding="utf-8")
     assert "2 clips: 1 done, 1 failed." in page
     assert "other-1 holds no readable result.json" in page
-    assert "Shown for" in page
+    assert "What the clips show" in page
 
 
 def test_a_page_can_be_made_of_a_run_that_was_interrupted_and_at_an_address(dataset: Path) -> None:
