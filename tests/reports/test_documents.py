@@ -22,8 +22,8 @@ FIELDS = WHOLE["properties"]
         (documents.FusionEntry, FIELDS["fusion"]),
         (documents.MatrixEntry, FIELDS["fusion"]["properties"]["matrices"]["items"]),
         (documents.WindowEntry, FIELDS["windows"]["items"]),
-        (documents.StretchEntry, FIELDS["timeline"]["items"]),
-        (documents.SummaryEntry, FIELDS["summary"]),
+        (documents.StretchEntry, WHOLE["$defs"]["timeline"]["items"]),
+        (documents.SummaryEntry, WHOLE["$defs"]["summary"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
