@@ -84,8 +84,11 @@ class StepAttention(MultiHeadAttention):  # type: ignore[misc]
         return self.out(answer.transpose(1, 2).flatten(2)), scores
 
     def keys_and_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, T, D] -> two of [B, H, T, D / H], each in a row."""
-        return self.in_heads(self.key(states)).contiguous(), self.in_heads(self.value(states)).contiguous()
+        """[B, T, D] -> two of [B, H, T, D / H], each in a row; the sound's are large, so nothing is copied twice."""
+        own = states.to(self.key.weight.dtype)
+        both = (self.in_heads(linear(own, layer.weight, layer.bias)) for layer in (self.key, self.value))
+        keys, values = (part.to(states.dtype, memory_format=torch.contiguous_format).contiguous() for part in both)
+        return keys, values
 
     def in_heads(self, states: Tensor) -> Tensor:
         """[B, T, D] -> [B, H, T, D / H]."""
