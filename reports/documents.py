@@ -65,6 +65,7 @@ class ModalityEntry(TypedDict):
     remedy: str
     probabilities: Sequence[Sequence[float | None]]
     quality: NotRequired[Sequence[float | None]]
+    reference: NotRequired[str]
 
 
 class MatrixEntry(TypedDict):

@@ -11,9 +11,15 @@ def explain(result: ResultDocument) -> list[str]:
     """A sentence or two a window of `result.json`: the answer, how sure it is, and whence.
 
     A compound is divided between its two emotions, and each answer between the modalities that gave the evidence; both divisions
-    are whole percents that add up to 100.
+    are whole percents that add up to 100. Last, relative to what the voice was judged, where it was.
     """
-    return [f"{seconds(row['start'])} to {seconds(row['end'])}: {_window(row)}" for row in result["windows"]]
+    windows = [f"{seconds(row['start'])} to {seconds(row['end'])}: {_window(row)}" for row in result["windows"]]
+    return windows + [f"{title(name)}: {said}" for name, said in references(result).items()]
+
+
+def references(result: ResultDocument) -> dict[str, str]:
+    """Relative to what a modality was judged, in sentences, by its name; only those that say it."""
+    return {name: entry["reference"] for name, entry in result["modalities"].items() if entry.get("reference")}
 
 
 def whole_percents(parts: Mapping[str, float]) -> dict[str, int]:

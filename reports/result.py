@@ -55,15 +55,19 @@ def build_result(
     people: pd.DataFrame | None = None,
     turns: pd.DataFrame | None = None,
     answers: Mapping[int, PersonAnswer] | None = None,
+    voice_reference: str = "",
 ) -> ResultDocument:
     """The content of `result.json`.
 
     `problems` are sentences about the media, `failed` the modalities that broke (name -> reason), `seconds` the time that
     each stage took. A result with problems or failures is marked `degraded`. `notes` say how what a user gave was understood,
-    `words` where the words come from and which were not believed. `answers` are those of the persons in `people`.
+    `words` where the words come from and which were not believed. `answers` are those of the persons in `people`,
+    `voice_reference` says relative to what the voice was judged.
     """
     failed = dict(failed or {})
     entries = {item.modality: modality_entry(item, failed) for item in scores}
+    if voice_reference and entries["voice"]["state"] == "present":
+        entries["voice"]["reference"] = voice_reference
     persons = people_entries(people, answers or {})
     figures = summary(fusion, timeline, clip.duration, entries)
     return {

@@ -4,6 +4,7 @@ A modality hands over its items and the function that answers a list of them; wh
 `in_batches` here, or a queue that fills its batches from all clips under way. Answers come back in the order of the items.
 """
 
+import ctypes
 import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -69,11 +70,19 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_memory() -> None:
-    """Give what torch keeps in reserve back to the device."""
+    """Give what torch keeps in reserve back to the device, and what the C library does to the system."""
     import torch
 
     gc.collect()
+    trim_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+def trim_memory() -> None:
+    """Give freed memory back to the system: glibc keeps what large batches took, in holes that the next one does not fit into."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none and need none
+    if trim is not None:
+        trim(0)

@@ -21,7 +21,7 @@ from data.files import file_digest
 from data.json_files import parse_json
 from data.precision import Precision
 from data.scores import Source
-from modalities.loading.batching import Batches, in_batches
+from modalities.loading.batching import Batches, in_batches, trim_memory
 from modalities.loading.devices import precision_of
 from modalities.model_store.local import is_torchscript
 from modalities.transcript.decoding import (
@@ -231,6 +231,7 @@ def transcribe(
             rows: list[tuple[float, float, str, str, list[Said], str]] = []
             for cut, segments in zip(cuts, batches(decode_pieces, recogniser, items, batch), strict=True):
                 rows += _rows(cut, segments, task)
+                trim_memory()
                 on_time(cut[1])
     except soundfile.SoundFileError as error:
         raise MediaError(f"{audio} cannot be read as sound ({error}); decode the clip again.") from error

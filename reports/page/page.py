@@ -8,6 +8,7 @@ import pandas as pd
 
 from reports.answer import BLEND_MEANS, SURENESS_MEANS, answer_name, said, surely
 from reports.documents import ModalityEntry, ResultDocument, StretchEntry
+from reports.explain import references
 from reports.page.document import PAGE_STYLE, asset, document, escaped, words_of
 from reports.page.faces import Boxes, boxes
 from reports.page.radar import whole_clip
@@ -235,7 +236,8 @@ def _ran(result: ResultDocument, settings: str) -> str:
     return (
         f'<section><h2>What ran</h2><div class="wide" tabindex="0" role="region" aria-label="What ran">'
         f'<table class="cards models"><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></div>'
-        f'<p class="hint">Other stages: {rest}. {total}content {escaped(result["clip"]["content_hash"])}.</p>'
+        + "".join(f'<p class="hint">{words_of(name)}: {escaped(said)}</p>' for name, said in references(result).items())
+        + f'<p class="hint">Other stages: {rest}. {total}content {escaped(result["clip"]["content_hash"])}.</p>'
         f'<p class="hint">Fusion: {escaped(result["fusion"]["weights"])}. '
         f"Composition: {words_of(result['fusion']['composition'])}.</p>"
         f"{pretty}</section></main>"

@@ -223,6 +223,9 @@ def test_another_reference_relates_the_voice_anew(
     states = again(first.folder, settings=changed)
     assert states["voice"] == "done"
     assert whose(states.folder) == ["training"]
+    said = result_of(states.folder)["modalities"]["voice"]["reference"]
+    assert said.startswith("Judged by how the voices of the training sound")
+    assert f"voice: {said}" in states.folder.report.read_text()
 
 
 def test_what_needs_a_failed_stage_is_not_run_and_prefect_shows_it(copied_run: RunFolder, tmp_path: Path) -> None:

@@ -155,7 +155,8 @@ def window(top: str | None, **more: Any) -> dict[str, Any]:
 
 
 def test_the_explanation_divides_a_winner_between_emotions_and_modalities_without_rest() -> None:
-    (line,) = explain({"windows": [window("sadly_angry", sureness=0.32)]})
+    line, voice = explain({"windows": [window("sadly_angry", sureness=0.32)], "modalities": {"voice": {"reference": "Judged."}}})
+    assert voice == "voice: Judged."
     assert line == (
         "0:02.0 to 0:06.0: sadly angry, rather unsure, 0.32: 69 % sadness and 31 % anger; "
         "evidence: static face 46 %, voice 31 %, text 23 %."
@@ -167,7 +168,7 @@ def test_the_explanation_of_no_winner_names_the_emotion_the_reason_and_the_neare
     lines = explain({"windows": [
         window(None, reason=none, basic={"fear": 0.3, "anger": 0.5}),
         window(None, reason=absent, compound=dict.fromkeys(("sadly_angry", "sadly_fearful")), basic={"fear": None}),
-    ]})  # fmt: skip
+    ], "modalities": {}})  # fmt: skip
     assert lines[0].startswith("0:02.0 to 0:06.0: anger; evidence: static face 46 %")
     assert lines[0].endswith("None of the compounds (80% likely). The nearest would be sadly fearful.")
     assert lines[1].endswith("No modality answers for this window.")

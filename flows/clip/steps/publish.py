@@ -18,6 +18,7 @@ from flows.clip.words import write_words
 from flows.job import Job
 from fusion.over_time import at_times, timeline
 from modalities.people.names import names_in_subtitles, with_speakers
+from modalities.voice.embedded import said_reference
 from reports.documents import PersonAnswer, WordsEntry
 from reports.result import build_result, frames_table, person_answer, to_json
 
@@ -35,7 +36,9 @@ def publish(job: Job) -> Mapping[str, object]:
     failed = {item.modality: item.reason for item in scores if failure(job.folder, item.modality)}
     names = name_people(job)
     people, turns = read_people(job.folder.people), read_people(job.folder.turns)
-    about = problems, failed, seconds, notes, entry_of_words(job), people, turns, _answers(job)
+    heard = job.folder.evidence("voice")
+    reference = said_reference(read_table(heard)) if heard.is_file() else ""
+    about = problems, failed, seconds, notes, entry_of_words(job), people, turns, _answers(job), reference
     result = build_result(job.clip, job.settings.profile, scores, fusion, timeline(fusion), *about)
     write_text(job.folder.result, to_json(result))
     write_report(job.folder)
