@@ -50,7 +50,7 @@ def timeline(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.Da
     modalities = [(name, f"m{index % MODALITY_COLOURS}") for index, name in enumerate(result["modalities"]) if name in used]
     present = [name for name, entry in result["modalities"].items() if entry["state"] == "present"]
     key = "colour: the likeliest emotion, fuller where likelier; dashed: nothing to judge"
-    note = "the height is the sureness; pale: an emotion alone, no compound"
+    note = f"{_whose(result)}the height is the sureness; pale: an emotion alone, no compound"
     lanes = [_modality_row(name, list(result["modalities"]).index(name), result, cells) for name in present]
     rows = (
         _slider(float(result["clip"]["duration"])),
@@ -72,6 +72,13 @@ def timeline(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.Da
         f'<section><h2>Timeline</h2><p class="hint screen-only">{hint}</p><div class="timeline">{"".join(rows)}</div>'
         f"{_as_table(result, cells)}</section>"
     )
+
+
+def _whose(result: ResultDocument) -> str:
+    """'of Anna; ' where others are in the clip, too."""
+    people = result.get("people", ())
+    main = [called(entry["person"], entry["name"]) for entry in people if entry["main"] and entry.get("answer")]
+    return f"of {escaped(main[0])}; " if main and len(people) > 1 else ""
 
 
 def _person_rows(result: ResultDocument) -> list[str]:
