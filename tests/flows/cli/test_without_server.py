@@ -58,7 +58,7 @@ def test_a_done_clip_and_wrong_arguments_need_neither_server_nor_networks(sample
 
 
 def test_sigterm_while_a_command_starts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("configs.settings.load_settings", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("configs.settings.load_settings", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
     monkeypatch.setattr("sys.argv", ["dyad", "run", "clip.mp4"])
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as ended:
