@@ -47,12 +47,12 @@ def brought_to(parts: Floats, total: Floats) -> Floats:
 def shapley_contributions(value: Callable[[Flags], Floats], present: Flags) -> Floats:
     """Shapley values [N, M] of the modalities present [N, M] for any `value` of a coalition (flags [N, M] -> [N]).
 
-    A value of [N, C] gives [N, M, C]. All 2^M coalitions are computed, so a row adds up exactly to the value of everything
-    present less that of nothing. An absent modality gets 0.
+    A value of [N, C] gives [N, M, C]. All coalitions of the modalities that are present anywhere are computed, so a row adds up
+    exactly to the value of everything present less that of nothing. An absent modality gets 0.
     """
-    players = range(present.shape[1])
+    players = np.flatnonzero(present.any(0)).tolist()
     coalitions = chain.from_iterable(combinations(players, size) for size in range(len(players) + 1))
-    worth = {frozenset(members): value(present & np.isin(players, members)) for members in coalitions}
+    worth = {frozenset(members): value(present & np.isin(range(present.shape[1]), members)) for members in coalitions}
     result = np.zeros(present.shape + worth[frozenset()].shape[1:])
     for members in worth:
         for player in members:
