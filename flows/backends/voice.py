@@ -163,7 +163,8 @@ class OwnVoice(VoiceBackend["Voice"]):
         try:
             return replace(about, locations={"": own, "whisper": str(self.whisper())})
         except NotHere as missing:
-            return replace(about, locations={"": own, "whisper": "none"}, reason=missing.reason, remedy=missing.remedy)
+            none = f"none: {missing.reason} {missing.remedy}"
+            return replace(about, locations={"": own, "whisper": none}, reason=missing.reason, remedy=missing.remedy)
 
     def inputs(self, job: Job) -> Mapping[str, object]:
         """Digests of the layer and of Whisper."""
