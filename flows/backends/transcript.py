@@ -15,12 +15,12 @@ from data.media.subtitles import read_transcript
 from flows.backends.base import NO_SOUND, Backend, Description, Medium, NotHere
 from flows.backends.fetched_models import checkpoint_location
 from flows.backends.score_inputs import Scored, Transcripts, column_if_any, files_in, tell
-from flows.backends.voice import WHISPER as VOICE_WHISPER
-from flows.backends.voice import lower_blocks
 from flows.job import Job, language_read, reads_english
 from flows.runtime.errors import sentence
 from flows.runtime.events import reach
 from flows.runtime.loaded_models import device_named, feeding, loaded, placing
+from flows.whisper_blocks import WHISPER as VOICE_WHISPER
+from flows.whisper_blocks import lower_blocks
 from modalities.model_store.local import LocalModel, find_whisper, missing_sentence, row_of
 from modalities.speech.singing import can_find_singing
 from modalities.text.languages import languages_known

@@ -22,6 +22,7 @@ from flows.backends.score_inputs import Answers, Scored, column_if_any, files_in
 from flows.evidence import turns_of
 from flows.job import Job
 from flows.runtime.loaded_models import device_named, feeding, loaded, placing
+from flows.whisper_blocks import WHISPER, lower_blocks
 from modalities.model_store.local import find_whisper, missing_sentence
 
 if TYPE_CHECKING:
@@ -30,11 +31,8 @@ if TYPE_CHECKING:
     from modalities.voice.audio_classifier import AudioClassifier
     from modalities.voice.embedded import Layer, Voice
     from modalities.voice.speech_encoder import SpeechModel
-    from modalities.voice.whisper_states import WhisperStates
 
 Model = TypeVar("Model", covariant=True)
-WHISPER = "whisper-base"
-"""The checkpoint whose states our layer knows."""
 NO_HEAD = "The settings name no head for the speech encoder, and Team RAS published none."
 NO_HEAD_REMEDY = (
     "Train one with ./dyad train voice-head --encoder {model} --data FOLDER and name it with voice.head, or set voice.backend to "
@@ -74,13 +72,6 @@ class VoiceBackend(HearingBackend[Model]):
     def media(self, job: Job) -> Medium:
         """None: what there is to hear was heard in the stage before."""
         return ""
-
-
-def lower_blocks(whisper: Path, settings: Settings) -> "WhisperStates":
-    """The first blocks of a Whisper's encoder, from memory where they are there already: the words are heard with them, too."""
-    from modalities.voice.whisper_states import load_states
-
-    return loaded(settings, ("whisper's lower blocks", whisper), lambda: load_states(whisper, **placing(settings)))
 
 
 class OwnVoice(VoiceBackend["Voice"]):

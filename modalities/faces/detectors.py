@@ -156,7 +156,7 @@ def _mediapipe_missing() -> str:
     try:
         with quiet_stderr():
             _spare_pyplot()
-            importlib.import_module("mediapipe.python.solutions.face_mesh")
+            import mediapipe.python.solutions.face_mesh  # noqa: F401
     except Exception as error:  # a broken installation fails in many ways, and another detector can take over
         return f"MediaPipe cannot be imported ({error}); install it with: pip install --no-deps mediapipe==0.10.21."
     return ""
@@ -242,7 +242,9 @@ def _spare_pyplot() -> None:
             raise AttributeError(asked)
         if sys.modules.get(name) is later:
             del sys.modules[name]
-        return getattr(importlib.import_module(name), asked)
+        import matplotlib.pyplot
+
+        return getattr(matplotlib.pyplot, asked)
 
     later.__getattr__ = attribute  # type: ignore[method-assign]
     sys.modules[name] = later

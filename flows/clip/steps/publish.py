@@ -18,7 +18,7 @@ from flows.clip.words import write_words
 from flows.job import Job
 from fusion.over_time import at_times, timeline
 from modalities.people.names import names_in_subtitles, with_speakers
-from modalities.voice.embedded import said_reference
+from modalities.voice.said import said_reference
 from reports.documents import PersonAnswer, WordsEntry
 from reports.result import build_result, frames_table, person_answer, to_json
 

@@ -143,7 +143,7 @@ def test_a_changed_file_changes_the_keys_of_the_stages_that_can_reach_it_and_no_
 @pytest.mark.parametrize(
     ("file", "stages"),
     [
-        ("modalities/voice/whisper_states.py", {*HEARD, "voice"}),
+        ("modalities/voice/whisper_states.py", {*HEARD, "voice", "transcript"}),
         ("data/windows.py", set(STAGES)),
         ("data/emotions.py", set(STAGES)),
         ("modalities/loading/checkpoint.py",
@@ -198,7 +198,7 @@ def test_given_scores_need_no_backend(our_code: Path, keys_now: Callable[[Job], 
     job = a_job(tmp_path)
     job = Job(job.clip, job.folder, job.settings, Brought(scores={"voice": given}))
     before = keys_now(job)
-    (our_code / "modalities" / "voice" / "whisper_states.py").write_text("# changed")
+    (our_code / "modalities" / "voice" / "embedded.py").write_text("# changed")
     assert changed(before, keys_now(job)) == set()
 
 
@@ -257,7 +257,8 @@ def test_nothing_that_a_real_run_imports_or_opens_is_left_out(tmp_path: Path) ->
         files = {file for file in files - brought if file.startswith(ours) and not Sources.module_of(file).startswith(OUTSIDE)}
         assert files <= tree.reached(STAGES[name].code(a_job(tmp_path))), name
         used[name] = files
-    assert {"modalities/voice/whisper_states.py", "modalities/speech/windows.py"} <= used["speech"]
+    heard = used["people"] | used["transcript"] | used["speech"]
+    assert {"modalities/voice/whisper_states.py", "modalities/speech/windows.py"} <= heard
     assert "modalities/voice/embedded.py" in used["speech"] | used["voice"]
     assert "reports/page/page.css" in used["publish"]
 

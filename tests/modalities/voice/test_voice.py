@@ -16,6 +16,7 @@ from modalities.loading.checkpoint import WEIGHTS_FOLDER, save_checkpoint
 from modalities.speech.detect import CHUNK, SAMPLE_RATE, SPEECH_NEEDED, Wave, find_speech, load_detector, segments_of
 from modalities.speech.windows import Heard, recognise_with, score_audio_with
 from modalities.voice import embedded as voice
+from modalities.voice.said import said_reference
 from modalities.voice.whisper_states import load_states
 from tests.tiny_voice import save_layer, save_whisper
 
@@ -310,10 +311,10 @@ def test_a_clip_of_many_moods_is_judged_by_its_own_voice(layer):
     assert (told["reference"], told["reference_seconds"]) == ("clip", 56.0)
     assert told["trust"] == pytest.approx(28 / (28 + 8))
     assert alone.evidence["reference"].unique().tolist() == ["training"]
-    assert voice.said_reference(own.evidence) == (
+    assert said_reference(own.evidence) == (
         "Judged relative to how the clip usually sounds, known from 56 s of speech."
     )
-    assert "by how the voices of the training sound" in voice.said_reference(alone.evidence)
+    assert "by how the voices of the training sound" in said_reference(alone.evidence)
     assert own.features.shape == (28, 7)
     assert own.features.mean(1) == pytest.approx(0, abs=1e-5)
 
@@ -356,7 +357,7 @@ def test_two_voices_in_a_clip_have_a_reference_each(layer):
     assert (apart.probabilities.argmax(1) == right).mean() > (together.probabilities.argmax(1) == right).mean() + 0.2
     assert apart.evidence["reference"].unique().tolist() == ["speaker"]
     assert apart.evidence["reference_seconds"].unique().tolist() == [56.0]
-    assert "the speaker usually sounds, known from 56 s" in voice.said_reference(apart.evidence)
+    assert "the speaker usually sounds, known from 56 s" in said_reference(apart.evidence)
     silent = turns.assign(end=turns["start"])
     assert voice.relate(layer, both, turns=silent).evidence["reference"].unique().tolist() == ["clip"]
 
@@ -364,8 +365,8 @@ def test_two_voices_in_a_clip_have_a_reference_each(layer):
 def test_what_is_like_nothing_in_training_is_told(layer):
     strange = voice.relate(layer, heard(np.concatenate([moods(3, 3, 1), 10 * moods(3, 3, 1)])), "none").evidence
     assert (strange["unlike_training"] > 1).tolist() == [False] * 3 + [True] * 3
-    assert voice.said_reference(strange).endswith(" In 3 of 6 windows the voice is like nothing heard in training.")
-    assert voice.said_reference(strange.head(0)) == voice.said_reference(pd.DataFrame()) == ""
+    assert said_reference(strange).endswith(" In 3 of 6 windows the voice is like nothing heard in training.")
+    assert said_reference(strange.head(0)) == said_reference(pd.DataFrame()) == ""
 
 
 def test_stretches_of_windows_that_overlap_count_once():
