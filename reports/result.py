@@ -165,12 +165,13 @@ def person_answer(
     """What one person shows, and what was seen, heard and said by them that tells it."""
     entries = {item.modality: modality_entry(item, failed) for item in scores}
     answered = fusion.contributions[fusion.present]
+    never = np.isnan(answered).all(0)
     short = {name: _without_windows(entry) for name, entry in entries.items()}
     return {
         "timeline": [stretch_entry(stretch) for stretch in timeline],
         "summary": summary(fusion, timeline, duration, entries),
         "modalities": short,
-        "contributions": named(fusion.modalities, _mean(np.nan_to_num(answered))),
+        "contributions": named(fusion.modalities, np.where(never, np.nan, _mean(np.nan_to_num(answered)))),
     }
 
 
