@@ -188,14 +188,19 @@ def differences(first: Evaluation, second: Evaluation) -> dict[str, dict[str, Ga
 
 
 def alpha(counts: NDArray[np.int64]) -> float | None:
-    """Krippendorff's alpha of nominal values, from how many raters gave a unit which, [units, values]; None where it is not
-    defined, since only one value occurs."""
-    import krippendorff
+    """Krippendorff's alpha of nominal values, from how many raters gave a unit which, [units, values]: 1 - the disagreement within
+    units / that of values drawn from all. None where it is not defined: no unit has two raters, or only one value occurs.
 
-    used = counts[:, counts.any(0)]
-    if used.shape[1] < 2:
+    Krippendorff 2011, Computing Krippendorff's Alpha-Reliability, C. The package of that name is under the GPL, which would bind
+    whoever hands Dyad on.
+    """
+    paired = counts[counts.sum(1) > 1].astype(float)
+    raters, values = paired.sum(1, keepdims=True), paired.sum(0)
+    expected = (values * (values.sum() - values)).sum()
+    if expected == 0:
         return None
-    return round(float(krippendorff.alpha(value_counts=used, level_of_measurement="nominal")), 6)
+    observed = (paired * (raters - paired) / (raters - 1)).sum()
+    return round(float(1 - (values.sum() - 1) * observed / expected), 6)
 
 
 def _trivial(metrics: Metrics) -> dict[str, dict[str, float]]:
