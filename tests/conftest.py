@@ -39,8 +39,8 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is long or needs `own_server` is slow; in several processes files with slow tests come first, so that none ends long after the
-    others."""
+    """What is long or needs `own_server` is slow; in several processes files with slow tests come first, so that none ends long
+    after the others."""
     for item in items:
         if item.get_closest_marker("long") or "own_server" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
