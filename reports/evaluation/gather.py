@@ -190,10 +190,9 @@ def differences(first: Evaluation, second: Evaluation) -> dict[str, dict[str, Ga
 def alpha(counts: NDArray[np.int64]) -> float | None:
     """Krippendorff's alpha of nominal values, from how many raters gave a unit which, [units, values].
 
-    1 - the disagreement within units / that of values drawn from all. None where it is not defined: no unit has two raters, or only one value occurs.
-
-    Krippendorff 2011, Computing Krippendorff's Alpha-Reliability, C. The package of that name is under the GPL, which would bind
-    whoever hands Dyad on.
+    1 - the disagreement within units / that of values drawn from all; None where it is not defined: no unit has two raters, or
+    only one value occurs. Krippendorff 2011, Computing Krippendorff's Alpha-Reliability, C. The package of that name is under
+    the GPL, which would bind whoever hands Dyad on.
     """
     paired = counts[counts.sum(1) > 1].astype(float)
     raters, values = paired.sum(1, keepdims=True), paired.sum(0)
