@@ -138,7 +138,8 @@ def test_a_run_fused_by_such_a_fit_is_what_apply_makes_of_its_exported_table(
     basic = pd.DataFrame([window["basic"] for window in result["windows"]])
     np.testing.assert_allclose(fused[list(BASIC_EMOTIONS)], basic[list(BASIC_EMOTIONS)], atol=2e-5)
     for window in result["windows"]:
-        assert sum(given or 0 for given in window["contributions"].values()) == pytest.approx(window["compound"][window["top"]], abs=1e-4)
+        given = sum(value or 0 for value in window["contributions"].values())
+        assert given == pytest.approx(window["compound"][window["top"]], abs=1e-4)
 
 
 def test_a_table_for_fuse_has_the_data_set_s_labels(sample_run: RunFolder) -> None:
