@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from data.run_folder import RunFolder
 from flows.server.artifacts import artifact_key, links_markdown, window_rows
-from reports.timeline_picture import COLOURS, LARGEST, timeline_picture
+from reports.timeline_picture import COLOURS, LARGEST, MODALITIES, timeline_picture
 
 ReadResult = Callable[[RunFolder], dict[str, Any]]
 
@@ -48,7 +48,7 @@ def test_an_hour_is_still_a_small_picture(sample_run: RunFolder, result_of: Read
     result["timeline"] = [{**result["timeline"][0], "start": 2.0 * at, "end": 2.0 * at + 1} for at in range(1799)]
     png = timeline_picture(result)
     assert len(png) < LARGEST
-    assert has_colour(pixels(png), COLOURS[4])
+    assert has_colour(pixels(png), MODALITIES[0])
 
 
 def test_a_clip_without_answers_has_a_picture_too(sample_run: RunFolder, result_of: ReadResult) -> None:
@@ -61,11 +61,11 @@ def test_a_row_a_window_adds_up(sample_run: RunFolder, result_of: ReadResult) ->
     rows = window_rows(result)
     assert [row["from"] for row in rows] == [window["start"] for window in result["windows"]]
     for row, window in zip(rows, result["windows"], strict=True):
-        if window["top"]:
-            given = sum(row[name.replace("_", " ")] or 0 for name in result["modalities"])
-            assert given == pytest.approx(row["probability"], abs=0.01)
-        else:
-            assert row["compound"] == "–"
+        given = sum(row[name.replace("_", " ")] or 0 for name in result["modalities"])
+        won = window["compound"][window["top"]] if window["top"] else window["basic"][window["emotion"]]
+        assert given == pytest.approx(won, abs=0.01)
+        assert row["shown"] == (window["top"] or window["emotion"]).replace("_", " ")
+        assert row["sureness"] == pytest.approx(window["sureness"], abs=1e-3)
     json.dumps(rows, allow_nan=False)
 
 
