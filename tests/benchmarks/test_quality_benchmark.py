@@ -28,7 +28,7 @@ def test_a_class_that_a_draw_lacks_does_not_lower_the_benchmarks_interval(metric
 def test_nor_that_of_a_scored_table() -> None:
     basic = np.eye(len(BASIC_EMOTIONS), dtype=np.float32)[ANSWER]
     names = [str(number) for number in range(len(TRUTH))]
-    said = reached(Answers(names, basic), Labels(TRUTH, names))
+    said = reached(Answers(names, basic), Labels(TRUTH, names, {}))
     uar, low, high = map(float, re.search(r"UAR (\S+) % \((\S+) to (\S+)\)", said).groups())  # type: ignore[union-attr]
     assert uar == pytest.approx(100 * (0.9 + 0.9 + 1) / 3, abs=0.1)
     assert low > 80

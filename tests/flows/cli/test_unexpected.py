@@ -16,7 +16,7 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
 
 
-def fail(*_: object) -> None:
+def fail(*_: object, **__: object) -> None:
     raise LookupError("a\nfault")
 
 
@@ -56,7 +56,7 @@ def test_debug_shows_everything(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_thread_that_fails_is_in_the_log_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def settings(*_: object) -> None:
+    def settings(*_: object, **__: object) -> None:
         thread = threading.Thread(target=fail)
         thread.start()
         thread.join()
