@@ -168,7 +168,7 @@ def test_operations_of_s4d_are_those_of_its_formula() -> None:
     assert flops_an_item(subject, "training step", 3) == pytest.approx(3 * forward - 2.0 * tokens * patches, rel=0.03)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_gradient_of_a_convolution_in_groups_is_as_much_work_as_twice_the_convolution() -> None:
     """torch's own count overlooks the groups, which are as many as the channels in MViT."""
     forward, step = (flops_an_item(tiny("ifdd-xs"), task, 2) for task in ("forward", "training step"))

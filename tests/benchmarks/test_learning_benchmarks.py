@@ -94,7 +94,7 @@ def test_every_static_network_of_the_table_is_small_here() -> None:
         assert share < (0.95 if small.network == "ke-fer" else 0.1), small.network  # torchvision's ResNet-18 has one size too
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_training_gets_better_than_its_start_and_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, log = write_drawn_faces(tmp_path, 480, 160), tmp_path / "log.jsonl"
     append_row(log, {"before": 1})

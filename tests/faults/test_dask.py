@@ -18,7 +18,7 @@ def processes_of(run: int) -> list[psutil.Process]:
     return [child for child in psutil.Process(run).children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_of_two_processes_is_killed(prefect_session: None, tmp_path: Path) -> None:
     manifest, output = make_manifest(tmp_path / "media", 50), tmp_path / "runs"
     run = batch(manifest, output, "--dask", "local", "--workers", 2, workload="slow")

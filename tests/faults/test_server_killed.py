@@ -49,7 +49,7 @@ def start(address: str, tmp_path: Path) -> Iterator[Start]:
         process.wait()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_server_is_killed_and_the_same_command_finishes(address: str, start: Start, tmp_path: Path) -> None:
     manifest, output = make_manifest(tmp_path / "media", 50), tmp_path / "runs"
     asked = {"PREFECT_API_URL": address}

@@ -178,7 +178,7 @@ def test_text_of_the_flow_is_that_of_transformers(ras_run: RunFolder, machine: P
         assert ours == pytest.approx([theirs[label] for label in order], abs=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_own_yaml_profile_and_two_clips_side_by_side(shared: Path, dyad: Dyad, tmp_path: Path) -> None:
     """Whatever batches the clips share, each gets what it gets alone; both use the same loaded models."""
     profile = tmp_path / "mine.yaml"

@@ -47,6 +47,7 @@ def assert_each_once(output: Path, count: int) -> None:
     assert half_written(output) == []
 
 
+@pytest.mark.long
 def test_a_worker_and_its_run_are_killed(own_server: OwnServer, tmp_path: Path) -> None:
     manifest, output = make_manifest(tmp_path / "media", 50), tmp_path / "runs"
     run = start(own_server, manifest, output, "slow")

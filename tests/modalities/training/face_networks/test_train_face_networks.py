@@ -118,7 +118,7 @@ def test_a_killed_training_ends_as_one_that_was_not(tmp_path: Path, clip: Path) 
     assert curves[0] == curves[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_as_one(tmp_path: Path, clip: Path) -> None:
     manifest = write_clips(tmp_path / "clips", 18)
     given = {"fold": 1, "settings": {"shape": SMALL, "temporal": TEMPORAL}, "reads": {"size": 32, "frames": 4},
