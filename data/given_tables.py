@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, pairwise
 from typing import IO
 
 import numpy as np
@@ -25,14 +25,18 @@ from data.times import parse_time
 
 MISSING = frozenset({"", "nan", "none", "null", "na", "n/a"})
 """What stands in a column of numbers where there is no number."""
-SEPARATORS = ",;\t"
+SEPARATORS = ",;\t|"
 PARQUET = (".parquet", ".pq")
 OTHER_NAMES: dict[str, str] = {
-    "start_s": "start", "start_time": "start", "begin": "start", "onset": "start",
-    "end_s": "end", "end_time": "end", "stop": "end",
-}  # fmt: skip
+    **dict.fromkeys(("start_s", "start_sec", "start_time", "time_start", "begin", "begin_time", "onset", "from"), "start"),
+    **dict.fromkeys(("end_s", "end_sec", "end_time", "time_end", "stop", "stop_time", "to"), "end"),
+}
 """Other words for the columns of time."""
+TIMES = frozenset({"start", "end"})
+_MS = re.compile(r"(?:_ms|_milliseconds|\s*[(\[](?:ms|msec|milliseconds)[)\]])[\"'\s]*$")
+"""How a header says that the numbers below it are milliseconds."""
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?")
+_IN_QUOTES = re.compile(r'"(?:[^"]|"")*"')
 _PIECE = 65_536
 """Rows that are held as Python lists at a time, and bytes that are looked at to tell the encoding."""
 MOST_COLUMNS, LONGEST_HEADER = 1000, 1_000_000
@@ -121,9 +125,12 @@ class GivenTable:
         return self._all_there(values, name, missing)
 
     def times(self, *names: str, rate: float | None = None, missing: str = "") -> NDArray[np.float64]:
-        """A column of times in seconds [N], as `data.times.parse_time` reads them; else like `numbers`."""
+        """A column of times in seconds [N], as `data.times.parse_time` reads them; else like `numbers`.
+
+        Where the header says milliseconds (`start_ms`, `Start (ms)`), numbers without a unit are such.
+        """
         name = self.required(*names)
-        values, wrong = parse_times(self.rows[name], rate)
+        values, wrong = parse_times(in_milliseconds(self.rows[name]) if _MS.search(name.casefold()) else self.rows[name], rate)
         for row in map(int, np.flatnonzero(wrong | (values < 0))):
             cell = self.rows[name].iloc[row]
             raise InputError(
@@ -132,8 +139,9 @@ class GivenTable:
         return self._all_there(values, name, missing)
 
     def are_whole(self, *names: str) -> bool:
-        """Whether the cells of these columns are whole numbers without a unit, or empty."""
-        return all(self.text(name).str.fullmatch(r"\d*(?:\.0*)?").all() for name in names)
+        """Whether the cells of these columns are whole numbers without a unit, also in the header, or empty."""
+        unit = any(_MS.search(self.required(name).casefold()) for name in names)
+        return not unit and all(self.text(name).str.fullmatch(r"\d*(?:\.0*)?").all() for name in names)
 
     def window_numbers(self, count: int, every: "GivenTable | None" = None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """The column `window` as numbers from 0 [N] of a clip of `count` windows, and a note where they were counted from 1.
@@ -171,9 +179,17 @@ class GivenTable:
 def plain_name(header: str) -> str:
     """A column's name as it is compared: no case, quotes, spaces or unit; other words for times as `start` and `end`."""
     name = unicodedata.normalize("NFKC", header).strip().strip("\"'").strip().casefold()
-    name = re.sub(r"\s*[(\[](?:s|sec|seconds)[)\]]$", "", name)
+    name = re.sub(r"\s*[(\[](?:s|sec|seconds|ms|msec|milliseconds)[)\]]$", "", name)
     name = re.sub(r"[\s\-]+", "_", name)
-    return OTHER_NAMES.get(name, name)
+    name = OTHER_NAMES.get(name, name)
+    bare = _MS.sub("", name)
+    return OTHER_NAMES.get(bare, bare) if bare in TIMES.union(OTHER_NAMES) else name
+
+
+def in_milliseconds(column: pd.Series) -> pd.Series:
+    """Cells of which numbers without a unit are milliseconds, as text that says so."""
+    cells = as_text(column)
+    return cells.where(~cells.str.fullmatch(r"[\d.,]+"), cells + " ms")
 
 
 def as_text(column: pd.Series) -> pd.Series:
@@ -224,7 +240,7 @@ def _number(cell: str) -> float:
 
 
 def read_given_table(source: str | os.PathLike[str], what: str = "table") -> GivenTable:
-    """Read a table, local or at an fsspec address: a CSV (comma, semicolon, tab) or parquet, by its name.
+    """Read a table, local or at an fsspec address: a CSV (comma, semicolon, tab, upright line) or parquet, by its name.
 
     A CSV may be UTF-8 with or without a byte order mark, UTF-16, or Windows-1252 (said in a note); cells in double quotes may
     hold separators and line ends. Empty lines are left out, empty rows at the end, and separators at the end of a row; rows with
@@ -271,11 +287,20 @@ def encoding_of(begin: bytes) -> str:
     if begin.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if b"\0" in begin:
-        zeros = [begin[side:400:2].count(0) / max(len(begin[side:400:2]), 1) for side in (0, 1)]
-        if min(zeros) == 0 and max(zeros) > 0.9:
-            return "utf-16-be" if zeros[0] else "utf-16-le"
+        # Read the wrong way round, a line end or a space is a letter of no script in use, and anything but text has many of them.
+        latin = {way: _latin(begin[:_PIECE], way) for way in ("utf-16-le", "utf-16-be")}
+        best, other = sorted(latin, key=latin.__getitem__, reverse=True)
+        if latin[best] > latin[other] and latin[best] > 0:
+            return best
         raise ValueError("it is not text")
     return "utf-8-sig"
+
+
+def _latin(begin: bytes, encoding: str) -> int:
+    """Letters, digits and blanks of ASCII in the beginning of a text in UTF-16; 0 where it is none."""
+    text = begin[: len(begin) // 2 * 2].decode(encoding, errors="replace")
+    broken = any(unicodedata.category(letter) == "Cc" and letter not in "\t\r\n\f" for letter in text[:2000])
+    return 0 if broken or "\ufffd" in text[:-1] or not re.search(r"\s", text) else sum(letter.isascii() for letter in text)
 
 
 def decoded_text(raw: bytes) -> tuple[str, bool]:
@@ -293,11 +318,19 @@ def _read(location: Location, source: str, encoding: str, notes: tuple[str, ...]
 
 
 def _read_parquet(stream: IO[bytes]) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     _check_width(pq.read_schema(stream).names)
     stream.seek(0)
-    return pd.read_parquet(stream)
+    table = pq.read_table(stream)
+    rows: pd.DataFrame = table.to_pandas()
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        # A cell that is NaN is a number that failed, one that is null is empty: only as text do they stay apart, as in a CSV.
+        if pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
+            rows[name] = pc.cast(column, pa.large_string()).to_pandas()
+    return rows
 
 
 def _check_width(columns: Sequence[str]) -> None:
@@ -317,7 +350,9 @@ def _table(stream: IO[str], source: str, notes: tuple[str, ...] = ()) -> GivenTa
     if len(first) == LONGEST_HEADER:
         raise ValueError(f"its first line has {LONGEST_HEADER:,} letters or more")
     separator = separator or _separator(first)
-    lines = (_closed(line, separator) if '" ' in line else line for line in chain([first], stream))
+    lines: Iterator[str] = (_closed(line, separator) if '" ' in line else line for line in chain([first], stream))
+    if separator == "\t":
+        lines = _quoted(lines, first.count("\t"))
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=separator != "\t", strict=True)
     errors: dict[int, str] = {}
     numbers, tables = [], []
@@ -359,8 +394,23 @@ def _closed(line: str, separator: str) -> str:
     return re.sub(rf'(?<!")" +(?={separator}|\r?\n?$)', '"', line)
 
 
+def _quoted(lines: Iterator[str], tabs: int) -> Iterator[str]:
+    """Lines whose cells that only begin with a double quote are quoted.
+
+    Many programs write tables with tabs without quoting anything (Whisper does): a cell begins with a quote, and ends without
+    one, in a line with as many `tabs` as the first line, before another such line or the last one.
+    """
+    for line, following in pairwise(chain(lines, [""])):
+        if '"' in line and line.count("\t") == tabs and (not following or following.count("\t") == tabs):
+            cells = line.rstrip("\r\n").split("\t")
+            bare = [cell.startswith('"') and not _IN_QUOTES.fullmatch(cell) for cell in cells]
+            cells = ['"' + cell.replace('"', '""') + '"' if wrong else cell for cell, wrong in zip(cells, bare, strict=True)]
+            line = "\t".join(cells) + line[len(line.rstrip("\r\n")) :]
+        yield line
+
+
 def _separator(header: str) -> str:
-    """The one of comma, semicolon and tab that stands in the header most often outside of quotes."""
+    """The one of `SEPARATORS` that stands in the header most often outside of quotes."""
     bare = re.sub(r'"[^"]*"', "", header)
     return max(SEPARATORS, key=bare.count)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS, EMOTION_WORDS
@@ -85,7 +86,8 @@ def _probabilities(table: GivenTable) -> Floats:
     if missing := [emotion for emotion, header in headers.items() if header is None]:
         needed = ", ".join(BASIC_EMOTIONS)
         raise InputError(f"{table.source} has no column for {', '.join(missing)}; it needs one for each of: {needed}.")
-    for header in map(str, headers.values()) if table.word == "line" else ():
+    texts = [header for header in map(str, headers.values()) if not pd.api.types.is_numeric_dtype(table.rows[header].dtype)]
+    for header in texts:
         cells = table.text(header)
         for row in map(int, np.flatnonzero(cells.str.lower().isin(MISSING - {""}))):
             raise InputError(

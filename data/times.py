@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-SECONDS = re.compile(r"(\d{1,12}(?:[.,]\d{0,30})?|[.,]\d{1,30})\s*(s|sec|ms)?")
+SECONDS = re.compile(r"(\d{1,12}(?:[.,]\d{0,30})?(?:e-\d{1,2})?|[.,]\d{1,30})\s*(s|sec|ms)?")
 CLOCK = re.compile(r"(?:(\d{1,6}):)?(\d{1,3}):(\d{1,2}(?:[.,]\d{1,9})?)")
 FRAMES = re.compile(r"(\d{1,6}):(\d{1,2}):(\d{1,2})[:;](\d{1,3})")
 FRAME = re.compile(r"(\d{1,12})\s*(?:f|fr|frames?)")

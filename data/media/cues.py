@@ -1,7 +1,7 @@
-"""Cues of SubRip, WebVTT and SubStation files: their times, speakers, words, and what captions carry over from cue to cue.
+"""Cues of subtitle files: their times, speakers, words, and what captions carry over from cue to cue.
 
-SubStation is read by FFmpeg. The other two are read here: no parser at hand keeps the times inside cues, reads files with and
-without blank lines where people leave them out or put them in, and says in which line something is wrong.
+SubStation and LRC are read by FFmpeg. SubRip, WebVTT and SBV are read here: no parser at hand keeps the times inside cues, reads
+files with and without blank lines where people leave them out or put them in, and says in which line something is wrong.
 """
 
 import html
@@ -15,21 +15,27 @@ from typing import TypedDict
 from data.errors import InputError
 from data.times import parse_time
 
-_CLOCK = r"(?:\d{1,6}:)?\d{1,3}:\d{1,2}(?:[.,:]\d{1,9})?"
-_SPAN = re.compile(rf"(?:\[\s*)?({_CLOCK})\s*-+>\s*({_CLOCK})\s*(\])?(.*)")
-_LIKE_A_SPAN = (re.compile(r"^(?:\[\s*)?\d[\d:.,]*\s*-+>"), re.compile(r"->\s*\d{1,6}:\d"))
+_CLOCK = r"(?:\d{1,6}:)?\d{1,3}:\d{1,2}(?:[.,:;]\d{1,9})?"
+_ARROW = r"(?:[-–—−][-–—− ]*>|[→⟶➔])"
+_SPAN = re.compile(rf"(?:\[\s*)?({_CLOCK})\s*{_ARROW}\s*({_CLOCK})\s*(\])?(.*)")
+_LIKE_A_SPAN = (re.compile(rf"^(?:\[\s*)?-?\d[\d:.,;]*\s*{_ARROW}"), re.compile(rf"{_ARROW}\s*\d{{1,6}}:\d"))
 """What shows that a line is meant as a span, also a wrong one."""
+_HAS_ARROW = re.compile("[>→⟶➔]")
+_SBV = re.compile(r"^(-?\d+:\d[^\s,]*),(-?\d+:\d[^\s,]*)$", re.MULTILINE)
+_DIALOGUE = re.compile(r"Dialogue:[^,]*,([^,]*),([^,]*),")
 _TAG = r"</?(?:v|c|lang|font|span|p|div|a)(?:[.\s][^<>]*)?>|</?[A-Za-z][\w.]*\s?/?>"
 _OVERRIDE = r"\{\\[^{}]*\}|\{[A-Za-z]:[^{}]*\}"
 _MARKUP = re.compile(rf"{_TAG}|<{_CLOCK}>|{_OVERRIDE}", re.IGNORECASE)
 _PEN = re.compile(r"\\p(\d)")
 _VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s([^<>]*)>")
-_LABEL = re.compile(r"\s*(?:\[([^\][:]{1,40})\]|\(?(SPEAKER[ _]?\d{1,3})\)?)\s*:\s*", re.IGNORECASE)
-"""How WhisperX and others write who speaks: `[SPEAKER_00]: words`."""
+_LABEL = re.compile(
+    r"\s*(?:(?:\[([^\][:]{1,40})\]|\(?(SPEAKER[ _]?\d{1,3})\)?)\s*:|[\[(](SPEAKER[ _]?\d{1,3})[\])])\s*", re.IGNORECASE
+)
+"""How WhisperX and others write who speaks: `[SPEAKER_00]: words`, `[SPEAKER_00] words`."""
 _CHEVRONS = re.compile(r"^\s*(?:>>|&gt;&gt;)+>?\s*")
 _REMARK = re.compile(r"(?:\[[^\][]*\]|♪+)")
 """What stands alone in a cue and is not said: `[Music]`."""
-_BREAK = re.compile(r"\\[Nnh]|<br\s?/?>", re.IGNORECASE)
+_BREAK = re.compile(r"\\[Nnh]|<br\s?/?>|\[br\]", re.IGNORECASE)
 _STAMP = re.compile(rf"<({_CLOCK})>")
 _BLOCKS = ("NOTE", "STYLE", "REGION")
 NEAR = 0.5
@@ -64,11 +70,14 @@ class Cues:
     problems: list[str] = field(default_factory=list)
 
 
-def read_cues(text: str, source: str) -> Cues:
-    """The cues of a SubRip or WebVTT text, by start; a cue that cannot be read is a sentence in `problems`, with its line."""
+def read_cues(text: str, source: str, rate: float | None = None) -> Cues:
+    """The cues of a SubRip or WebVTT text, by start; a cue that cannot be read is a sentence in `problems`, with its line.
+
+    `rate`: frames a second of times that count frames, `00:00:01:12`.
+    """
     found = Cues()
     lines = text.split("\n")
-    spans = [number for number, line in enumerate(lines) if "->" in line and _is_like_a_span(line.strip())]
+    spans = [number for number, line in enumerate(lines) if _HAS_ARROW.search(line) and _is_like_a_span(line.strip())]
     is_webvtt = text.lstrip("\ufeff").startswith("WEBVTT")
     counted = 0
     for number, following in pairwise([*spans, len(lines)]):
@@ -77,41 +86,74 @@ def read_cues(text: str, source: str) -> Cues:
         if is_webvtt:
             body = _of_webvtt(body)
         match = _SPAN.match(lines[number].strip())
-        try:
-            start, end = (_seconds(match[side]) for side in (1, 2)) if match else (1.0, 0.0)
-        except ValueError:
-            match = None
-        if match is None:
-            shown = lines[number].strip()[:60]
-            problem = f"'{shown}' is no span such as 00:01.000 --> 00:02.500; its cue is left out."
-            found.problems.append(f"{source}, line {number + 1}: {problem}")
-        elif end < start:
-            found.problems.append(f"{source}, line {number + 1}: the cue ends before it starts; it is left out.")
-        else:
+        span = _span_of(found, f"{source}, line {number + 1}", lines[number], match and (match[1], match[2]), rate)
+        if match and span:
             same_line = [match[4]] if match[3] else []  # whisper.cpp writes the words behind the times in brackets
-            found.cues.append(Cue(start, end, tuple(line for line in (*same_line, *body) if line.strip())))
+            found.cues.append(Cue(*span, tuple(line for line in (*same_line, *body) if line.strip())))
     found.cues.sort(key=lambda cue: cue.start)
     return found
 
 
+def read_sbv(text: str, source: str, rate: float | None = None) -> Cues:
+    """The cues of an SBV text, YouTube's own form (`0:00:01.000,0:00:02.500`); else as `read_cues`."""
+    return read_cues(_SBV.sub(r"\1 --> \2", text), source, rate)
+
+
+def _span_of(
+    found: Cues, where: str, line: str, clocks: tuple[str, str] | None, rate: float | None
+) -> tuple[float, float] | None:
+    """Start and end (s) of a cue from its line; None, and a sentence in `found`, where it has none that can be."""
+    try:
+        start, end = (_seconds(clock, rate) for clock in clocks or ("", ""))
+    except ValueError:
+        shown = line.strip()[:60]
+        found.problems.append(f"{where}: '{shown}' is no span such as 00:01.000 --> 00:02.500; its cue is left out.")
+        return None
+    if end < start:
+        found.problems.append(f"{where}: the cue ends before it starts; it is left out.")
+        return None
+    return start, end
+
+
 def read_substation(text: str, source: str) -> Cues:
-    """The cues of a SubStation (.ass, .ssa) text, as FFmpeg reads them; InputError when it is none."""
+    """The cues of a SubStation (.ass, .ssa) text, as FFmpeg reads them; InputError when it is none.
+
+    A cue whose times cannot be read, of which FFmpeg says nothing, is a sentence in `problems`, with its line.
+    """
+    found = Cues()
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        if line.startswith("Dialogue:"):
+            match = _DIALOGUE.match(line)
+            if not _span_of(found, f"{source}, line {number + 1}", line, match and (match[1].strip(), match[2].strip()), None):
+                lines[number] = ""
+    found.cues = _of_ffmpeg("\n".join(lines), source, "ass", "SubStation subtitles")
+    return found
+
+
+def read_lrc(text: str, source: str) -> Cues:
+    """The lines of an LRC text, as FFmpeg reads them, each until the next one; the end of the last one is unknown (NaN)."""
+    cues = _of_ffmpeg(text, source, "lrc", "LRC lyrics")
+    return Cues([replace(cue, end=cue.end if cue.end >= cue.start else float("nan")) for cue in cues])
+
+
+def _of_ffmpeg(text: str, source: str, form: str, what: str) -> list[Cue]:
+    """The cues of a text by start, as FFmpeg reads them; InputError when it is not of that form."""
     import av
 
-    found = Cues()
+    cues = []
     try:
-        with av.open(BytesIO(text.encode()), format="ass") as container:
+        with av.open(BytesIO(text.encode()), format=form) as container:
             stream = container.streams.subtitles[0]
             for packet in container.demux(stream):
                 for event in packet.decode() if packet.size else ():
                     if packet.pts is not None:
                         start = float(packet.pts * packet.time_base)
                         length = float((packet.duration or 0) * packet.time_base)
-                        found.cues.append(substation_cue(event.ass.decode("utf-8", errors="replace"), start, start + length))
+                        cues.append(substation_cue(event.ass.decode("utf-8", errors="replace"), start, start + length))
     except (av.FFmpegError, ValueError, IndexError) as error:
-        raise InputError(f"{source} cannot be read as SubStation subtitles ({error}); save it as .srt or .vtt.") from error
-    found.cues.sort(key=lambda cue: cue.start)
-    return found
+        raise InputError(f"{source} cannot be read as {what} ({error}); save it as .srt or .vtt.") from error
+    return sorted(cues, key=lambda cue: cue.start)
 
 
 def substation_cue(event: str, start: float, end: float) -> Cue:
@@ -157,10 +199,10 @@ def _of_webvtt(body: list[str]) -> list[str]:
     return body[begin:end]
 
 
-def _seconds(clock: str) -> float:
-    if clock.count(":") == 3 or re.fullmatch(r".*:\d{3}", clock):  # 00:00:01:500 for 00:00:01.500
+def _seconds(clock: str, rate: float | None = None) -> float:
+    if re.fullmatch(r".*:\d{3}", clock):  # 00:00:01:500 for 00:00:01.500; with two digits they are frames
         clock = ".".join(clock.rsplit(":", 1))
-    return round(parse_time(clock), 3)
+    return round(parse_time(clock, rate), 3)
 
 
 # ---- what is said --------------------------------------------------------------------------------------------------------
@@ -202,7 +244,7 @@ def _said(cue: Cue) -> Iterator[Said]:
     for line in cue.lines:
         line = _CHEVRONS.sub("", line)
         if label := _LABEL.match(line):
-            speaker, line = (label[1] or label[2]).strip(), line[label.end() :]
+            speaker, line = next(filter(None, label.groups())).strip(), line[label.end() :]
         pieces = _VOICE.split(line)
         names = [speaker, *(html.unescape(name).strip() for name in pieces[1::2])]
         for name, piece in zip(names, pieces[::2], strict=True):

@@ -10,12 +10,13 @@ from pathlib import Path
 from data.emotions import EMOTION_WORDS
 from data.errors import InputError
 from data.given_tables import decoded_text, plain_name, read_given_table
-from data.media.cues import read_cues
 from data.media.languages import language_code, language_name
-from data.media.subtitles import SUFFIXES, TABLES
+from data.media.subtitles import SUFFIXES, TABLES, cues_of
 
 _KINDS = frozenset({"sdh", "cc", "hi", "forced", "default", "auto", "orig", "full", "asr"})
 """What may stand behind the language in a name."""
+_UNREAD = frozenset({".sub", ".smi", ".sami", ".ttml", ".dfxp", ".stl", ".scc", ".json3", ".srv1", ".srv2", ".srv3"})
+"""Endings of subtitles that are not read."""
 _FEWEST = 3
 """Emotion words among the columns from which on a table is one of scores or labels."""
 
@@ -35,7 +36,8 @@ def find_sidecar(media: Path, language: str = "", given: Collection[Path] = ()) 
     the better-timed. What is of the name and no transcript, such as annotations and scores, is left alone, and so is `given`.
     """
     aside = {path.resolve() for path in given}
-    named = [(name, tag) for name, tag in _named_like(media) if (media.parent / name).resolve() not in aside]
+    near = [(name, tag) for name, tag in _named_like(media) if (media.parent / name).resolve() not in aside]
+    named = [(name, tag) for name, tag in near if os.path.splitext(name)[1].lower() in SUFFIXES]
     notes: list[str] = []
     for name, tag in sorted(named, key=lambda one: _rank(one[0], one[1], language)):
         if why := why_no_transcript(media.parent / name):
@@ -46,11 +48,15 @@ def find_sidecar(media: Path, language: str = "", given: Collection[Path] = ()) 
             reason = f"as the text network reads {language_name(language)}" if tag and tag == language else "by its name"
             notes.append(f"The words are from {name}, {reason}; also beside the clip: {', '.join(others)}.")
         return Sidecar(media.parent / name, tuple(notes))
+    notes += [
+        f"{name} beside the clip was left alone: this form is not read; save it as .srt or .vtt."
+        for name, tag in near if (name, tag) not in named
+    ]  # fmt: skip
     return Sidecar(None, tuple(notes))
 
 
 def _named_like(media: Path) -> list[tuple[str, str]]:
-    """Files beside a clip that bear its name and an ending of transcripts, and their languages ('' without one)."""
+    """Files beside a clip that bear its name and an ending of subtitles, and their languages ('' without one)."""
     stem, whole, found = _plain(media.stem), _plain(media.name), []
     with os.scandir(media.parent) as entries:  # folders of data sets hold ten thousands of files: only names are looked at first
         near = [entry for entry in entries if _plain(entry.name).startswith(f"{stem}.") and entry.name != media.name]
@@ -59,7 +65,7 @@ def _named_like(media: Path) -> list[tuple[str, str]]:
         own = whole if head == whole or head.startswith(f"{whole}.") else stem
         tags = head.removeprefix(own).removeprefix(".").split(".") if head != own else []
         codes = [language_code(tag) for tag in tags if tag not in _KINDS]
-        if suffix in SUFFIXES and len(codes) <= 1 and None not in codes and entry.is_file():
+        if suffix in _UNREAD.union(SUFFIXES) and len(codes) <= 1 and None not in codes and entry.is_file():
             found.append((entry.name, codes[0] or "" if codes else ""))
     return sorted(found)
 
@@ -88,10 +94,11 @@ def why_no_transcript(path: Path) -> str:
         return "it is no table"
     if suffix == ".txt":
         return _why_no_text(text.splitlines())
-    if suffix in (".srt", ".vtt"):
-        found = read_cues(text.replace("\r\n", "\n").replace("\r", "\n"), str(path))
-        return "" if found.cues or found.problems else "it has no cues"
-    return ""
+    try:
+        found = cues_of(text.replace("\r\n", "\n").replace("\r", "\n"), path)
+    except InputError:
+        return f"it holds no {suffix} subtitles"
+    return "" if found.cues or found.problems else "it has no cues"
 
 
 def _why_no_table(path: Path) -> str:

@@ -10,10 +10,10 @@ import pandas as pd
 
 from data.errors import InputError
 from data.given_tables import GivenTable, decoded_text, read_given_table
-from data.media.cues import Cue, Cues, Said, TimedWord, is_convention, read_cues, read_substation, said_in
+from data.media.cues import Cue, Cues, Said, TimedWord, is_convention, read_cues, read_lrc, read_sbv, read_substation, said_in
 from data.times import FASTEST, Placed, place
 
-SUFFIXES: tuple[str, ...] = (".vtt", ".srt", ".ass", ".ssa", ".csv", ".tsv", ".txt")
+SUFFIXES: tuple[str, ...] = (".vtt", ".srt", ".ass", ".ssa", ".sbv", ".lrc", ".csv", ".tsv", ".txt")
 """Transcript files, the best-timed first."""
 TABLES = (".csv", ".tsv")
 SUBSTATION = (".ass", ".ssa")
@@ -33,7 +33,8 @@ def read_transcript(path: Path, duration: float | None = None, rate: float = 0.0
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(f"{path} is not a transcript that Dyad reads; give one of: {' '.join(sorted(SUFFIXES))}.")
+        known = " ".join(sorted(SUFFIXES))
+        raise InputError(f"{path} is not a transcript that Dyad reads ({known}); save it as .srt or .vtt.")
     notes: list[str] = []
     problems: list[str] = []
     plain = False
@@ -42,6 +43,8 @@ def read_transcript(path: Path, duration: float | None = None, rate: float = 0.0
         table = _from_table(given, FASTEST if duration is None else rate or None)
         notes += given.notes
         plain = "start" in given and given.are_whole("start", "end")
+        if "start" not in given:
+            notes.append(f"{path} has no columns start and end; its words are spread over the clip.")
     else:
         text = _text_of(path, notes)
         if suffix == ".txt" and not _BRACKETED.search(text):
@@ -49,13 +52,13 @@ def read_transcript(path: Path, duration: float | None = None, rate: float = 0.0
             if (table["speaker"] == "").all():
                 table = table_of([Said(np.nan, np.nan, " ".join(table["text"]))])
         else:
-            cues = read_substation(text, str(path)) if suffix in SUBSTATION else read_cues(text, str(path))
-            table = _of_cues(cues, path, problems)
+            table = _of_cues(cues_of(text, path, FASTEST if duration is None else rate or None), problems)
     table = table[table["text"] != ""]
     if table.empty:
         raise InputError(f"{path} holds no words; give a transcript with text, or remove the file.")
     if duration is not None:
         start, end = (table[name].to_numpy(np.float64) for name in ("start", "end"))
+        end = np.where(np.isnan(end), np.maximum(start, duration), end)  # the last line of lyrics goes on until the end
         placed = place(start, end, duration, str(path), "cues", rate, plain)
         table, untimed = _placed(table, placed, duration)
         notes += placed.notes
@@ -125,13 +128,23 @@ def _text_of(path: Path, notes: list[str]) -> str:
     except OSError as error:
         raise InputError(f"The transcript {path} cannot be read ({error.strerror}); check its permissions.") from error
     except ValueError:
-        raise InputError(f"{path} is not a text file; give a transcript in {', '.join(SUFFIXES)}.") from None
+        raise InputError(f"{path} is not a text file; give a transcript in UTF-8: {' '.join(sorted(SUFFIXES))}.") from None
     if foreign:
         notes.append(f"{path} is not in UTF-8: it was read as Windows-1252.")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _of_cues(cues: Cues, path: Path, problems: list[str]) -> pd.DataFrame:
+def cues_of(text: str, path: Path, rate: float | None = FASTEST) -> Cues:
+    """The cues of a subtitle file's text, in the form that its name says; `rate`: frames a second of times that count frames."""
+    suffix = path.suffix.lower()
+    if suffix in SUBSTATION:
+        return read_substation(text, str(path))
+    if suffix == ".lrc":
+        return read_lrc(text, str(path))
+    return read_sbv(text, str(path), rate) if suffix == ".sbv" else read_cues(text, str(path), rate)
+
+
+def _of_cues(cues: Cues, problems: list[str]) -> pd.DataFrame:
     """What is said in cues as a table; InputError with the first problem where there is nothing else."""
     table = table_of(said_in(cues.cues))
     if table.empty and cues.problems:

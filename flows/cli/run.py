@@ -56,7 +56,7 @@ def run(
     profile: ProfileOption = DEFAULT_PROFILE,
     name: NameOption = "",
     transcript: Annotated[
-        Path | None, typer.Option(help="The words: .srt, .vtt, .ass, .txt or .csv.", parser=local_path, metavar="FILE")
+        Path | None, typer.Option(help="The words: .srt, .vtt, .ass, .sbv, .lrc, .txt, .csv.", parser=local_path, metavar="FILE")
     ] = None,
     audio_track: AudioTrackOption = None,
     language: LanguageOption = None,

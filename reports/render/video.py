@@ -4,7 +4,7 @@ The time stamps are those of the container, so that a variable frame rate stays 
 sound is copied where the output's format takes it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -29,6 +29,8 @@ COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 SMALLEST = 360
 """A picture whose shorter side has fewer pixels is enlarged, so that letters can be read."""
 FINEST = 1_000_000
+LEAD = 1.0
+"""Seconds of sound that are read before a segment, as decoders of sound need some packets to begin."""
 AUDIO_SLACK = 0.05
 """Seconds by which sound that is encoded again may be off its time stamp before it is moved."""
 
@@ -64,10 +66,9 @@ def render(
     with open_media(clip.path) as source, atomic_path(output) as aside, av.open(str(aside), "w") as target:
         streams = pick_streams(source, clip.audio_stream)
         writer = _Writer(target, streams, clip, None if plain else Drawing(drawn, clip), first)
-        _seek(source, streams, clip)
         damaged = 0
-        clock = Clock(streams.zero) if clip.start is None else None  # which has to see a file from its beginning
-        for packet in packets(source, streams, clock):
+        every = packets(source, streams, Clock(streams.zero))
+        for packet in every if clip.start is None else _from_key_frame(every, streams.zero + clip.start):
             before = writer.reached
             damaged += not writer.take(packet)
             if writer.reached >= clip.duration and clip.start is not None:
@@ -90,10 +91,31 @@ def _first_image(clip: Clip) -> "av.VideoFrame":
     raise MediaError(f"No picture of {clip.path} could be decoded; copy or record it again.")
 
 
-def _seek(source: "av.container.InputContainer", streams: Streams, clip: Clip) -> None:
-    """Go to the key frame before a segment."""
-    if clip.start and streams.video is not None:
-        source.seek(int((streams.zero + clip.start) / streams.video.time_base), stream=streams.video)
+def _from_key_frame(every: "Iterable[av.Packet]", start: float) -> "Iterator[av.Packet]":
+    """The packets from the last key frame of the picture before `start` (s) on, and the sound from a second before it.
+
+    Those before are read all the same, though not decoded: where a clock jumps, times are known from the beginning only.
+    """
+    held: list[av.Packet] | None = []
+    for packet in every:
+        at = _seconds(packet)
+        if held is None:
+            yield packet
+            continue
+        if packet.stream.type == "video" and packet.is_keyframe and at is not None and at <= start:
+            held = [one for one in held if one.stream.type != "video"]
+        elif packet.stream.type == "audio" and at is not None and at < start - LEAD:
+            continue
+        held.append(packet)
+        if at is None or (packet.stream.type == "video" and at >= start):
+            yield from held
+            held = None
+
+
+def _seconds(packet: "av.Packet") -> float | None:
+    """When a packet is decoded (s); None for one without a time, as those at the end are."""
+    stamp = packet.pts if packet.dts is None else packet.dts
+    return None if stamp is None else float(stamp * packet.time_base)
 
 
 class _Writer:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,8 +27,9 @@ def written(folder: Path, text: str, encoding: str = "utf-8") -> Path:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    rows=ROWS, separator=st.sampled_from(",;\t"), newline=st.sampled_from(["\n", "\r\n"]), trailing=st.booleans(),
-    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]), encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    rows=ROWS, separator=st.sampled_from(",;\t|"), newline=st.sampled_from(["\n", "\r\n"]), trailing=st.booleans(),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]),
 )  # fmt: skip
 def test_what_is_written_in_any_dialect_comes_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], separator: str, newline: str, trailing: bool, quoting: int,
@@ -83,6 +86,8 @@ def test_a_header_in_any_case_with_quotes_spaces_and_units(tmp_path: Path) -> No
         ('text\nHello\n""\n\nBye\n', "text", ["Hello", "", "Bye"]),
         ('text\n" spaced "\n', "text", ["spaced"]),
         ("text\tlabel\nnan\tNone\n", "text", ["nan"]),
+        ('n\ttext\n1\t"No," he\n2\tsaid", no"\n3\t"two\nlines"\n', "text", ['"No," he', 'said", no"', "two\nlines"]),
+        ('n\ttext\n1\t"No\n2\tyes"\n3\t"No\n', "text", ['"No', 'yes"', '"No']),
     ],
 )
 def test_forms_that_programs_write(text: str, column: str, values: list[str]) -> None:
@@ -110,6 +115,12 @@ def test_what_cannot_be_read_is_named_by_line_and_column(text: str, complaint: s
         table_of_text(text, "t.csv").checked().numbers(*names, missing="give one")
 
 
+def test_the_header_may_say_that_times_are_milliseconds() -> None:
+    read = table_of_text('start_ms;"End (ms)"\n0;500\n500;1,5 s\n', "t.csv")
+    assert (read.times("start").tolist(), read.times("end").tolist()) == ([0, 0.5], [0.5, 1.5])
+    assert not read.are_whole("start", "end"), "they are not to be converted again"
+
+
 def test_a_foreign_encoding_is_told(tmp_path: Path) -> None:
     path = written(tmp_path, "text;label\nGrüße – schön;freude\n", "cp1252")
     read = read_given_table(path)
@@ -135,6 +146,10 @@ def test_parquet_is_read_alike(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.times("start"), [0.5, np.nan])
     assert read.times("end").tolist() == [60.0, 2.0]
     assert read.text("n").tolist() == ["1", "2"]
+    pq.write_table(pa.table({"x": [0.1, None, 1e-7, float("nan")]}), tmp_path / "t.parquet")
+    cells = read_given_table(tmp_path / "t.parquet")
+    assert cells.text("x").tolist() == ["0.1", "", "1e-7", "nan"], "empty and failed numbers stay apart"
+    np.testing.assert_array_equal(cells.numbers("x"), [0.1, np.nan, 1e-7, np.nan])
 
 
 @pytest.mark.parametrize(

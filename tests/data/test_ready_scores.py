@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data.errors import InputError
@@ -77,6 +79,10 @@ def test_a_number_that_is_none_is_refused_and_empty_cells_are_an_absent_answer(t
     table.write_text(f"start,end,{EMOTIONS}\n0,4,,,,,,,\n2,6,{','.join(['NaN'] * 7)}\n")
     with pytest.raises(InputError, match=r"line 3: 'NaN' in the column 'neutral' is not a number; leave all seven cells empty"):
         read_ready_table(table)
+    arrow = {"start": [0.0, 2.0], "end": [4.0, 6.0], **dict.fromkeys(EMOTIONS.split(","), [None, float("nan")])}
+    pq.write_table(pa.table(arrow), tmp_path / "scores.parquet")
+    with pytest.raises(InputError, match=r"scores.parquet, row 2: 'nan' in the column 'neutral' is not a number"):
+        read_ready_table(tmp_path / "scores.parquet")
     table.write_text(f"start,end,{EMOTIONS}\n0,4,,,,,,,\n2,6,{','.join(['1'] * 7)}\n")
     assert np.isnan(read_ready_table(table).values[0]).all()
 

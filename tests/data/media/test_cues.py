@@ -66,6 +66,19 @@ def test_a_bad_cue_is_told_and_the_others_stay() -> None:
     assert [problem.split(":")[0] for problem in found.problems] == ["a.vtt, line 3", "a.vtt, line 9"]
 
 
+@pytest.mark.parametrize("arrow", ["->", "-->", "→", "–>", "-- >", "—>"])
+def test_spans_with_any_arrow(arrow: str) -> None:
+    text = f"1\n00:01,000 --> 00:02,000\nFirst\n\n2\n00:03,000 {arrow} 00:04,000\nA -> b\n"
+    assert said(text) == [(1, 2, "First"), (3, 4, "A -> b")]
+
+
+def test_two_digits_behind_the_seconds_are_frames() -> None:
+    found = read_cues("1\n00:00:01:12 --> 00:00:02:00\nFirst\n2\n00:00:03:30 --> 00:00:04:00\nSecond\n", "a.srt", 25.0)
+    assert [(cue.start, cue.end) for cue in found.cues] == [(1.48, 2.0)]
+    assert found.problems[0].startswith("a.srt, line 5: '00:00:03:30 --> ")
+    assert not read_cues("00:00:01:12 --> 00:00:02:00\nFirst\n", "a.srt").cues, "without a rate nobody knows"
+
+
 @pytest.mark.parametrize(
     ("marked", "plain"),
     [
@@ -166,9 +179,28 @@ def test_substation(tmp_path: Path) -> None:
     (tmp_path / "a.ass").write_bytes(ASS.encode("utf-16"))
     rows = read_transcript(tmp_path / "a.ass")[["start", "end", "speaker", "text"]].to_numpy().tolist()
     assert rows == [[1.0, 2.5, "Ada", "Grüß dich"], [5.0, 6.5, "", "Later, much later"]]
+    (tmp_path / "a.ass").write_text(ASS.replace("0:00:02.50", "0:00:00.50").replace("0:00:05.00", "0:00:05.x"))
+    with pytest.raises(InputError, match=r"a.ass, line 10: 'Dialogue: 0,0:00:05.x.*is no span"):
+        read_transcript(tmp_path / "a.ass")
+    (tmp_path / "a.ass").write_text(ASS.replace("0:00:02.50", "0:00:00.50"))
+    table = read_transcript(tmp_path / "a.ass")
+    assert table["text"].tolist() == ["Later, much later"]
+    assert "line 12: the cue ends before it starts" in table.attrs["problems"][0]
     (tmp_path / "b.ass").write_text("no subtitles at all")
     with pytest.raises(InputError, match="holds no words"):
         read_transcript(tmp_path / "b.ass")
+
+
+def test_sbv_and_lrc(tmp_path: Path) -> None:
+    (tmp_path / "a.sbv").write_text(
+        "0:00:01.000,0:00:02.500\nHello[br]there\n\n0:00:x,0:00:04.000\nlost\n\n0:00:05.0,0:00:06\nat 1:30,2\n"
+    )
+    (tmp_path / "a.lrc").write_text("[ar:Ada]\n[00:01.00]<00:01.00>Hello <00:02.00>there\n[00:02.50]\n[00:05.00]at 1:30,2\n")
+    sbv, lrc = (read_transcript(tmp_path / name, 6.0) for name in ("a.sbv", "a.lrc"))
+    for table in (sbv, lrc):
+        assert table[["start", "end", "text"]].to_numpy().tolist() == [[1.0, 2.5, "Hello there"], [5.0, 6.0, "at 1:30,2"]]
+    assert "a.sbv, line 4: '0:00:x --> 0:00:04.000' is no span" in sbv.attrs["problems"][0]
+    assert [word["start"] for word in lrc["words"][0]] == [1.0, 2.0]
 
 
 def test_times_in_brackets_in_plain_text(tmp_path: Path) -> None:

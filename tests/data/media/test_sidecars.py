@@ -22,7 +22,7 @@ def lay(tmp_path: Path) -> Lay:
     return lay
 
 
-OWN = ["talk.srt", "TALK.SRT", "talk.en.srt", "talk.en-US.vtt", "talk.eng.sdh.srt", "talk.de.ass", "talk.en-orig.vtt",
+OWN = ["talk.srt", "TALK.SRT", "talk.en.srt", "talk.en-US.vtt", "talk.eng.sdh.srt", "talk.de.sbv", "talk.en-orig.vtt",
        "talk.mp4.srt", "talk.mp4.en.vtt"]  # fmt: skip
 OTHERS = ["talk.2.srt", "talk2.srt", "talk.mkv.srt", "talk.mp4a.srt", "talk.take.srt", "talk.cut.en.srt",
           "talk.srt.bak", ".talk.srt", "tal.srt"]  # fmt: skip
@@ -71,6 +71,8 @@ def test_names_are_compared_composed(tmp_path: Path) -> None:
         ("talk.csv", "frame, face_id, timestamp, AU01_r\n1, 0, 0.000, 0.5\n", "no column 'text'"),
         ("talk.csv", "start,end,neutral,anger,happiness,text\n0,1,1,0,0,x\n", "scores or labels"),
         ("talk.srt", "", "no cues"),
+        ("talk.ass", "[Script Info]\n", "no cues"),
+        ("talk.en.ttml", "<tt></tt>", "this form is not read; save it as .srt or .vtt"),
         ("talk.txt", "\n", "empty"),
         ("talk.tsv", "\x89PNG\x00\x01", "no table"),
     ],

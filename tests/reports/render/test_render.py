@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,8 @@ def test_joined_recordings_and_the_sound_track_that_was_heard(tmp_path: Path) ->
     rendered(joined, tmp_path / "joined.mp4")
     times, _, _ = pictures(tmp_path / "joined.mp4")
     assert (len(times), times[-1]) == (50, pytest.approx(1.96, abs=0.1))
+    segment = replace(probe(joined), start=1.5, duration=0.4)
+    assert render(segment, annotations(), tmp_path / "part.mp4").frames == 10, "of the second recording"
     two = tmp_path / "two.mkv"
     with av.open(str(silent)) as first, av.open(str(once)) as second, av.open(str(two), "w") as target:
         sources = [first.streams.video[0], first.streams.audio[0], second.streams.audio[0]]
@@ -178,8 +181,6 @@ def test_colours_are_seen_as_they_were_filmed(tmp_path: Path) -> None:
 
 
 def test_a_segment_is_rendered_alone(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     clip = make_clip(tmp_path / "clip.mp4", seconds=3.0)
     segment = replace(probe(clip), start=1.0, duration=1.0)
     done = render(segment, annotations(), tmp_path / "out.mp4")
