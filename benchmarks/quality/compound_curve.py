@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.common import header, make_parser, print_table
 from benchmarks.quality.quality import Row, interval
+from data.bootstrap import drawn_figures, drawn_scores
 from data.emotions import ABAW_COMPOUNDS
 from data.votes import compound_of_votes
 from fusion.composer import PAIRS, evidence_of, states_of
@@ -198,7 +199,7 @@ def measured(answers: np.ndarray, stills: JudgedStills) -> tuple[str, ...]:
 
     every = np.arange(len(truth))
     both = (f"{100 * reached(every, classes):.1f}" for classes in (range(7), common.tolist()))
-    return f"{loss:.3f}", *both, interval(lambda chosen: reached(chosen, common.tolist()), every)
+    return f"{loss:.3f}", *both, interval(drawn_figures(lambda chosen: reached(chosen, common.tolist()), every))
 
 
 def held_out(answers: np.ndarray, stills: JudgedStills) -> tuple[str, ...]:
@@ -207,7 +208,7 @@ def held_out(answers: np.ndarray, stills: JudgedStills) -> tuple[str, ...]:
     truth, given = stills.label[shown], answers[shown].argmax(1)
     occurring = sorted(set(truth.tolist()))
     reached = f"{100 * macro_f1(truth, given, occurring):.1f}"
-    return reached, interval(lambda rows: macro_f1(truth[rows], given[rows], occurring), np.arange(len(truth)))
+    return reached, interval(drawn_scores(truth, given, len(COMPOUNDS), np.arange(len(truth)))["macro_f1"])
 
 
 def macro_f1(truth: np.ndarray, answer: np.ndarray, classes: Sequence[int]) -> float:

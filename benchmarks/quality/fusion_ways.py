@@ -19,6 +19,7 @@ import pandas as pd
 
 from benchmarks.common import header, make_parser, print_table
 from benchmarks.quality.quality import Row, crema_table
+from data.bootstrap import drawn_sums, middle
 from data.emotions import BASIC_EMOTIONS
 from fusion.arrays import Floats, Integers
 from fusion.log_linear import log_linear
@@ -28,7 +29,7 @@ from fusion.tables.fit import parts_of
 from fusion.tables.long_table import LongTable, read_long_table
 
 HEADS = ("table", "n", "models", "best single", "mean", "product", "derived", "fitted", "derived less product", "95 % interval")
-PARTS, SEED, DRAWS = 5, 7, 1000
+PARTS, SEED = 5, 7
 FIT_METHODS = ("mean", "product", "weighted_product", "mhpf")
 FOUR = ("anger", "happiness", "neutral", "sadness")
 
@@ -64,11 +65,8 @@ def table_row(name: str, rows: LongTable, by_fold: bool, trust: float = 1.0) -> 
     shown = (figures[way] for way in (best, "mean, uncalibrated", "product, uncalibrated", "derived", "fitted"))
     right = {way: every[way][whole].argmax(1) == rows.labels[whole] for way in ("derived", "product, uncalibrated")}
     gain = right["derived"].astype(float) - right["product, uncalibrated"]
-    drawn = np.random.default_rng(SEED)
-    _, index = np.unique(rows.groups[whole].astype(str), return_inverse=True)
-    sums, sizes = np.bincount(index, gain), np.bincount(index).astype(float)
-    picked = drawn.integers(0, len(sums), (DRAWS, len(sums)))
-    low, high = 100 * np.quantile(sums[picked].sum(1) / sizes[picked].sum(1), [0.025, 0.975])
+    sums, sizes = drawn_sums(np.stack([gain, np.ones(len(gain))], 1), rows.groups[whole]).T
+    low, high = middle(100 * sums / np.where(sizes > 0, sizes, np.nan))
     cells = [f"{100 * one['accuracy']:.1f} ({one['log_loss']:.2f})" for one in shown]
     return (name, int(whole.sum()), len(rows.models), *cells, f"{100 * gain.mean():+.1f}", f"{low:.1f} to {high:.1f}")
 

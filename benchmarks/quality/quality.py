@@ -20,6 +20,7 @@ import pandas as pd
 from benchmarks.common import header, make_parser, print_table
 from benchmarks.derive.fusion_weights import front_matter
 from benchmarks.quality.films import BOTH, read_films
+from data.bootstrap import drawn_figures, drawn_scores, middle
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, basic_emotion
 from data.errors import DyadError
 from data.metrics import calibration_error, scores_of
@@ -33,7 +34,6 @@ from fusion.tables.long_table import LongTable, read_long_table
 from modalities.loading.checkpoint import WEIGHTS_FOLDER
 
 HEADS = ("task", "split", "n", "metric", "ours %", "95 % interval", "chance", "trivial", "published", "source")
-DRAWS = 500
 VOICE_CORPORA = {"ravdess": "RAVDESS", "nemo": "nEMO"}
 CREMA_CLASSES = ("anger", "disgust", "fear", "happiness", "neutral", "sadness")
 CREMA_METHODS = ("mean", "weighted_product", "mhpf", "conditional_mhpf", "stacking")
@@ -44,13 +44,9 @@ Row = tuple[object, ...]
 Vector = np.ndarray
 
 
-def interval(figure: Callable[[Vector], float], groups: Vector) -> str:
-    """The middle 95 % of a figure of chosen rows over bootstrap draws of whole groups."""
-    chance = np.random.default_rng(7)
-    _, index = np.unique(groups.astype(str), return_inverse=True)
-    members = np.split(np.argsort(index, kind="stable"), np.cumsum(np.bincount(index))[:-1])
-    drawn = (np.concatenate([members[k] for k in chance.integers(0, len(members), len(members))]) for _ in range(DRAWS))
-    return "{:.1f} to {:.1f}".format(*(100 * np.quantile([figure(rows) for rows in drawn], [0.025, 0.975])))
+def interval(draws: Vector) -> str:
+    """The middle 95 % of a figure's draws (`data.bootstrap`), in percent."""
+    return "{:.1f} to {:.1f}".format(*middle(100 * draws))
 
 
 def row(
@@ -60,20 +56,18 @@ def row(
     """One row; metrics average over those of `classes` classes that occur in the split, and in a draw."""
     usual = np.full(len(truth), np.bincount(truth).argmax()) if trivial is None else trivial
 
-    def reached(given: Vector, rows: Vector) -> float:
-        return scores_of(truth[rows], given[rows], range(classes))[metric]
-
-    everything = np.arange(len(truth))
-    ours, simple = (f"{100 * reached(given, everything):.1f}" for given in (answer, usual))
-    spread = interval(lambda rows: reached(answer, rows), everything if groups is None else groups)
+    ours, simple = (f"{100 * scores_of(truth, given, range(classes))[metric]:.1f}" for given in (answer, usual))
+    spread = interval(drawn_scores(truth, answer, classes, np.arange(len(truth)) if groups is None else groups)[metric])
     return task, split, len(truth), metric, ours, spread, f"{100 / classes:.1f}", simple, published, source
 
 
-def difference(task: str, split: str, one: Callable[[Vector], float], other: Callable[[Vector], float], groups: Vector) -> Row:
-    """By how much one figure of the same rows exceeds another, with a paired interval."""
-    everything = np.arange(len(groups))
-    gained = f"{100 * (one(everything) - other(everything)):+.1f}"
-    return task, split, len(groups), "difference", gained, interval(lambda r: one(r) - other(r), groups), "-", "-", "-", "-"
+def difference(
+    task: str, split: str, truth: Vector, one: Vector, other: Vector, metric: str, groups: Vector, classes: int = 7
+) -> Row:
+    """By how much a figure of one set of answers exceeds that of another to the same rows, with a paired interval."""
+    once, again = (scores_of(truth, given, range(classes))[metric] for given in (one, other))
+    drawn = drawn_scores(truth, one, classes, groups)[metric] - drawn_scores(truth, other, classes, groups)[metric]
+    return task, split, len(truth), "difference", f"{100 * (once - again):+.1f}", interval(drawn), *["-"] * 4
 
 
 def static_face_rows(data: Path) -> Iterator[Row]:
@@ -130,9 +124,9 @@ def _as_in_test(
     def reached(rows: Vector, given: Vector = answer) -> float:
         return float(f1_score(truth[rows], given[rows], average="weighted", sample_weight=weights[rows], zero_division=0))
 
-    everything = np.arange(len(truth))
+    everything, spread = np.arange(len(truth)), interval(drawn_figures(reached, groups))
     trivial = reached(everything, np.full(len(truth), wanted.argmax()))
-    return (task, split, len(truth), "weighted_f1", f"{100 * reached(everything):.1f}", interval(reached, groups), "14.3",
+    return (task, split, len(truth), "weighted_f1", f"{100 * reached(everything):.1f}", spread, "14.3",
             f"{100 * trivial:.1f}", published, source)
 
 
@@ -153,7 +147,8 @@ def _multilabel(task: str, split: str, labels: pd.Series, probabilities: Vector,
         return float(f1_score(truth[rows], answers[rows], labels=occurring, average="macro", zero_division=0))
 
     everything = np.arange(len(truth))
-    return (task, split, len(truth), "macro_f1", f"{100 * reached(everything):.1f}", interval(reached, everything), "-",
+    spread = interval(drawn_figures(reached, everything))
+    return (task, split, len(truth), "macro_f1", f"{100 * reached(everything):.1f}", spread, "-",
             f"{100 * reached(everything, np.ones_like(called)):.1f}", "62.4-64", "BERT-base, test, all rows")
 
 
@@ -271,11 +266,8 @@ def _composed(
         compared = (published, "quick net's pair sum (goals)") if name == "ppa" and published != "-" else ("-", "-")
         yield row(f"{task}: {name}, the {occurring} compounds that occur", split, truth, answer, "macro_f1", *compared, groups)
 
-    def reached(name: str) -> Callable[[Vector], float]:
-        return lambda rows: scores_of(truth[rows], answers[name][rows], range(7))["macro_f1"]
-
-    drawn = np.arange(len(truth)) if groups is None else groups
-    yield difference(f"{task}: learned less pair sum", split, reached("learned"), reached("ppa"), drawn)
+    drawn, both = np.arange(len(truth)) if groups is None else groups, (answers["learned"], answers["ppa"])
+    yield difference(f"{task}: learned less pair sum", split, truth, *both, "macro_f1", drawn)
 
 
 def _none(task: str, split: str, basic: Vector, state: Vector) -> Iterator[Row]:
@@ -322,8 +314,8 @@ def subsets_row(task: str, split: str, rows: LongTable, part: Vector, groups: Ve
     best = {members: max((alone[index] for index in members), key=np.mean) for members in found}
     worst = min(found, key=lambda members: found[members].mean() - best[members].mean())
     name = " + ".join(rows.models[index] for index in worst)
-    return difference(f"{task}: {method}, worst subset ({name}) less its best member", split,
-                      lambda r: float(found[worst][r].mean()), lambda r: float(best[worst][r].mean()), groups)
+    right, both = np.ones(len(rows.labels), int), (found[worst].astype(int), best[worst].astype(int))
+    return difference(f"{task}: {method}, worst subset ({name}) less its best member", split, right, *both, "war", groups, 2)
 
 
 def only(table: LongTable, members: Sequence[int]) -> LongTable:

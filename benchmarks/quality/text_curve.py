@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.common import header, make_parser, print_table
 from benchmarks.quality.quality import Row, interval
+from data.bootstrap import drawn_scores
 from data.metrics import scores_of
 from modalities.training.text.corpora import TextExamples, read_corpora
 from modalities.training.text.dialogue import Size, learn_dialogues, predict
@@ -62,10 +63,8 @@ def reached(training: TextExamples, dev: TextExamples, size: Size, epochs: int, 
         tensors = learn_dialogues(fresh, training, seed=seed, epochs=epochs, unfinished=unfinished, size=size)
     truth, answer = dev.labels.argmax(1), predict(tensors, dev)[0].argmax(1)
 
-    def figure(chosen: np.ndarray) -> float:
-        return scores_of(truth[chosen], answer[chosen], range(7))["weighted_f1"]
-
-    return f"{100 * figure(np.arange(len(truth))):.1f}", interval(figure, dev.dialogue)
+    drawn = drawn_scores(truth, answer, 7, dev.dialogue)["weighted_f1"]
+    return f"{100 * scores_of(truth, answer, range(7))['weighted_f1']:.1f}", interval(drawn)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.common import header, make_parser, print_table
 from benchmarks.quality.quality import Row, interval
+from data.bootstrap import drawn_scores
 from data.metrics import scores_of
 from modalities.reference import OPEN, WITHIN
 from modalities.training.common import Progress
@@ -74,12 +75,9 @@ def figures(what: str, learned: str, reference: str, utterances: Utterances, log
     """A row of the table from logits [2, N, 7] on clean and on distorted speech."""
     truth, answers = utterances.emotions[rows], logits[:, rows].argmax(-1)
 
-    def uar(copy: int, chosen: np.ndarray) -> float:
-        return scores_of(truth[chosen], answers[copy][chosen], range(7))["uar"]
-
-    everything = np.arange(len(truth))
-    spread = interval(lambda chosen: uar(0, chosen), utterances.speakers[rows])
-    return what, learned, reference, len(truth), f"{100 * uar(0, everything):.1f}", spread, f"{100 * uar(1, everything):.1f}"
+    clean, distorted = (f"{100 * scores_of(truth, given, range(7))['uar']:.1f}" for given in answers)
+    spread = interval(drawn_scores(truth, answers[0], 7, utterances.speakers[rows])["uar"])
+    return what, learned, reference, len(truth), clean, spread, distorted
 
 
 def heard(data: Path, keep: Path, limit: int | None) -> Utterances:

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from configs.settings import Settings
+from data.bootstrap import drawn_scores, middle
 from data.corpora.known import corpus_of
 from data.csv_files import write_csv
 from data.emotions import BASIC_EMOTIONS
@@ -107,9 +108,10 @@ def words_reached(answers: Transcripts, said: Sequence[str], groups: Sequence[st
         return "No transcript has a word, so nothing is measured."
     named = [group for group, is_known in zip(groups, known, strict=True) if is_known]
     found = word_error_rate(rows.loc[known, "errors"].to_list(), rows.loc[known, "words"].to_list(), named)
+    within = f"({100 * found.low:.1f} to {100 * found.high:.1f})" if len(set(named)) > 1 else "(no interval of one)"
     return (
         f"{int(known.sum())} with a transcript, {len(set(named))} speakers or groups: word error rate {100 * found.rate:.1f} % "
-        f"({100 * found.low:.1f} to {100 * found.high:.1f}), {found.errors} errors in {found.words} words"
+        f"{within}, {found.errors} errors in {found.words} words"
     )
 
 
@@ -149,24 +151,21 @@ def _index(word: str) -> int:
 def reached(answers: Answers, labels: Labels) -> str:
     """UAR, WAR and macro-F1 of the labelled inputs in a sentence, over the emotions that occur; no answer is a wrong one.
 
-    The interval is the middle 95 % of 1,000 bootstrap draws of speakers (groups; without any, inputs).
+    The interval is that of drawing speakers (groups; without any, inputs) anew; one alone gives none.
     """
     rows = np.flatnonzero(labels.truth >= 0)
     if not len(rows):
         return "No label is one of the seven basic emotions, so nothing is measured."
-    truth, groups = labels.truth[rows], np.unique(np.array(labels.groups, object)[rows].astype(str), return_inverse=True)[1]
+    truth, groups = labels.truth[rows], np.array(labels.groups, object)[rows].astype(str)
     answer = np.where(np.isnan(answers.basic[rows, 0]), len(BASIC_EMOTIONS), np.nan_to_num(answers.basic[rows]).argmax(1))
     classes = sorted(set(truth.tolist()))
     figures = scores_of(truth, answer, classes)
-    counts = np.random.default_rng(7).multinomial(groups.max() + 1, np.full(groups.max() + 1, 1 / (groups.max() + 1)), 1000)
-    weights = counts[:, groups]
-    hits, of_class = (answer == truth).astype(float), np.eye(len(BASIC_EMOTIONS))[truth][:, classes]
-    occurs = weights @ of_class  # 0 where a draw lacks a class, which then says nothing of its recall
-    drawn = weights @ (of_class * hits[:, None]) / np.where(occurs > 0, occurs, np.nan)
-    low, high = 100 * np.quantile(np.nanmean(drawn, 1), [0.025, 0.975])
+    count = len(set(groups.tolist()))
+    within = "({:.1f} to {:.1f})".format(*middle(100 * drawn_scores(truth, answer, len(BASIC_EMOTIONS), groups)["uar"]))
     return (
-        f"{len(rows)} labelled, {groups.max() + 1} speakers or groups, {len(classes)} emotions: UAR {100 * figures['uar']:.1f} % "
-        f"({low:.1f} to {high:.1f}), WAR {100 * figures['war']:.1f} %, macro-F1 {100 * figures['macro_f1']:.1f} %"
+        f"{len(rows)} labelled, {count} speakers or groups, {len(classes)} emotions: UAR {100 * figures['uar']:.1f} % "
+        f"{within if count > 1 else '(no interval of one)'}, WAR {100 * figures['war']:.1f} %, "
+        f"macro-F1 {100 * figures['macro_f1']:.1f} %"
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from data.bootstrap import times_drawn
 from data.corpora.known import corpus_of
 from data.csv_files import as_given
 from data.dataset_files import JOURNAL, REPORT, STATUS, SUMMARY
@@ -26,7 +27,7 @@ from flows.clip.report import read_result
 from flows.clip.stages import STAGES
 from flows.runtime.errors import sentence
 from reports.dataset.clip_brief import ClipBrief
-from reports.dataset.figures import Bootstrap, Failures, Reliability, Tally
+from reports.dataset.figures import Failures, Reliability, Tally
 from reports.dataset.page import dataset_page
 from reports.dataset.rows import ClipRow, ClipRows
 from reports.documents import (
@@ -201,7 +202,6 @@ class Totals:
         classes = {"compounds": self.names, "emotions": BASIC_EMOTIONS}
         self.tallies = {(kind, level): Tally(names) for kind, names in classes.items() for level in LEVELS}
         self.sure, self.sure_frames = {kind: Reliability() for kind in classes}, Reliability("frames")
-        self._bootstrap = Bootstrap()
 
     def add(self, row: ManifestRow, entry: Entry | None) -> None:
         """Add a clip."""
@@ -230,7 +230,7 @@ class Totals:
             "compounds": ("top", "windows", "frames", "window_sure"),
             "emotions": ("emotion", "window_emotions", "frame_emotions", "emotion_sure"),
         }[kind]
-        weights = self._bootstrap.weights(group)
+        weights = times_drawn(group)
         if label:
             self.tallies[kind, "clips"].add(label, {answer.get(top) or "": 1}, weights)
             self.tallies[kind, "windows"].add(label, answer.get(windows, {}), weights)

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-DRAWS = 1000
-"""Bootstrap draws of an interval."""
+from data.bootstrap import drawn_sums, middle
 
 
 class WordErrorRate(NamedTuple):
@@ -45,11 +43,7 @@ def word_errors(reference: Sequence[str], heard: Sequence[str]) -> int:
 
 
 def word_error_rate(errors: Sequence[int], words: Sequence[int], groups: Sequence[str]) -> WordErrorRate:
-    """The rate of B files together, which have words; the interval draws groups (speakers) with replacement (bootstrap)."""
-    index = np.unique(np.array(groups, str), return_inverse=True)[1]
-    count = index.max() + 1
-    wrong, all_words = (np.bincount(index, np.array(values, float), count) for values in (errors, words))
-    draws: NDArray[np.int64] = np.random.default_rng(7).multinomial(count, np.full(count, 1 / count), DRAWS)
-    drawn = (draws @ wrong) / np.where(draws @ all_words > 0, draws @ all_words, np.nan)
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return WordErrorRate(int(wrong.sum()), int(all_words.sum()), float(low), float(high))
+    """The rate of B files together, which have words; the interval draws groups (speakers) anew."""
+    drawn = drawn_sums(np.stack([errors, words], 1), groups)
+    wrong, all_words = drawn[:, 0], np.where(drawn[:, 1] > 0, drawn[:, 1], np.nan)
+    return WordErrorRate(sum(errors), sum(words), *middle(wrong / all_words))

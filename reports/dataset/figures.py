@@ -5,12 +5,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp, factorial
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.bootstrap import DRAWS, middle
 from data.metrics import scores_of_counts, scores_of_draws
 from reports.answer import title
 from reports.dataset.clip_brief import BINS, Sure
@@ -18,30 +17,9 @@ from reports.documents import FailureEntry, Figures, Measure, Metrics, Reliabili
 from reports.markdown import escape, markdown_table
 
 NO_ANSWER = "no answer"
-DRAWS = 1000
 LINE = re.compile(r"^(Line|Row) \d+: ")
 MOST_REASONS = 50
 """Kinds of failures that a summary tells apart; the rest is counted together."""
-
-
-class Bootstrap:
-    """Poisson bootstrap over speakers or files: in each of DRAWS imagined data sets one occurs 0, 1, 2, ... times, Poisson with
-    mean 1, and all clips of it with it.
-
-    Nothing of a clip is kept, so that memory stays flat (Chamandy et al. 2012, Estimating Uncertainty for Massive Data Streams).
-    """
-
-    def __init__(self, seed: int = 7) -> None:
-        self._seed = seed
-        below = np.cumsum([exp(-1.0) / factorial(count) for count in range(9)])
-        # The counts of 65,536 equally likely numbers: to draw those is ten times as fast as to draw from the distribution.
-        self._counts: NDArray[np.int64] = np.searchsorted(below, (np.arange(65536) + 0.5) / 65536)
-
-    def weights(self, group: str) -> NDArray[np.int64]:
-        """How often the clips of `group`, a speaker or a file, occur in each draw, [DRAWS]."""
-        random = np.random.default_rng([self._seed, crc32(group.encode())])
-        chosen: NDArray[np.int64] = self._counts[random.integers(0, 65536, DRAWS, np.uint16)]
-        return chosen
 
 
 class Tally:
@@ -62,7 +40,7 @@ class Tally:
         self.add_pairs([(label, answer, count) for answer, count in answers.items()], weights)
 
     def add_pairs(self, pairs: Iterable[tuple[str, str, int]], weights: NDArray[np.int64] | None = None) -> None:
-        """Count a clip's (label, answer, how often); `weights` of `Bootstrap` let intervals be given."""
+        """Count a clip's (label, answer, how often); `weights` of `data.bootstrap.times_drawn` let intervals be given."""
         known = [pair for pair in pairs if pair[0] in self.classes]
         self.clips += bool(known)
         if known and weights is not None:
@@ -110,7 +88,7 @@ class Tally:
 
 def interval(draws: NDArray[np.float64]) -> list[float]:
     """The middle 95 % of the draws that have a value."""
-    return [round(float(value), 6) for value in np.nanpercentile(draws, (2.5, 97.5))]
+    return [round(value, 6) for value in middle(draws)]
 
 
 def gains(first: Tally, second: Tally) -> dict[str, list[float]]:

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data.bootstrap import times_drawn
 from data.emotions import BASIC_EMOTIONS
 from reports.dataset.clip_brief import binned_hits
-from reports.dataset.figures import Bootstrap, Reliability, Tally, gains
+from reports.dataset.figures import Reliability, Tally, gains
 from reports.documents import Figures, Metrics
 from reports.evaluation.document import AgreementFigures, EvaluationFigures, Gains, ModalityFigures
 
@@ -92,7 +93,6 @@ class Evaluation:
         self.together = Tallies(self.classes)
         self.alone: dict[str, Tallies] = {}
         self.without: dict[str, Tallies] = {}
-        self._bootstrap = Bootstrap()
         self._names = (*compounds, *BASIC_EMOTIONS)
         self._votes: dict[str, list[tuple[NDArray[np.int64], tuple[str, str]]]] = {"clips": [], "windows": []}
         self._raters: set[str] = set()
@@ -105,7 +105,7 @@ class Evaluation:
 
     def add(self, clip: ClipMeasured) -> None:
         """Take in a clip."""
-        weights = self._bootstrap.weights(clip.group)
+        weights = times_drawn(clip.group)
         self._whole = self._whole and bool(clip.raters.clips) and clip.raters.clips.keys() >= clip.raters.windows.keys()
         self.all.add(clip.labels, clip.answers, weights)
         if clip.speaker:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from data.bootstrap import times_drawn
 from data.fused import Fusion
 from data.run_folder import RunFolder
 from data.scores import Scores
@@ -25,7 +26,7 @@ from data.windows import make_windows
 from fusion.fuse import fuse
 from fusion.over_time import timeline
 from reports.answer import answer_name, figure, headline, seconds, surely, title, window_answer
-from reports.dataset.figures import Bootstrap, Failures, Tally, confusion_picture, dataset_markdown, main_figures
+from reports.dataset.figures import Failures, Tally, confusion_picture, dataset_markdown, main_figures
 from reports.explain import explain, whole_percents
 from reports.markdown import escape, main_contribution, result_markdown
 from reports.result import number, summary, to_json, windows_table
@@ -269,9 +270,9 @@ def test_a_data_set_in_markdown_names_the_slowest_stage_first_and_what_failed() 
 
 
 def test_a_data_set_in_markdown_gives_figures_with_their_intervals() -> None:
-    tally, bootstrap = Tally(("sadly_angry", "sadly_fearful")), Bootstrap()
+    tally = Tally(("sadly_angry", "sadly_fearful"))
     for turn in range(20):
-        tally.add("sadly_angry", {"sadly_angry" if turn % 2 else "": 1}, bootstrap.weights(f"{turn}.mp4"))
+        tally.add("sadly_angry", {"sadly_angry" if turn % 2 else "": 1}, times_drawn(f"{turn}.mp4"))
     metrics = {"compounds": {"clips": tally.figures()}}
     reliability = {"compounds": {"unit": "windows", "items": 20, "ece": 0.1234, "bins": []}}
     text = dataset_markdown(summary_of(metrics=metrics, reliability=reliability))

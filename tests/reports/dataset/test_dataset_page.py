@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from data.bootstrap import times_drawn
 from data.emotions import ABAW_COMPOUNDS
 from data.manifest.manifest import ManifestRow
 from data.metrics import calibration_error
@@ -24,7 +25,7 @@ from flows.clip.stages import STAGES
 from flows.dataset import recognise_dataset
 from reports.answer import answer_name
 from reports.dataset.clip_brief import CELLS, binned, binned_hits, brief, most_apart
-from reports.dataset.figures import Bootstrap, Reliability, Tally
+from reports.dataset.figures import Reliability, Tally
 from reports.dataset.page import dataset_page
 from reports.dataset.rows import MOST_BYTES, ClipRow, ClipRows
 from reports.render.thumbnail import THUMBNAIL, make_picture, surest_time
@@ -304,9 +305,9 @@ def test_intervals_are_those_of_drawing_clips_anew() -> None:
     draw = np.random.default_rng(3)
     truth = draw.integers(0, 3, 150)
     said = np.where(draw.random(150) < 0.6, truth, draw.integers(0, 3, 150))
-    tally, bootstrap = Tally("abc"), Bootstrap()
+    tally = Tally("abc")
     for number, (one, other) in enumerate(zip(truth, said, strict=True)):
-        tally.add("abc"[one], {"abc"[other]: 1}, bootstrap.weights(f"{number}.mp4"))
+        tally.add("abc"[one], {"abc"[other]: 1}, times_drawn(f"{number}.mp4"))
     figures = tally.figures()
     assert figures is not None
     picks = [draw.integers(0, 150, 150) for _ in range(400)]
@@ -317,11 +318,11 @@ def test_intervals_are_those_of_drawing_clips_anew() -> None:
 
 
 def test_one_clip_gives_no_interval_and_frames_of_a_clip_belong_together() -> None:
-    weights = Bootstrap().weights("a.mp4")
+    weights = times_drawn("a.mp4")
     tally = Tally("ab")
     tally.add_pairs([("a", "a", 500), ("b", "", 500)], weights)
     assert tally.intervals() == {}
-    tally.add_pairs([("a", "b", 500)], Bootstrap().weights("b.mp4"))
+    tally.add_pairs([("a", "b", 500)], times_drawn("b.mp4"))
     low, high = tally.intervals()["war"]
     assert high - low > 0.3, "two clips say little, however many frames they have"
 
