@@ -133,9 +133,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(header(), end="\n\n", flush=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         where = machine(Path(folder))
+        os.environ["DYAD_STATE"] = folder  # where the password lies that this process says to the server
         try:
             where.up()
             usual = ended(where, land(where, "undisturbed.wav", -1))
+            if usual >= PATIENCE:
+                raise DyadError(f"A file that nobody disturbs was not recognised in {PATIENCE:.0f} s; see {folder}/logs.")
             rows: list[list[object]] = []
             for number in range(options.moments):
                 victims, after = chance.choice(VICTIMS), chance.uniform(0, usual)

@@ -104,18 +104,18 @@ def load_settings(
     the file or variable that is wrong.
     """
     check_added()
-    path = profile_path(profile)
+    path, environment, single = profile_path(profile), os.environ if environment is None else environment, list(single)
     tree = read_yaml(path, LINES)
     tree.setdefault("profile", path.stem)
-    tree = _merged(tree, _from_environment(os.environ if environment is None else environment))
+    tree = _merged(tree, _from_environment(environment))
     tree = _merged(tree, overrides or {})
     tree = _merged(tree, changes(single, Settings))
     try:
         settings = Settings.model_validate(tree)
         settings.compound_table()
     except ValidationError as error:
-        said = _sentence(error)
-        raise InputError(f"The settings of {path} do not fit: {said}{'' if said.endswith('?') else '.'}") from error
+        said, where = _sentence(error), _sources(error, path, environment, single)
+        raise InputError(f"The settings of {where} do not fit: {said}{'' if said.endswith(('?', '.')) else '.'}") from error
     return settings
 
 
@@ -180,6 +180,17 @@ def _merged(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str,
         below = merged.get(key)
         merged[key] = _merged(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
     return merged
+
+
+def _sources(error: ValidationError, path: Path, environment: Mapping[str, str], single: Iterable[str]) -> str:
+    """Where what does not fit was said: the profile's file, a variable, or one of the pairs `single`, which go before."""
+    said = {tuple(name.removeprefix("DYAD_").lower().split("__")): name for name in environment if name.startswith("DYAD_")}
+    said |= {tuple(pair.partition("=")[0].strip().split(".")): pair for pair in single}
+    found = dict[str, None]()
+    for at in (tuple(map(str, one["loc"])) for one in error.errors()):
+        alike = (name for place, name in reversed(said.items()) if all(map(str.__eq__, place, at)))
+        found[next(alike, str(path))] = None
+    return ", ".join(found)
 
 
 def _sentence(error: ValidationError) -> str:

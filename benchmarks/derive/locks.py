@@ -2,17 +2,20 @@
 
     ./dyad lock                     keep the versions that are pinned and still fit; list the hashes that the index has of them
     ./dyad lock --upgrade           take the newest versions that fit
-    ./dyad lock --check             change nothing; exit 1 with what differs
+    ./dyad lock --check             change nothing; exit 1 with what differs, and where a wheel is lacking
     ./dyad lock --wheels FOLDER     list the hashes of the CPU builds of torch in a folder, too, which PyPI has not
 
-One resolution serves Linux and macOS and Python 3.11 to 3.13. The hashes of CPU builds stay while torch's version does.
+One resolution serves Linux and macOS and Python 3.11 to 3.13; --check asks the index for each of them whether every pin has a
+wheel with a hash that is listed. The hashes of CPU builds stay while torch's version does.
 """
 
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -50,6 +53,11 @@ LOCKS = (
     Lock("requirements-docs.lock", ("docs",), "What the documentation is built with, on top of requirements.lock."),
     Lock("requirements-optional.lock", ("songs", "languages"), "Good to have: the set-up goes on where one cannot be had."),
 )
+PYTHONS = ("3.11", "3.12", "3.13")
+PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
+"""Where Dyad is installed, as uv calls it: Linux on both processors, Macs with Apple's."""
+MACOS = {"MACOSX_DEPLOYMENT_TARGET": "14.0"}
+"""The oldest macOS that PyAV has a wheel for."""
 Pins = dict[str, set[str]]
 """`name==version ; marker` -> SHA-256 of its files."""
 
@@ -141,6 +149,15 @@ def differences(name: str, text: str) -> list[str]:
     return said + [f"{name}: {pin} has files that are not listed" for pin in unlisted]
 
 
+def not_to_be_had(platform: str, python: str) -> str:
+    """What uv says where a platform has not all wheels, with the hashes that are listed, of what the set-up installs there."""
+    locks = ["requirements.lock", *(["requirements-cuda.lock"] if "linux" in platform else [])]
+    command = [sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--no-deps", "--require-hashes", "--target", "nowhere"]
+    command += ["--python-platform", platform, "--python-version", python, *(f"--requirements={lock}" for lock in locks)]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **MACOS}, capture_output=True, text=True, check=False)
+    return done.stderr.strip() if done.returncode else ""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the locks, or compare them."""
     parser = make_parser(__doc__)
@@ -158,7 +175,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.check:
         for name, text in made.items():
             write_text(ROOT / name, text)
-    return int(options.check and bool(changed))
+        return 0
+    told = {place: not_to_be_had(*place) for place in product(PLATFORMS, PYTHONS)}
+    lacking = {place: said for place, said in told.items() if said}
+    for (platform, python), said in lacking.items():
+        print(f"{platform}, Python {python}: {said}")
+    print(f"{len(told) - len(lacking)} of {len(told)} platforms and Pythons have all wheels.")
+    return int(bool(changed or lacking))
 
 
 if __name__ == "__main__":

@@ -90,9 +90,10 @@ def main() -> None:
     threading.excepthook = lambda told: None if told.exc_value is None else _log(told.exc_value)
     with guarded():
         try:
-            starting.over()
             with _interrupted_by_sigterm():
                 app(prog_name="dyad")
+        except KeyboardInterrupt:  # while Typer puts the command together, where it sees to nothing
+            _fail(known_sentence(Interrupted()), 130)
         except SystemExit as ended:
             if _was_interrupted(ended):
                 _fail(known_sentence(Interrupted()), 130)
@@ -112,10 +113,11 @@ def _interrupted_by_sigterm() -> Iterator[None]:
         yield
         return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    starting.over()  # only now: there is no moment in which SIGTERM ends the process without a word
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is starting.end else before)
 
 
 def _was_interrupted(ended: SystemExit) -> bool:

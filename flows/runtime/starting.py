@@ -19,16 +19,17 @@ def begin() -> None:
     """Have both signals end this process with the sentence and 130, but one that the caller has it ignore."""
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(number) is usual:
-            signal.signal(number, _end)
+            signal.signal(number, end)
 
 
 def over() -> None:
     """Have both signals do again what they usually do."""
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
-        if signal.getsignal(number) is _end:
+        if signal.getsignal(number) is end:
             signal.signal(number, usual)
 
 
-def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+def end(_number: int, _frame: FrameType | None) -> NoReturn:
+    """The handler: the sentence, and the end."""
     os.write(2, SENTENCE)
     os._exit(130)

@@ -64,7 +64,7 @@ def test_yaml(tmp_path: Path, text: str, said: str) -> None:
 @pytest.mark.parametrize("value", ["{", "[" * 2000, "9" * 400, ".inf", ".nan", "1e-7", "-1", "0", "1e400"])
 @pytest.mark.parametrize("name", ["DYAD_WINDOWS__LENGTH", "DYAD_WINDOWS__SHIFT"])
 def test_windows_that_would_never_end(name: str, value: str) -> None:
-    with quickly(), pytest.raises(InputError, match=r"DYAD_WINDOWS|windows\."):
+    with quickly(), pytest.raises(InputError, match=name):
         load_settings(environment={name: value})
 
 

@@ -57,8 +57,12 @@ def test_a_done_clip_and_wrong_arguments_need_neither_server_nor_networks(sample
     assert not (tmp_path / "home").exists(), "no database of Prefect's"
 
 
-def test_sigterm_while_a_command_starts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("configs.settings.load_settings", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+@pytest.mark.parametrize("moment", ["configs.settings.load_settings", "typer.main.get_command"])
+def test_sigterm_while_a_command_starts(
+    moment: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the command itself, and while Typer puts the commands together."""
+    monkeypatch.setattr(moment, lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
     monkeypatch.setattr("sys.argv", ["dyad", "run", "clip.mp4"])
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as ended:
