@@ -5,6 +5,7 @@ An answer is a compound, or where none wins the strongest emotion alone; without
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from data.errors import InputError
 from data.people import called
 from reports.documents import ModalityEntry, Numbers, PersonAnswer, PersonEntry, ResultDocument, StretchEntry, WindowEntry
 
@@ -97,17 +98,50 @@ def headline(
     return text[:1].upper() + text[1:] + "."
 
 
-def of_people(sentence: str, people: Sequence[PersonEntry]) -> str:
-    """The clip's sentence with the name of whom it is about, and what the others show: 'Anna: Neutral throughout (9.0 s). Bob:
-    anger.' As it is where nobody else is there."""
-    answers = [(called(one["person"], one["name"]), one["main"], one.get("answer")) for one in people]
-    others = [(name, shown) for name, main, answer in answers if answer and not main and (shown := _briefly(answer))]
-    if len(people) < 2 or not others:
+def whom(person: int | None, people: Sequence[PersonEntry]) -> PersonEntry | None:
+    """The person of this number."""
+    return next((one for one in people if one["person"] == person), None)
+
+
+def about(result: ResultDocument) -> PersonEntry | None:
+    """Whom the clip's answer is about; None for everybody, and where nobody is known."""
+    people = result.get("people", ())
+    if "person" in result:
+        return whom(result["person"], people)
+    return next((one for one in people if one["main"] and one.get("answer")), None)  # a result of an older version
+
+
+def others(result: ResultDocument) -> list[tuple[PersonEntry, PersonAnswer]]:
+    """The persons who have an answer beside the clip's own."""
+    main = about(result)
+    return [(one, answer) for one in result.get("people", ()) if one is not main and (answer := one.get("answer"))]
+
+
+def numbered(result: ResultDocument, person: str) -> PersonEntry:
+    """The person of this number or name, who has an answer; InputError where there is none."""
+    wanted, main = person.strip().casefold(), about(result)
+    for one in result.get("people", ()):
+        if wanted in (str(one["person"]), name_of(one).casefold()) and (one is main or one.get("answer")):
+            return one
+    known = ", ".join(name_of(one) for one in result.get("people", ())) or "nobody"
+    raise InputError(f"There is no answer about '{person}' in {result['clip']['clip_id']}; there are: {known}.")
+
+
+def of_people(sentence: str, person: int | None, people: Sequence[PersonEntry]) -> str:
+    """The clip's sentence with the name of the `person` whom it is about, and what the others show: 'Anna: Neutral throughout
+    (9.0 s). Others: Bob anger.' As it is where nobody else is there."""
+    main = whom(person, people)
+    answers = [(name_of(one), one.get("answer")) for one in people if one is not main]
+    told = [f"{name} {shown}" for name, answer in answers if answer and (shown := _briefly(answer))]
+    if len(people) < 2 or not told:
         return sentence
-    main = [name for name, main, _ in answers if main]
-    told = [f"{name} {shown}" for name, shown in others[:MOST_NAMED]]
-    told += [f"{len(others) - MOST_NAMED} more"] if len(others) > MOST_NAMED else []
-    return f"{f'{main[0]}: ' if main else ''}{sentence} Others: {', '.join(told)}."
+    more = [f"{len(told) - MOST_NAMED} more"] if len(told) > MOST_NAMED else []
+    return f"{f'{name_of(main)}: ' if main else ''}{sentence} Others: {', '.join(told[:MOST_NAMED] + more)}."
+
+
+def name_of(one: PersonEntry) -> str:
+    """How a person is called where people read."""
+    return called(one["person"], one["name"])
 
 
 def _briefly(answer: PersonAnswer) -> str:

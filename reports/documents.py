@@ -213,6 +213,7 @@ class ResultDocument(TypedDict):
     fusion: FusionEntry
     windows: Sequence[WindowEntry]
     timeline: Sequence[StretchEntry]
+    person: NotRequired[int | None]
     people: NotRequired[Sequence[PersonEntry]]
     turns: NotRequired[Sequence[TurnEntry]]
     summary: SummaryEntry

@@ -55,6 +55,7 @@ def build_result(
     people: pd.DataFrame | None = None,
     turns: pd.DataFrame | None = None,
     answers: Mapping[int, PersonAnswer] | None = None,
+    person: int = 0,
     voice_reference: str = "",
 ) -> ResultDocument:
     """The content of `result.json`.
@@ -62,7 +63,8 @@ def build_result(
     `problems` are sentences about the media, `failed` the modalities that broke (name -> reason), `seconds` the time that
     each stage took. A result with problems or failures is marked `degraded`. `notes` say how what a user gave was understood,
     `words` where the words come from and which were not believed. `answers` are those of the persons in `people`,
-    `voice_reference` says relative to what the voice was judged.
+    `person` is whom the clip's own is about (0: everybody, or nobody); `voice_reference` says relative to what the voice was
+    judged.
     """
     failed = dict(failed or {})
     entries = {item.modality: modality_entry(item, failed) for item in scores}
@@ -88,9 +90,10 @@ def build_result(
         },
         "windows": [window_entry(fusion, row) for row in range(len(fusion.windows))],
         "timeline": [stretch_entry(stretch) for stretch in timeline],
+        "person": person or None,
         "people": persons,
         "turns": turn_entries(turns),
-        "summary": {**figures, "sentence": of_people(figures["sentence"], persons)},
+        "summary": {**figures, "sentence": of_people(figures["sentence"], person or None, persons)},
         "seconds": {stage: round(value, 3) for stage, value in (seconds or {}).items()},
     }
 

@@ -40,6 +40,9 @@ def export(
     ] = None,
     template: Annotated[Path | None, typer.Option(help="abaw, abaw-expr: the organisers' file, whose rows are kept.")] = None,
     fill: Annotated[str | None, typer.Option(help="abaw, abaw-expr: the class for videos without any answer.")] = None,
+    person: Annotated[
+        str, typer.Option(help="Only this person's answers: a number of people.csv, or a name.", show_default=False)
+    ] = "",
 ) -> None:
     """Write answers in the format of another tool.
 
@@ -56,7 +59,7 @@ def export(
     name = name_by_ending(str(output)) if to is None else own_name(to)
     if name not in TRACKS and (template or fill):
         raise InputError(f"--template and --fill belong to --to abaw and abaw-expr, not to {name}.")
-    source, rows = source_at(folder), _template(template)
+    source, rows = source_at(folder, person), _template(template)
     if output is None:
         sys.stderr.write(export_text(source, name, rows, fill))
     else:

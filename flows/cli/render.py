@@ -21,26 +21,29 @@ if TYPE_CHECKING:
 def render(
     run: Annotated[Path, typer.Argument(help="A clip's run folder, or the result.json in it.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The video to write: .mp4, .mov or .mkv.")],
-    tracks: Annotated[str, typer.Option(help="Whose boxes: main, or all.")] = "main",
+    tracks: Annotated[str, typer.Option(help="Whose boxes: all, or main.")] = "all",
+    person: Annotated[
+        str, typer.Option(help="Whose answer stands below: a number of people.csv, or a name.", show_default=False)
+    ] = "",
     video: Annotated[Path | None, typer.Option(help="The media file, where it has moved since the run.")] = None,
 ) -> None:
-    """Write the video of a clip with its answer drawn in: boxes, the answer and how sure it is, emotions and subtitles.
+    """Write the video of a clip with its answer drawn in: who is where and shows what, how sure that is, and subtitles.
 
     Example: dyad render runs/clip-0469aba1 -o annotated.mp4
     """
     folder = RunFolder(run.parent if run.name == "result.json" else run)
-    done = render_run(folder, output, tracks=tracks, video=video, shown=True)
+    done = render_run(folder, output, tracks=tracks, person=person, video=video, shown=True)
     sys.stderr.write(f"{done.frames} pictures ({done.seconds:.1f} s), sound {done.audio}, written to {output}\n")
 
 
 def render_run(
-    folder: RunFolder, output: Path, *, tracks: str = "main", video: Path | None = None, shown: bool = False
+    folder: RunFolder, output: Path, *, tracks: str = "all", person: str = "", video: Path | None = None, shown: bool = False
 ) -> "Rendered":
     """Render a run's video; `shown` shows progress on a terminal. InputError in sentences for what does not fit together."""
     from reports.render.fonts import undrawable
     from reports.render.video import render as render_clip
 
-    clip, drawn = _clip(folder, video), _annotations(folder, tracks)
+    clip, drawn = _clip(folder, video), _annotations(folder, tracks, person)
     if output.is_dir() or not output.absolute().parent.is_dir():
         raise InputError(f"{output} cannot be written: it is a folder, or its folder is not there; name a file with -o.")
     if output.exists() and output.samefile(clip.path):
@@ -68,7 +71,7 @@ def _clip(folder: RunFolder, video: Path | None) -> "Clip":
     return Clip(**{**known, "path": path})
 
 
-def _annotations(folder: RunFolder, tracks: str) -> "Annotations":
+def _annotations(folder: RunFolder, tracks: str, person: str) -> "Annotations":
     import pandas as pd
 
     from data.emotions import Compound
@@ -76,6 +79,7 @@ def _annotations(folder: RunFolder, tracks: str) -> "Annotations":
     from data.people import rows_of
     from data.tables import read_table
     from flows.clip.report import folder_faces, read_result
+    from reports.answer import about, name_of, numbered
     from reports.render.annotations import Annotations, chosen_faces
 
     if not folder.frames.is_file():
@@ -83,8 +87,12 @@ def _annotations(folder: RunFolder, tracks: str) -> "Annotations":
     seen = folder_faces(folder)
     found = pd.DataFrame({"track_id": [], "main": [], "time_s": []}) if seen is None else seen
     words = read_transcript(folder.transcript) if folder.transcript.is_file() else pd.DataFrame(columns=["start", "end", "text"])
-    compounds = [Compound(**entry) for entry in read_result(folder)["compounds"]]
-    return Annotations(rows_of(read_table(folder.frames)), compounds, chosen_faces(found, tracks), words)
+    result, frames = read_result(folder), read_table(folder.frames)
+    compounds = [Compound(**entry) for entry in result["compounds"]]
+    answers = {number: rows_of(frames, number) for number in frames["person"].unique().tolist()} if "person" in frames else {}
+    one = numbered(result, person) if person else about(result)
+    below, whose = rows_of(frames, one["person"] if one and person else None), name_of(one) if one and len(answers) > 1 else ""
+    return Annotations(below, compounds, chosen_faces(found, tracks), words, answers, whose)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from flows.exports.source import ExportSource, items, source_at
 from reports.comparison import Section, SetAnswers, compare_clips, compare_sets
 from reports.documents import ResultDocument
 from reports.exports.clip import ClipAnswer
-from reports.exports.formats import format_named
 
 
 def compared(first: str, second: str) -> tuple[list[Section], dict[str, ResultDocument]]:
@@ -27,13 +26,13 @@ def compared(first: str, second: str) -> tuple[list[Section], dict[str, ResultDo
 
 
 def _result(source: ExportSource) -> ResultDocument:
-    (clip,) = items(source, format_named("json"))
+    (clip,) = items(source)
     assert isinstance(clip, ClipAnswer)  # a run folder that cannot be read is an InputError
     return clip.result
 
 
 def _set(source: ExportSource) -> SetAnswers:
-    named = zip((row["clip_id"] for row in source.status()), items(source, format_named("json")), strict=True)
+    named = zip((row["clip_id"] for row in source.status()), items(source), strict=True)
     found = SetAnswers(source.root.name, source.summary()).take(named)
     settings = (settings_tree(source.root / clip_id) for clip_id in found.answers)
     found.settings = next((tree for tree in settings if tree), {})

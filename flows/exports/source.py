@@ -4,7 +4,7 @@ import contextlib
 import csv
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,17 +17,22 @@ from data.run_folder import RunFolder
 from reports.documents import SummaryDocument
 from reports.exports.clip import ClipAnswer, Item, Unanswered, read_clip
 from reports.exports.formats import Format
+from reports.exports.persons import answer_of, others_files, with_others
 
 ANSWERED = ("done", "degraded")
+ALONE = Format("")
+"""What reads result.json and nothing else."""
 SHOWN = 5
 """So many clips without an answer are named on stderr."""
 
 
 @dataclass(frozen=True)
 class ExportSource:
-    """What is exported: a run folder or the folder of a data set, at a path or an address."""
+    """What is exported: a run folder or the folder of a data set, at a path or an address; and the one `person` whose answers
+    are wanted, a number of people.csv or a name ('' is everybody)."""
 
     root: Location
+    person: str = ""
 
     @cached_property
     def is_run(self) -> bool:
@@ -56,10 +61,16 @@ class ExportSource:
             cues = [copy.cues, copy.transcript] if form.cues else []
             tables = [*([copy.frames] if form.frames else ()), *([copy.table(form.table)] if form.table else ())]
             wanted = [copy.result, *tables, *cues]
-            for file in wanted:
-                with contextlib.suppress(FileNotFoundError):  # which formats must bear, and a clip without answer lacks
-                    (self.root / name / file.relative_to(copy.root).as_posix()).download(file)
+            self._download(name, copy, wanted)
+            if form.persons or self.person:
+                self._download(name, copy, others_files(copy))
             yield copy
+
+    def _download(self, name: str, copy: RunFolder, files: Sequence[Path]) -> None:
+        for file in files:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # which formats must bear, and a clip without answer lacks
+                (self.root / name / file.relative_to(copy.root).as_posix()).download(file)
 
     def status(self) -> Iterator[dict[str, str]]:
         """The rows of status.csv, read as they are asked for; a line for each run folder where there is none."""
@@ -107,15 +118,15 @@ class ExportTally:
         return f"{self.unanswered} of {self.clips} clips have no answer: {', '.join(self.examples)}{more}\n"
 
 
-def source_at(path: str | Path) -> ExportSource:
+def source_at(path: str | Path, person: str = "") -> ExportSource:
     """What a path or address names; also the result.json in a run folder. InputError where there is no such folder."""
     root = Location.at(path)
-    source = ExportSource(root.parent if root.name == "result.json" else root)
+    source = ExportSource(root.parent if root.name == "result.json" else root, person)
     _ = source.is_run
     return source
 
 
-def items(source: ExportSource, form: Format, told: ExportTally | None = None) -> Iterator[Item]:
+def items(source: ExportSource, form: Format = ALONE, told: ExportTally | None = None) -> Iterator[Item]:
     """The clips of a source one by one, in the order of status.csv; a run folder that is damaged is an InputError, in a data
     set a clip without an answer."""
     told = told or ExportTally()
@@ -130,7 +141,10 @@ def _read(source: ExportSource, name: str, form: Format) -> ClipAnswer:
     """A clip; InputError that names the place itself, not that of a copy."""
     with source.run(name, form) as folder:
         try:
-            return read_clip(folder, frames=form.frames, cues=form.cues, table=form.table)
+            clip = read_clip(folder, frames=form.frames, cues=form.cues, table=form.table)
+            if form.persons or source.person:
+                clip = with_others(clip, folder)
+            return answer_of(clip, source.person) if source.person else clip
         except InputError as error:
             raise InputError(str(error).replace(str(folder.root), f"{source.root}/{name}".rstrip("/"))) from error
 

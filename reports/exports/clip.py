@@ -7,10 +7,10 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from data.errors import InputError
-from data.people import called, rows_of
+from data.people import rows_of
 from data.run_folder import RunFolder
-from reports.answer import answer_name
-from reports.documents import ResultDocument
+from reports.answer import about, answer_name, name_of, others
+from reports.documents import ResultDocument, WindowEntry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,13 +34,41 @@ class Cue(TypedDict):
 class ClipAnswer:
     """One clip: the content of result.json, frames.parquet (None where not asked for or without a picture), the cues of
     its transcript (start, end in s, text, speaker; empty without words), what status.csv says of it in a data set
-    (text by column; empty elsewhere), and the one table of its folder that was asked for."""
+    (text by column; empty elsewhere), and the one table of its folder that was asked for.
+
+    It is the answer about the one whom the clip's is about, or about another `person` (`reports.exports.persons`), who has an
+    answer in the windows in which something is known of them; `others` are those of all others, where they were asked for."""
 
     result: ResultDocument
     frames: "pd.DataFrame | None" = None
     cues: Sequence[Cue] = ()
     status: Mapping[str, str] = field(default_factory=dict)
     table: "pd.DataFrame | None" = None
+    is_own: bool = True
+    others: Sequence["ClipAnswer"] = ()
+
+    @property
+    def person(self) -> int:
+        """Whose answer it is, a number of people.csv; 0 for everybody's, and where nobody is known."""
+        who = about(self.result)
+        return who["person"] if who else 0
+
+    @property
+    def person_name(self) -> str:
+        """How that person is called where the clip has several; '' otherwise."""
+        who = about(self.result)
+        return name_of(who) if who and len(self.result.get("people", ())) > 1 else ""
+
+    @property
+    def everyone(self) -> Sequence["ClipAnswer"]:
+        """This answer, and those of the others."""
+        return (self, *self.others)
+
+    @property
+    def rows(self) -> Sequence[tuple[int, WindowEntry]]:
+        """The windows with their numbers; of a person beside the clip's own those in which something is known of them."""
+        every = enumerate(self.result["windows"])
+        return [(number, window) for number, window in every if self.is_own or window["present"]]
 
     @property
     def clip_id(self) -> str:
@@ -166,18 +194,15 @@ def tiers_of(clip: ClipAnswer) -> dict[str, list[Span]]:
 
 def of_others(clip: ClipAnswer) -> dict[str, list[Span]]:
     """The answers over time of each person beside the one that the clip's answer is about, by 'Person 2: expression'."""
-    tiers: dict[str, list[Span]] = {}
-    for entry in clip.result.get("people", ()):
-        answer = entry.get("answer")
-        if answer is not None and not entry["main"]:
-            spans = [Span(row["start"], row["end"], answer_name(row)) for row in answer["timeline"]]
-            tiers[f"{called(entry['person'], entry['name'])}: expression"] = spans
-    return tiers
+    return {
+        f"{name_of(one)}: expression": [Span(row["start"], row["end"], answer_name(row)) for row in answer["timeline"]]
+        for one, answer in others(clip.result)
+    }
 
 
 def turns(clip: ClipAnswer) -> list[Span]:
     """Who speaks when, by name; turns of nobody known are left out."""
-    names = {entry["person"]: called(entry["person"], entry["name"]) for entry in clip.result.get("people", ())}
+    names = {entry["person"]: name_of(entry) for entry in clip.result.get("people", ())}
     known = ((turn, names.get(turn["person"] or 0)) for turn in clip.result.get("turns", ()))
     return [Span(turn["start"], turn["end"], name) for turn, name in known if name]
 

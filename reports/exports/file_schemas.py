@@ -56,6 +56,8 @@ _QUALITY = Column(f"quality_{MODALITY}", "float64", "0..1", "how well it could s
 
 WHOSE = Column("person", "int32", "", "whose answer it is, as in people.parquet; 0: everybody's. First come all rows of the "
                "person that the clip's answer is about, then those of others where something is known of them")
+CALLED = Column("person_name", "text", "", "how that person is called; empty in a clip of one person")
+"""In tables of windows that leave their run folder, where no people.parquet lies beside them."""
 
 WINDOWS = FileSchema("windows.parquet", "The answer.", "a window and person", (
     WHOSE, START, END, Column("present", "bool", "", "whether any modality answers"), *_ANSWER, _NONE, _CONTRIBUTION, _QUALITY,
@@ -241,7 +243,7 @@ DATASET_FILES: tuple[FileSchema, ...] = (
 
 def column_named(file: FileSchema, name: str) -> Column | None:
     """The column of this name, also where the schema has a place for it: a compound, a modality."""
-    for column in file.columns:
+    for column in (*file.columns, CALLED):
         if column.name == name:
             return column
     for of_modality in (_CONTRIBUTION, _QUALITY):

@@ -35,7 +35,7 @@ class Format:
     `write_clips` gives the pieces of one text about any number of clips, `write_tables` the pieces of one table, `write_sheets`
     the rows of a workbook (from the clips and the content of summary.json, or None), `write_clip` the text about one clip.
     `suffix` ends its files' names, differently for each format; `frames`, `cues` and `table` (a name) say what it reads beside
-    result.json.
+    result.json, `persons` that it holds the answers of everybody in a clip.
     """
 
     suffix: str
@@ -46,6 +46,7 @@ class Format:
     frames: bool = False
     cues: bool = False
     table: str = ""
+    persons: bool = False
 
     @property
     def is_text(self) -> bool:
@@ -64,15 +65,15 @@ def _expressions(clips: Iterable[Item]) -> Iterator[str]:
 FORMATS: Mapping[str, Format] = {
     "abaw": Format(".abaw.txt", _abaw, frames=True),
     "abaw-expr": Format(".abaw-expr.txt", _expressions, frames=True),
-    "csv": Format(".csv", csv_wide),
-    "csv-long": Format(".long.csv", csv_long),
+    "csv": Format(".csv", csv_wide, persons=True),
+    "csv-long": Format(".long.csv", csv_long, persons=True),
     "fuse": Format(".fuse.csv", csv_fuse),
-    "parquet": Format(".parquet", write_tables=arrow_wide),
-    "parquet-long": Format(".long.parquet", write_tables=arrow_long),
-    "xlsx": Format(".xlsx", write_sheets=sheet_rows),
-    "json": Format(".json", json_whole),
-    "jsonl": Format(".jsonl", json_lines),
-    "rttm": Format(".rttm", segments),
+    "parquet": Format(".parquet", write_tables=arrow_wide, persons=True),
+    "parquet-long": Format(".long.parquet", write_tables=arrow_long, persons=True),
+    "xlsx": Format(".xlsx", write_sheets=sheet_rows, persons=True),
+    "json": Format(".json", json_whole, persons=True),
+    "jsonl": Format(".jsonl", json_lines, persons=True),
+    "rttm": Format(".rttm", segments, persons=True),
     "rttm-speakers": Format(".speakers.rttm", speaker_turns),
     "vtt": Format(".vtt", write_clip=webvtt),
     "srt": Format(".srt", write_clip=subrip),

@@ -15,17 +15,17 @@ from data.errors import InputError
 from reports.answer import SURENESS_COLUMNS
 from reports.answer import emotion_of as window_emotion
 from reports.documents import ModalityEntry, Numbers, WindowEntry
-from reports.exports.clip import ClipAnswer, Item, Unanswered, one_line, timeline, turns
+from reports.exports.clip import ClipAnswer, Item, Span, Unanswered, one_line, timeline, turns
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LONG_COLUMNS = ("clip_id", "window", "start", "end", "source", "name", "probability")
+LONG_COLUMNS = ("clip_id", "person", "person_name", "window", "start", "end", "source", "name", "probability")
 FUSE_COLUMNS = ("clip", "model", "label", "split", "group", "quality")
 GIVEN = ("split", "label")
 """What a data set's manifest says of a clip and its tables repeat."""
-TEXTS = frozenset({"clip_id", *GIVEN, "top", "emotion", "reason", "source", "name"})
-"""Columns that hold text; `present` is true or false, `window` a whole number, and all others are real numbers."""
+TEXTS = frozenset({"clip_id", "person_name", *GIVEN, "top", "emotion", "reason", "source", "name"})
+"""Columns that hold text; `present` is true or false, `window` and `person` are whole numbers, all others real ones."""
 PIECE = 20_000
 """Rows of an arrow table, the most that is held in memory."""
 Cell = str | float | None
@@ -33,7 +33,8 @@ Cell = str | float | None
 
 
 def wide_rows(clips: Iterable[Item]) -> Iterator[Sequence[Cell]]:
-    """The names of the columns, then a row a window: clip_id, the columns of windows.parquet, reason; unknown values are None.
+    """The names of the columns, then a row a window and person: clip_id, whose it is, the columns of windows.parquet, reason;
+    unknown values are None.
 
     Clips of a data set also have `split` and `label`; one without an answer is a row of its own, with the reason and no numbers.
     InputError when a clip has columns that the first one lacks (another set of compounds).
@@ -48,8 +49,8 @@ def wide_rows(clips: Iterable[Item]) -> Iterator[Sequence[Cell]]:
             else:
                 early.append(row)
             continue
-        for index, window in enumerate(clip.result["windows"]):
-            row = {**_own(clip), **_flat(window), **_qualities(clip, index), "reason": window["reason"] or None}
+        for own, index, window in _windows(clip):
+            row = {**_own(own), **_flat(window), **_qualities(own, index), "reason": window["reason"] or None}
             if not columns:
                 columns = list(row)
                 yield columns
@@ -72,9 +73,9 @@ def long_rows(clips: Iterable[Item]) -> Iterator[Sequence[Cell]]:
     for clip in clips:
         if isinstance(clip, Unanswered):
             continue
-        for index, window in enumerate(clip.result["windows"]):
-            sources = {"fused": window["basic"], "compound": window["compound"], **_modalities(clip, index)}
-            own = (clip.clip_id, index, window["start"], window["end"])
+        for one, index, window in _windows(clip):
+            sources = {"fused": window["basic"], "compound": window["compound"], **_modalities(one, index)}
+            own = (one.clip_id, one.person, one.person_name or None, index, window["start"], window["end"])
             for source, shares in sources.items():
                 yield from ((*own, source, name, value) for name, value in (shares or {}).items() if value is not None)
 
@@ -125,7 +126,8 @@ def arrow_long(clips: Iterable[Item]) -> "Iterator[pa.Table]":
 
 
 def json_lines(clips: Iterable[Item]) -> Iterator[str]:
-    """A JSON object a window: clip_id, path, window, the window of result.json, and what each modality says (or null).
+    """A JSON object a window and person: clip_id, path, whose it is, window, the window as in result.json, and what each modality
+    says (or null).
 
     A clip without an answer is one line whose `window` is null, with its state and reason.
     """
@@ -133,13 +135,15 @@ def json_lines(clips: Iterable[Item]) -> Iterator[str]:
         if isinstance(clip, Unanswered):
             yield _json({**unanswered_row(clip), "window": None, "present": False}) + "\n"
             continue
-        for index, window in enumerate(clip.result["windows"]):
-            own = {"clip_id": clip.clip_id, "path": clip.result["clip"]["path"], "window": index}
-            yield _json({**own, **window, "modalities": _modalities(clip, index)}) + "\n"
+        for one, index, window in _windows(clip):
+            own = {"clip_id": one.clip_id, "path": one.result["clip"]["path"], "person": one.person,
+                   "person_name": one.person_name, "window": index}  # fmt: skip
+            yield _json({**own, **window, "modalities": _modalities(one, index)}) + "\n"
 
 
 def json_whole(clips: Iterable[Item]) -> Iterator[str]:
-    """One JSON document: `clips`, the content of each result.json, and `unanswered`, the clips without an answer."""
+    """One JSON document: `clips`, the content of each result.json, in which the answers of the others have their `windows`, too,
+    as `json_lines` has them; and `unanswered`, the clips without an answer."""
     unanswered: list[dict[str, str]] = []
     yield '{"clips": ['
     between = "\n"
@@ -147,25 +151,30 @@ def json_whole(clips: Iterable[Item]) -> Iterator[str]:
         if isinstance(clip, Unanswered):
             unanswered.append(unanswered_row(clip))
             continue
-        yield between + _json(clip.result)
+        yield between + _json({**clip.result, **_with_windows(clip)})
         between = ",\n"
     yield '\n], "unanswered": ' + _json(unanswered) + "}\n"
 
 
 def segments(clips: Iterable[Item]) -> Iterator[str]:
-    """A line a stretch in the ten fields of RTTM: SPEAKER clip 1 start duration <NA> <NA> answer <NA> <NA>; times in s."""
+    """A line a stretch in the ten fields of RTTM: SPEAKER clip 1 start duration <NA> person answer <NA> <NA>; times in s.
+
+    The person stands where RTTM has a subtype, <NA> in a clip of one person."""
     for clip in clips:
-        for span in timeline(clip) if isinstance(clip, ClipAnswer) else ():
-            times = f"{span.start:.3f} {span.end - span.start:.3f}"
-            yield f"SPEAKER {_token(clip.clip_id)} 1 {times} <NA> <NA> {_token(span.label)} <NA> <NA>\n"
+        for one in clip.everyone if isinstance(clip, ClipAnswer) else ():
+            yield from (_segment(one, span, _token(one.person_name)) for span in timeline(one))
 
 
 def speaker_turns(clips: Iterable[Item]) -> Iterator[str]:
     """A line a turn of speech in the ten fields of RTTM: SPEAKER clip 1 start duration <NA> <NA> person <NA> <NA>; times in s."""
     for clip in clips:
-        for span in turns(clip) if isinstance(clip, ClipAnswer) else ():
-            times = f"{span.start:.3f} {span.end - span.start:.3f}"
-            yield f"SPEAKER {_token(clip.clip_id)} 1 {times} <NA> <NA> {_token(span.label)} <NA> <NA>\n"
+        if isinstance(clip, ClipAnswer):
+            yield from (_segment(clip, span) for span in turns(clip))
+
+
+def _segment(clip: ClipAnswer, span: Span, subtype: str = "<NA>") -> str:
+    times = f"{span.start:.3f} {span.end - span.start:.3f}"
+    return f"SPEAKER {_token(clip.clip_id)} 1 {times} <NA> {subtype} {_token(span.label)} <NA> <NA>\n"
 
 
 def why(clip: Unanswered) -> str:
@@ -178,14 +187,33 @@ def unanswered_row(clip: Unanswered) -> dict[str, str]:
     return {"clip_id": clip.clip_id, "path": clip.path, "state": clip.state, "reason": why(clip)}
 
 
-def _own(clip: Item) -> dict[str, str | None]:
-    return {"clip_id": clip.clip_id, **{name: clip.status[name] or None for name in GIVEN if name in clip.status}}
+def _windows(clip: ClipAnswer) -> Iterator[tuple[ClipAnswer, int, WindowEntry]]:
+    """The windows of everybody with their numbers, first those of whom the clip's answer is about."""
+    yield from ((one, number, window) for one in clip.everyone for number, window in one.rows)
+
+
+def _with_windows(clip: ClipAnswer) -> dict[str, object]:
+    """`people` with the windows of the others in their answers; empty where there are none."""
+    windows = {one.person: [{"window": number, **window, "modalities": _modalities(one, number)} for number, window in one.rows]
+               for one in clip.others}  # fmt: skip
+    people = [
+        {**entry, "answer": {**answer, "windows": windows[entry["person"]]}}
+        if entry["person"] in windows and (answer := entry.get("answer")) else entry
+        for entry in clip.result.get("people", ())
+    ]  # fmt: skip
+    return {"people": people} if windows else {}
+
+
+def _own(clip: Item) -> dict[str, Cell]:
+    whose = (clip.person, clip.person_name or None) if isinstance(clip, ClipAnswer) else (None, None)
+    given = {name: clip.status[name] or None for name in GIVEN if name in clip.status}
+    return {"clip_id": clip.clip_id, "person": whose[0], "person_name": whose[1], **given}
 
 
 def _arrow(rows: Iterator[Sequence[Cell]]) -> "Iterator[pa.Table]":
     import pyarrow as pa
 
-    kinds = {"present": pa.bool_(), "window": pa.int32()}
+    kinds = {"present": pa.bool_(), "window": pa.int32(), "person": pa.int32()}
     names = [str(name) for name in next(rows, ())]
     schema = pa.schema([(name, pa.string() if name in TEXTS else kinds.get(name, pa.float64())) for name in names])
     some = True

@@ -38,7 +38,7 @@ def publish(job: Job) -> Mapping[str, object]:
     people, turns = read_people(job.folder.people), read_people(job.folder.turns)
     heard = job.folder.evidence("voice")
     reference = said_reference(read_table(heard)) if heard.is_file() else ""
-    about = problems, failed, seconds, notes, entry_of_words(job), people, turns, _answers(job), reference
+    about = problems, failed, seconds, notes, entry_of_words(job), people, turns, _answers(job), job.whose, reference
     result = build_result(job.clip, job.settings.profile, scores, fusion, timeline(fusion), *about)
     write_text(job.folder.result, to_json(result))
     write_report(job.folder)

@@ -1,5 +1,7 @@
 """The stage that tells people apart, and the names that users and subtitles give them."""
 
+import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.media.clip import Clip
 from data.media.probe import probe
-from data.people import read_names
+from data.people import read_names, rows_of
 from data.run_folder import RunFolder
 from data.sample import sample_clip
 from data.tables import read_table, write_table
@@ -26,11 +28,15 @@ from flows.clip.steps import publish
 from flows.clip.threads import in_thread
 from flows.clip.words import write_words
 from flows.evidence import faces_table, sound_of, there, words_of
+from flows.exports.source import items, source_at
 from flows.job import Job
 from flows.recognition import read_run
 from modalities.people.find import NO_FACES, known_people
 from modalities.people.turns import Turn
-from reports.exports.clip import read_clip, tiers_of
+from reports.exports.abaw import COMPOUND, frame_classes
+from reports.exports.clip import ClipAnswer, Item, read_clip, tiers_of
+from reports.exports.formats import format_named
+from reports.exports.tables import csv_long, csv_wide, json_whole, segments
 from tests.media_makers import make_clip
 
 
@@ -139,12 +145,46 @@ def test_two_faces_have_two_answers(tmp_path: Path, result_of: Callable[[RunFold
     assert f"Person {other} " in answer.sentence
     assert f"Person {other}: expression" in tiers_of(read_clip(job.folder))
 
+    of_everybody_in_exports(job, main, other)
+
     job.folder.people_list.write_text(job.folder.people_list.read_text().replace(f"\n{other},,", f"\n{other},Ada,"))
     job.folder.log.unlink()
     recognise_clip(job, in_thread)
     assert "Ada: expression" in tiers_of(read_clip(job.folder))
     done = [line.split()[4] for line in job.folder.log.read_text().splitlines() if " done in " in line]
     assert done == ["publish"], "a name is written anew, and nothing is recognised again"
+
+
+def of_everybody_in_exports(job: Job, main: int, other: int) -> None:
+    """Tables, segments and the challenge's file have the answers of everybody, and of one person where that is asked."""
+    source, windows = source_at(job.folder.root), read_table(job.folder.windows)
+
+    def exported(name: str, person: str = "") -> list[Item]:
+        return list(items(source_at(job.folder.root, person), format_named(name)))
+
+    wide = pd.read_csv(io.StringIO("".join(csv_wide(exported("csv")))))
+    assert wide["person"].tolist() == windows["person"].tolist(), "whom the clip's answer is about comes first"
+    names = [*BASIC_EMOTIONS, "sureness", "contribution_static_face", "quality_static_face"]
+    np.testing.assert_allclose(wide[names], windows[names], atol=1e-6)
+    long = pd.read_csv(io.StringIO("".join(csv_long(exported("csv-long")))))
+    own = long[(long["person"] == other) & (long["source"] == "static_face") & (long["window"] == 0)]
+    scores = read_table(job.folder.of_person(other).scores("static_face"))
+    np.testing.assert_allclose(own["probability"], scores[list(BASIC_EMOTIONS)].iloc[0], atol=1e-5)
+    rows = [line.split(" ") for line in segments(exported("rttm"))]
+    assert {row[6] for row in rows} == {f"Person_{main}", f"Person_{other}"}
+    (whole,) = json.loads("".join(json_whole(exported("json"))))["clips"]
+    assert len(whole["people"][other - 1]["answer"]["windows"]) == (windows["person"] == other).sum()
+
+    (alone,) = exported("abaw", f"person {other}")
+    assert isinstance(alone, ClipAnswer)
+    frames = read_table(job.folder.frames)
+    classes = frame_classes(alone)
+    shares = rows_of(frames, other)[list(COMPOUND.classes)].to_numpy().argmax(1)
+    assert list(classes.index)[: len(shares)] == shares.tolist()
+    assert len(classes.index) == frames["frame"].nunique(), "a class for every frame, also where nothing is known of the person"
+    with pytest.raises(InputError, match="no answer about 'Zoe' in two.*Person 1, Person 2"):
+        exported("abaw", "Zoe")
+    assert list(items(source))[0].others == (), "who reads result.json alone reads nobody else's tables"  # type: ignore[union-attr]
 
 
 def two_faces(path: Path, seconds: float) -> Path:

@@ -111,8 +111,9 @@ def test_a_clip_without_an_answer_is_a_row_and_no_label(order: int) -> None:
 
 def test_a_set_without_any_answer_is_rows_with_reasons() -> None:
     assert read_csv([BAD]) == [
-        {"clip_id": "bad", "split": "test", "label": "", "present": "False", "reason": 'It holds text; "not, video".'}
-    ]
+        {"clip_id": "bad", "person": "", "person_name": "", "split": "test", "label": "", "present": "False",
+         "reason": 'It holds text; "not, video".'}
+    ]  # fmt: skip
     assert read_csv([]) == []
 
 
@@ -122,7 +123,7 @@ def test_parquet_and_csv_say_the_same(clip: ClipAnswer, tmp_path: Any) -> None:
         table = pa.concat_tables(arrow([BAD, clip])).to_pandas()
         read = pd.read_csv(io.StringIO("".join(text([BAD, clip]))), keep_default_na=True)
         pd.testing.assert_frame_equal(table.replace({None: np.nan}), read.replace({None: np.nan}), check_dtype=False)
-        numbers = [name for name in table if name not in export_tables.TEXTS | {"present", "window"}]
+        numbers = [name for name in table if name not in export_tables.TEXTS | {"present", "window", "person"}]
         assert (table[numbers].dtypes == "float64").all()
 
 

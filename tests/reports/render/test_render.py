@@ -15,11 +15,13 @@ import pytest
 
 from data.emotions import BASIC_EMOTIONS, Compound
 from data.errors import InputError, MediaError
+from data.media.clip import Clip
 from data.media.probe import probe
 from data.run_folder import RunFolder
 from data.sample import sample_clip
 from flows.cli.render import render_run
-from reports.render.annotations import Annotations, chosen_faces
+from reports.colours import person_colour
+from reports.render.annotations import Annotations, Drawing, chosen_faces
 from reports.render.fonts import font, undrawable, wrapped
 from reports.render.video import Rendered, render
 from tests.media_makers import CORNERS, make_clip, make_sound
@@ -79,6 +81,30 @@ def test_a_run_becomes_a_video_that_says_its_answer(copied_run: RunFolder, tmp_p
     assert bars[0] > 0, "no compound at 0.8 s: the emotion alone and how sure it is"
     assert bars[1] > 0.02
     assert list(tmp_path.glob(".*")) == []
+
+
+def test_each_person_has_their_colour_name_and_answer(tmp_path: Path) -> None:
+    """Two persons beside each other, the second of whom is known of for a second, and somebody who is not told apart."""
+    faces = pd.DataFrame({
+        "time_s": 0.0, "track_id": [0, 1, 2], "person": [1, 2, 0], "called": ["Ada", "Person 2", "others"],
+        "main": [True, False, False], "x": [20.0, 150.0, 260.0], "y": 100.0, "width": 80.0, "height": 80.0,
+    })  # fmt: skip
+    faces = pd.concat([faces.assign(time_s=time) for time in (0.0, 1.0, 1.9)], ignore_index=True)
+    drawn = annotations("Hello.", faces)
+    answers = {1: drawn.frames, 2: drawn.frames.iloc[:25]}
+    drawn = replace(drawn, cues=drawn.cues.assign(speaker="Ada"), answers=answers, whose="Ada")
+    drawing = Drawing(drawn, Clip(tmp_path, "c", "0", 2.0, 25.0, 360, 360))
+    told = [[drawing._told(track, time) for track in drawing._tracks] for time in (0.5, 1.9)]
+    assert told == [["Ada: happily surprised", "Person 2: happily surprised", ""], ["Ada: happiness", "Person 2", ""]]
+    assert drawing._said(0.5) == "Ada: Hello."
+    dark = np.full((360, 360, 3), 30, np.uint8)
+    clip = make_clip(tmp_path / "two.mp4", seconds=2.0, size=(360, 360), picture=lambda time: dark)
+    rendered(clip, tmp_path / "out.mp4", drawn)
+    shown = pictures(tmp_path / "out.mp4")[1][5]
+    for left, person in ((20, 1), (150, 2), (260, 0)):
+        edges = shown[110:170, left - 1 : left + 3]
+        assert near(edges, person_colour(person)) > 0.3, person
+        assert all(near(edges, person_colour(other)) < 0.1 for other in {0, 1, 2} - {person}), person
 
 
 def test_times_stay_those_of_the_container(tmp_path: Path) -> None:
