@@ -9,6 +9,8 @@ LONGEST_GAP = 600.0
 """Seconds without anything; what is farther away is no gap but a jump of the clock."""
 STEP_BACK = 0.5
 """Seconds by which a packet may lie before the end of the one before it without a jump."""
+SKEW = 1.5
+"""Seconds by which the packets of one stream may come later in the file than those of another one of the same time."""
 REORDERED = 16
 """Images that may be reordered, where only the times at which they are shown are known."""
 FEWEST_PACKETS = 5
@@ -58,6 +60,7 @@ class Clock:
         earliest = self._next.get(stream, self._zero - LONGEST_GAP + back) - back
         offset = self._offset.get(stream, 0.0)
         if not earliest <= at + offset <= latest + LONGEST_GAP:
+            earliest = max(earliest, latest - SKEW)  # else a stream that was silent in one recording falls behind the others
             ways = (way for way in reversed(self._used) if earliest <= at + way <= latest + LONGEST_GAP)
             offset = next(ways, latest - at)
         self._used[offset] = self._used.get(offset, 0) + 1

@@ -44,7 +44,7 @@ CUT_OFF = 0.5
 """Seconds that must be missing at the end before a stream counts as truncated."""
 TELLING = frozenset({"mov", "matroska", "avi", "flac", "wav"})
 """Formats that write down how long they are; elsewhere FFmpeg estimates it."""
-JUMPS = "The clock of the file jumps in {count} places, as joined recordings do; what comes after goes on where it was."
+JUMPS = "The clock of the file jumps{places}, as that of joined recordings does; what comes after goes on where it was."
 CANCELLED = "The two channels of the sound cancel each other; for {seconds:.1f} s one of them is heard alone."
 NAMES = {"video": "video", "audio": "sound", "subtitle": "subtitles"}
 
@@ -132,7 +132,7 @@ def _decode(
             raise MediaError(f"Nothing in {clip.path} could be decoded; copy or record it again.")
         problems = (*damaged, *(() if clock.jumps else _cut_off(container, streams, video.end, audio.end)))
         notes = notes_on_tracks(container, streams.audio, streams.subtitles if words.count else None, options.language)
-        notes += (JUMPS.format(count=clock.jumps),) if clock.jumps else ()
+        notes += (JUMPS.format(places=f" in {clock.jumps} places" if clock.jumps > 1 else ""),) if clock.jumps else ()
         notes += (CANCELLED.format(seconds=audio.cancelled),) if audio.cancelled > 0.5 else ()
     index = folder / "frames_index.parquet"
     if video.count:

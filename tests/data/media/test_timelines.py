@@ -49,6 +49,16 @@ def test_joined_recordings_go_on(tmp_path: Path) -> None:
     assert "jumps in 2 places" in made.notes[0]
 
 
+def test_the_sound_stays_with_its_picture_where_one_of_joined_recordings_has_none(tmp_path: Path) -> None:
+    one = make_clip(tmp_path / "a.ts", seconds=2, **SMALL)
+    mute = make_clip(tmp_path / "mute.ts", seconds=2, sound=None, **SMALL)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(one.read_bytes() + mute.read_bytes() + one.read_bytes())
+    _, made = decoded(joined, tmp_path / "work")
+    assert loudness(made.audio, 2.3, 3.5) == 0
+    assert loudness(made.audio, 4.3, 5.5) > 0.3
+
+
 @pytest.mark.parametrize("after", [700.0, 7200.0])
 def test_a_clock_that_jumps_by_hours_goes_on(tmp_path: Path, after: float) -> None:
     times = [k / 25 for k in range(50)] + [after + 2 + k / 25 for k in range(50)]
