@@ -1,6 +1,7 @@
 """Files in, run folders out: through Prefect where runs go to a server, else the same graph in threads of this process."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -57,10 +58,19 @@ def media_files(paths: Sequence[Path], tell: Callable[[str], object] = lambda se
                 )
             if left_out:
                 tell(f"{path}: {left_out}")
+            if below := [folder.name for folder in sorted(path.iterdir()) if _holds_media(folder)]:
+                tell(f"{path}: what lies in folders in it ({', '.join(below)[:80]}) is left out; 'dyad batch' takes that too.")
             found += [path / name for name in media]
         else:
             found.append(path)
     return found
+
+
+def _holds_media(folder: Path) -> bool:
+    """Whether there are media files right in a folder that is not hidden."""
+    if folder.name.startswith((".", "__MACOSX")) or not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
+        return False
+    return bool(media_among(name for name in os.listdir(folder) if not name.startswith("."))[0])
 
 
 def check_brought(files: Sequence[Path], brought: Brought) -> None:

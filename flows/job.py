@@ -18,12 +18,18 @@ from data.windows import Windows
 
 @dataclass(frozen=True)
 class Brought:
-    """Evidence that replaces a stage: files with a transcript, descriptions of the scene, ready probabilities; and who is who."""
+    """Evidence that replaces a stage: files with a transcript, descriptions of the scene, ready probabilities; and who is who.
+
+    notes: sentences about how transcript and descriptions were read, by these names, and problems: what of the transcript could
+    not be, where they were cut from those of a whole file.
+    """
 
     transcript: Path | None = None
     descriptions: Path | None = None
     scores: Mapping[str, Path] = field(default_factory=dict)
     people: Path | None = None
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:

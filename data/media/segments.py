@@ -17,10 +17,12 @@ from data.files import atomic_path, write_text
 from data.media.clip import Clip
 from data.media.cues import TimedWord, spread_words
 from data.media.decode import Decoded
-from data.media.descriptions import AUTHOR_COLUMNS, read_described_table
+from data.media.descriptions import read_described_table, read_descriptions
 from data.media.frames import read_index, read_scale
+from data.media.sidecars import Sidecar
 from data.media.sound_file import AUDIO_RATE, SoundWriter
 from data.media.subtitles import read_transcript, to_vtt
+from data.times import END_SLACK
 
 PIECE = 2**20
 
@@ -41,7 +43,8 @@ class Segment:
 def segment_clip(whole: Clip, segment: Segment, clip_id: str) -> Clip:
     """The clip of a segment: its length is the segment's, its `start` where it begins in the file, its hash of both.
 
-    An end after the file's is the file's. MediaError when the segment begins after the file has ended.
+    An end after the file's is the file's (`note_on_end` says so). MediaError when the segment begins after the file has ended, or
+    would last longer than it.
     """
     if segment.is_whole:
         return replace(whole, clip_id=clip_id)
@@ -51,9 +54,21 @@ def segment_clip(whole: Clip, segment: Segment, clip_id: str) -> Clip:
         raise MediaError(
             f"{whole.path} ends at {whole.duration:.2f} s, before the segment begins ({start:.2f} s); correct its times."
         )
+    if (segment.end or 0.0) - start > whole.duration + END_SLACK:
+        raise MediaError(
+            f"{whole.path} lasts {whole.duration:.2f} s, and the segment from {start:g} to {segment.end:g} s is longer: are its "
+            "times milliseconds or frames? Write seconds; an empty end is the file's."
+        )
     content = f"{whole.content_hash} {start!r} {end!r}"
     digest = hashlib.sha256(content.encode()).hexdigest()
     return replace(whole, clip_id=clip_id, content_hash=digest, duration=end - start, start=start)
+
+
+def note_on_end(whole: Clip, segment: Segment) -> tuple[str, ...]:
+    """A sentence where a segment would end later than its file, by more than what is rounded."""
+    if (segment.end or 0.0) <= whole.duration + END_SLACK:
+        return ()
+    return (f"The segment's end, {segment.end:g} s, lies beyond the file ({whole.duration:.2f} s); it ends with the file.",)
 
 
 def cut(whole: Decoded, clip: Clip, work: Path) -> Decoded:
@@ -192,38 +207,36 @@ def _span(clip: Clip) -> tuple[float, float]:
     return start, start + clip.duration
 
 
-def cut_transcript(transcript: Path, clip: Clip, target: Path, whole: float | None = None) -> Path | None:
-    """Write what of a file's transcript is said in a segment as WebVTT.
+def cut_transcript(transcript: Path, clip: Clip, target: Path, whole: float, own: bool = False) -> Sidecar:
+    """Write what of the transcript of a file of `whole` s is said in a segment as WebVTT, and tell how it was read.
 
-    Words without times are those of the segment, and copied as they are; with `whole`, the seconds of the file, they are those
-    of the file, and spread over it. None when nothing is said in the segment. `target` gives the name, its suffix is that of the
+    Words without times are spread over the file; where the transcript is the segment's `own` they are those of the segment, and
+    copied as they are. Without a path when nothing is said in the segment. `target` gives the name, its suffix is that of the
     form written.
     """
-    table = read_transcript(transcript, whole)
-    if table["start"].isna().all():
+    if own and read_transcript(transcript)["start"].isna().all():
         kept = target.with_suffix(transcript.suffix.lower())
         with atomic_path(kept) as aside:
             shutil.copyfile(transcript, aside)
-        return kept
-    said = cut_cues(table.dropna(subset=["start", "end"]), clip)
-    if said.empty:
-        return None
-    kept = target.with_suffix(".vtt")
-    write_text(kept, to_vtt(said))
-    return kept
+        return Sidecar(kept)
+    table = read_transcript(transcript, whole, clip.frame_rate)
+    said, kept = cut_cues(table, clip), target.with_suffix(".vtt")
+    if not said.empty:
+        write_text(kept, to_vtt(said))
+    return Sidecar(None if said.empty else kept, table.attrs["notes"], table.attrs["problems"])
 
 
-def cut_descriptions(descriptions: Path, clip: Clip, target: Path, rate: float = 0.0) -> Path:
-    """Write the descriptions (a table with start, end and text, times of the file) of a segment with times of the segment.
+def cut_descriptions(descriptions: Path, clip: Clip, target: Path, whole: float) -> tuple[Path | None, tuple[str, ...]]:
+    """Write the descriptions of a file of `whole` s (a table with start, end and text) of a segment, with times of the segment.
 
-    InputError when they are counted by window, which means something else in a segment, or the table is of the wrong form.
+    Returns `target`, None where nothing is told of the segment, and sentences about how they were read. InputError as
+    `read_descriptions`, and when they are counted by window, which means something else in a segment.
     """
-    table = read_described_table(descriptions, rate or None)
-    if "window" in table:
+    if "window" in read_described_table(descriptions):
         raise InputError(f"{descriptions} counts windows; a segment's descriptions need start and end, the times in the file.")
-    told = table.kept((table.text("text") != "").to_numpy(bool))
-    columns = {name: told.text(name) for name in ("clip", "text", *AUTHOR_COLUMNS) if name in told}
-    timed = pd.DataFrame({name: told.times(name, rate=rate or None) for name in ("start", "end")} | columns)
+    table = read_descriptions(descriptions, clip.path.stem, np.array([[0.0, whole]]), clip.frame_rate)
+    notes: tuple[str, ...] = table.attrs["notes"]
+    told = cut_rows(table, clip)
     with atomic_path(target) as aside:
-        cut_rows(timed.dropna(subset=["start", "end"]), clip).to_csv(aside, index=False)
-    return target
+        told.to_csv(aside, index=False)
+    return None if told.empty else target, notes

@@ -23,10 +23,11 @@ _FEWEST = 3
 
 @dataclass(frozen=True)
 class Sidecar:
-    """The transcript beside a clip, None without one, and what is to be told of how it was chosen."""
+    """The transcript beside a clip, None without one, what is to be told of how it was chosen, and what of it cannot be read."""
 
     path: Path | None
     notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 def find_sidecar(media: Path, language: str = "", given: Collection[Path] = ()) -> Sidecar:

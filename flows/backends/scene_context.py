@@ -44,7 +44,7 @@ class SceneContextBackend(ScoringBackend[Model]):
         if given is None:
             raise NotHere(ABSENT_REASON, REMEDY)
         described = read_descriptions(given, job.clip.path.stem, job.windows, job.clip.frame_rate)
-        return replace(self.read(job, described), notes=described.attrs["notes"])
+        return replace(self.read(job, described), notes=(*job.brought.notes.get("descriptions", ()), *described.attrs["notes"]))
 
     def read(self, job: Job, descriptions: "pd.DataFrame") -> Scores:
         """The emotions that descriptions tell of."""

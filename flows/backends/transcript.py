@@ -78,15 +78,15 @@ class Whisper(Backend["Recogniser", Words]):
 
         given, subtitles = given_transcript(job), job.work_file("subtitles")
         if given.path is not None:
-            return _read(given.path, given.path.name, job, given.notes)
+            return _read(given.path, given.path.name, job, given)
         if subtitles is not None:
-            return _read(subtitles, "subtitles in the file", job, given.notes)
+            return _read(subtitles, "subtitles in the file", job, given)
         if not job.clip.has_audio:
             raise NotHere(NO_SOUND, GIVE_WORDS)
         self.checkpoint(job.settings)
-        return self._heard(job, given.notes)
+        return self._heard(job, given)
 
-    def _heard(self, job: Job, notes: tuple[str, ...]) -> Words:
+    def _heard(self, job: Job, given: Sidecar) -> Words:
         from modalities.transcript.hear import hear_words
 
         audio, asked = job.folder.work / "audio.wav", job.settings.transcript
@@ -94,7 +94,7 @@ class Whisper(Backend["Recogniser", Words]):
             self.load(job.settings), audio, language=asked.language, word_times=asked.word_times,
             read=languages_understood(job.settings), on_time=reach, **feeding(job.settings, asked.batch),
         )  # fmt: skip
-        return Words(heard.cues, heard.origin, heard.rejected, notes, reason=heard.reason)
+        return Words(heard.cues, heard.origin, heard.rejected, given.notes, given.problems, heard.reason)
 
     def score(self, table: Path, settings: Settings) -> Transcripts:
         """What is heard in each file of a folder or a table, which may know the `language` of each; NotHere without Whisper."""
@@ -152,17 +152,17 @@ class Whisper(Backend["Recogniser", Words]):
         return "any" if given_transcript(job).path is None else ""
 
 
-def _read(path: Path, origin: str, job: Job, notes: tuple[str, ...]) -> Words:
+def _read(path: Path, origin: str, job: Job, given: Sidecar) -> Words:
     cues = read_transcript(path, job.clip.duration, job.clip.frame_rate)
-    return Words(cues, origin, notes=(*notes, *cues.attrs["notes"]), problems=cues.attrs["problems"])
+    return Words(
+        cues, origin, notes=(*given.notes, *cues.attrs["notes"]), problems=(*given.problems, *cues.attrs["problems"])
+    )
 
 
 def given_transcript(job: Job) -> Sidecar:
     """The transcript that the user gave or put beside the clip (that beside a file is not a segment's), and notes about it."""
-    if job.brought.transcript is not None:
-        return Sidecar(job.brought.transcript)
-    if job.clip.start is not None:
-        return Sidecar(None)
+    if job.brought.transcript is not None or job.clip.start is not None:
+        return Sidecar(job.brought.transcript, job.brought.notes.get("transcript", ()), job.brought.problems)
     return find_sidecar(job.clip.path, language_read(job.settings), job.brought.files)
 
 

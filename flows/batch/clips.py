@@ -23,8 +23,8 @@ from data.manifest.manifest import ManifestRow
 from data.media.clip import Clip
 from data.media.decode import Decoded
 from data.media.probe import probe
-from data.media.segments import Segment, cut_descriptions, cut_transcript, segment_clip
-from data.media.sidecars import find_sidecar
+from data.media.segments import Segment, cut_descriptions, cut_transcript, note_on_end, segment_clip
+from data.media.sidecars import Sidecar, find_sidecar
 from data.media.subtitles import SUFFIXES
 from data.people import rows_of
 from data.run_folder import RunFolder
@@ -136,7 +136,8 @@ def _run_row(plan: BatchPlan, row: ManifestRow, file: Clip, whole: Callable[[], 
         brought = _brought(row, clip, run_folder, settings, file.duration)
         job = Job(clip, run_folder, settings, brought, known.references, known.shares)
         limit = plan.patience.seconds(file.duration)
-        outcome = run_clip(job, whole=None if segment.is_whole else whole, limit=limit, strict=plan.strict)
+        part = None if segment.is_whole else functools.partial(_with_notes, whole, note_on_end(file, segment))
+        outcome = run_clip(job, whole=part, limit=limit, strict=plan.strict)
         if outcome.state != "failed" and row.frame_labels:
             outcome = replace(outcome, answer={**outcome.answer, **_labelled_frames(row, job)})
         if plan.show and outcome.state != "failed":
@@ -147,6 +148,10 @@ def _run_row(plan: BatchPlan, row: ManifestRow, file: Clip, whole: Callable[[], 
     except Exception as error:
         return _failed(error, row)
     return outcome
+
+
+def _with_notes(whole: Callable[[], Decoded], notes: tuple[str, ...]) -> Decoded:
+    return replace(whole(), notes=(*whole().notes, *notes))
 
 
 def _settings(settings: Settings, row: ManifestRow) -> Settings:
@@ -160,26 +165,29 @@ def _brought(row: ManifestRow, clip: Clip, folder: RunFolder, settings: Settings
     """The words and descriptions of a clip as files with its own times; `duration`: seconds of its file."""
     target = folder.marker(GIVEN).with_suffix("")
     words = _words(row, clip, target, settings, duration)
-    return Brought(words, _descriptions(row, clip, target.with_name(f"{GIVEN}_descriptions.csv"))).check()
+    scenes = _here(row.descriptions, target)
+    notes = {"transcript": words.notes}
+    if scenes is not None and clip.start is not None:
+        cut = target.with_name(f"{GIVEN}_descriptions.csv")
+        scenes, notes["descriptions"] = cut_descriptions(scenes, clip, cut, duration)
+    return Brought(words.path, scenes, notes=notes, problems=words.problems).check()
 
 
-def _words(row: ManifestRow, clip: Clip, target: Path, settings: Settings, duration: float) -> Path | None:
+def _words(row: ManifestRow, clip: Clip, target: Path, settings: Settings, duration: float) -> Sidecar:
     if row.transcript and not row.words_file:
         write_text(target.with_suffix(".txt"), row.transcript)
-        return target.with_suffix(".txt")
+        return Sidecar(target.with_suffix(".txt"))
     given = _here(row.words_file, target)
     if clip.start is None:
-        return given
+        return Sidecar(given)
     kept = target.with_name(f"{GIVEN}_words.vtt")
     if given is not None:
-        return cut_transcript(given, clip, kept)
-    beside = find_sidecar(clip.path, language_read(settings)).path
-    return cut_transcript(beside, clip, kept, duration) if beside else None
-
-
-def _descriptions(row: ManifestRow, clip: Clip, target: Path) -> Path | None:
-    given = _here(row.descriptions, target)
-    return given if given is None or clip.start is None else cut_descriptions(given, clip, target, clip.frame_rate)
+        return cut_transcript(given, clip, kept, duration, own=True)
+    beside = find_sidecar(clip.path, language_read(settings))
+    if beside.path is None:
+        return beside
+    read = cut_transcript(beside.path, clip, kept, duration)
+    return replace(read, notes=(*beside.notes, *read.notes))
 
 
 def _here(named: str, target: Path) -> Path | None:

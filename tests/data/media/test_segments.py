@@ -13,7 +13,7 @@ from data.media.clip import Clip
 from data.media.decode import Decoded, DecodeOptions, decode
 from data.media.frames import read_frames, read_index
 from data.media.probe import probe
-from data.media.segments import Segment, cut, cut_descriptions, cut_transcript, first_frame, segment_clip
+from data.media.segments import Segment, cut, cut_descriptions, cut_transcript, first_frame, note_on_end, segment_clip
 from data.media.subtitles import read_transcript
 from tests.media_makers import make_clip, tone
 
@@ -93,7 +93,10 @@ def test_a_segment_has_a_name_a_length_and_a_content_of_its_own(whole: tuple[Cli
     assert segment_clip(clip, Segment(1.0, 2.0), "x") == one
     assert (one.start, one.duration, one.clip_id) == (1.0, 1.0, "x")
     assert segment_clip(clip, Segment(), "mine") == replace(clip, clip_id="mine")
-    assert segment_clip(clip, Segment(5.0, 99.0), "x").duration == pytest.approx(clip.duration - 5.0)
+    assert segment_clip(clip, Segment(5.0, 9.0), "x").duration == pytest.approx(clip.duration - 5.0)
+    assert [len(note_on_end(clip, Segment(5.0, end))) for end in (None, clip.duration + 0.4, 9.0)] == [0, 0, 1]
+    with pytest.raises(MediaError, match="the segment from 0 to 4000 s is longer: are its times milliseconds"):
+        segment_clip(clip, Segment(0.0, 4000.0), "x")
     with pytest.raises(MediaError, match="before the segment begins"):
         segment_clip(clip, Segment(50.0, 60.0), "x")
 
@@ -117,19 +120,33 @@ def test_transcripts_and_descriptions_are_cut_with_their_times(whole: tuple[Clip
     clip = segment_clip(whole[0], Segment(2.0, 5.0), "part")
     words = tmp_path / "words.srt"
     words.write_text("1\n00:00:00,000 --> 00:00:01,000\nbefore\n\n2\n00:00:02,500 --> 00:00:03,000\ninside\n")
-    kept = cut_transcript(words, clip, tmp_path / "kept.vtt")
+    file = whole[0].duration
+    kept = cut_transcript(words, clip, tmp_path / "kept.vtt", file).path
     assert kept is not None
     assert read_transcript(kept)[["start", "end", "text"]].values.tolist() == [[0.5, 1.0, "inside"]]
-    assert cut_transcript(words, segment_clip(whole[0], Segment(4.0, 5.0), "x"), tmp_path / "none.vtt") is None
+    assert cut_transcript(words, segment_clip(whole[0], Segment(4.0, 5.0), "x"), tmp_path / "none.vtt", file).path is None
+    tsv = tmp_path / "words.tsv"
+    tsv.write_text("start\tend\ttext\n2500\t3000\tinside\n")
+    read = cut_transcript(tsv, clip, tmp_path / "kept.vtt", file, own=True)
+    assert read.path is not None
+    assert read_transcript(read.path)["start"].tolist() == [0.5]
+    assert "are milliseconds" in read.notes[0]
+    words.write_text("1\n00:00:02,500 --> 00:00:03,000\ninside\n\n2\n01:00:02,500 --> 01:00:03,000\nbeyond\n")
+    assert "beyond the clip" in cut_transcript(words, clip, tmp_path / "kept.vtt", file).problems[0]
     plain = tmp_path / "plain.txt"
     plain.write_text("no times at all")
-    copied = cut_transcript(plain, clip, tmp_path / "copied.vtt")
+    copied = cut_transcript(plain, clip, tmp_path / "copied.vtt", file, own=True).path
     assert copied is not None
     assert copied.read_text() == "no times at all"
     scenes = tmp_path / "scenes.csv"
     scenes.write_text("start,end,text\n0,2,a room\n2,6,a street\n")
-    cut_descriptions(scenes, clip, tmp_path / "cut.csv")
+    assert cut_descriptions(scenes, clip, tmp_path / "cut.csv", file) == (tmp_path / "cut.csv", ())
     assert pd.read_csv(tmp_path / "cut.csv").values.tolist() == [[0.0, 3.0, "a street"]]
+    scenes.write_text("start,end,text\n0,1,a room\n")
+    assert cut_descriptions(scenes, clip, tmp_path / "cut.csv", file) == (None, ()), "nothing is told of the segment"
     scenes.write_text("window,text\n0,a room\n")
     with pytest.raises(InputError, match="times in the file"):
-        cut_descriptions(scenes, clip, tmp_path / "cut.csv")
+        cut_descriptions(scenes, clip, tmp_path / "cut.csv", file)
+    scenes.write_text("start,end,text\n0,2000,a room\n2000,5500,a street\n")
+    assert "are milliseconds" in cut_descriptions(scenes, clip, tmp_path / "cut.csv", file)[1][0]
+    assert pd.read_csv(tmp_path / "cut.csv").values.tolist() == [[0.0, 3.0, "a street"]]

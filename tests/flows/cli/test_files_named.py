@@ -1,6 +1,7 @@
 """Files and folders as they are named on the command line."""
 
 import os
+import shutil
 import subprocess
 import sys
 import unicodedata
@@ -21,12 +22,20 @@ Dyad = Callable[..., tuple[int, str, str]]
 def test_a_folder_gives_all_its_media_and_names_the_rest(tmp_path: Path) -> None:
     for name in ("a.aiff", "b.WMA", "c.m2ts", "d.wav", "._d.wav", ".hidden.mp4", "notes.docx", "d.srt", "scores.csv"):
         (tmp_path / name).touch()
+    for name in ("more/e.mp4", ".hidden/f.mp4", "papers/a.docx"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
     said: list[str] = []
     assert [file.name for file in media_files([tmp_path], said.append)] == ["a.aiff", "b.WMA", "c.m2ts", "d.wav"]
-    assert said == [f"{tmp_path}: 1 file left out, which by their endings are no media: notes.docx."]
+    assert said == [
+        f"{tmp_path}: 1 file left out, which by their endings are no media: notes.docx.",
+        f"{tmp_path}: what lies in folders in it (more) is left out; 'dyad batch' takes that too.",
+    ]
+    shutil.rmtree(tmp_path / "more")
+    (tmp_path / "papers/a.docx").unlink()
     manifest = manifest_of_folder(tmp_path)
     assert manifest.table["path"].tolist() == ["a.aiff", "b.WMA", "c.m2ts", "d.wav"]
-    assert manifest.notes == tuple(said)
+    assert manifest.notes == tuple(said[:1])
     for name in ("a.aiff", "b.WMA", "c.m2ts", "d.wav"):
         (tmp_path / name).unlink()
     with pytest.raises(InputError, match="holds no media files.*notes.docx"):
