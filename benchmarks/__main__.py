@@ -12,6 +12,7 @@ NAMES = {
     "people": "people.people",
     "derive_face_reference": "derive.face_reference",
     "derive_fusion_weights": "derive.fusion_weights",
+    "derive_known_faces": "derive.known_faces",
     "derive_licences": "derive.licences",
     "derive_multilingual_head": "derive.multilingual_head",
     "derive_priors": "derive.priors",

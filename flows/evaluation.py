@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from configs.settings import Settings
-from data.corpora.known import corpus_of
+from data.corpora.known import corpus_of_file
 from data.csv_files import write_csv
 from data.emotions import BASIC_EMOTIONS, Compound
 from data.errors import InputError
@@ -173,7 +173,7 @@ class _Reading:
         return [*told, *self._not_fused]
 
     def _trained_on(self) -> dict[str, dict[str, int]]:
-        """By modality, how many labelled clips are of corpora that its model was trained on, as far as names and cards tell."""
+        """By modality, how many labelled clips are of corpora that its model learned, as far as names, pixels and cards tell."""
         if not self._corpora:
             return {}
         try:
@@ -214,7 +214,7 @@ class _Reading:
 
     def _answered(self, item: ClipAnswer, clip: LabelledClip, given: ClipLabels) -> ClipMeasured:
         result, windows = item.result, _windows(item.result)
-        if corpus := corpus_of(clip.path):
+        if corpus := corpus_of_file(clip.path):
             self._corpora[corpus] += 1
             self._settings_of_corpus = self._settings_of_corpus or self._settings(item)
         raters = given.of_windows(windows), given.of_times(clip.times)

@@ -3,12 +3,13 @@
 A modality is trusted with an emotion by the odds of its being right there:
 
     W[m, c] = log(r / (1 - r)) / 2,   r = (n[m, c] recall[m, c] + k u[m]) / (n[m, c] + k)
-                                      u[m] = (n[m] UAR[m] + k C u) / (n[m] + k C)
+                                      u[m] = (n[m] UAR[m] + j C u) / (n[m] + j C)
 
 n counts people or films, not frames of them, and u is the mean of all modalities' UAR: so where evidence is thin, an emotion is
-trusted as its modality is, and a modality as all others are. The log-odds are what a vote deserves when voters err independently
-(Nitzan and Paroush, 1982); voters do not quite, and half of them, so shares by the root of the odds, lost in no table tried
-(`./dyad benchmark fusion_ways`). A modality without a measurement gets the mean of the others' weights.
+trusted as its modality is, and a modality as all others are. k is much larger than j: the recall of one emotion rests on few
+people, and is high also where a model says it too often; a UAR is neither. The log-odds are what a vote deserves when voters
+err independently (Nitzan and Paroush, 1982); voters do not quite, and half of them, so shares by the root of the odds, lost in
+no table tried (`./dyad benchmark fusion_ways`). A modality without a measurement gets the mean of the others' weights.
 
 What this cannot know: that two modalities make the same mistakes (both face models), and that the measured data differ
 between modalities. Weights fitted on clips that have all of them would.
@@ -30,7 +31,10 @@ from fusion.weights import FusionWeights
 CERTAIN = 0.98
 """Recall is held within 1 - CERTAIN and CERTAIN: no finite test shows a model to be always right, or never."""
 ENOUGH = 20.0
-"""As many people or films with an emotion weigh as much as what is known without them (k above)."""
+"""As many people or films with an emotion weigh as much as what is known without them, of a temperature."""
+Pulls = tuple[float, float]
+PULLS: Pulls = (80.0, 5.0)
+"""k and j above, by `./dyad benchmark fusion_ways --curve`."""
 OVERSURE = 2.0
 """The temperature of a model whose probabilities away from home are not at hand."""
 TEMPERATURES = np.geomspace(0.5, 8.0, 33)
@@ -54,6 +58,7 @@ def derive_weights(
     date: str = "",
     modalities: Sequence[str] = MODALITIES,
     classes: Sequence[str] = BASIC_EMOTIONS,
+    pulls: Pulls = PULLS,
 ) -> FusionWeights:
     """Weights of a log-linear pooling from model cards: for each modality a mapping with `per_class_recall` {class: 0..1}.
 
@@ -64,7 +69,7 @@ def derive_weights(
     if not measured:
         raise InputError(f"No model card belongs to one of {', '.join(modalities)}; train the models first.")
     usual = float(np.mean([uar_of(name, cards[name]) for name in measured]))
-    heads = {name: _log_odds(name, cards[name], usual, classes) / 2 for name in measured}
+    heads = {name: _log_odds(name, cards[name], usual, classes, pulls) / 2 for name in measured}
     mean: Floats = np.mean(list(heads.values()), axis=0)
     table = np.stack([heads.get(name, mean) for name in modalities])[None]
     text = _in_words(cards, measured, [name for name in modalities if name not in cards])
@@ -100,13 +105,14 @@ def temperature_of(probabilities: Floats, labels: Integers, evidence: float) -> 
     return float(np.exp((evidence * np.log(best) + np.log(OVERSURE)) / (evidence + 1.0)))
 
 
-def _log_odds(name: str, card: MeasuredCard, usual: float, classes: Sequence[str]) -> Floats:
+def _log_odds(name: str, card: MeasuredCard, usual: float, classes: Sequence[str], pulls: Pulls) -> Floats:
     """Log-odds [C] of one modality's being right, shrunk to its UAR, and this to the `usual` one."""
     uar, recalls, counts = uar_of(name, card), card.get("per_class_recall") or {}, card.get("counts") or {}
     known = np.array([float(recalls.get(word, np.nan)) for word in classes])
-    count = np.where(np.isnan(known), 0.0, [float(counts.get(word, ENOUGH / 2)) for word in classes])
-    own = (count.sum() * uar + ENOUGH * len(classes) * usual) / (count.sum() + ENOUGH * len(classes)) if counts else uar
-    recall = np.clip((count * np.nan_to_num(known) + ENOUGH * own) / (count + ENOUGH), 1.0 - CERTAIN, CERTAIN)
+    to_uar, to_usual = pulls[0], pulls[1] * len(classes)
+    count = np.where(np.isnan(known), 0.0, [float(counts.get(word, to_uar / 2)) for word in classes])
+    own = (count.sum() * uar + to_usual * usual) / (count.sum() + to_usual) if counts else uar
+    recall = np.clip((count * np.nan_to_num(known) + to_uar * own) / (count + to_uar), 1.0 - CERTAIN, CERTAIN)
     odds: Floats = np.log(recall / (1.0 - recall))
     return odds
 

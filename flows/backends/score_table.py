@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from configs.settings import Settings
 from data.bootstrap import drawn_scores, middle
-from data.corpora.known import corpus_of
+from data.corpora.known import corpus_of_file
 from data.csv_files import write_csv
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError, WeightsError
@@ -83,7 +83,7 @@ def measured(table: Path, answers: Answers | Transcripts, trained_on: Sequence[s
     if known is None:
         return ""
     said = (None if table.is_dir() else column_if_any(table, "corpus")) or [""] * len(answers.names)
-    counted = Counter(map(corpus_of, answers.names, said))
+    counted = Counter(map(corpus_of_file, answers.names, said))
     seen = {corpus: counted[corpus] for corpus in trained_on if counted[corpus]}
     told = ", ".join(f"{count} of {corpus}" for corpus, count in seen.items())
     trained = f"Trained on this: {told}; the figures say little about other inputs" if told else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from data.bootstrap import times_drawn
-from data.corpora.known import corpus_of
+from data.corpora.known import corpus_of_file
 from data.csv_files import as_given
 from data.dataset_files import JOURNAL, REPORT, STATUS, SUMMARY
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
@@ -214,7 +214,7 @@ class Totals:
             self.stages[stage][0] += seconds
             self.stages[stage][1] += 1
         answer = entry.answer
-        self.corpora[corpus_of(row.path, row.corpus)] += bool(answer)
+        self.corpora[corpus_of_file(row.path, row.corpus)] += bool(answer)
         self.media += answer.get("duration") or 0.0
         self.shown.update(answer.get("seconds", {}))
         self.clips[answer.get("top") or ""] += bool(answer)

@@ -1,8 +1,12 @@
 """Which corpus a file is of."""
 
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 
-from data.corpora.known import corpus_of
+from data.corpora.known import corpus_of, corpus_of_file, hashes_of
 
 
 @pytest.mark.parametrize(
@@ -15,6 +19,7 @@ from data.corpora.known import corpus_of
         ("1001_DFA_ANG_XX.flv", "", "crema-d"),
         ("03a01Fa.wav", "", "emo-db"),
         ("dia12_utt3.mp4", "", "meld"),
+        ("FER2013Test/fer0032298.png", "", "ferplus"),
         ("talk.mp4", "", ""),
         ("talk.mp4", " FER+ ", "ferplus"),
         ("dia12_utt3.mp4", "My_own corpus", "my-own-corpus"),
@@ -22,3 +27,22 @@ from data.corpora.known import corpus_of
 )
 def test_a_corpus_is_known_by_its_names(path: str, said: str, corpus: str) -> None:
     assert corpus_of(path, said) == corpus
+
+
+def test_a_picture_of_the_training_is_known_by_its_pixels_whatever_it_is_called(tmp_path: Path, shared: Path) -> None:
+    train, held_out = (np.load(shared / f"datasets/face/ferplus_{name}.npz")["images"] for name in ("train", "valid"))
+    assert corpus_of_file(saved(tmp_path / "mine.png", train[7])) == "ferplus"
+    assert corpus_of_file(saved(tmp_path / "colour.bmp", np.stack([train[20_000]] * 3, 2))) == "ferplus"
+    assert corpus_of_file(saved(tmp_path / "mine.webp", train[7]), "My own") == "my-own"
+    changed = train[7].copy()
+    changed[3, 3] ^= 1
+    assert corpus_of_file(saved(tmp_path / "other.png", changed)) == ""
+    new = held_out[~np.isin(hashes_of(held_out), hashes_of(train))]
+    assert not any(corpus_of_file(saved(tmp_path / "held.png", image)) for image in new[:200])
+    (tmp_path / "text.png").write_text("no picture")
+    assert corpus_of_file(str(tmp_path / "text.png")) == corpus_of_file(str(tmp_path / "absent.png")) == ""
+
+
+def saved(file: Path, image: np.ndarray) -> str:
+    cv2.imwrite(str(file), image, [cv2.IMWRITE_WEBP_QUALITY, 101])
+    return str(file)
