@@ -10,8 +10,8 @@ one of seven compounds or none. `RAVDESS`: the mean of three models for utteranc
 emotions; here the examples of a stretch share the speaker, as in a film. `steady`: each stretch repeats one example, so that a
 window's neighbours can tell nothing new: the least that can be gained. Figures: accuracy of every two seconds. `context`: the
 geometric mean of windows that first heard those around them, by a Gaussian of so many seconds (`fusion.over_time.in_context`).
-The second table: film descriptions (Aff-Wild2, in time order): of the segments that show an emotion, and of those with two, how
-many are right at each context.
+The second table: film descriptions (Aff-Wild2, in time order) at each context: of the segments that show an emotion, and of those
+with two, how many are right; and frame by frame, where each frame of a segment has its own label among the seven.
 """
 
 import sys
@@ -25,7 +25,7 @@ from benchmarks.common import header, make_parser, print_table
 from benchmarks.derive.composer import by_default_priors, fused_rows, text_rows
 from benchmarks.quality.films import BOTH, read_films
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
-from data.metrics import scores_of
+from data.metrics import scores_of, scores_of_counts
 from data.votes import compound_of_votes
 from data.windows import LENGTH, SHIFT
 from fusion.arrays import Floats, Integers, as_distribution
@@ -143,7 +143,9 @@ def film_rows(data: Path) -> Iterator[list[object]]:
             known, found = truth >= 0, np.concatenate(answer)
             figures = scores_of(truth[known], found[known], range(kinds))
             row += [int(known.sum()), f"{100 * figures['war']:.1f}", f"{100 * figures['macro_f1']:.1f}"]
-        yield row
+        said = np.eye(len(BASIC_EMOTIONS))[np.concatenate(emotion)]
+        figures = scores_of_counts(shares[:, : len(BASIC_EMOTIONS)].T @ said)  # frames of one emotion by what is answered
+        yield [*row, f"{100 * figures['war']:.1f}", f"{100 * figures['macro_f1']:.1f}"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -156,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for row in table_rows(name + ", steady" * steady, given, steady, options.dwell))  # fmt: skip
     print_table(("sequence", "a state lasts", *(f"{way} %" for way in WAYS), *(f"context {s:.0f} s %" for s in CONTEXTS)), rows)
     heads = [f"{what}: {head}" for what in ("emotions", "pairs") for head in ("n", "accuracy %", "macro-F1 %")]
+    heads += [f"frame by frame: {head}" for head in ("accuracy %", "macro-F1 %")]
     print_table(("context", *heads), film_rows(options.data))
     return 0
 
