@@ -198,6 +198,11 @@ class RunFolder:
         """A digest of what the folder answers (`flows.clip.own_folder`)."""
         return self.stages / "asked"
 
+    @property
+    def set_row(self) -> Path:
+        """Which row of a data set the folder is of (`flows.clip.own_folder`); not there for a clip of none."""
+        return self.stages / "set_row"
+
     def create(self) -> None:
         """Make the folders; InputError where one is a link, which somebody may have planted to have others' files replaced."""
         for folder in (self.root, self.work, self.stages):

@@ -42,6 +42,8 @@ def recognise_dataset(
     allow_remote: Sequence[str] = (),
     workload: str = RECOGNITION,
     sample: int | None = None,
+    fresh: bool = False,
+    descriptions: str | None = None,
 ) -> dict[str, int]:
     """Recognise all clips of a data set; gives the counts of summary.json.
 
@@ -59,14 +61,18 @@ def recognise_dataset(
         allow_remote: File systems (s3, https) whose addresses the manifest may name; that of its own address it may anyway.
         workload: The function (module:name) that runs the clips of a file; another one only to measure or to test.
         sample: Only so many clips, drawn evenly by label; the same ones each time.
+        fresh: Do everything again, also what is already done.
+        descriptions: A CSV file with descriptions of the scene, for clips whose row names none.
     """
     outlive_worker()
     settings = settings or Settings()
-    plan = BatchPlan(output_at(output), settings, strict, Patience(least_seconds, seconds_per_second))
+    patience = Patience(least_seconds, seconds_per_second)
+    plan = BatchPlan(output_at(output), settings, strict, patience, fresh=fresh)
     with alone(plan.output) as lost:
         clear_left_behind(plan.output.folder)
         plan.output.get(JOURNAL)
         clips = read_clips(manifest, limit, settings, root, allow_remote, sample)
+        clips = clips.described(os.path.abspath(descriptions)) if descriptions else clips
         with Journal(plan.output.folder / JOURNAL) as journal:
             run = BatchRun(plan, clips, journal, retry_failed, workload, lost, UnderWay(plan.output.folder))
             work_off(run, _most(workers, settings))

@@ -93,14 +93,15 @@ def check_labels(table: pd.DataFrame, compounds: Sequence[Compound]) -> RowError
 
 
 def check_ids(table: pd.DataFrame) -> RowErrors:
-    """Make the clip ids that are not given; given ones that cannot name a folder are errors."""
+    """Say in `id_given` which clip ids are given, and make what stands for the others; given ones that cannot name a folder are
+    errors."""
     ids = table["clip_id"].str.strip()
     missing = ids == ""
     if missing.any():
         rows = table.loc[missing, ["path", "start", "end"]]
         pieces = [rows.iloc[begin : begin + _PIECE] for begin in range(0, len(rows), _PIECE)]
         ids[missing] = pd.concat([pd.Series(made_ids(piece), index=piece.index, dtype="str") for piece in pieces])
-    table["clip_id"] = ids
+    table["clip_id"], table["id_given"] = ids, ~missing
     unsafe = np.flatnonzero(~missing & ids.str.contains(_UNSAFE, regex=True))
     yield unsafe, [f"clip_id '{ids.iloc[i]}' cannot name a folder; use letters, digits, '-' and '_'" for i in unsafe]
     taken = np.flatnonzero(~missing & ids.str.lower().isin(TAKEN))  # some file systems do not tell capitals from others
@@ -111,9 +112,10 @@ def check_ids(table: pd.DataFrame) -> RowErrors:
 
 
 def made_ids(table: pd.DataFrame) -> list[str]:
-    """Clip ids of rows without one: the stem as `clip_id_of` writes it, and 12 digits of a hash of path and segment.
+    """What stands for rows without a clip id: the stem as `clip_id_of` writes it, and 12 digits of a hash of path and segment.
 
-    The same path (relative to the root) and segment give the same id wherever the root lies and whatever other rows there are.
+    The same path (relative to the root) and segment give the same wherever the root lies and whatever other rows there are. The
+    clip's own id, which its run folder bears, is of its content, and known once the file is read.
     """
     ids: list[str] = []
     for path, start, end in zip(table["path"].tolist(), table["start"].tolist(), table["end"].tolist(), strict=True):

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +34,10 @@ COLUMNS = (
     "path", "clip_id", "start", "end", "split", "label", "speaker", "language", "transcript", "descriptions", "frame_labels",
     "corpus",
 )  # fmt: skip
-"""What a manifest may say of a clip; only `path` must be there. Other columns but `number` and `problem` are kept."""
-ROW = ("number", "clip_id", "path", *COLUMNS[2:], "problem")
+"""What a manifest may say of a clip; only `path` must be there. Other columns but those of `OURS` are kept."""
+OURS = ("number", "problem", "id_given")
+"""Columns of the table that no manifest gives."""
+ROW = ("number", "clip_id", "path", *COLUMNS[2:], "problem", "id_given")
 """The columns that make a `ManifestRow`, in its order."""
 OTHER_NAMES = {"lang": "language", "file": "path"}
 VIDEO = (
@@ -60,6 +62,8 @@ class ManifestRow:
     start, end: seconds in the file; None is its beginning, its end.
     transcript: the words themselves, or a file with them (see `words_file`); times in it and in `descriptions` are of the file.
     problem: a sentence that says why this clip cannot be run and what to do; '' when it can.
+    id_given: whether the manifest gives the clip_id; else it stands for the row until the clip is read, whose run folder is
+        named by its content (`data.media.clip.clip_id_of`).
     """
 
     number: int
@@ -76,6 +80,7 @@ class ManifestRow:
     frame_labels: str = ""
     corpus: str = ""
     problem: str = ""
+    id_given: bool = True
 
     @property
     def words_file(self) -> str:
@@ -117,6 +122,11 @@ class Manifest:
         kept = self.table.loc[self.table.index.isin(chosen)].reset_index(drop=True)
         said = f"A sample of {len(kept)} of {len(self.table)} clips, evenly by label."
         return Manifest(kept, self.root, self.source, (*self.notes, said))
+
+    def described(self, file: str) -> "Manifest":
+        """The clips with this file of descriptions of the scene where their row names none."""
+        told = self.table["descriptions"]
+        return replace(self, table=self.table.assign(descriptions=told.where(told != "", file)))
 
     def rows(self) -> Iterator[ManifestRow]:
         """All rows in order, made as they are asked for."""
@@ -243,7 +253,7 @@ def _with_columns(table: pd.DataFrame) -> pd.DataFrame:
         made[name] = table[name] if name in table else pd.Series("", index=table.index, dtype="str")
         if name not in ("start", "end"):
             made[name] = as_text(made[name])
-    others = {name: table[name] for name in table.columns if name not in (*made, "problem")}
+    others = {name: table[name] for name in table.columns if name not in (*made, *OURS)}
     return pd.DataFrame(made | others, index=table.index).reset_index(drop=True)
 
 
@@ -319,8 +329,9 @@ def write_manifest(manifest: Manifest, path: Path) -> str:
     Returns the root that `read_manifest` must be given, '' when the paths are inside the manifest's own folder (to which they
     are then relative).
     """
-    kept = [name for name in manifest.table.columns if name not in ("number", "problem")]
-    table = manifest.table[[name for name in kept if name not in COLUMNS or _is_used(manifest.table[name])]].copy()
+    given = manifest.table.assign(clip_id=manifest.table["clip_id"].where(manifest.table["id_given"], ""))
+    kept = [name for name in given.columns if name not in OURS]
+    table = given[[name for name in kept if name not in COLUMNS or _is_used(given[name])]].copy()
     folder, root = Location.at(path).parent, Location(manifest.root)
     inside = not root.is_remote and root.prefix.startswith(folder.prefix)
     if inside and root != folder:

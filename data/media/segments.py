@@ -14,7 +14,7 @@ import pandas as pd
 
 from data.errors import InputError, MediaError
 from data.files import atomic_path, write_text
-from data.media.clip import Clip
+from data.media.clip import Clip, clip_id_of
 from data.media.cues import TimedWord, spread_words
 from data.media.decode import Decoded
 from data.media.descriptions import read_described_table, read_descriptions
@@ -40,14 +40,14 @@ class Segment:
         return self.start is None and self.end is None
 
 
-def segment_clip(whole: Clip, segment: Segment, clip_id: str) -> Clip:
-    """The clip of a segment: its length is the segment's, its `start` where it begins in the file, its hash of both.
+def segment_clip(whole: Clip, segment: Segment) -> Clip:
+    """The clip of a segment: its length is the segment's, its `start` where it begins in the file, its hash and id of both.
 
     An end after the file's is the file's (`note_on_end` says so). MediaError when the segment begins after the file has ended, or
     would last longer than it.
     """
     if segment.is_whole:
-        return replace(whole, clip_id=clip_id)
+        return whole
     start = segment.start or 0.0
     end = whole.duration if segment.end is None else min(segment.end, whole.duration)
     if start >= end:
@@ -61,7 +61,7 @@ def segment_clip(whole: Clip, segment: Segment, clip_id: str) -> Clip:
         )
     content = f"{whole.content_hash} {start!r} {end!r}"
     digest = hashlib.sha256(content.encode()).hexdigest()
-    return replace(whole, clip_id=clip_id, content_hash=digest, duration=end - start, start=start)
+    return replace(whole, clip_id=clip_id_of(whole.path.stem, digest), content_hash=digest, duration=end - start, start=start)
 
 
 def note_on_end(whole: Clip, segment: Segment) -> tuple[str, ...]:

@@ -29,10 +29,9 @@ from data.media.subtitles import SUFFIXES
 from data.people import rows_of
 from data.run_folder import RunFolder
 from flows.batch.one_clip import Outcome, Patience, run_clip
-from flows.batch.references import known_of
 from flows.batch.storage import OutputFolder, fetch, fetched
 from flows.clip.keys import stage_keys
-from flows.clip.own_folder import continue_from
+from flows.clip.own_folder import SetRow, in_own_folder
 from flows.clip.steps.decode import decode_whole, limits_of
 from flows.clip.threads import within
 from flows.job import Brought, Job, language_read
@@ -43,18 +42,22 @@ from reports.dataset.clip_brief import binned_hits
 
 logger = logging.getLogger(__name__)
 GIVEN = "given"
-"""How files in .stages begin that hold a clip's words and descriptions where the manifest's own cannot be used as they are."""
+"""How files begin that hold a clip's words and descriptions where the manifest's own cannot be used as they are."""
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """What is the same for all clips of a run; small, so that it may travel to other processes. `show`: results as artifacts."""
+    """What is the same for all clips of a run; small, so that it may travel to other processes.
+
+    show: results as artifacts; fresh: what is done already is done again.
+    """
 
     output: OutputFolder
     settings: Settings
     strict: bool = False
     patience: Patience = Patience()
     show: bool = False
+    fresh: bool = False
 
 
 def plan_digest(settings: Settings, strict: bool, workload: str) -> str:
@@ -112,7 +115,7 @@ def run_file(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str
         whole = functools.cache(lambda: decode_whole(Job(clip, RunFolder(decoded), plan.settings), decoded))
         for row in rows:
             stop.check()
-            yield row.clip_id, _run_row(plan, row, clip, whole)
+            yield row.clip_id, _run_row(plan, row, clip, whole, decoded)
 
 
 def _failed(error: Exception, row: ManifestRow) -> Outcome:
@@ -122,32 +125,37 @@ def _failed(error: Exception, row: ManifestRow) -> Outcome:
     return Outcome("failed", reason if name in reason else f"{row.path}: {reason}")
 
 
-def _run_row(plan: BatchPlan, row: ManifestRow, file: Clip, whole: Callable[[], Decoded]) -> Outcome:
+def _run_row(plan: BatchPlan, row: ManifestRow, file: Clip, whole: Callable[[], Decoded], aside: Path) -> Outcome:
+    """Recognise the clip of a row; `aside`: a folder for what is only needed meanwhile."""
     segment = Segment(row.start, row.end)
-    run_folder = RunFolder(plan.output.folder / row.clip_id)
     try:
-        clip = segment_clip(file, segment, row.clip_id)
-        if segment.is_whole and file.clip_id != row.clip_id:
-            continue_from(RunFolder(plan.output.folder / file.clip_id), run_folder)  # of 'dyad run'
-        run_folder.create()
-        clear_aside(run_folder.root)
-        settings = _settings(plan.settings, row)
-        known = known_of(plan.output.folder, row.speaker, settings)
-        brought = _brought(row, clip, run_folder, settings, file.duration)
-        job = Job(clip, run_folder, settings, brought, known.references, known.shares)
+        job = _job(plan, row, segment_clip(file, segment), aside / str(row.number), file.duration)
+        job.folder.create()
+        clear_aside(job.folder.root)
         limit = plan.patience.seconds(file.duration)
         part = None if segment.is_whole else functools.partial(_with_notes, whole, note_on_end(file, segment))
-        outcome = run_clip(job, whole=part, limit=limit, strict=plan.strict)
+        outcome = run_clip(job, whole=part, limit=limit, strict=plan.strict, fresh=plan.fresh)
         if outcome.state != "failed" and row.frame_labels:
             outcome = replace(outcome, answer={**outcome.answer, **_labelled_frames(row, job)})
         if plan.show and outcome.state != "failed":
-            show_clip(run_folder)
-        plan.output.put(row.clip_id, remove=True)
+            show_clip(job.folder)
+        plan.output.put(job.clip.clip_id, remove=True)
     except (Interrupted, StorageError):
         raise
     except Exception as error:
         return _failed(error, row)
-    return outcome
+    return replace(outcome, folder="" if job.clip.clip_id == row.clip_id else job.clip.clip_id)
+
+
+def _job(plan: BatchPlan, row: ManifestRow, clip: Clip, aside: Path, duration: float) -> Job:
+    """The clip in its run folder: that of its row's id, else the one that `dyad run` gives it; what is given lies in `aside`."""
+    aside.mkdir(exist_ok=True)
+    settings, first = _settings(plan.settings, row), RunFolder(plan.output.folder / clip.clip_id)
+    job = Job(clip, first, settings, _brought(row, clip, aside, settings, duration))
+    for note in (first.asked, first.set_row) if plan.output.address and not row.id_given else ():
+        note.parent.mkdir(parents=True, exist_ok=True)
+        plan.output.get(f"{clip.clip_id}/{note.parent.name}/{note.name}")
+    return in_own_folder(job, row.clip_id if row.id_given else "", row=SetRow(row.clip_id, row.path, row.start, row.speaker))
 
 
 def _with_notes(whole: Callable[[], Decoded], notes: tuple[str, ...]) -> Decoded:
@@ -161,9 +169,9 @@ def _settings(settings: Settings, row: ManifestRow) -> Settings:
     return settings.model_copy(update={"transcript": settings.transcript.model_copy(update={"language": row.language})})
 
 
-def _brought(row: ManifestRow, clip: Clip, folder: RunFolder, settings: Settings, duration: float) -> Brought:
-    """The words and descriptions of a clip as files with its own times; `duration`: seconds of its file."""
-    target = folder.marker(GIVEN).with_suffix("")
+def _brought(row: ManifestRow, clip: Clip, folder: Path, settings: Settings, duration: float) -> Brought:
+    """The words and descriptions of a clip as files in `folder` with its own times; `duration`: seconds of its file."""
+    target = folder / GIVEN
     words = _words(row, clip, target, settings, duration)
     scenes = _here(row.descriptions, target)
     notes = {"transcript": words.notes}

@@ -20,7 +20,10 @@ FOLD = 65_536
 
 @dataclass(frozen=True)
 class Entry:
-    """How a clip ended: `fingerprint` of what went in, a sentence for what went wrong, seconds by stage, the answer in short."""
+    """How a clip ended: `fingerprint` of what went in, a sentence for what went wrong, seconds by stage, the answer in short.
+
+    clip_id: of its row; folder: the name of its run folder where that is another.
+    """
 
     clip_id: str
     fingerprint: str
@@ -29,12 +32,22 @@ class Entry:
     seconds: Mapping[str, float] = field(default_factory=dict)
     answer: Mapping[str, Any] = field(default_factory=dict)
     ended: float = 0.0
+    folder: str = ""
+
+    @property
+    def run_folder(self) -> str:
+        """The name of the clip's run folder, which is the clip's id for whoever reads the answers."""
+        return self.folder or self.clip_id
 
 
 class Journal:
-    """The journal in one file. A line that is damaged, such as one cut off by a crash, is as if it were not there."""
+    """The journal in one file. A line that is damaged, such as one cut off by a crash, is as if it were not there.
 
-    def __init__(self, path: Path) -> None:
+    by_folder: clips are found by the names of their run folders, not by the ids of their rows.
+    """
+
+    def __init__(self, path: Path, by_folder: bool = False) -> None:
+        self._by_folder = by_folder
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._keys, self._places = np.empty(0, np.uint64), np.empty(0, np.uint64)
@@ -49,7 +62,7 @@ class Journal:
         for line in self._stream:
             entry = _entry(line)
             if entry is not None:
-                keys.append(_key(entry.clip_id))
+                keys.append(_key(self._name(entry)))
                 places.append(place)
             place += len(line)
         self._fold(np.array(keys, np.uint64), np.array(places, np.uint64))
@@ -73,20 +86,23 @@ class Journal:
         self._stream.seek(0, os.SEEK_END)
         self._stream.write(line)
         self._stream.flush()
-        self._recent[_key(entry.clip_id)] = self._end
+        self._recent[_key(self._name(entry))] = self._end
         self._end += len(line)
         if len(self._recent) >= FOLD:
             self._fold(np.array(list(self._recent), np.uint64), np.array(list(self._recent.values()), np.uint64))
             self._recent.clear()
 
-    def latest(self, clip_id: str) -> Entry | None:
+    def _name(self, entry: Entry) -> str:
+        return entry.run_folder if self._by_folder else entry.clip_id
+
+    def latest(self, name: str) -> Entry | None:
         """How a clip ended last; None when it never did."""
-        place = self._place(_key(clip_id))
+        place = self._place(_key(name))
         if place is None:
             return None
         self._stream.seek(place)
         entry = _entry(self._stream.readline())
-        return entry if entry is not None and entry.clip_id == clip_id else None
+        return entry if entry is not None and self._name(entry) == name else None
 
     def _place(self, key: int) -> int | None:
         if key in self._recent:

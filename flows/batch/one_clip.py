@@ -37,31 +37,43 @@ class Patience:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a clip ended: a sentence for what went wrong, the seconds of each stage, the answer in short (see `answer_of`)."""
+    """How a clip ended: a sentence for what went wrong, the seconds of each stage, the answer in short (see `answer_of`).
+
+    folder: the name of its run folder where that is not the row's clip id; before: it was done already, and nothing ran.
+    """
 
     state: Ended
     reason: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
     answer: Mapping[str, Any] = field(default_factory=dict)
+    folder: str = ""
+    before: bool = False
 
 
 def run_clip(
-    job: Job, *, whole: Callable[[], Decoded] | None = None, limit: float | None = None, strict: bool = False
-) -> Outcome:
+    job: Job, *, whole: Callable[[], Decoded] | None = None, limit: float | None = None, strict: bool = False,
+    fresh: bool = False,
+) -> Outcome:  # fmt: skip
     """Recognise a clip into its run folder; what fails is an outcome, never an exception, but for Interrupted.
 
     `whole` gives what was decoded of the file that the clip is a segment of; `limit`: seconds that it may take; `strict`: the
     clip fails when a modality fails or lacks its model. Stages that are done already for this content, these settings and this
-    code are left out.
+    code are left out, unless `fresh`.
     """
+    earlier = _version(job.folder)
     try:
         seconds = limit or Patience().seconds(job.clip.duration)
-        recognise_clip(job, in_thread, stages=_stages(whole), seconds=seconds, strict=strict)
-        return outcome_of(job.folder)
+        recognise_clip(job, in_thread, stages=_stages(whole), seconds=seconds, strict=strict, fresh=fresh)
+        return replace(outcome_of(job.folder), before=earlier is not None and _version(job.folder) == earlier)
     except Interrupted:
         raise
     except Exception as error:
         return Outcome("failed", sentence(error), stage_seconds(job.folder))
+
+
+def _version(folder: RunFolder) -> int | None:
+    """When the answer was written, ns; None without one."""
+    return folder.result.stat().st_mtime_ns if folder.result.is_file() else None
 
 
 def outcome_of(folder: RunFolder) -> Outcome:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -27,9 +28,11 @@ COLUMNS = ("clip_id", "state", "reason", "path", "start", "end", "split", "label
 
 
 def status_rows(clips: Manifest, journal: Journal) -> Iterator[tuple[ManifestRow, Entry | None]]:
-    """Every clip of the manifest with how it ended; None for one that was rejected or has not ended."""
+    """Every clip of the manifest with how it ended, under the name of its run folder; None for one that was rejected or has not
+    ended."""
     for row in clips.rows():
-        yield row, None if row.problem else journal.latest(row.clip_id)
+        entry = None if row.problem else journal.latest(row.clip_id)
+        yield (row if entry is None else replace(row, clip_id=entry.run_folder)), entry
 
 
 def write_status(output: OutputFolder, clips: Manifest, journal: Journal) -> None:

@@ -1,11 +1,9 @@
 """The second pass over a data set: once all clips are done, each is related to what is known of its person and of all."""
 
-import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,20 +16,12 @@ from data.tables import read_scores
 from flows.backends import backend_of
 from flows.backends.base import ScoringBackend, priors_of
 from flows.batch.journal import Journal
+from flows.clip.known import FOLDER, INDEX, of_speaker
 from modalities.priors import estimated_shares, training_shares, without_priors
 
-FOLDER, INDEX = ".references", "index.json"
-"""In the output: references under the digest of their content, and which one is whose, with the shares of the emotions."""
 RELATED = ("static_face", "voice")
 """Modalities that judge a person by what is usual of this person."""
 PRIORS = ("static_face", "scene_context", "text")
-
-
-class KnownOfClip(NamedTuple):
-    """What a data set tells of a clip: files with what is known of its person, and shares of the emotions [7], by modality."""
-
-    references: Mapping[str, Path] = {}
-    shares: Mapping[str, Mapping[str, float]] = {}
 
 
 def gather(output: Path, clips: Manifest, journal: Journal, settings: Settings) -> Mapping[str, str]:
@@ -58,7 +48,7 @@ def gather(output: Path, clips: Manifest, journal: Journal, settings: Settings) 
     for file in folder.glob("*.npz"):
         if file.stem not in kept:
             file.unlink(missing_ok=True)
-    return {speaker: _digest(speaker, digests, shares) for speaker in speakers if shares or _named(speaker, digests)}
+    return {speaker: _digest(speaker, digests, shares) for speaker in speakers if shares or of_speaker(speaker, digests)}
 
 
 def _done(output: Path, clips: Manifest, journal: Journal) -> Iterator[tuple[str, RunFolder]]:
@@ -66,15 +56,11 @@ def _done(output: Path, clips: Manifest, journal: Journal) -> Iterator[tuple[str
     for row in clips.rows():
         ended = journal.latest(row.clip_id)
         if ended is not None and ended.state != "failed":
-            yield row.speaker, RunFolder(output / row.clip_id)
-
-
-def _named(speaker: str, digests: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    return {modality: by_speaker[speaker] for modality, by_speaker in digests.items() if speaker in by_speaker}
+            yield row.speaker, RunFolder(output / ended.run_folder)
 
 
 def _digest(speaker: str, digests: Mapping[str, Mapping[str, str]], shares: Mapping[str, Mapping[str, float]]) -> str:
-    told = json.dumps([_named(speaker, digests), shares], sort_keys=True)
+    told = json.dumps([of_speaker(speaker, digests), shares], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -95,24 +81,3 @@ def _shares(modality: str, clips: Iterator[tuple[str, RunFolder]], settings: Set
         return {}
     shares = estimated_shares(np.concatenate(found).astype(np.float64), np.array(learned))
     return dict(zip(BASIC_EMOTIONS, (max(round(share, 3), 0.001) for share in shares.tolist()), strict=True))
-
-
-def known_of(output: Path, speaker: str, settings: Settings) -> KnownOfClip:
-    """What `gather` wrote last of a clip with this speaker, as far as the settings want it."""
-    index = output / FOLDER / INDEX
-    if not index.is_file():
-        return KnownOfClip()
-    digests, all_shares = _index(index, index.stat().st_mtime_ns)
-    voice, face = settings.voice.reference, settings.static_face.reference
-    wanted = {"voice": voice in ("speaker", "dataset"), "static_face": face == "person"}
-    named = _named(speaker, digests)
-    references = {modality: output / FOLDER / f"{digest}.npz" for modality, digest in named.items() if wanted[modality]}
-    estimated = {modality: shares for modality, shares in all_shares.items()
-                 if (asked := priors_of(modality, settings)) is not None and asked.priors == "estimated"}  # fmt: skip
-    return KnownOfClip(references, estimated)
-
-
-@functools.lru_cache(maxsize=4)
-def _index(path: Path, _changed: int) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, float]]]:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return found["references"], found["shares"]

@@ -168,7 +168,7 @@ def _to_run(run: BatchRun, row: ManifestRow) -> str:
     found, before = fingerprint(row, run.digest), run.journal.latest(row.clip_id)
     if run.known is not None:
         return _to_relate(run, row, found, before)
-    if before is None or before.fingerprint.partition("+")[0] != found or _is_gone(run, before):
+    if run.plan.fresh or before is None or before.fingerprint.partition("+")[0] != found or _is_gone(run, before):
         return found
     if run.retry_failed and (before.state == "failed" or before.answer.get("broken")):
         return found
@@ -194,6 +194,7 @@ def relate(run: BatchRun, most: Callable[[], int]) -> None:
         return
     run.known = gather(run.plan.output.folder, run.clips, run.journal, run.plan.settings)
     if run.known:
+        run.plan = replace(run.plan, fresh=False)
         first, run.counts = run.counts, Counts(total=len(run.clips), rejected=len(run.clips.problems), of="voices")
         work_off(run, most)
         run.counts = first
@@ -203,7 +204,7 @@ def _is_gone(run: BatchRun, before: Entry) -> bool:
     """Whether the answer of a clip that was recognised has been removed since (at an address nobody looks)."""
     if run.plan.output.address or run.workload != RECOGNITION or before.state == "failed":
         return False
-    return not RunFolder(run.plan.output.folder / before.clip_id).result.is_file()
+    return not RunFolder(run.plan.output.folder / before.run_folder).result.is_file()
 
 
 def _collect(
@@ -237,10 +238,11 @@ def _note(run: BatchRun, prints: dict[str, str], outcomes: Iterable[tuple[str, O
     """Write down how clips of a file ended."""
     for clip_id, outcome in outcomes:
         entry = Entry(
-            clip_id, prints[clip_id], outcome.state, outcome.reason, outcome.seconds, outcome.answer, round(time.time(), 3)
-        )
+            clip_id, prints[clip_id], outcome.state, outcome.reason, outcome.seconds, outcome.answer, round(time.time(), 3),
+            outcome.folder,
+        )  # fmt: skip
         run.journal.add(entry)
-        run.counts.add(outcome.state)
+        run.counts.add(outcome.state, skipped=outcome.before)
         run.given_up += "was given up after" in outcome.reason
     run.under_way.end(next(iter(prints)))
 

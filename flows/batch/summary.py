@@ -120,7 +120,7 @@ def remake_page(dataset: str) -> Path:
 
 def _clips_of_batch(output: OutputFolder) -> Iterator[tuple[ManifestRow, Entry | None]]:
     """The rows of status.csv with how their clips ended."""
-    with Journal(output.folder / JOURNAL) as journal:
+    with Journal(output.folder / JOURNAL, by_folder=True) as journal:
         for row in _rows(output.folder / STATUS):
             yield row, None if row.problem else journal.latest(row.clip_id)
 

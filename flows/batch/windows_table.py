@@ -121,7 +121,7 @@ class FormerTable:
 
     def windows(self, entry: Entry) -> "pa.Table | None":
         """The rows of a clip as it ended then; None for one that is not there, or has ended again since."""
-        key = np.uint64(_key(entry.clip_id))
+        key = np.uint64(_key(entry.run_folder))
         at = int(np.searchsorted(self._keys, key))
         if at == len(self._keys) or self._keys[at] != key or self._ended[at] != entry.ended:
             return None

@@ -14,27 +14,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypedDict, cast
 
 import typer
 
-from configs import DEFAULT_PROFILE
 from data import terminal
-from flows.cli.export import ExportsOption, exports_named, write_exports
-from flows.cli.options import (
-    AudioTrackOption,
-    CompoundsOption,
-    DetectorOption,
-    DeviceOption,
-    DynamicOption,
-    FaceOption,
-    LanguageOption,
-    NoWordsOption,
-    ProfileOption,
-    RemoteOption,
-    RootOption,
-    SettingsOption,
-    StaticOption,
-    StrictOption,
-    file_systems,
-    overrides_of,
-)
+from flows.cli.export import exports_named, write_exports
+from flows.cli.options import Asked, RemoteOption, RootOption, file_systems, takes_asked
 
 if TYPE_CHECKING:
     from prefect import Flow, State
@@ -62,59 +44,91 @@ class BatchOptions(TypedDict, total=False):
     allow_remote: list[str]
     workload: str
     sample: int | None
+    fresh: bool
+    descriptions: str | None
 
 
+@takes_asked
 def batch(
     manifest: Annotated[
         str, typer.Argument(help="CSV or parquet with a column `path`, a folder, or an address.", show_default=False)
     ],
+    *,
     output: Annotated[str, typer.Option("-o", "--output", help="Folder or address (s3://...) for all results.")] = "runs",
-    profile: ProfileOption = DEFAULT_PROFILE,
-    audio_track: AudioTrackOption = None,
-    face: FaceOption = None,
-    detector: DetectorOption = None,
-    device: DeviceOption = None,
-    compounds: CompoundsOption = None,
-    static_face: StaticOption = None,
-    dynamic_face: DynamicOption = None,
-    language: LanguageOption = None,
-    no_words: NoWordsOption = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Clips under way at once, sharing the models; with --dask local processes.")
+    asked: Asked,
+    dask: Annotated[
+        str | None, typer.Option(help="Run on a Dask cluster: its scheduler's address, or 'local' for --workers processes.")
     ] = None,
-    dask: Annotated[str | None, typer.Option(help="Run on a Dask cluster: its scheduler's address, or 'local'.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
     root: RootOption = None,
     allow_remote: RemoteOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many clips, the first ones.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="Only so many clips, evenly by label; the same each time.")] = None,
-    strict: StrictOption = False,
     patience: Annotated[
         float, typer.Option(min=0.1, help="A clip is given up after ten minutes and so many seconds for each that it lasts.")
     ] = 120.0,
-    exports: ExportsOption = None,
-    single: SettingsOption = None,
 ) -> None:
     """Recognise a data set; what is done already is left out.
 
     Example: dyad batch clips.csv -o runs --workers 2
     """
-    from configs.settings import load_settings
+    from flows.job import Brought
 
-    names = exports_named(exports)
-    asked = overrides_of(
-        device=device, compounds=compounds, face=face, detector=detector, static_face=static_face, dynamic_face=dynamic_face,
-        language=language, no_words=no_words, audio_track=audio_track,
-    )  # fmt: skip
-    settings = load_settings(profile, asked, single=single or ())
+    names, settings = exports_named(asked.exports), asked.settings()
+    Brought(descriptions=asked.descriptions).check_content()
     options = BatchOptions(
-        workers=workers, retry_failed=retry_failed, limit=limit, strict=strict, seconds_per_second=patience, root=root,
-        allow_remote=file_systems(allow_remote), sample=sample,
+        workers=asked.workers, retry_failed=retry_failed, limit=limit, strict=asked.strict, seconds_per_second=patience,
+        root=root, allow_remote=file_systems(allow_remote), sample=sample, fresh=asked.fresh,
+        descriptions=str(asked.descriptions) if asked.descriptions else None,
     )  # fmt: skip
-    code = run_batch(manifest, output, settings, options, dask)
-    if code in (0, 1) and not write_exports(output, names, run=False):
-        code = 1
+    with _stages_told(asked.verbose):
+        code = run_batch(manifest, output, settings, options, dask)
+    if code in (0, 1):
+        _tell_answers(output, asked)
+        if not write_exports(output, names, run=False):
+            code = 1
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def _stages_told(verbose: bool) -> Iterator[None]:
+    """When `verbose`, a line for each stage of a clip that ends in this process."""
+    from flows.cli.terminal import stage_line
+    from flows.runtime.events import Event, listening
+
+    console = terminal.console(stderr=True)
+
+    def tell(event: Event) -> None:
+        if event.state in ("done", "absent", "failed"):
+            console.print(stage_line(event), markup=False, soft_wrap=True)
+
+    with listening(tell) if verbose else contextlib.nullcontext():
+        yield
+
+
+def _tell_answers(output: str, asked: Asked) -> None:
+    """The answers of all clips, where --json, --explain or -v want them, and where the time went."""
+    from data.run_folder import RunFolder
+    from flows.cli.terminal import Told, show_error, show_result
+    from flows.clip.profile_time import table
+    from flows.exports.source import items, source_at
+    from reports.exports.clip import Unanswered
+    from reports.exports.formats import format_named
+
+    how = Told(asked.json, asked.explain, asked.verbose, several=True)
+    if not (how.as_json or how.explained or how.verbose or asked.profile_time):
+        return
+    source, folders = source_at(output), list[RunFolder]()
+    for item in items(source, format_named("json")):
+        if isinstance(item, Unanswered):
+            if how.as_json:
+                show_error(item.path, item.reason)
+            continue
+        folders.append(RunFolder(Path(output) / item.clip_id))
+        if how.as_json or how.explained or how.verbose:
+            show_result(item.result, folders[-1].root, how)
+    if asked.profile_time:
+        terminal.console(stderr=True).print(table(*folders))
 
 
 def run_batch(

@@ -1,17 +1,24 @@
 """The options that several commands have, and how groups of commands show their help."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from typer.core import TyperGroup
 
+from configs import DEFAULT_PROFILE
 from data.errors import InputError
 from data.location import Location, is_address
+from flows.cli.export import ExportsOption
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
 
+    from configs.settings import Settings
     from modalities.face_networks.registry import Kind
 
 
@@ -54,6 +61,13 @@ SettingsOption = Annotated[
         "--settings", metavar="KEY=VALUE", help="Any other setting ('dyad settings' explains all): windows.length=2; repeatable."
     ),
 ]
+DescriptionsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Scene descriptions: CSV with window or start,end, and text; of several clips also clip.", parser=local_path,
+        metavar="FILE",
+    ),
+]
 DetectorOption = Annotated[str | None, typer.Option(help="Face detector: auto, mediapipe or opencv.")]
 CompoundsOption = Annotated[
     str | None, typer.Option(help="The pairs to tell apart: a file in configs/compounds, or a YAML file.")
@@ -67,7 +81,7 @@ ProfileTimeOption = Annotated[
 StrictOption = Annotated[bool, typer.Option(help="Fail when a modality fails or lacks its model.")]
 DeviceOption = Annotated[str | None, typer.Option(help="Where networks run: auto (the best there is), cpu, cuda:0 or mps.")]
 WorkersOption = Annotated[
-    int | None, typer.Option(min=1, max=64, help="Clips under way at once, sharing the models; 1 on a CPU, else 2.")
+    int | None, typer.Option(min=1, max=256, help="Clips under way at once, sharing the models; else as fits cores and device.")
 ]
 FreshOption = Annotated[bool, typer.Option(help="Do everything again, also what is already done.")]
 PrefectOption = Annotated[
@@ -82,20 +96,61 @@ LanguageOption = Annotated[str | None, typer.Option(help="The language spoken, e
 NoWordsOption = Annotated[bool, typer.Option("--no-words", help="Hear no words; those that are given count all the same.")]
 
 
-def overrides_of(
-    *, device: str | None, compounds: str | None, face: str | None, detector: str | None, static_face: str | None,
-    dynamic_face: str | None, language: str | None, no_words: bool, audio_track: int | None,
-) -> dict[str, object]:  # fmt: skip
-    """The settings that the options of 'run' and 'batch' mean; only what was given."""
-    faces = {"which": face, "detector": detector}
-    whole = {"device": device, "compounds": compounds}
-    return (
-        {"faces": {name: value for name, value in faces.items() if value is not None}}
-        | {name: value for name, value in whole.items() if value is not None}
-        | face_overrides(static_face, dynamic_face)
-        | words_overrides(language, no_words)
-        | ({"decode": {"audio_track": audio_track}} if audio_track else {})
-    )
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What 'run' and 'batch' are both asked: how clips are recognised, which are, and what is told of their answers."""
+
+    profile: ProfileOption = DEFAULT_PROFILE
+    descriptions: DescriptionsOption = None
+    audio_track: AudioTrackOption = None
+    language: LanguageOption = None
+    no_words: NoWordsOption = False
+    face: FaceOption = None
+    detector: DetectorOption = None
+    static_face: StaticOption = None
+    dynamic_face: DynamicOption = None
+    device: DeviceOption = None
+    compounds: CompoundsOption = None
+    workers: WorkersOption = None
+    explain: ExplainOption = False
+    verbose: VerboseOption = False
+    json: JsonOption = False
+    strict: StrictOption = False
+    fresh: FreshOption = False
+    profile_time: ProfileTimeOption = False
+    exports: ExportsOption = None
+    single: SettingsOption = None
+
+    def settings(self) -> "Settings":
+        """The settings that the profile and the options mean."""
+        from configs.settings import load_settings
+
+        faces = {"which": self.face, "detector": self.detector}
+        whole = {"device": self.device, "compounds": self.compounds}
+        overrides = (
+            {"faces": {name: value for name, value in faces.items() if value is not None}}
+            | {name: value for name, value in whole.items() if value is not None}
+            | face_overrides(self.static_face, self.dynamic_face)
+            | words_overrides(self.language, self.no_words)
+            | ({"decode": {"audio_track": self.audio_track}} if self.audio_track else {})
+        )
+        return load_settings(self.profile, overrides, single=self.single or ())
+
+
+def takes_asked(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for each field of `Asked`, which it gets together as `asked`."""
+    own = signature(command, eval_str=True)
+    shared = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in signature(Asked, eval_str=True).parameters.values()]
+
+    @wraps(command)
+    def asking(**given: Any) -> None:
+        asked = Asked(**{one.name: given.pop(one.name) for one in shared})
+        command(asked=asked, **given)
+
+    together = [one for each in own.parameters.values() for one in (shared if each.name == "asked" else [each])]
+    vars(asking)["__signature__"] = own.replace(parameters=together)
+    asking.__annotations__ = {one.name: one.annotation for one in together} | {"return": None}
+    return asking
 
 
 def face_overrides(static: str | None, dynamic: str | None) -> dict[str, object]:

@@ -11,33 +11,24 @@ import typer
 
 from configs import DEFAULT_PROFILE
 from data import terminal
-from flows.cli.export import ExportsOption, exports_named, write_exports
+from flows.cli.export import exports_named, write_exports
 from flows.cli.options import (
-    AudioTrackOption,
-    CompoundsOption,
-    DetectorOption,
+    Asked,
     DeviceOption,
     DynamicOption,
     ExplainOption,
-    FaceOption,
     FreshOption,
     JsonOption,
-    LanguageOption,
     NameOption,
-    NoWordsOption,
     OutputOption,
     PrefectOption,
     ProfileOption,
-    ProfileTimeOption,
     RootOption,
     SettingsOption,
     StaticOption,
-    StrictOption,
-    VerboseOption,
-    WorkersOption,
     face_overrides,
     local_path,
-    overrides_of,
+    takes_asked,
 )
 
 EVERY = 10.0
@@ -47,63 +38,38 @@ PeopleOption = Annotated[
 ]
 
 
+@takes_asked
 def run(
     files: Annotated[
         list[Path],
         typer.Argument(help="Media files, or folders of them.", show_default=False, parser=local_path, metavar="FILES..."),
     ],
+    *,
     output: OutputOption = Path("runs"),
-    profile: ProfileOption = DEFAULT_PROFILE,
+    asked: Asked,
     name: NameOption = "",
     transcript: Annotated[
         Path | None, typer.Option(help="The words: .srt, .vtt, .ass, .sbv, .lrc, .txt, .csv.", parser=local_path, metavar="FILE")
     ] = None,
-    audio_track: AudioTrackOption = None,
-    language: LanguageOption = None,
-    no_words: NoWordsOption = False,
-    descriptions: Annotated[
-        Path | None,
-        typer.Option(help="Scene descriptions: CSV with window or start,end, and text.", parser=local_path, metavar="FILE"),
-    ] = None,
     scores: Annotated[list[str] | None, typer.Option(help="Ready probabilities: MODALITY=FILE; repeatable.")] = None,
     people: PeopleOption = None,
-    face: FaceOption = None,
-    detector: DetectorOption = None,
-    static_face: StaticOption = None,
-    dynamic_face: DynamicOption = None,
-    device: DeviceOption = None,
-    compounds: CompoundsOption = None,
-    workers: WorkersOption = None,
-    explain: ExplainOption = False,
-    verbose: VerboseOption = False,
-    json: JsonOption = False,
-    strict: StrictOption = False,
-    fresh: FreshOption = False,
     prefect: PrefectOption = False,
-    profile_time: ProfileTimeOption = False,
-    exports: ExportsOption = None,
-    single: SettingsOption = None,
 ) -> None:
-    """Recognise the compound expressions of videos.
+    """Recognise the compound expressions of videos; what is done already is left out.
 
     Example: dyad run clip.mp4 -o runs --transcript clip.srt
     """
-    from configs.settings import load_settings
-    from flows.cli.terminal import run_clips
+    from flows.cli.terminal import Told, run_clips
     from flows.clip.profile_time import shown_before
     from flows.job import Brought
 
-    brought = Brought(transcript, descriptions, _scores_option(scores or []), people).check_content()
-    asked = overrides_of(
-        device=device, compounds=compounds, face=face, detector=detector, static_face=static_face, dynamic_face=dynamic_face,
-        language=language, no_words=no_words, audio_track=audio_track,
-    )  # fmt: skip
-    settings = load_settings(profile, asked, single=single or ())
-    names = exports_named(exports)
-    how = {"as_json": json, "explain": explain, "verbose": verbose, "strict": strict, "fresh": fresh, "prefect": prefect}
+    brought = Brought(transcript, asked.descriptions, _scores_option(scores or []), people).check_content()
+    settings, names = asked.settings(), exports_named(asked.exports)
+    how = Told(asked.json, asked.explain, asked.verbose)
     then = partial(write_exports, names=names, run=True)
-    shown = shown_before(then) if profile_time else then
-    sys.exit(run_clips(files, output, settings, brought, name=name, workers=workers, then=shown, **how))
+    shown = shown_before(then) if asked.profile_time else then
+    sys.exit(run_clips(files, output, settings, brought, how, strict=asked.strict, fresh=asked.fresh, prefect=prefect, name=name,
+                       workers=asked.workers, then=shown))  # fmt: skip
 
 
 def demo(
@@ -115,12 +81,12 @@ def demo(
     """
     from configs.settings import load_settings
     from data.sample import sample_clip
-    from flows.cli.terminal import run_clips
+    from flows.cli.terminal import Told, run_clips
     from flows.job import Brought
 
     clip = sample_clip()
     brought = Brought(descriptions=clip.with_name("sample_descriptions.csv"))
-    sys.exit(run_clips([clip], output, load_settings(), brought, as_json=json, explain=explain, fresh=fresh))
+    sys.exit(run_clips([clip], output, load_settings(), brought, Told(json, explain), fresh=fresh))
 
 
 def score(

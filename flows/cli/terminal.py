@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -25,8 +26,22 @@ from flows.runtime.errors import Interrupted, sentence
 from flows.runtime.events import Event, listening
 from flows.server import prefect_setup
 
+if TYPE_CHECKING:
+    from reports.documents import ResultDocument
+
 EVERY = 10.0
 """Seconds between two lines about a stage that takes long, where there is no terminal for bars."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """How answers are told: as JSON, with an explanation of each window, with everything and every stage, a line each of several
+    clips."""
+
+    as_json: bool = False
+    explained: bool = False
+    verbose: bool = False
+    several: bool = False
 
 
 def run_clips(
@@ -34,10 +49,8 @@ def run_clips(
     output: Path,
     settings: Settings,
     brought: Brought,
+    how: Told = Told(),
     *,
-    as_json: bool = False,
-    explain: bool = False,
-    verbose: bool = False,
     strict: bool = False,
     fresh: bool = False,
     prefect: bool = False,
@@ -47,7 +60,7 @@ def run_clips(
 ) -> int:
     """Recognise clips, `workers` at a time (see `workers_for`); `prefect`: as flows of Prefect, also where no server is set.
 
-    Prints the answers, of several clips a line each and then all in a table; `verbose`: everything about each, and every stage.
+    Prints the answers, of several clips a line each and then all in a table.
     Returns 0 when all went well, 1 when one failed, 130 when interrupted. `then` is called with each run folder, also of a clip
     that was done before, and says whether it went well.
     """
@@ -58,31 +71,21 @@ def run_clips(
     workers = workers_for(settings, workers)  # a device that is not there is told before anything starts
     if not any(file.exists() for file in files):  # told at once, without waiting for a server
         for file in files:
-            _show_failure(console, file, MediaError(f"There is no file {file}; check the name."), as_json)
+            _show_failure(console, file, MediaError(f"There is no file {file}; check the name."), how.as_json)
         return 1
     with_prefect = prefect or prefect_setup.has_server()
     if with_prefect:
-        _begin_prefect(console, as_json)
+        _begin_prefect(console, how.as_json)
     wanted = Wanted(output, settings, brought, strict, fresh, with_prefect, name)
-    code = _run(files, wanted, workers, console, _Shown(as_json, explain, verbose, len(files) > 1), then)
+    code = _run(files, wanted, workers, console, replace(how, several=len(files) > 1), then)
     if code == 0 and with_prefect and prefect_setup.server_is_gone():
         console.print("The Prefect server does not answer any more; what it lacks is in the run folder.", markup=False)
         prefect_setup.end_at_once(code)
     return code
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """How answers are printed: as JSON, with an explanation of each window, with everything, a line each of several clips."""
-
-    as_json: bool
-    explained: bool
-    verbose: bool
-    several: bool
-
-
 def _run(
-    files: Sequence[Path], wanted: Wanted, workers: int, console: Console, how: _Shown, then: Callable[[Path], bool]
+    files: Sequence[Path], wanted: Wanted, workers: int, console: Console, how: Told, then: Callable[[Path], bool]
 ) -> int:
     """Run the clips and show each answer; the exit code."""
     recognise = partial(run_file, wanted=wanted)
@@ -149,8 +152,7 @@ class _Progress:
         elif event.state == "started":
             self.said[event.clip_id, event.stage] = time.monotonic()
         elif event.state == "failed" or (self.verbose and event.state != "skipped"):
-            line = f"{event.file}: {event.stage} {event.state} ({event.seconds:.1f} s) {event.message}"
-            self.console.print(line.rstrip(), markup=False, soft_wrap=True)
+            self.console.print(stage_line(event), markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -184,6 +186,11 @@ class _Progress:
         self.bars.update(task, completed=done, description=shown, visible=not broken)
 
 
+def stage_line(event: Event) -> str:
+    """What is said of a stage that began or ended."""
+    return f"{event.file}: {event.stage} {event.state} ({event.seconds:.1f} s) {event.message}".rstrip()
+
+
 def _part(event: Event) -> float:
     return event.reached / event.duration if event.duration else 0.0
 
@@ -199,12 +206,17 @@ def _progress(console: Console, verbose: bool) -> Iterator[_Progress]:
         yield shown
 
 
-def _show(folder: Path, how: _Shown) -> None:
+def _show(folder: Path, how: Told) -> None:
     from data.run_folder import RunFolder
+
+    show_result(json.loads(RunFolder(folder).result.read_text(encoding="utf-8")), folder, how)
+
+
+def show_result(result: "ResultDocument", folder: Path, how: Told) -> None:
+    """Print a clip's answer on stdout; `folder` is where it lies."""
     from reports.explain import explain
     from reports.terminal import print_line, print_result
 
-    result = json.loads(RunFolder(folder).result.read_text(encoding="utf-8"))
     if how.as_json:
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
         sys.stdout.flush()
@@ -232,4 +244,9 @@ def _show_failure(console: Console, file: Path, error: Exception, as_json: bool)
     named = message if str(file) in message or file.name in message else f"{file}: {message}"
     console.print(f"dyad: {named}", style="red", markup=False, soft_wrap=True)
     if as_json:
-        sys.stdout.write(json.dumps({"clip": {"path": str(file)}, "error": message}, ensure_ascii=False) + "\n")
+        show_error(str(file), message)
+
+
+def show_error(path: str, message: str) -> None:
+    """Print on stdout, as JSON, why a clip has no answer."""
+    sys.stdout.write(json.dumps({"clip": {"path": path}, "error": message}, ensure_ascii=False) + "\n")

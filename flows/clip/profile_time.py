@@ -1,4 +1,4 @@
-"""`dyad run --profile-time`: where the time of a clip went, by stage."""
+"""`--profile-time`: where the time of clips went, by stage."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from data import terminal
-from data.run_folder import RunFolder
+from data.run_folder import RunFolder, StageNote
 from flows.clip.stages import STAGES
 from flows.runtime.spent import Spent
 
@@ -28,14 +28,17 @@ def shown_before(then: Callable[[Path], bool]) -> Callable[[Path], bool]:
     return shown
 
 
-def table(folder: RunFolder) -> Table:
-    """A row a stage that has ended: seconds on the clock, and of them computing in its own thread, loading models, and waiting
-    (for a core, another thread, a lock or the disk). What was done before shows what it took then."""
+def table(*folders: RunFolder) -> Table:
+    """A row a stage that has ended, of all clips together: seconds on the clock, and of them computing in its own thread, loading
+    models, and waiting (for a core, another thread, a lock or the disk). What was done before shows what it took then."""
     shown = Table("stage", *HEADS, title="Where the time went, seconds", box=None)
     for name in STAGES:
-        noted = folder.finished(name)
-        if "seconds" in noted:
-            spent = Spent(**noted.get("spent", {}))
-            figures = (noted["seconds"], spent.computing, spent.loading, spent.waiting)
-            shown.add_row(name.replace("_", " "), *(f"{value:.2f}" for value in figures))
+        spent = [_figures(noted) for folder in folders if "seconds" in (noted := folder.finished(name))]
+        if spent:
+            shown.add_row(name.replace("_", " "), *(f"{sum(values):.2f}" for values in zip(*spent, strict=True)))
     return shown
+
+
+def _figures(noted: StageNote) -> tuple[float, float, float, float]:
+    spent = Spent(**noted.get("spent", {}))
+    return noted["seconds"], spent.computing, spent.loading, spent.waiting

@@ -2,6 +2,7 @@
 
 import heapq
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,8 +13,8 @@ MOST_BYTES = 2_200_000
 MOST_OUTLIERS = 10
 LONGEST = 400
 """Characters of a reason that the page shows; all of it stands in status.csv."""
-DIGITS = 12
-"""Of the hash in clip ids that the manifest does not give."""
+MADE = re.compile(r"-(?:[0-9a-f]{8}(?:-[0-9a-f]{6})?|[0-9a-f]{12})$")
+"""How clip ids end that the manifest does not give."""
 KINDS = ("wrong", "unsure", "apart", "slow")
 
 
@@ -36,8 +37,8 @@ class ClipRow:
     @property
     def names(self) -> tuple[str, str]:
         """What people know it by and what else names it: the file before an id that was made from it, else the id."""
-        stem = self.clip_id.rpartition("-")[0]
-        is_made = bool(stem) and self.file.startswith(stem) and len(self.clip_id) - len(stem) == 1 + DIGITS
+        stem = MADE.sub("", self.clip_id)
+        is_made = stem not in ("", self.clip_id) and self.file.startswith(stem)
         return (self.file, self.clip_id) if is_made else (self.clip_id, self.file)
 
     def said(self, compounds: tuple[str, ...]) -> tuple[str, float | None]:

@@ -1,7 +1,6 @@
 """Segments of one file, cut from what was decoded of the whole."""
 
 import wave
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,7 @@ def whole(talk: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Clip, D
 
 
 def test_times_begin_at_zero_and_pictures_are_those_of_the_stretch(whole: tuple[Clip, Decoded], tmp_path: Path) -> None:
-    clip = segment_clip(whole[0], Segment(2.0, 5.0), "second-half")
+    clip = segment_clip(whole[0], Segment(2.0, 5.0))
     made = cut(whole[1], clip, tmp_path)
     assert made.frames is not None
     assert made.index is not None
@@ -54,7 +53,7 @@ def test_times_begin_at_zero_and_pictures_are_those_of_the_stretch(whole: tuple[
 
 
 def test_sound_is_of_the_stretch_and_as_long(whole: tuple[Clip, Decoded], tmp_path: Path) -> None:
-    made = cut(whole[1], segment_clip(whole[0], Segment(2.0, 4.0), "middle"), tmp_path)
+    made = cut(whole[1], segment_clip(whole[0], Segment(2.0, 4.0)), tmp_path)
     assert made.audio is not None
     with wave.open(str(made.audio), "rb") as sound:
         assert (sound.getframerate(), sound.getnframes()) == (16_000, 32_000)
@@ -64,11 +63,11 @@ def test_sound_is_of_the_stretch_and_as_long(whole: tuple[Clip, Decoded], tmp_pa
 
 
 def test_cues_move_along_and_are_cut(whole: tuple[Clip, Decoded], tmp_path: Path) -> None:
-    made = cut(whole[1], segment_clip(whole[0], Segment(3.0, 6.0), "end"), tmp_path / "end")
+    made = cut(whole[1], segment_clip(whole[0], Segment(3.0, 6.0)), tmp_path / "end")
     assert made.subtitles is not None
     cues = read_transcript(made.subtitles)
     assert cues[["start", "end", "text"]].values.tolist() == [[0.0, 1.0, "good night"]]  # "and" is said before
-    nothing_said = cut(whole[1], segment_clip(whole[0], Segment(4.5, 6.0), "silent"), tmp_path / "silent")
+    nothing_said = cut(whole[1], segment_clip(whole[0], Segment(4.5, 6.0)), tmp_path / "silent")
     assert nothing_said.subtitles is None
 
 
@@ -76,7 +75,7 @@ def test_segments_side_by_side_hold_every_frame_and_sample_once(whole: tuple[Cli
     clip, decoded = whole
     frames, samples = 0, 0
     for place, (start, end) in enumerate([(None, 1.3), (1.3, 4.0), (4.0, None)]):
-        made = cut(decoded, segment_clip(clip, Segment(start, end), f"part{place}"), tmp_path / str(place))
+        made = cut(decoded, segment_clip(clip, Segment(start, end)), tmp_path / str(place))
         assert made.index is not None
         assert made.audio is not None
         frames += len(read_index(made.index))
@@ -88,22 +87,22 @@ def test_segments_side_by_side_hold_every_frame_and_sample_once(whole: tuple[Cli
 
 def test_a_segment_has_a_name_a_length_and_a_content_of_its_own(whole: tuple[Clip, Decoded]) -> None:
     clip = whole[0]
-    one, other = (segment_clip(clip, Segment(start, start + 1.0), "x") for start in (1.0, 2.0))
+    one, other = (segment_clip(clip, Segment(start, start + 1.0)) for start in (1.0, 2.0))
     assert len({clip.content_hash, one.content_hash, other.content_hash}) == 3
-    assert segment_clip(clip, Segment(1.0, 2.0), "x") == one
-    assert (one.start, one.duration, one.clip_id) == (1.0, 1.0, "x")
-    assert segment_clip(clip, Segment(), "mine") == replace(clip, clip_id="mine")
-    assert segment_clip(clip, Segment(5.0, 9.0), "x").duration == pytest.approx(clip.duration - 5.0)
+    assert segment_clip(clip, Segment(1.0, 2.0)) == one
+    assert (one.start, one.duration, one.clip_id) == (1.0, 1.0, f"talk-{one.content_hash[:8]}")
+    assert segment_clip(clip, Segment()) is clip
+    assert segment_clip(clip, Segment(5.0, 9.0)).duration == pytest.approx(clip.duration - 5.0)
     assert [len(note_on_end(clip, Segment(5.0, end))) for end in (None, clip.duration + 0.4, 9.0)] == [0, 0, 1]
     with pytest.raises(MediaError, match="the segment from 0 to 4000 s is longer: are its times milliseconds"):
-        segment_clip(clip, Segment(0.0, 4000.0), "x")
+        segment_clip(clip, Segment(0.0, 4000.0))
     with pytest.raises(MediaError, match="before the segment begins"):
-        segment_clip(clip, Segment(50.0, 60.0), "x")
+        segment_clip(clip, Segment(50.0, 60.0))
 
 
 def test_sound_that_ends_early_is_filled_with_silence(tmp_path: Path) -> None:
     clip = probe(make_clip(tmp_path / "short_sound.mkv", seconds=4, sound=tone(1.0)))
-    made = cut(decode(clip, tmp_path / "all", USUAL), segment_clip(clip, Segment(2.0, 3.0), "later"), tmp_path / "part")
+    made = cut(decode(clip, tmp_path / "all", USUAL), segment_clip(clip, Segment(2.0, 3.0)), tmp_path / "part")
     assert made.audio is not None
     with wave.open(str(made.audio), "rb") as sound:
         assert sound.readframes(20_000) == bytes(32_000)
@@ -111,20 +110,20 @@ def test_sound_that_ends_early_is_filled_with_silence(tmp_path: Path) -> None:
 
 def test_a_film_without_sound_gives_none(tmp_path: Path) -> None:
     clip = probe(make_clip(tmp_path / "silent.mp4", seconds=2, sound=None))
-    made = cut(decode(clip, tmp_path / "all", USUAL), segment_clip(clip, Segment(0.5, 1.5), "part"), tmp_path / "part")
+    made = cut(decode(clip, tmp_path / "all", USUAL), segment_clip(clip, Segment(0.5, 1.5)), tmp_path / "part")
     assert made.audio is None
     assert made.frames is not None
 
 
 def test_transcripts_and_descriptions_are_cut_with_their_times(whole: tuple[Clip, Decoded], tmp_path: Path) -> None:
-    clip = segment_clip(whole[0], Segment(2.0, 5.0), "part")
+    clip = segment_clip(whole[0], Segment(2.0, 5.0))
     words = tmp_path / "words.srt"
     words.write_text("1\n00:00:00,000 --> 00:00:01,000\nbefore\n\n2\n00:00:02,500 --> 00:00:03,000\ninside\n")
     file = whole[0].duration
     kept = cut_transcript(words, clip, tmp_path / "kept.vtt", file).path
     assert kept is not None
     assert read_transcript(kept)[["start", "end", "text"]].values.tolist() == [[0.5, 1.0, "inside"]]
-    assert cut_transcript(words, segment_clip(whole[0], Segment(4.0, 5.0), "x"), tmp_path / "none.vtt", file).path is None
+    assert cut_transcript(words, segment_clip(whole[0], Segment(4.0, 5.0)), tmp_path / "none.vtt", file).path is None
     tsv = tmp_path / "words.tsv"
     tsv.write_text("start\tend\ttext\n2500\t3000\tinside\n")
     read = cut_transcript(tsv, clip, tmp_path / "kept.vtt", file, own=True)

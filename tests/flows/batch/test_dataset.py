@@ -144,23 +144,33 @@ def test_labels_give_metrics_and_a_picture(finished: Path) -> None:
 
 @pytest.mark.slow
 def test_what_is_done_is_left_out_until_it_changes(dyad: Dyad, media: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "media"
+    folder, runs = tmp_path / "media", tmp_path / "runs"
     folder.mkdir()
     clips = [make_clip(folder / f"{name}.mp4", seconds=1) for name in ("a", "b")]
-    assert dyad("batch", folder, "-o", tmp_path / "runs")[0] == 0
-    results = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/result.json")}
-    assert len(results) == 2
-    code, _, err = dyad("batch", folder, "-o", tmp_path / "runs")
-    assert code == 0
-    assert "2 clips: 2 done (2 of them before)" in " ".join(err.split())
-    assert {path: path.stat().st_mtime_ns for path in results} == results
+    (tmp_path / "told.csv").write_text("clip,window,text\nb.mp4,0,A man smiles.\n")
+    given = ["-o", runs, "--descriptions", tmp_path / "told.csv"]
+
+    def written() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in runs.glob("*/result.json")}
+
+    assert dyad("run", clips[0], *given)[0] == 0
+    code, out, err = dyad("batch", folder, *given, "--json")
+    results = written()
+    assert (code, "2 clips: 2 done (1 of them before)" in " ".join(err.split())) == (0, True), "it goes on from 'dyad run'"
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert {answer["clip"]["clip_id"] for answer in answers} == {path.parent.name for path in results}
+    assert [answer["modalities"]["scene_context"]["state"] for answer in answers] == ["absent", "present"]
+    assert dyad("run", folder, *given)[0] == 0
+    code, _, err = dyad("batch", folder, *given)
+    assert (code, "2 clips: 2 done (2 of them before)" in " ".join(err.split())) == (0, True)
+    assert written() == results, "and 'dyad run' from it"
     make_clip(clips[0], seconds=2)
-    assert dyad("batch", folder, "-o", tmp_path / "runs")[0] == 0
-    changed = [path for path, time_ns in results.items() if path.stat().st_mtime_ns != time_ns]
-    assert [path.parent.name[:2] for path in changed] == ["a-"]
     (folder / "b.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nI am so angry\n")
-    assert dyad("batch", folder, "-o", tmp_path / "runs")[0] == 0
-    assert any("angry" in path.read_text() for path in (tmp_path / "runs").glob("b-*/transcript.vtt"))
+    code, _, err = dyad("batch", folder, *given, "--fresh")
+    assert (code, "2 clips: 2 done." in " ".join(err.split())) == (0, True)
+    assert {path: written()[path] for path in results} == results, "other content and other words have folders of their own"
+    assert sorted(path.parent.name[:2] for path in written().keys() - results) == ["a-", "b-"]
+    assert any("angry" in path.read_text() for path in runs.glob("b-*/transcript.vtt"))
 
 
 @pytest.mark.slow

@@ -16,7 +16,8 @@ from data.scores import Scores
 from data.tables import read_scores, write_scores
 from data.windows import make_windows
 from flows.batch.journal import Entry, Journal
-from flows.batch.references import gather, known_of
+from flows.batch.references import gather
+from flows.clip.known import known_of
 from flows.dataset import recognise_dataset
 from modalities.priors import estimated_shares, training_shares, with_priors
 from modalities.reference import read_known

@@ -8,10 +8,10 @@ import pytest
 
 from configs.settings import Settings, load_settings
 from data.errors import InputError
-from data.files import write_text
 from data.media.clip import Clip
 from data.run_folder import RunFolder
-from flows.clip.own_folder import in_own_folder
+from flows.clip.known import FOLDER, INDEX
+from flows.clip.own_folder import SetRow, in_own_folder
 from flows.job import Brought, Job
 
 
@@ -85,13 +85,19 @@ def test_a_name_is_the_folders(job: Job) -> None:
             in_own_folder(job, bad)
 
 
-def test_run_goes_on_from_what_a_batch_did_about_the_same_content(job: Job) -> None:
-    output = job.folder.root.parent
-    for name, content in (("talk-ba9876543210", "another"), ("talk-0123456789ab", job.clip.content_hash)):
-        done = RunFolder(output / name)
-        done.create()
-        done.clear_work()
-        done.mark_done("decode", name, 1.0)
-        write_text(done.result, json.dumps({"clip": {"content_hash": content}}))
-    assert in_own_folder(job).folder.finished("decode")["key"] == "talk-0123456789ab"
-    assert not job.folder.result.exists(), "the answer itself is made anew"
+def test_the_clips_of_a_data_set_have_a_folder_each_and_are_known_to_a_run(job: Job) -> None:
+    row = SetRow("a/talk-0123456789ab", "/set/a/talk.mp4", speaker="Ann")
+    copy = SetRow("b/talk-ba9876543210", "/set/b/talk.mp4")
+    moved = row._replace(path="/elsewhere/a/talk.mp4")
+    first, second = in_own_folder(job, row=row).folder, in_own_folder(job, row=copy).folder
+    assert first.root == job.folder.root != second.root
+    assert [in_own_folder(job, row=one).folder.root for one in (moved, copy)] == [first.root, second.root]
+    shares = {"static_face": {"neutral": 0.5}}
+    references = first.root.parent / FOLDER
+    references.mkdir()
+    (references / INDEX).write_text(json.dumps({"references": {}, "shares": shares}))
+    estimated = load_settings(overrides={"static_face": {"priors": "estimated"}})
+    alone = replace(job, clip=replace(job.clip, clip_id="other-0123abcd"), folder=RunFolder(first.root.parent / "other"))
+    assert in_own_folder(replace(alone, settings=estimated)).shares == {}
+    assert in_own_folder(replace(alone, settings=estimated), "mine", row=row).shares == shares
+    assert in_own_folder(replace(alone, settings=estimated), "mine").shares == shares, "as the data set knows it"
