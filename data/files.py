@@ -47,6 +47,16 @@ def as_it_is_named(path: Path) -> Path:
     return next((file for file in path.parent.iterdir() if unicodedata.normalize("NFC", file.name) == wanted), path)
 
 
+def name_problem(path: Path) -> str:
+    """A sentence where a path is no UTF-8, which no table, page or document of ours could hold; else ''."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        return f"The name {shown} is no UTF-8; rename it, or use a locale with UTF-8 (LC_ALL=C.UTF-8)."
+    return ""
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with atomic_path(path) as aside:

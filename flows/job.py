@@ -6,6 +6,7 @@ from pathlib import Path
 
 from configs.settings import Settings
 from data.errors import InputError
+from data.files import name_problem
 from data.media.clip import Clip
 from data.media.descriptions import read_described_table
 from data.media.subtitles import read_transcript
@@ -42,6 +43,8 @@ class Brought:
         given = {"--transcript": self.transcript, "--descriptions": self.descriptions, "--people": self.people}
         given |= {f"--scores {modality.replace('_', '-')}": path for modality, path in self.scores.items()}
         for option, path in given.items():
+            if path is not None and (problem := name_problem(path)):
+                raise InputError(f"{option}: {problem}")
             if path is not None and not path.is_file():
                 raise InputError(f"{option}: there is no file {path}.")
         for modality in self.scores:

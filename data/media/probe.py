@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from data.errors import MediaError
-from data.files import file_digest
+from data.files import file_digest, name_problem
 from data.media.channels import is_silent
 from data.media.clip import Clip, clip_id_of
 from data.media.clock import LONGEST_GAP, Clock
@@ -107,7 +107,9 @@ def _sounds(path: Path, index: int, limits: Limits) -> bool:
 
 
 def check_readable(path: Path) -> None:
-    """MediaError when `path` is missing, a folder, empty, or not ours to read."""
+    """MediaError when `path` is missing, a folder, empty, not ours to read, or its name no text."""
+    if problem := name_problem(path):
+        raise MediaError(problem)
     if path.is_dir():
         raise MediaError(f"{path} is a folder; give a media file, or the files in it.")
     if not path.exists():

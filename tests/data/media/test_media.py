@@ -196,6 +196,11 @@ def test_zero_bytes(tmp_path: Path) -> None:
     assert "0 bytes" in refusal(tmp_path / "empty.mp4")
 
 
+def test_a_name_that_is_no_utf_8() -> None:
+    with pytest.raises(MediaError, match=r"The name caf\\xe9.mp4 is no UTF-8; rename it"):
+        probe(Path(os.fsdecode(b"caf\xe9.mp4")))
+
+
 @pytest.mark.parametrize("text", ["Dear diary,\ntoday", "WEBVTT\n\n00:01.000 --> 00:02.000\nHi\n", "plain\n" * 2000])
 def test_text_that_calls_itself_video(tmp_path: Path, text: str) -> None:
     path = tmp_path / "notes.mp4"
