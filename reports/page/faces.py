@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from reports.colours import PERSONS
 from reports.page.svg import across, block, clock, drawing, span
 
 CELLS, OTHERS = 12, 3
@@ -32,6 +33,8 @@ class Boxes(TypedDict):
 
     tracks: dict[str, list[list[float]]]
     names: dict[str, str]
+    persons: dict[str, int]
+    colours: int
     reach: float
 
 
@@ -74,10 +77,10 @@ def _jpeg(crop: NDArray[np.uint8]) -> bytes:
 
 
 def boxes(faces: pd.DataFrame | None) -> Boxes:
-    """What the script draws over the video: for each track [time, main, x, y, width, height] by time, and through how many
-    seconds without a sighting a box moves on."""
+    """What the script draws over the video: for each track [time, main, x, y, width, height] by time, its person, how that is
+    called, and through how many seconds without a sighting a box moves on."""
     if faces is None or faces.empty:
-        return {"tracks": {}, "names": {}, "reach": REACH}
+        return {"tracks": {}, "names": {}, "persons": {}, "colours": len(PERSONS), "reach": REACH}
     times = np.sort(faces["time_s"].unique())
     every = -(-len(faces) // MOST_FACES)
     table = faces.loc[faces["time_s"].isin(set(times[::every]))].sort_values(["track_id", "time_s"], kind="stable")
@@ -88,11 +91,13 @@ def boxes(faces: pd.DataFrame | None) -> Boxes:
     gap = float(np.median(np.diff(times[::every]))) if len(times) > every else 0.0
     firsts = table.drop_duplicates("track_id") if "called" in table else pd.DataFrame({"track_id": [], "called": []})
     names = {str(track): str(name) for track, name in zip(firsts["track_id"], firsts["called"], strict=True)}
-    return {"tracks": tracks, "names": names, "reach": round(max(REACH, 2 * gap), 3)}
+    told_apart = zip(firsts["track_id"], firsts["person"], strict=True) if "person" in firsts else ()
+    persons = {str(track): int(person) for track, person in told_apart}
+    return {"tracks": tracks, "names": names, "persons": persons, "colours": len(PERSONS), "reach": round(max(REACH, 2 * gap), 3)}
 
 
-def face_strips(faces: pd.DataFrame, pictures: pd.DataFrame | None, duration: float) -> Iterator[tuple[str, str, str]]:
-    """For the main face and each of the longest other tracks: name, note and drawing.
+def face_strips(faces: pd.DataFrame, pictures: pd.DataFrame | None, duration: float) -> Iterator[tuple[int, str, str, str]]:
+    """For the main face and each of the longest other persons or tracks: the person (0: unknown), name, note and drawing.
 
     Under the pictures a bar shows when the track is there; of an old run, which kept no pictures, the bar alone.
     """
@@ -106,7 +111,8 @@ def face_strips(faces: pd.DataFrame, pictures: pd.DataFrame | None, duration: fl
         note = span(table["time_s"].min(), table["time_s"].max()) if strip else f"track {listed}"
         shown = pictures.loc[pictures["strip"] == strip] if pictures is not None else None
         label = f"{name}: seen in {len(table)} of the looked-at frames, {span(table['time_s'].min(), table['time_s'].max())}"
-        yield name, note, _strip(table, shown, duration, label)
+        person = int(table["person"].iloc[0]) if "person" in table else 0
+        yield person, name, note, _strip(table, shown, duration, label)
 
 
 def _strip(table: pd.DataFrame, pictures: pd.DataFrame | None, duration: float, label: str) -> str:

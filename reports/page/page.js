@@ -9,8 +9,10 @@
   const cursors = document.querySelectorAll(".cursor");
   const jumps = [...document.querySelectorAll(".jump")].map((button) => [button, +button.dataset.start, +button.dataset.end]);
   const lanes = [...document.querySelectorAll("[data-lane]")].map((element) => [element, facts.lanes[element.dataset.lane]]);
+  const persons = document.getElementById("persons");
+  const owned = [...document.querySelectorAll("[data-person]")];
   const SVG = "http://www.w3.org/2000/svg";
-  let now = 0;
+  let now = 0, chosen = "";  // whom one looks at: a number, or "" for everybody
 
   const clock = (seconds) => {
     const tenths = Math.round(seconds * 10), minutes = Math.floor(tenths / 600), hours = Math.floor(minutes / 60);
@@ -30,10 +32,14 @@
 
   const column = () => Math.min(upTo(facts.edges, now, (edge) => edge), facts.edges.length - 1) - 1;
 
+  // What is shown: by the person one looks at, else by whom the clip's answer is about.
+  const shownBy = () => facts.persons?.[chosen || facts.about];
+  const stretches = () => shownBy()?.stretches ?? facts.stretches;
+
   const describe = () => {
-    const found = facts.stretches.find(([start, end]) => start <= now && now < end);
+    const found = stretches().find(([start, end]) => start <= now && now < end), name = shownBy()?.name;
     const said = found ? found[2] : "no evidence";
-    return `${clock(now)}: ${said}`;
+    return `${clock(now)}: ${name ? `${name}: ` : ""}${said}`;
   };
 
   // Where each face is now: between two sightings on a straight line, just after the last one where it was.
@@ -64,7 +70,10 @@
     if (!shown.checked) return;
     const scale = boxes.viewBox.baseVal.height / Math.max(boxes.clientHeight, 1), size = 13 * scale;
     for (const [track, main, x, y, width, height] of boxesNow()) {
-      boxes.append(make("rect", { x, y, width, height, class: main ? "main" : "other" }));
+      const person = facts.boxes.persons[track] ?? 0;
+      if (chosen && String(person) !== chosen) continue;
+      const whose = person ? ` p${(person - 1) % facts.boxes.colours}` : "";
+      boxes.append(make("rect", { x, y, width, height, class: (main ? "main" : "other") + whose }));
       boxes.append(make("text", { x: x + 2 * scale, y: Math.max(y - 4 * scale, size), "font-size": size }, facts.boxes.names[track] ?? `face ${track}`));
     }
   };
@@ -121,12 +130,20 @@
     media.play().catch(() => {});
   };
 
+  const choose = (person) => {
+    chosen = person;
+    for (const element of owned) element.classList.toggle("away", chosen !== "" && element.dataset.person !== chosen);
+    const one = facts.persons[chosen];
+    document.getElementById("chosen").textContent = one ? `${one.name}: ${one.told}` : "";
+    draw();
+  };
+
   const actions = {
     play,
     back: () => seek(now - 1),
     on: () => seek(now + 1),
-    previous: () => seek(Math.max(0, ...facts.stretches.map((row) => row[0]).filter((start) => start < now - 0.05))),
-    next: () => seek(Math.min(facts.duration, ...facts.stretches.map((row) => row[0]).filter((start) => start > now + 0.05))),
+    previous: () => seek(Math.max(0, ...stretches().map((row) => row[0]).filter((start) => start < now - 0.05))),
+    next: () => seek(Math.min(facts.duration, ...stretches().map((row) => row[0]).filter((start) => start > now + 0.05))),
   };
 
   document.addEventListener("click", (event) => {
@@ -158,7 +175,7 @@
   };
   // What has the focus keeps its own keys: the browser's player, buttons and boxes their space, what scrolls its arrows.
   const keeps = (target, key) =>
-    target.closest("video, audio") || (key === " " ? target.closest("button, summary, [type=checkbox]") : target.closest("pre, [role=region]"));
+    target.closest("video, audio") || (key === " " ? target.closest("button, summary, [type=checkbox], [type=radio]") : target.closest("pre, [role=region], [type=radio]"));
   document.addEventListener("keydown", (event) => {
     if (!(event.key in keys) || event.altKey || event.ctrlKey || event.metaKey || keeps(event.target, event.key)) return;
     event.preventDefault();
@@ -170,6 +187,10 @@
     playing.disabled = Boolean(media.error);
   };
   slider.addEventListener("input", () => seek(+slider.value));
+  if (persons) {
+    persons.hidden = false;
+    persons.addEventListener("change", (event) => choose(event.target.value));
+  }
   if (shown) shown.addEventListener("change", drawBoxes);
   if (media) {
     media.addEventListener("play", follow);

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from reports.answer import BLEND_MEANS, SURENESS_MEANS, answer_name, said, surely
-from reports.documents import ModalityEntry, ResultDocument, StretchEntry
+from reports.answer import BLEND_MEANS, SURENESS_MEANS, answer_name, name_of, said, surely
+from reports.documents import ModalityEntry, PersonEntry, ResultDocument, StretchEntry
 from reports.explain import references
 from reports.page.document import PAGE_STYLE, asset, document, escaped, words_of
 from reports.page.faces import Boxes, boxes
+from reports.page.people import person_facts, stretches_of, swatch
 from reports.page.radar import whole_clip
-from reports.page.svg import answer_kinds, clock, span
+from reports.page.svg import answer_kinds, clock, of_person, span
 from reports.page.timeline import lane_facts, timeline
 
 MOST_STRETCHES, MOST_LINES = 300, 3000
@@ -60,7 +61,7 @@ def _facts(result: ResultDocument, found: Boxes) -> dict[str, object]:
     clip = result["clip"]
     return {
         "duration": clip["duration"], "start": clip.get("start") or 0, "video": clip["has_video"], "stretches": stretches,
-        **lane_facts(result), "boxes": found,
+        **lane_facts(result), **person_facts(result), "boxes": found,
     }
 
 
@@ -119,17 +120,24 @@ def _player(result: ResultDocument, media: str | None, has_boxes: bool, poster: 
 
 
 def _expressions(result: ResultDocument) -> str:
-    """The stretches as buttons."""
-    kinds = answer_kinds(result)
-    if not result["timeline"]:
+    """The stretches of each person as buttons."""
+    persons = [(one, rows) for one, rows in stretches_of(result) if rows]
+    if not persons:
         return ""
-    shown = [_jump(row["start"], row["end"], _stretch(row, kinds)) for row in result["timeline"][:MOST_STRETCHES]]
-    left_out = _left_out(len(result["timeline"]) - len(shown), "result.json")
-    has_blend = any(row["compound"] for row in result["timeline"])
+    kinds = answer_kinds(result)
+    lists = "".join(_shown(one if len(persons) > 1 else None, rows, kinds) for one, rows in persons)
+    has_blend = any(row["compound"] for _, rows in persons for row in rows)
     means = f'<p class="hint">Blend: {BLEND_MEANS}.</p>' if has_blend else ""
-    return (
-        f'<section class="few"><h2>What is shown when</h2>{_list(shown, "")}{left_out}{means}</section>'
-    )
+    return f'<section class="few"><h2>What is shown when</h2>{lists}{means}</section>'
+
+
+def _shown(one: PersonEntry | None, rows: Sequence[StretchEntry], kinds: Mapping[str, str]) -> str:
+    """The stretches of one person, under the name where there are several."""
+    buttons = [_jump(row["start"], row["end"], _stretch(row, kinds)) for row in rows[:MOST_STRETCHES]]
+    moments = f'{_list(buttons, "")}{_left_out(len(rows) - len(buttons), "result.json")}'
+    if one is None:
+        return moments
+    return f'<div{of_person(one["person"])}><h3>{swatch(one["person"])}{escaped(name_of(one))}</h3>{moments}</div>'
 
 
 def _stretch(row: StretchEntry, kinds: Mapping[str, str]) -> str:
@@ -142,7 +150,7 @@ def _stretch(row: StretchEntry, kinds: Mapping[str, str]) -> str:
 def _words(result: ResultDocument, transcript: pd.DataFrame | None, descriptions: pd.DataFrame | None) -> str:
     """Transcript and scene descriptions, each line a button that goes to its time; one line where there are neither."""
     placed = _placed(result, descriptions)
-    spoken, seen, rejected = _lines(transcript), _lines(placed), _rejected(result)
+    spoken, seen, rejected = _lines(transcript, _speakers(result)), _lines(placed), _rejected(result)
     lacking = ["No words are known for this clip."] if not (spoken or rejected) else []
     lacking += ["The scenes are not described."] if not seen else []
     parts = [
@@ -190,23 +198,35 @@ def _joined(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["start", "end", "text"])
 
 
-def _lines(table: pd.DataFrame | None) -> list[str]:
+def _speakers(result: ResultDocument) -> dict[str, int]:
+    """The persons by their names, where there are several."""
+    people = result.get("people", ())
+    return {name_of(one): one["person"] for one in people} if len(people) > 1 else {}
+
+
+def _lines(table: pd.DataFrame | None, persons: Mapping[str, int] | None = None) -> list[str]:
+    """A button a line, with who says it where there are several `persons`."""
     if table is None or table.empty:
         return []
-    rows = table.reindex(columns=["start", "end", "text"]).head(MOST_LINES)
-    return [_jump(start, end, escaped(_short(str(text)))) for start, end, text in rows.itertuples(index=False)]
+    rows = table.reindex(columns=["start", "end", "text", "speaker"]).head(MOST_LINES)
+    lines = []
+    for start, end, text, speaker in rows.itertuples(index=False):
+        person = (persons or {}).get(str(speaker))
+        who = f"{swatch(person)}<b>{escaped(speaker)}:</b> " if person else ""
+        lines.append(_jump(start, end, who + escaped(_short(str(text))), person))
+    return lines
 
 
 def _short(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 
-def _jump(start: float, end: float, inner: str) -> str:
+def _jump(start: float, end: float, inner: str, person: int | None = None) -> str:
     """A line of a list that goes to its time; without a time it is plain text."""
     if pd.isna(start) or pd.isna(end):
-        return f"<li>{inner}</li>"
+        return f"<li{of_person(person)}>{inner}</li>"
     return (
-        f'<li><button type="button" class="jump" data-start="{start:.3f}" data-end="{end:.3f}">'
+        f'<li{of_person(person)}><button type="button" class="jump" data-start="{start:.3f}" data-end="{end:.3f}">'
         f"<time>{span(start, end)}</time> {inner}</button></li>"
     )
 

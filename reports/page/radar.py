@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from reports.answer import whole_answer
+from reports.answer import about, name_of, whole_answer
 from reports.documents import ResultDocument
 from reports.explain import whole_percents
 from reports.page.document import escaped, words_of
@@ -22,7 +22,9 @@ def whole_clip(result: ResultDocument) -> str:
     if not shares:
         return ""
     drawn = radar(values) if len(values) >= 3 else ""
-    note = "Means over the whole clip; none of them and the compounds add up to 100 %."
+    main = about(result)
+    whose = f" of {escaped(name_of(main))}" if main and len(result.get("people", ())) > 1 else ""
+    note = f"Means{whose} over the whole clip; none of them and the compounds add up to 100 %."
     glance = f'<div class="glance">{_table(result, shares)}{drawn}</div>'
     return f'<section><h2>The whole clip</h2><p class="hint">{note}</p>{glance}</section>'
 

@@ -62,11 +62,25 @@ def lettered(start: float, end: float, duration: float, words: str, y: str = "50
     return f'<svg class="letters" {box}><text x="6" y="{y}">{html.escape(words)}</text></svg>'
 
 
-def block(box: Box, kind: str, told: str, opacity: float = 1.0) -> str:
+def row(name: str, note: str, drawn: str, legend: str = "", person: int | None = None) -> str:
+    """A row of the timeline; `person` is whose it is, where one can choose."""
+    return (
+        f'<div class="row"{of_person(person)}><div class="name"><b>{name}</b><span class="state">{note}</span></div>'
+        f'<div class="cell">{drawn}{legend}</div></div>'
+    )
+
+
+def of_person(person: int | None) -> str:
+    """The attribute that says whose an element is, for the script; nothing for nobody's."""
+    return f' data-person="{person}"' if person else ""
+
+
+def block(box: Box, kind: str, told: str, opacity: float = 1.0, person: int | None = None) -> str:
     """A rectangle (x, y, width, height) that says what is `told` where the pointer rests on it."""
     x, y, width, height = (f"{value:.6g}" for value in box)
     return (
-        f'<rect x="{x}" y="{y}" width="{width}" height="{height}" class="{kind}" fill-opacity="{opacity:.2f}">'
+        f'<rect x="{x}" y="{y}" width="{width}" height="{height}" class="{kind}" fill-opacity="{opacity:.2f}"'
+        f"{of_person(person)}>"
         f"<title>{html.escape(told)}</title></rect>"
     )
 

@@ -7,35 +7,27 @@ import numpy as np
 import pandas as pd
 
 from data.emotions import BASIC_EMOTIONS
-from data.people import called
-from reports.answer import answer_name, figure, surely
+from reports.answer import about, answer_name, figure, name_of, surely
 from reports.documents import ResultDocument
 from reports.grid import Columns, Values, as_float, columns
 from reports.page.document import escaped, words_of
-from reports.page.faces import face_strips
+from reports.page.people import chooser, main_person, person_rows, speaker_rows, stretches_of
 from reports.page.svg import (
     COLOURS,
     EMOTION_COLOURS,
     MODALITY_COLOURS,
-    across,
     answer_kinds,
     answers,
     axis,
-    block,
     clock,
     contributions,
     curves,
-    drawing,
     lane,
+    of_person,
     ribbon,
+    row,
     span,
 )
-
-MOST_PERSONS = 6
-"""Persons beside the main one who have a ribbon."""
-SPEAKERS, MOST_TURNS = 5, 600
-"""Persons who have a strip of their own in "who speaks", and turns that are drawn."""
-NO_PICTURES = "This run kept no pictures of its faces, as older versions did not; <code>dyad run --fresh</code> keeps some."
 
 
 def timeline(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.DataFrame | None) -> str:
@@ -43,56 +35,41 @@ def timeline(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.Da
     `reports.page.faces.face_pictures` makes them, None where the run kept none."""
     cells = columns(result["windows"])
     emotions = [(name, f"c{EMOTION_COLOURS[name] % COLOURS}") for name in result["emotions"]]
-    others = (row for entry in result.get("people", ()) for row in (entry.get("answer") or {"timeline": ()})["timeline"])
-    shown = list(dict.fromkeys(answer_name(row) for row in (*result["timeline"], *others)))
+    shown = list(dict.fromkeys(answer_name(one) for _, stretches in stretches_of(result) for one in stretches))
     kinds = answer_kinds(result)
-    used = {name for row in result["windows"] for name, value in row["contributions"].items() if value}
+    used = {name for one in result["windows"] for name, value in one["contributions"].items() if value}
     modalities = [(name, f"m{index % MODALITY_COLOURS}") for index, name in enumerate(result["modalities"]) if name in used]
     present = [name for name, entry in result["modalities"].items() if entry["state"] == "present"]
     key = "colour: the likeliest emotion, fuller where likelier; dashed: nothing to judge"
     note = f"{_whose(result)}the height is the sureness; pale: an emotion alone, no compound"
+    main = main_person(result)
     lanes = [_modality_row(name, list(result["modalities"]).index(name), result, cells) for name in present]
     rows = (
         _slider(float(result["clip"]["duration"])),
-        _row("Expressions", note, ribbon(result), _legend((name, kinds.get(name, "none")) for name in shown)),
-        *_person_rows(result),
-        *_face_rows(result, faces, pictures),
-        *_speaker_rows(result),
-        *([_row("Modalities", key, "", _legend(emotions)), *lanes] if lanes else []),
+        row("Expressions", note, ribbon(result), _legend((name, kinds.get(name, "none")) for name in shown), person=main),
+        *person_rows(result, faces, pictures),
+        *speaker_rows(result),
+        *([row("Modalities", f"{_whose(result)}{key}", "", _legend(emotions), person=main), *lanes] if lanes else []),
         _absent_row(result),
-        *([_row("Basic emotions", "all modalities together, from 0 to 1", curves(result, cells), _legend(emotions, "lines")),
-           _row("Contributions", "of each modality to the answer, from 0 to 1", contributions(result, cells),
-                _legend(modalities))] if present else []),
+        *([row("Basic emotions", f"{_whose(result)}all modalities together, from 0 to 1", curves(result, cells),
+               _legend(emotions, "lines"), person=main),
+           row("Contributions", f"{_whose(result)}of each modality to the answer, from 0 to 1", contributions(result, cells),
+               _legend(modalities), person=main)] if present else []),
     )  # fmt: skip
     hint = (
         'Click or drag to go there.<span class="keys"> Keys: <kbd>←</kbd> <kbd>→</kbd> one second, with <kbd>Shift</kbd> five; '
         "<kbd>Home</kbd>, <kbd>End</kbd>; <kbd>space</kbd> plays and pauses.</span>"
     )
     return (
-        f'<section><h2>Timeline</h2><p class="hint screen-only">{hint}</p><div class="timeline">{"".join(rows)}</div>'
-        f"{_as_table(result, cells)}</section>"
+        f'<section><h2>Timeline</h2><p class="hint screen-only">{hint}</p>{chooser(result)}<div class="timeline">{"".join(rows)}'
+        f"</div>{_as_table(result, cells)}</section>"
     )
 
 
 def _whose(result: ResultDocument) -> str:
     """'of Anna; ' where others are in the clip, too."""
-    people = result.get("people", ())
-    main = [called(entry["person"], entry["name"]) for entry in people if entry["main"] and entry.get("answer")]
-    return f"of {escaped(main[0])}; " if main and len(people) > 1 else ""
-
-
-def _person_rows(result: ResultDocument) -> list[str]:
-    """A ribbon for each of the persons beside the one that the clip's answer is about, those who are there longest."""
-    others = [(entry, answer) for entry in result.get("people", ()) if not entry["main"] and (answer := entry.get("answer"))]
-    told = [(entry, answer) for entry, answer in others if answer["timeline"]]
-    told.sort(key=lambda one: -one[0]["seconds_on_screen"] - one[0]["seconds_speaking"])
-    rows = []
-    for entry, answer in sorted(told[:MOST_PERSONS], key=lambda one: one[0]["person"]):
-        own: ResultDocument = {**result, "timeline": answer["timeline"], "summary": answer["summary"], "windows": []}
-        by = [words_of(name) for name, one in answer["modalities"].items() if one["state"] == "present"]
-        rows.append(_row(escaped(called(entry["person"], entry["name"])), f"by {', '.join(by)}", ribbon(own)))
-    more = len(others) - len(rows)
-    return [*rows, *([f'<p class="hint">{more} more persons are in result.json.</p>'] if more > 0 else [])]
+    main = about(result)
+    return f"of {escaped(name_of(main))}; " if main and len(result.get("people", ())) > 1 else ""
 
 
 def _absent_row(result: ResultDocument) -> str:
@@ -130,62 +107,15 @@ def _slider(duration: float) -> str:
     )
 
 
-def _row(name: str, note: str, drawn: str, legend: str = "") -> str:
-    return (
-        f'<div class="row"><div class="name"><b>{name}</b><span class="state">{note}</span></div>'
-        f'<div class="cell">{drawn}{legend}</div></div>'
-    )
-
-
 def _modality_row(name: str, index: int, result: ResultDocument, cells: Columns) -> str:
     """A lane of a modality that answers."""
     entry = result["modalities"][name]
     count = "" if entry["windows_present"] == entry["windows"] else f"in {entry['windows_present']} of {entry['windows']} windows"
     return (
-        f'<div class="row present"><div class="name"><b>{words_of(name)}</b><span class="state">{count}</span>'
+        f'<div class="row present"{of_person(main_person(result))}><div class="name"><b>{words_of(name)}</b>'
+        f'<span class="state">{count}</span>'
         f'<span class="at" data-lane="{name}"></span></div><div class="cell">{lane(result, name, cells)}</div></div>'
     )
-
-
-def _face_rows(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.DataFrame | None) -> list[str]:
-    """The strips of faces, and what is left out of them."""
-    if not result["clip"]["has_video"]:
-        return []
-    if faces is None or faces.empty:
-        return [_row("Faces", "none was found", "")]
-    duration = max(float(result["clip"]["duration"]), 0.1)
-    rows = [_row(name, note, drawn) for name, note, drawn in face_strips(faces, pictures, duration)]
-    kind, column = ("persons", "person") if "person" in faces else ("tracks", "track_id")
-    more = int(faces.loc[~faces["main"], column].nunique()) - (len(rows) - 1)
-    said = [f"{more} more {kind} are in faces.parquet."] if more > 0 else []
-    said += [NO_PICTURES] if pictures is None else []
-    return [*rows, *([f'<p class="hint">{" ".join(said)}</p>'] if said else [])]
-
-
-def _speaker_rows(result: ResultDocument) -> list[str]:
-    """Who speaks: a strip of its own for each of the persons who speak longest; voices of nobody known are grey."""
-    turns, duration = result.get("turns", ()), max(float(result["clip"]["duration"]), 0.1)
-    if not turns:
-        return []
-    names = {entry["person"]: called(entry["person"], entry["name"]) for entry in result.get("people", ())}
-    seconds = {entry["person"]: entry["seconds_speaking"] for entry in result.get("people", ()) if entry["seconds_speaking"]}
-    shown = sorted(sorted(seconds, key=lambda person: -seconds[person])[:SPEAKERS])
-    lanes: list[int | None] = [*shown, *([None] if any(turn["person"] not in shown for turn in turns) else [])]
-    height, blocks = 100 / len(lanes), []
-    for turn in turns[:MOST_TURNS]:
-        place = lanes.index(turn["person"] if turn["person"] in shown else None)
-        who = names.get(turn["person"] or 0, "unsure who")
-        where = "" if turn["on_screen"] else ", off screen"
-        x, width = across(turn["start"], turn["end"], duration)
-        colour = f"m{place % MODALITY_COLOURS}" if lanes[place] is not None else "none"
-        told = f"{span(turn['start'], turn['end'])}: {who}{where}"
-        blocks.append(block((x, place * height + 5, width, height - 10), colour, told))
-    colours = [f"m{place % MODALITY_COLOURS}" for place in range(len(shown))]
-    pairs = zip(shown, colours, strict=True)
-    items = (f'<li><span class="swatch {colour}"></span>{escaped(names[person])}</li>' for person, colour in pairs)
-    legend = f'<ul class="legend">{"".join(items)}</ul>'
-    note = "by voice, and by whose mouth moves" if len(turns) <= MOST_TURNS else f"the first {MOST_TURNS} of {len(turns)} turns"
-    return [_row("Who speaks", note, drawing(blocks, "Who speaks when", "speakers"), legend)]
 
 
 def _legend(entries: Iterable[tuple[str, str]], kind: str = "") -> str:

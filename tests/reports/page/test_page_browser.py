@@ -139,6 +139,46 @@ def test_it_plays_and_boxes_follow_the_faces(result: dict[str, Any], tmp_path: P
     assert 0.3 < time_of(page) <= 2.0
 
 
+def two_persons(result: dict[str, Any]) -> dict[str, Any]:
+    """The answer as that of Ada, with Bob in the second half, who speaks."""
+    blank = {"first_seen": 0.0, "last_seen": 9.0, "pictures": 9, "seconds_on_screen": 9.0, "seconds_speaking": 0.0}
+    bobs = {**result["timeline"][0], "start": 6.0, "end": 12.0, "compound": None, "emotion": "sadness"}
+    summary = {**result["summary"], "sentence": "Sadness for 6.0 of 12.0 s."}
+    own = {"timeline": [bobs], "summary": summary, "modalities": {}, "contributions": {}}
+    people = [{"person": 1, "name": "Ada", "main": True, "answer": {**own, "timeline": result["timeline"]}, **blank},
+              {"person": 2, "name": "Bob", "main": False, "answer": own, **blank, "seconds_speaking": 6.0}]  # fmt: skip
+    turns = [{"start": 6.0, "end": 12.0, "person": 2, "on_screen": True, "overlap": False}]
+    return {**result, "person": 1, "people": people, "turns": turns}
+
+
+def test_a_person_is_chosen_by_keys_and_said(result: dict[str, Any], tmp_path: Path, open_page: OpenPage) -> None:
+    words = pd.DataFrame({"start": [0.0, 6.0], "end": [1.0, 7.0], "text": ["Hello.", "Oh no."], "speaker": ["Ada", "Bob"]})
+    (tmp_path / "report.html").write_text(report_page(two_persons(result), transcript=words), encoding="utf-8")
+    page = open_page(tmp_path / "report.html")
+    audit(page)
+    both, first = page.locator(".ribbon"), page.get_by_role("radio", name="Everybody")
+    assert [one.is_visible() for one in both.all()] == [True, True]
+    click_at(page, ".curves", 0.75)
+    first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.get_by_role("radio", name="Bob").is_checked()
+    assert time_of(page) == pytest.approx(9, abs=0.1), "its arrows choose, and do not seek"
+    assert [one.is_visible() for one in both.all()] == [False, True]
+    assert page.get_by_role("status").inner_text() == "Bob: Sadness for 6.0 of 12.0 s."
+    assert page.locator("#now").inner_text().startswith("0:09.0: Bob: sadness")
+    assert page.get_by_role("button", name="Oh no.").is_visible()
+    assert not page.get_by_role("button", name="Hello.").is_visible()
+    audit(page)
+    page.keyboard.press("ArrowUp")
+    assert [one.is_visible() for one in both.all()] == [True, False]
+    assert not page.locator(".speakers rect").first.evaluate("rect => getComputedStyle(rect).opacity === '1'")
+    plain = open_page(tmp_path / "report.html", java_script_enabled=False)
+    assert [one.is_visible() for one in plain.locator(".ribbon").all()] == [True, True], "without a script all is there"
+    assert not plain.locator("#persons").is_visible()
+    assert plain.get_by_text("Bob:").is_visible()
+
+
 def test_a_codec_that_the_browser_lacks_is_said(result: dict[str, Any], tmp_path: Path, open_page: OpenPage) -> None:
     make_clip(tmp_path / "clip.mov", seconds=1.0, codec="libx265")
     result["clip"]["duration"] = 1.0
