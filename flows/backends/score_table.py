@@ -175,7 +175,10 @@ def _other_labels(others: Mapping[str, int]) -> str:
         return ""
     named = ", ".join(f"{word} ({count})" for word, count in Counter(others).most_common(5))
     named += ", ..." if len(others) > 5 else ""
-    return f"{sum(others.values())} rows have a label that is none of the seven and are left out: {named}"
+    count = sum(others.values())
+    one = "1 row has a label that is none of the seven and is"
+    rows = one if count == 1 else f"{count} rows have a label that is none of the seven and are"
+    return f"{rows} left out: {named}"
 
 
 def _rows(answers: Answers, settings: Settings) -> pd.DataFrame:

@@ -165,7 +165,8 @@ def evaluation_table(document: EvaluationDocument) -> pd.DataFrame:
         for kind, levels in document["differences"].items():
             for level, gains in levels.items():
                 rows += _rows_of_gains((name, kind, level, "difference"), gains)
-    return pd.DataFrame(rows, columns=["results", "labels", "by", "what", "n", "measure", "value", "low", "high"])
+    table = pd.DataFrame(rows, columns=["results", "labels", "by", "what", "n", "measure", "value", "low", "high"])
+    return table.astype({"n": "Int64"})
 
 
 Key = tuple[str, str, str, str]

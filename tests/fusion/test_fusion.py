@@ -381,6 +381,17 @@ def test_thin_evidence_leaves_modalities_alike_and_much_of_it_does_not() -> None
     assert shares[2] == pytest.approx(2 / (2 + np.sqrt(3 / 7)), abs=0.01)  # the roots of the odds: 4 and 3/7
 
 
+def test_one_emotions_recall_in_a_few_films_counts_much_less_than_a_better_model() -> None:
+    def share(text: dict[str, float]) -> float:
+        recalls, seen = {"voice": dict.fromkeys(BASIC_EMOTIONS, 0.4), "text": text}, dict.fromkeys(BASIC_EMOTIONS, 20.0)
+        cards = {name: {"per_class_recall": known, "counts": seen} for name, known in recalls.items()}
+        return float(collapse(derive_weights(cards, "", ("voice", "text")))[1, BASIC_EMOTIONS.index("fear")])
+
+    once, always = share(dict.fromkeys(BASIC_EMOTIONS, 0.4) | {"fear": 0.6}), share(dict.fromkeys(BASIC_EMOTIONS, 0.6))
+    assert once > 0.5
+    assert once - 0.5 < (always - 0.5) / 2
+
+
 def test_a_products_weights_come_back_from_their_file_and_bad_ones_are_refused(tmp_path: Path) -> None:
     weights = derive_weights(CARDS, "2026-01-01")
     write_weights(tmp_path / "w.json", weights)

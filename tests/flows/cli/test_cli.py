@@ -187,7 +187,7 @@ def test_a_table_with_labels_says_how_many_are_right(dyad: Dyad, tmp_path: Path)
     code, _, err = dyad("score", "text", tmp_path / "in.csv", "-o", tmp_path / "out.csv")
     assert code == 0
     assert "3 labelled, 2 speakers or groups, 3 emotions: UAR 66.7 % (" in err, "no answer is a wrong one"
-    assert "WAR 66.7 %, macro-F1 66.7 %. 1 rows have a label that is none of the seven and are left out: boredom (1)" in err
+    assert "WAR 66.7 %, macro-F1 66.7 %. 1 row has a label that is none of the seven and is left out: boredom (1)" in err
     assert pd.read_csv(tmp_path / "out.csv", keep_default_na=False)["label"].tolist() == ["happiness", "sadness", "anger", ""]
     assert "Trained on this" not in err
     pd.DataFrame(labels | {"corpus": ["GoEmotions", "goemotions", "ours", ""]}).to_csv(tmp_path / "in.csv", index=False)
