@@ -294,6 +294,12 @@ class TranscriptSettings(Section):
     batch: int = Field(default=8, ge=1, le=256)
     """Pieces of 30 s decoded at once."""
 
+    @field_validator("words", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, given: object) -> object:
+        """YAML takes the bare word off for false."""
+        return "off" if given is False else given
+
 
 class FusionSettings(Section):
     """From six modalities to the seven compounds."""

@@ -140,7 +140,7 @@ def tiny_voice(tiny_whisper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A voice that answers by the tiny Whisper, which hears no words."""
     monkeypatch.setenv("DYAD_MODELS", str(tiny_whisper))
     monkeypatch.setenv("DYAD_VOICE__WEIGHTS", str(tiny_whisper / "voice.safetensors"))
-    monkeypatch.setenv("DYAD_TRANSCRIPT__WORDS", "'off'")  # YAML would take the bare word for false
+    monkeypatch.setenv("DYAD_TRANSCRIPT__WORDS", "off")
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,10 @@
 
 import importlib.util
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -120,6 +122,12 @@ def read_blocks(audio: Path, size: int = BLOCK) -> Iterator[Wave]:
         yield from sound.blocks(size, dtype="float32")
 
 
+def seconds_of(audio: Path) -> float:
+    """How long a 16 kHz mono WAV lasts (s); MediaError for another file."""
+    with open_audio(audio) as sound:
+        return len(sound) / SAMPLE_RATE
+
+
 def open_audio(audio: Path) -> "SoundFile":
     """A 16 kHz mono WAV, open for reading; MediaError when it is not one."""
     import soundfile
@@ -136,9 +144,28 @@ def open_audio(audio: Path) -> "SoundFile":
 
 def read_audio(file: Path) -> Wave:
     """The audio of a file as float mono samples at 16 kHz; MediaError when it cannot be read or has none."""
+    return np.concatenate(list(_decoded_blocks(file)))
+
+
+@contextmanager
+def as_wav(file: Path) -> Iterator[Path]:
+    """The audio of a file, `read_audio`'s samples, as a WAV that the block may read; memory does not grow with its length."""
+    import soundfile
+
+    with TemporaryDirectory() as folder:
+        audio = Path(folder) / "audio.wav"
+        with soundfile.SoundFile(audio, "w", SAMPLE_RATE, 1, "FLOAT") as sound:
+            for block in _decoded_blocks(file):
+                sound.write(block)
+        yield audio
+
+
+def _decoded_blocks(file: Path) -> Iterator[Wave]:
+    """The sound of a file in one channel at 16 kHz, piece by piece; what is damaged is left out."""
     import av
 
     check_readable(file)
+    empty = True
     try:
         sound = choose_sound(file, 0)
         with open_media(file, USUAL) as container:
@@ -146,26 +173,27 @@ def read_audio(file: Path) -> Wave:
             if streams.audio is None:
                 raise MediaError(f"{file} has no sound; give a file with an audio track.")
             USUAL.check_streams(file, None, streams.audio)
-            frames = _mono(container, replace(streams, video=None, subtitles=None))
+            for frame in _mono(container, replace(streams, video=None, subtitles=None)):
+                empty = False
+                yield frame.to_ndarray()[0].astype(np.float32)
     except av.FFmpegError as error:
         raise MediaError(f"{file} is not a readable audio file ({error.strerror}); convert it to WAV or FLAC.") from error
-    if not frames:
+    if empty:
         raise MediaError(f"{file} is damaged: none of its sound can be decoded; copy or record it again.")
-    return np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(np.float32)
 
 
-def _mono(container: "av.container.InputContainer", streams: Streams) -> "list[av.AudioFrame]":
-    """The sound of a file in one channel at 16 kHz; what is damaged is left out."""
+def _mono(container: "av.container.InputContainer", streams: Streams) -> "Iterator[av.AudioFrame]":
     import av
 
-    mixable, frames, form = Mixable(), list[av.AudioFrame](), None
+    mixable, form = Mixable(), None
     resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
     for packet in packets(container, streams):
         for whole in decoded(packet) or ():
             frame = mixable(whole)
             if form is not None and form != (frame.format.name, frame.layout.name, frame.sample_rate):
-                frames += resampler.resample(None)
+                yield from resampler.resample(None)
                 resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
             form = (frame.format.name, frame.layout.name, frame.sample_rate)
-            frames += resampler.resample(frame)
-    return frames + resampler.resample(None) if form else frames
+            yield from resampler.resample(frame)
+    if form:
+        yield from resampler.resample(None)

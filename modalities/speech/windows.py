@@ -20,11 +20,12 @@ from modalities.speech.detect import (
     SPEECH_NEEDED,
     Segments,
     Wave,
+    as_wav,
     enough_speech,
     find_speech,
     open_audio,
-    read_audio,
     read_blocks,
+    seconds_of,
     speech_span,
     within,
 )
@@ -125,16 +126,18 @@ def hear_file(
 ) -> HeardFile:  # fmt: skip
     """What is heard in an audio (or video) file of any format, rate and length, which `cut` cuts into windows."""
     try:
-        wave = read_audio(file)
+        with as_wav(file) as audio:
+            segments = find_speech(detector, read_blocks(audio))
+            speech, length = float((segments[:, 1] - segments[:, 0]).sum()), seconds_of(audio)
+            share = min(speech / max(length, 1 / SAMPLE_RATE), 1.0)
+            spoken, windows = _spoken(segments, cut(length))
+            seconds = np.array([float((part[:, 1] - part[:, 0]).sum()) for part in spoken])
+            if not spoken:
+                return HeardFile(None, seconds, speech, share, f"{file} holds no window with {SPEECH_NEEDED} s of speech.")
+            waves = _read_spans(audio, [window[None] for window in windows] if whole else spoken, windows)
+            return HeardFile(gathered(batches(work, model, waves, batch)), seconds, speech, share, "")
     except MediaError as error:
         return HeardFile(None, np.zeros(0), 0.0, np.nan, str(error))
-    segments = find_speech(detector, [wave])
-    speech = float((segments[:, 1] - segments[:, 0]).sum())
-    share = min(speech * SAMPLE_RATE / max(len(wave), 1), 1.0)
-    waves, seconds = _spoken_waves(segments, wave, cut, whole)
-    if not waves:
-        return HeardFile(None, seconds, speech, share, f"{file} holds no window with {SPEECH_NEEDED} s of speech.")
-    return HeardFile(gathered(batches(work, model, waves, batch)), seconds, speech, share, "")
 
 
 def score_audio_with(
@@ -165,14 +168,11 @@ def scored(
     return AudioScores(table, tuple(reasons), np.array([item.share for item in heard], np.float32))
 
 
-def _spoken_waves(segments: Segments, wave: Wave, cut: Cut, whole: bool) -> tuple[list[Wave], NDArray[np.float64]]:
-    """What is to be heard of a file's windows with enough speech, and how many seconds of speech each of them has."""
-    spoken = [(part, start, end) for start, end in cut(len(wave) / SAMPLE_RATE)
-              if (part := within(segments, start, end)).size and enough_speech(part)]
-    spans = [(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)) if whole else speech_span(part, start, end)
-             for part, start, end in spoken]
-    seconds = np.array([float((part[:, 1] - part[:, 0]).sum()) for part, _, _ in spoken])
-    return [wave[slice(*span)] for span in spans], seconds
+def _spoken(segments: Segments, windows: Windows) -> tuple[list[Segments], Windows]:
+    """The speech of each window with enough of it, and these windows [W, 2] (s)."""
+    parts = [within(segments, start, end) for start, end in windows]
+    kept = [number for number, part in enumerate(parts) if part.size and enough_speech(part)]
+    return [parts[number] for number in kept], windows[kept]
 
 
 def _weighted_mean(probabilities: NDArray[np.float32], seconds: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -6,14 +6,13 @@ What Whisper wrote and nobody should believe is kept apart, with the reason.
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
 from modalities.loading.batching import Batches, in_batches
-from modalities.speech.detect import NOBODY_SPEAKS, SAMPLE_RATE, read_audio, speech_in
+from modalities.speech.detect import NOBODY_SPEAKS, as_wav, speech_in
 from modalities.speech.singing import find_singing, is_sung
 from modalities.transcript.decoding import Recogniser
 from modalities.transcript.whisper import BATCH, transcribe
@@ -94,14 +93,8 @@ def hear_file(
     recogniser: Recogniser, file: Path, *, language: str | None = None, batches: Batches = in_batches, batch: int = BATCH
 ) -> HeardWords:
     """The words of a media file of any format, without English beside another language and without times of words."""
-    import soundfile
-
-    with TemporaryDirectory() as folder:
-        audio = Path(folder) / "audio.wav"
-        soundfile.write(audio, read_audio(file), SAMPLE_RATE, "FLOAT")
-        return hear_words(
-            recogniser, audio, language=language, word_times=False, read=None, batches=batches, batch=batch
-        )
+    with as_wav(file) as audio:
+        return hear_words(recogniser, audio, language=language, word_times=False, read=None, batches=batches, batch=batch)
 
 
 def rejected_of(table: pd.DataFrame) -> list[Rejected]:
