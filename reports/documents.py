@@ -284,6 +284,15 @@ class ShownEntry(TypedDict):
     seconds: float
 
 
+class PeopleCounts(TypedDict):
+    """How many persons are seen or heard in all clips, how many clips have several, and how many persons show what ('': nothing
+    that could be judged)."""
+
+    total: int
+    several: int
+    shown: Mapping[str, int]
+
+
 Metrics = Mapping[str, Mapping[str, Figures]]
 """By what the labels are (compounds, emotions) and by what is counted (clips, windows, frames)."""
 
@@ -295,6 +304,7 @@ class SetFigures(TypedDict):
     compounds: Mapping[str, ShownEntry]
     alone: NotRequired[Mapping[str, int]]
     modalities: Mapping[str, int]
+    people: NotRequired[PeopleCounts]
     metrics: Metrics
     reliability: Mapping[str, ReliabilityFigures]
     failures: Sequence[FailureEntry]

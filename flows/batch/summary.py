@@ -199,6 +199,7 @@ class Totals:
         self.corpora = Counter[str]()
         self.shown, self.clips, self.alone, self.media = Counter[str](), Counter[str](), Counter[str](), 0.0
         self.states, self.present = Counter[str](), Counter[str]()
+        self.persons, self.several = Counter[str](), 0
         classes = {"compounds": self.names, "emotions": BASIC_EMOTIONS}
         self.tallies = {(kind, level): Tally(names) for kind, names in classes.items() for level in LEVELS}
         self.sure, self.sure_frames = {kind: Reliability() for kind in classes}, Reliability("frames")
@@ -220,6 +221,8 @@ class Totals:
         self.clips[answer.get("top") or ""] += bool(answer)
         self.alone[answer.get("emotion") or ""] += bool(answer) and not answer.get("top")
         self.present.update(answer.get("present", ()))
+        self.persons.update(people := answer.get("people", ()))
+        self.several += len(people) > 1
         if row.label or "frame_pairs" in answer:
             self._compare(row.label, answer, row.speaker or row.path)
 
@@ -246,6 +249,7 @@ class Totals:
         return {
             "seconds": self.seconds(), "compounds": self.compounds(), "alone": {name: n for name, n in self.alone.items() if n},
             "modalities": dict(self.present),
+            "people": {"total": self.persons.total(), "several": self.several, "shown": dict(self.persons)},
             "metrics": self.metrics(), "reliability": self.reliability(), "failures": self.failures.table(),
         }  # fmt: skip
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from data.emotions import BASIC_EMOTIONS
 from reports.answer import answer_name
-from reports.documents import ModalityEntry, ResultDocument, WindowEntry
+from reports.documents import ModalityEntry, PersonEntry, ResultDocument, WindowEntry
 
 BINS = 15
 """Equal steps of probability that reliability is counted in, as in `data.metrics.calibration_error`."""
@@ -34,6 +34,7 @@ class ClipBrief(TypedDict, total=False):
     none: float | None
     likely: float | None
     present: Sequence[str]
+    people: Sequence[str]
     apart: Apart | None
     ribbon: Sequence[tuple[str, int]]
     window_sure: Sure
@@ -56,6 +57,7 @@ def brief(result: ResultDocument) -> ClipBrief:
 
     sureness: of the clip's answer; none: mean over the windows with evidence; None where none has.
     likely: the mean probability of the strongest basic emotion. present: the modalities that answered.
+    people: what each person shows, by the mean over the clip; '' for one without an answer.
     apart: the two modalities that differ most, see `most_apart`.
     ribbon: what is shown over time, see `ribbon`.
     window_sure, emotion_sure: for each answer of windows, how sure they were, see `binned`.
@@ -67,6 +69,7 @@ def brief(result: ResultDocument) -> ClipBrief:
         "none": _short(summary["none"]),
         "likely": _short(max(basic)) if basic else None,
         "present": [name for name, entry in result["modalities"].items() if entry["state"] == "present"],
+        "people": [_person(one) for one in result.get("people", ())],
         "apart": most_apart(result["modalities"]),
         "window_sure": binned(_winners(windows)),
         "emotion_sure": binned(_strongest(windows)),
@@ -81,6 +84,11 @@ def ribbon(result: ResultDocument) -> list[tuple[str, int]]:
     rows = result["timeline"]
     shown = [next((answer_name(row) for row in rows if row["start"] <= time < row["end"]), "") for time in middles]
     return [(name, len(list(same))) for name, same in groupby(shown)]
+
+
+def _person(one: PersonEntry) -> str:
+    answer = one.get("answer")
+    return (answer["summary"]["top"] or answer["summary"]["emotion"] or "") if answer else ""
 
 
 def _short(value: float | None) -> float | None:

@@ -76,38 +76,53 @@ def _head(name: str, summary: SummaryDocument) -> str:
     links = "".join(f'<a href="#{to}">{said}</a>' for to, said in sections if there.get(to, True))
     return (
         f'<header><h1>{escaped(name)}</h1><p class="sentence">{_many(clips["total"], "clip")}: {ended}.</p>'
-        f'<p class="facts">{_time(media)} of media in {_time(seconds)} of work{pace}; profile {escaped(summary["profile"])}; '
+        f'<p class="facts">{_time(media)} of media in {_time(seconds)} of work{pace}; '
+        f"{_people(summary)}profile {escaped(summary['profile'])}; "
         f"Dyad {escaped(summary['dyad'])}; {escaped(summary['manifest'])}</p>"
         + (f'<ul class="problems">{notes}</ul>' if notes else "")
         + f'<nav aria-label="On this page">{links}</nav></header>\n<main>'
     )
 
 
+def _people(summary: SummaryDocument) -> str:
+    """'7 persons in them, several in 2 clips; '."""
+    people = summary.get("people")
+    if not people or not people["total"]:
+        return ""
+    several = f", several in {_many(people['several'], 'clip')}" if people["several"] else ""
+    return f"{_many(people['total'], 'person')} in them{several}; "
+
+
 def _shown(summary: SummaryDocument) -> str:
     """How many clips show what: each compound, each emotion alone, nothing that could be judged."""
     alone = summary.get("alone", {})
     counts = {name: row["clips"] for name, row in summary["compounds"].items()}
-    emotions = {name: count for name, count in alone.items() if name and count}
+    persons: Mapping[str, int] = summary["people"]["shown"] if "people" in summary else {}
+    alone_shown = (name for name in (*alone, *persons) if name and name not in counts)
+    emotions = {name: alone.get(name, 0) for name in alone_shown if alone.get(name) or persons.get(name)}
     total = sum(counts.values()) + sum(alone.values())
     most = max([*counts.values(), *emotions.values()], default=0) or 1
     drawn = total >= FEWEST
     rows = [
         f'<tr><th scope="row"><button type="button" class="link" data-set="answer" data-to="{index}">'
         f"{_swatch(f'k{index % COMPOUND_COLOURS}')}{words_of(name)}</button></th>"
-        f"{_cell(counts[name], most, f'k{index % COMPOUND_COLOURS}', drawn)}<td>{_seconds(row['seconds'])}</td></tr>"
+        f"{_cell(counts[name], most, f'k{index % COMPOUND_COLOURS}', drawn)}<td>{_seconds(row['seconds'])}</td>"
+        f"<td>{persons.get(name, 0)}</td></tr>"
         for index, (name, row) in enumerate(summary["compounds"].items())
     ]
     rows += [
         f'<tr><th scope="row">{_swatch(f"c{EMOTION_COLOURS.get(name, 7)} alone")}{words_of(name)} alone</th>'
-        f"{_cell(count, most, f'c{EMOTION_COLOURS.get(name, 7)}', drawn)}<td></td></tr>"
+        f"{_cell(count, most, f'c{EMOTION_COLOURS.get(name, 7)}', drawn)}<td></td>"
+        f"<td>{persons.get(name, 0)}</td></tr>"
         for name, count in sorted(emotions.items(), key=lambda item: -item[1])
     ]
-    rows += [f'<tr><th scope="row">no evidence</th>{_cell(alone[""], most, "", False)}<td></td></tr>'] if alone.get("") else []
+    rows += [f'<tr><th scope="row">no evidence</th>{_cell(alone[""], most, "", False)}<td></td>'
+             f"<td>{persons.get('', 0)}</td></tr>"] if alone.get("") else []
     few = "" if drawn or not total else f" Bars are drawn from {FEWEST} clips on."
     return (
-        f'<section id="shown"><h2>What the clips show</h2>{_bars(("Shown", "", "Clips", "In all for"), rows)}'
+        f'<section id="shown"><h2>What the clips show</h2>{_bars(("Shown", "", "Clips", "In all for", "Persons"), rows)}'
         f'<p class="hint">Each clip counts once, by the compound of its mean, or where none wins by its strongest emotion; '
-        f"n = {total}.{few}</p></section>"
+        f"persons likewise, each in each clip; n = {total}.{few}</p></section>"
     )
 
 

@@ -225,6 +225,8 @@ SUMMARY = FileSchema("summary.json", "The data set in figures.", "a field", (
            "items, clips, unanswered, uar, war, macro_f1, weighted_f1, their 95 % `intervals`, recall by class, confusion (rows "
            "`classes`, columns `answers`); empty without labels"),
     Column("modalities", "object", "clips", "clips in which each modality answers"),
+    Column("people", "object", "persons, clips", "`total`: persons seen or heard in all clips; `several`: clips with more than "
+           "one; `shown`: persons by what they show by the mean over their clip, '' where nothing could be judged"),
     Column("reliability", "object", "0..1", "by kind of label: expected calibration error (`ece`), and windows, mean probability "
            "and share of right answers by bin; empty without labels"),
     Column("failures", "list of object", "clips", "reasons, the most frequent first, each with an example"),

@@ -147,6 +147,11 @@ def test_the_figures_of_a_run_agree_with_each_other(dataset: Path, open_page: Op
     assert set(summary["reliability"]) == {"compounds"}, "nothing is known of the colours of the clip with the odd name"
     assert summary["reliability"]["compounds"]["items"] <= summary["metrics"]["compounds"]["windows"]["items"]
     assert summary["modalities"]["static_face"] == 2
+    people = summary["people"]
+    assert people["total"] == sum(people["shown"].values()) >= 2, "the face of either half"
+    assert f"{people['total']} persons in them" in page.locator("header").inner_text()
+    persons = [int(row.split("\t")[-1]) for row in page.locator("#shown tbody tr").all_inner_texts()]
+    assert sum(persons) == people["total"]
     said = page.locator("#labels").inner_text()
     assert f"calibration error {summary['reliability']['compounds']['ece']:.3f}" in said
     assert "How sure the answers were is not known for these emotions." in said
@@ -375,6 +380,7 @@ def test_the_brief_of_a_result(sample_run: RunFolder) -> None:
     assert sum(cell[1] for cells in found["window_sure"].values() for cell in cells) == len(answered)
     assert sum(cell[2] for cells in found["window_sure"].values() for cell in cells) == pytest.approx(sum(answered), abs=1e-3)
     assert "scene_labels" not in found["present"]
+    assert found["people"] == [result["summary"]["top"] or result["summary"]["emotion"]]
     assert sum(cells for _, cells in found["ribbon"]) == CELLS
     assert [name for name, _ in found["ribbon"]] == [answer_name(row) for row in result["timeline"]]
     one, other = [1.0, *[0.0] * 6], [0.0, 0.5, 0.5, *[0.0] * 4]
