@@ -144,6 +144,11 @@ class _Reading:
             else:
                 self.counts["unanswered"] += 1
                 evaluation.add(_unanswered(clip, given))
+        if not self.counts["labelled"] and not self._unlabelled:
+            raise InputError(
+                f"No clip in {self.source.root} has an id that the other folder has; folders of clips must be called as their "
+                "results say: leave them their names, or recognise the clips again into an empty folder."
+            )
         if not self.counts["labelled"]:
             others = f", those that labels are of {_some(called)}" if (called := self.labels.named()) else ""
             raise InputError(
