@@ -203,11 +203,16 @@ class RunFolder:
         """Which row of a data set the folder is of (`flows.clip.own_folder`); not there for a clip of none."""
         return self.stages / "set_row"
 
+    def check_no_links(self) -> None:
+        """InputError where a folder or a file that is written to is a link, which somebody may have planted to have others' files
+        replaced."""
+        for place in (self.root, self.work, self.stages, self.log, self.asked, self.set_row):
+            if place.is_symlink():
+                raise InputError(f"{place} is a link, and Dyad writes nothing behind it; remove it, or choose another output.")
+
     def create(self) -> None:
-        """Make the folders; InputError where one is a link, which somebody may have planted to have others' files replaced."""
-        for folder in (self.root, self.work, self.stages):
-            if folder.is_symlink():
-                raise InputError(f"{folder} is a link, and Dyad writes nothing behind it; remove it, or choose another output.")
+        """Make the folders; InputError where something is a link (`check_no_links`)."""
+        self.check_no_links()
         self.work.mkdir(parents=True, exist_ok=True)
         self.stages.mkdir(exist_ok=True)
 

@@ -105,6 +105,7 @@ def asked(job: Job) -> str:
 
 def _claim(folder: RunFolder, digest: str, take: bool = False) -> bool:
     """Whether the folder is for what is asked, from now on where nobody has said so; `take`: in any case."""
+    folder.check_no_links()
     folder.stages.mkdir(parents=True, exist_ok=True)
     if take:
         folder.asked.write_text(digest, encoding="utf-8")

@@ -1,7 +1,7 @@
 """Prefect's settings come from the environment and the user's profile, never from files of the folder that one works in.
 
 Prefect reads `prefect.toml`, `.env` and `pyproject.toml` of the working folder, in this process and in that of a temporary
-server, which also imports modules from there (alembic puts its working folder first). So a folder of clips that somebody sends
+server, which also imports modules from there (alembic puts its working folder first), as the process of a run does. So a folder of clips that somebody sends
 could have a run execute code or go to another server.
 """
 
@@ -101,8 +101,14 @@ def _without_dotenv(base: Any) -> None:
     base.build_settings_config = base._build_settings_config = config
 
 
+def _without_its_modules(tools: Any) -> None:
+    """Import the modules of flows as Python does: Prefect's own way puts the working folder before all packages meanwhile."""
+    tools.load_module = importlib.import_module
+
+
 CHANGES: dict[str, Callable[[Any], None]] = {
     "prefect.settings.base": _without_dotenv,
+    "prefect.utilities.importtools": _without_its_modules,
     "prefect.settings.sources": _without_files,
     "prefect.server.api.server": _with_own_command,
 }

@@ -8,7 +8,7 @@ from data.errors import InputError
 from data.run_folder import RunFolder
 
 
-@pytest.mark.parametrize("planted", ["clip", "clip/work", "clip/.stages"])
+@pytest.mark.parametrize("planted", ["clip", "clip/work", "clip/.stages", "clip/log.txt", "clip/.stages/asked"])
 def test_a_planted_link_is_refused(tmp_path: Path, planted: str) -> None:
     victim, link = tmp_path / "victim", tmp_path / "runs" / planted
     victim.mkdir()

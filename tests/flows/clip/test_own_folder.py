@@ -37,6 +37,16 @@ def test_the_same_question_has_the_same_folder(job: Job) -> None:
     assert in_own_folder(replace(job, settings=on_gpu)).folder.root == first.folder.root
 
 
+def test_nothing_is_written_behind_a_planted_link(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    job.folder.root.parent.mkdir()
+    job.folder.root.symlink_to(tmp_path / "victim")
+    for fresh in (False, True):
+        with pytest.raises(InputError, match="is a link, and Dyad writes nothing behind it"):
+            in_own_folder(job, name=job.folder.root.name if fresh else "", fresh=fresh)
+    assert not list((tmp_path / "victim").iterdir())
+
+
 def test_other_words_beside_the_same_content_have_another_folder(job: Job, tmp_path: Path) -> None:
     words(tmp_path / "a", "glad")
     words(tmp_path / "b", "sad")

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.media_makers import make_sound
 
-MODULES = ("random", "token", "uvicorn", "sitecustomize", "numpy", "prefect", "yaml")
+MODULES = ("mailbox", "random", "token", "uvicorn", "sitecustomize", "numpy", "prefect", "yaml")
 READ = """
 import os, sys
 seen = set()
@@ -52,7 +52,8 @@ def read_settings(folder: Path, imports: str) -> list[str]:
 
 
 def test_settings_come_from_nothing_in_the_working_folder(planted: Path) -> None:
-    assert read_settings(planted, "import flows, prefect.main") == ["None True True", "[]"]
+    as_a_run_does = "; from prefect.utilities.importtools import import_object; import_object('mailbox.Mailbox')"
+    assert read_settings(planted, f"import flows, prefect.main{as_a_run_does}") == ["None True True", "[]"]
     assert read_settings(planted, "import prefect.main")[0] == "http://127.0.0.1:9/api False False", "what Prefect itself does"
 
 
