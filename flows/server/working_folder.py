@@ -1,8 +1,9 @@
 """Prefect's settings come from the environment and the user's profile, never from files of the folder that one works in.
 
 Prefect reads `prefect.toml`, `.env` and `pyproject.toml` of the working folder, in this process and in that of a temporary
-server, which also imports modules from there (alembic puts its working folder first), as the process of a run does. So a folder of clips that somebody sends
-could have a run execute code or go to another server.
+server. That server also imports modules from there (alembic puts its working folder first), and so does the process of a run,
+for as long as its flow is imported. So a folder of clips that somebody sends could have a run execute code or go to another
+server.
 """
 
 import importlib.machinery
