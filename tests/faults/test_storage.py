@@ -40,7 +40,7 @@ def fill(disk: Path, but: int) -> Path:
 @pytest.mark.slow
 def test_the_disk_is_full(prefect_session: None, small_disk: Path, tmp_path: Path) -> None:
     """The pictures of a clip do not fit; once there is space the same command, asked to, runs them again."""
-    media, output = make_clips(tmp_path / "media", 2), small_disk / "runs"
+    media, output = make_clips(tmp_path / "media", 2, seconds=3), small_disk / "runs"
     filler = fill(small_disk, but=46)
     code, said = ended(batch(media, output))
     assert code == 1, said
