@@ -32,6 +32,10 @@ ONE_COLUMN, TWO_COLUMNS = 85.0, 180.0
 """Millimetres; most journals' columns are within a few of these."""
 DOTS = 300
 """Dots an inch of a .png."""
+LARGEST = 100_000
+"""Bytes of a small picture; Prefect's UI also prints a data address as text."""
+SMALL_WIDTH = 5.0
+"""Inches of a small picture."""
 LETTERS: Any = {
     "font.family": "sans-serif", "font.sans-serif": ["Arial", "Helvetica", "Liberation Sans", "DejaVu Sans"], "font.size": 7,
     "axes.linewidth": 0.5, "xtick.major.width": 0.5, "ytick.major.width": 0.5, "xtick.major.size": 2, "ytick.major.size": 2,
@@ -72,6 +76,20 @@ def drawn(clips: Mapping[str, ResultDocument], kind: str, width: float = TWO_COL
     stream = io.BytesIO()
     with rc_context(LETTERS):
         _figure(clips, width).savefig(stream, format=kind, dpi=DOTS, metadata=dated)
+    return stream.getvalue()
+
+
+def small_picture(result: ResultDocument) -> bytes:
+    """A clip as a PNG of 750 pixels' width and less than `LARGEST` bytes, for a page that shows pictures, such as Prefect's."""
+    from matplotlib import rc_context
+
+    with rc_context(LETTERS):
+        figure = _figure({Path(result["clip"]["path"]).name: result}, 25.4 * SMALL_WIDTH)
+        for dots in (150, 100, 75):
+            stream = io.BytesIO()
+            figure.savefig(stream, format="png", dpi=dots)
+            if stream.tell() < LARGEST:
+                break
     return stream.getvalue()
 
 

@@ -22,10 +22,10 @@ MOST_STRETCHES = 12
 
 def notebook_html(result: ResultDocument, folder: Path) -> str:
     """The content of `result.json` as HTML for a notebook's cell; everything from media, files and models is escaped."""
-    from reports.timeline_picture import timeline_picture
+    from reports.figure import small_picture
 
     clip, sentence = result["clip"], result["summary"]["sentence"]
-    picture = base64.b64encode(timeline_picture(result)).decode()
+    picture = base64.b64encode(small_picture(result)).decode()
     stretches = [_cells(row) for row in result["timeline"][:MOST_STRETCHES]]
     more = len(result["timeline"]) - len(stretches)
     problems = "".join(f"<p>{_text(problem)}</p>" for problem in (*result["problems"], *result.get("notes", ())))

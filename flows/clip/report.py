@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,7 +25,10 @@ def write_report(folder: "RunFolder") -> Path:
     _write_pictures(folder, result)
     poster = folder.poster.read_bytes() if folder.poster.is_file() else None
     files = _files(folder, address)
-    write_text(page, report_page(result, media=address, settings=settings, poster=poster, files=files, **_tables(folder)))
+    made = report_page(
+        result, media=address, settings=settings, poster=poster, files=files, more=_others(folder, files), **_tables(folder)
+    )
+    write_text(page, made)
     return page
 
 
@@ -42,6 +45,19 @@ def _files(folder: "RunFolder", media: str | None) -> dict[str, str]:
     files |= {"media": media} if media else {}
     files |= {"the data set": f"../{REPORT}"} if (folder.root.parent / JOURNAL).is_file() else {}
     return files
+
+
+def _others(folder: "RunFolder", files: Mapping[str, str]) -> str:
+    """The commands that write what people look for first and is not there, and link it."""
+    from shlex import quote
+
+    missing = [name for name in ("csv", "xlsx", "vtt") if name not in files]
+    if not missing:
+        return ""
+    where = quote(str(folder.root))
+    commands = [f"dyad export {where} -o {quote(str(folder.export(f'.{name}')))}" for name in missing[:1]]
+    named = f"{', '.join(missing[:-1])} or {missing[-1]}" if len(missing) > 1 else missing[0]
+    return f"As {named}: {commands[0]} and so on; dyad report {where} links them here."
 
 
 def _write_pictures(folder: "RunFolder", result: "ResultDocument") -> None:

@@ -33,12 +33,12 @@ def publish_artifacts(folder: RunFolder) -> None:
     """Show a clip's result.json as artifacts of this task's run: `timeline-<clip>`, `windows-<clip>` and `result-<clip>`."""
     from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
+    from reports.figure import small_picture
     from reports.markdown import result_markdown
-    from reports.timeline_picture import timeline_picture
 
     result: ResultDocument = json.loads(folder.result.read_text(encoding="utf-8"))
     name, sentence = folder.root.name, result["summary"]["sentence"]
-    image = base64.b64encode(timeline_picture(result)).decode()
+    image = base64.b64encode(small_picture(result)).decode()
     create_image_artifact(f"data:image/png;base64,{image}", key=artifact_key("timeline", name), description=sentence)
     create_table_artifact(window_rows(result), key=artifact_key("windows", name), description=f"The windows of {name}")
     markdown = f"{result_markdown(result)}\n{links_markdown(folder.root, Path(result['clip']['path']))}"

@@ -1,7 +1,7 @@
 """`report.html` of a data set: its clips in a table that sorts and filters, and what they say together, in one file."""
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -149,15 +149,14 @@ def _labels(summary: SummaryDocument) -> str:
     metrics = summary["metrics"]
     if not metrics:
         return ""
+    heads = ("Labels", "n", "Clips", "Classes", *FIGURES.values(), "No answer")
     rows = [
-        f'<tr><th scope="row">{escaped(kind)} by {level[:-1]}</th><td>{found["items"]}</td><td>{found.get("clips", "–")}</td>'
-        + f"<td>{len(found['recall'])} of {len(found['classes'])}</td>"
-        + "".join(f"<td>{_figure(found, name)}</td>" for name in FIGURES)
-        + f"<td>{found['unanswered']}</td></tr>"
+        f'<tr><th scope="row">{escaped(kind)} by {level[:-1]}</th>'
+        + "".join(f'<td data-head="{head}">{cell}</td>' for head, cell in zip(heads[1:], _cells(found), strict=True))
+        + "</tr>"
         for kind, levels in metrics.items()
         for level, found in levels.items()
     ]
-    heads = ("Labels", "n", "Clips", "Classes", *FIGURES.values(), "No answer")
     parts = [_drawn(kind, levels, summary.get("reliability", {}).get(kind)) for kind, levels in metrics.items()]
     seen = trained_on_sentence(summary["trained_on"])
     warning = f'<p role="note"><strong>{escaped(seen)}</strong></p>' if seen else ""
@@ -168,6 +167,13 @@ def _labels(summary: SummaryDocument) -> str:
         "wrong one. The ABAW challenge counts the macro-F1 of its seven compounds by frame.</p>"
         f"{''.join(parts)}</section>"
     )
+
+
+def _cells(found: Figures) -> Iterator[object]:
+    """The figures of a level, a cell each."""
+    yield from (found["items"], found.get("clips", "–"), f"{len(found['recall'])} of {len(found['classes'])}")
+    yield from (_figure(found, name) for name in FIGURES)
+    yield found["unanswered"]
 
 
 def _drawn(kind: str, levels: Mapping[str, Figures], sure: ReliabilityFigures | None) -> str:

@@ -36,18 +36,21 @@ def report_page(
     settings: str = "",
     poster: bytes | None = None,
     files: Mapping[str, str] | None = None,
+    more: str = "",
 ) -> str:
     """The page for the content of `result.json`.
 
     `media` is the address of the media file as the page can reach it (relative, or file:), None where it is gone;
     `transcript` has start, end (s; NaN where unknown) and text, `descriptions` window (or start) and text, `faces` the columns
     of faces.parquet, boxes in pixels of the source, `pictures` those of `reports.page.faces.face_pictures` (None: the run kept
-    none); `settings` is shown as it is; `poster` is a JPEG of the clip; `files` are addresses by what they are called.
+    none); `settings` is shown as it is; `poster` is a JPEG of the clip; `files` are addresses by what they are called,
+    `more` is what to do for those that are not there.
     """
     title = Path(result["clip"]["path"]).name
     found = boxes(faces)
     body = "\n".join((
-        _head(title, result, files or {}), '<div class="pair top"><div>', _player(result, media, bool(found["tracks"]), poster),
+        _head(title, result, files or {}, more), '<div class="pair top"><div>',
+        _player(result, media, bool(found["tracks"]), poster),
         f"{_expressions(result)}</div>{whole_clip(result)}</div>", timeline(result, faces, pictures),
         _words(result, transcript, descriptions), _ran(result, settings),
     ))  # fmt: skip
@@ -65,7 +68,7 @@ def _facts(result: ResultDocument, found: Boxes) -> dict[str, object]:
     }
 
 
-def _head(title: str, result: ResultDocument, files: Mapping[str, str]) -> str:
+def _head(title: str, result: ResultDocument, files: Mapping[str, str], more: str) -> str:
     clip = result["clip"]
     picture = f", {clip['width']} x {clip['height']} at {clip['frame_rate']:.4g} frames a second" if clip["has_video"] else ""
     problems = "".join(f"<li>{escaped(problem)}</li>" for problem in result["problems"])
@@ -76,6 +79,7 @@ def _head(title: str, result: ResultDocument, files: Mapping[str, str]) -> str:
         f'<p class="facts">{clock(clip["duration"])}{picture}; profile {escaped(result["profile"])}; '
         f"Dyad {escaped(result['dyad']['version'])}, {escaped(result['dyad']['created'][:16].replace('T', ' '))} UTC</p>"
         + (f'<nav class="files" aria-label="Files">{links}</nav>' if links else "")
+        + (f'<p class="files hint">{escaped(more)}</p>' if more else "")
         + (f'<ul class="problems">{problems}</ul>' if problems else "")
         + (f'<ul class="notes">{notes}</ul>' if notes else "")
         + "</header>\n<main>"

@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from data.run_folder import RunFolder
 from flows.server.artifacts import artifact_key, links_markdown, window_rows
-from reports.timeline_picture import COLOURS, LARGEST, MODALITIES, timeline_picture
+from reports.figure import LARGEST, small_picture
 
 ReadResult = Callable[[RunFolder], dict[str, Any]]
 
@@ -25,35 +25,16 @@ def pixels(png: bytes) -> np.ndarray[Any, Any]:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
 
 
-def has_colour(picture: np.ndarray[Any, Any], colour: str) -> bool:
-    wanted = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
-    return bool((picture[..., :3] == wanted).all(axis=-1).sum() > 50)
-
-
-def test_the_picture_shows_the_compounds_and_who_gave_what(sample_run: RunFolder, result_of: ReadResult) -> None:
+def test_the_picture_is_small_also_of_an_hour_and_of_nothing(sample_run: RunFolder, result_of: ReadResult) -> None:
     result = result_of(sample_run)
-    png = timeline_picture(result)
-    assert len(png) < LARGEST
-    picture = pixels(png)
-    assert picture.shape[:2] == (440, 750)
-    assert (picture[..., 3] == 0).mean() > 0.3, "no ground of its own: it stands on a dark and on a light page"
-    compounds = {row["compound"] for row in result["timeline"] if row["compound"]}
-    assert all(has_colour(picture, COLOURS[number]) for number in range(len(compounds)))
-
-
-def test_an_hour_is_still_a_small_picture(sample_run: RunFolder, result_of: ReadResult) -> None:
-    result = result_of(sample_run)
+    nothing = result | {"windows": [], "timeline": []}
+    for shown in (result, nothing):
+        assert len(small_picture(shown)) < LARGEST
+        assert pixels(small_picture(shown)).shape[1] == 750
     result["clip"]["duration"] = 3600.0
     result["windows"] = [{**result["windows"][at % 3], "start": 2.0 * at, "end": 2.0 * at + 4} for at in range(1799)]
     result["timeline"] = [{**result["timeline"][0], "start": 2.0 * at, "end": 2.0 * at + 1} for at in range(1799)]
-    png = timeline_picture(result)
-    assert len(png) < LARGEST
-    assert has_colour(pixels(png), MODALITIES[0])
-
-
-def test_a_clip_without_answers_has_a_picture_too(sample_run: RunFolder, result_of: ReadResult) -> None:
-    result = result_of(sample_run) | {"windows": [], "timeline": []}
-    assert pixels(timeline_picture(result)).shape[1] == 750
+    assert len(small_picture(result)) < LARGEST
 
 
 def test_a_row_a_window_adds_up(sample_run: RunFolder, result_of: ReadResult) -> None:
