@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 from data.errors import InputError
 from data.files import write_text
+from data.json_files import read_json
 
 
 class StageNote(TypedDict, total=False):
@@ -238,7 +239,7 @@ class RunFolder:
     def finished(self, stage: str) -> StageNote:
         """What was noted of a stage; empty when it has not ended (or the note is damaged, which is the same)."""
         try:
-            noted: StageNote | None = json.loads(self.marker(stage).read_text(encoding="utf-8"))
+            noted: StageNote | None = read_json(self.marker(stage))
         except (OSError, ValueError):
             return {}
         return noted if isinstance(noted, dict) else {}
@@ -274,7 +275,7 @@ def is_run_folder(folder: Path) -> bool:
 def _json(file: Path) -> Mapping[str, object]:
     """What a JSON file says; empty when it is damaged, not there or something else."""
     try:
-        content: object = json.loads(file.read_text(encoding="utf-8"))
+        content: object = read_json(file)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -1,10 +1,11 @@
 """`dyad report`: the page about a clip or a data set, made from its folder."""
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from data.json_files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +96,7 @@ def read_result(folder: "RunFolder") -> "ResultDocument":
     from data.errors import InputError
 
     try:
-        content = json.loads(folder.result.read_text(encoding="utf-8"))
+        content = read_json(folder.result)
     except (OSError, ValueError):
         raise InputError(f"{folder.root} holds no readable result.json; name a clip's folder that 'dyad run' wrote.") from None
     if not isinstance(content, dict) or "windows" not in content:

@@ -1,12 +1,12 @@
 """What the writers of other tools' formats read: a clip's answer, its frames and its words, and stretches of it with labels."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from data.errors import InputError
+from data.json_files import read_json
 from data.people import rows_of
 from data.run_folder import RunFolder
 from reports.answer import about, answer_name, name_of, others
@@ -119,7 +119,7 @@ def read_clip(folder: RunFolder, frames: bool = False, cues: bool = False, table
     """Read a run folder; the tables only where asked for, `table` by its name. InputError where there is no result, or a damaged
     one."""
     try:
-        result: ResultDocument = json.loads(folder.result.read_text(encoding="utf-8"))
+        result: ResultDocument = read_json(folder.result)
         missing = NEEDED - set(result) or {f"windows.{name}" for row in result["windows"] for name in OF_WINDOWS - set(row)}
     except FileNotFoundError:
         raise InputError(f"{folder.root} holds no result.json; give a run folder that 'dyad run' made.") from None

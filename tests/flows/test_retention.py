@@ -48,6 +48,13 @@ def test_a_run_folder_is_known_whatever_its_name(tmp_path: Path, name: str) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_note_that_is_nested_too_deeply_is_none(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    (folder / ".stages").mkdir(parents=True)
+    (folder / ".stages" / "decode.json").write_text("[" * 200_000)
+    assert not list(run_folders(tmp_path))
+
+
 def one_that_failed(folder: RunFolder) -> None:
     folder.create()
     folder.mark_failed("decode", "The file holds text, not video.")
