@@ -54,7 +54,7 @@ def load_detector() -> "SpeechNetwork":
     if package is None or package.origin is None:
         raise WeightsError("The package silero-vad is not installed; run `pip install silero-vad`.")
     detector = SpeechNetwork(CHUNK, CONTEXT)
-    packaged = torch.jit.load(Path(package.origin).parent / "data" / "silero_vad.jit")  # type: ignore[no-untyped-call]
+    packaged = torch.jit.load(Path(package.origin).parent / "data" / "silero_vad.jit")
     detector.take(packaged.state_dict())
     return detector.eval()
 
