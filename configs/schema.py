@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from data.batches import BATCH
+from data.batches import BATCH, LONG_BATCH
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.fused import Composition, OverTime
@@ -160,7 +160,7 @@ class VoiceSettings(ModelSettings):
     """The head on the encoder: one that `dyad train voice-head` wrote, or a checkpoint of Team RAS's form."""
     seconds: float | None = Field(default=None, gt=0, le=30)
     """Cut or fill what a classifier hears to this many seconds, for one that was trained so; empty: the span of speech."""
-    batch: int = Field(default=8, ge=1, le=1024)
+    batch: int = Field(default=LONG_BATCH, ge=1, le=1024)
     """Windows that the large model hears at once."""
     reference: Literal["speaker", "clip", "dataset", "none"] = "speaker"
     """By whose usual voice our own layer judges: the speaker's where turns or a data set tell it, else the clip's; the clip's;
@@ -291,7 +291,7 @@ class TranscriptSettings(Section):
     """The language spoken, e.g. `en`; empty: recognised."""
     word_times: bool = True
     """Find when each word is said, so that windows get exactly their words."""
-    batch: int = Field(default=8, ge=1, le=256)
+    batch: int = Field(default=LONG_BATCH, ge=1, le=256)
     """Pieces of 30 s decoded at once."""
 
     @field_validator("words", mode="before")

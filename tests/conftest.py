@@ -1,6 +1,7 @@
 """Fixtures that several test modules use."""
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import certifi
 import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
@@ -27,10 +29,22 @@ from data.sample import sample_clip
 from tests.browser import open_page  # noqa: F401 (a fixture)
 from tests.forked import ROOT, fork
 
+gc.disable()  # until all tests are collected: what they import stays, so that looking through it time and again frees nothing
+
 # Before any test imports flows: a server that 'dyad up' started on this machine is none of the tests' business.
 os.environ["DYAD_STATE"] = tempfile.mkdtemp(prefix="dyad-tests-")
+# Each client of Prefect reads all authorities of the web, some for each task of a run; servers of the tests need none.
+AUTHORITY = Path(os.environ["DYAD_STATE"]) / "authority.pem"
+AUTHORITY.write_text(certifi.contents().split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n")
+os.environ["PREFECT_API_SSL_CERT_FILE"] = str(AUTHORITY)
 hypothesis.settings.register_profile("dyad", deadline=None)  # how long an example takes is the machine's business
 hypothesis.settings.load_profile("dyad")
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.batches import LONG_BATCH
 from data.errors import InputError
 from data.media.crops import each_crop
 from data.scores import Scores
@@ -94,7 +95,7 @@ def frame_answers(
 
 def recognise_frames(
     model: FaceRecogniser, crops: Path, faces: pd.DataFrame, times: pd.DataFrame, windows: Windows, *, which: Which = "main",
-    batches: Batches = in_batches, batch: int = 8,
+    batches: Batches = in_batches, batch: int = LONG_BATCH,
 ) -> Scores:  # fmt: skip
     """Scores of a clip: per window the mean of the answers over time to its frames.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.batches import BATCH
+from data.batches import BATCH, LONG_BATCH
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError, WeightsError
 from data.media.crops import each_crop
@@ -114,7 +114,7 @@ def score_images(
 
 
 def score_views(
-    model: FaceRecogniser, clips: Sequence[NDArray[np.uint8]], batch: int = 8, contexts: Contexts | None = None,
+    model: FaceRecogniser, clips: Sequence[NDArray[np.uint8]], batch: int = LONG_BATCH, contexts: Contexts | None = None,
     captions: Sequence[str] | None = None,
 ) -> NDArray[np.float32]:  # fmt: skip
     """Probabilities [B, 7] of clips whose views are cut out already, uint8 [V, T, H, W, 3]; the mean over the views of each.
@@ -148,7 +148,7 @@ def recognise_static(
 
 def recognise_dynamic(
     model: FaceRecogniser, crops: Path, faces: pd.DataFrame, windows: Windows, *, which: Which = "main",
-    batches: Batches = in_batches, batch: int = 8, captions: Sequence[str] | None = None,
+    batches: Batches = in_batches, batch: int = LONG_BATCH, captions: Sequence[str] | None = None,
 ) -> Scores:  # fmt: skip
     """Scores of a clip: per window the network's answer to the faces of each person there, meant over its views and people.
 

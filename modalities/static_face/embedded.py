@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.batches import BATCH
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError, WeightsError
 from data.media.crops import iterate_crops
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 CLASSES = (*BASIC_EMOTIONS, "contempt")
 """What the network answers before contempt is left out."""
-BATCH = 32
-"""Images at once: their maps stay in a processor's cache."""
 
 
 @dataclass(frozen=True)

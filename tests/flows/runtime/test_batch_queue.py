@@ -122,7 +122,8 @@ def test_the_next_items_are_prepared_while_the_network_runs() -> None:
         list(batches(squares, network, items(), 2))
         return time.perf_counter() - began
 
-    assert seconds(BatchQueue("test").batches) < 0.85 * seconds(in_batches)
+    both = [(seconds(BatchQueue("test").batches), seconds(in_batches)) for _ in range(3)]
+    assert min(overlapped for overlapped, _ in both) < 0.85 * min(plain for _, plain in both)
 
 
 def test_who_stops_listening_leaves_nothing_behind() -> None:

@@ -302,15 +302,14 @@ def test_a_foreign_page_in_a_browser_that_knows_the_password_starts_nothing(own_
     assert started() == before
 
 
-@pytest.mark.parametrize("name", ["command", "env", "working_dir"])
-def test_a_run_cannot_say_what_is_executed(own_server: OwnServer, tmp_path: Path, name: str) -> None:
+def test_a_run_cannot_say_what_is_executed(own_server: OwnServer, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
     (tmp_path / "pandas.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
     variables = {
-        "command": {"command": f"touch {tmp_path / 'executed'}"},
-        "env": {"env": {"PYTHONPATH": str(tmp_path), "PREFECT__FLOW_ENTRYPOINT": f"{tmp_path / 'pandas.py'}:run"}},
-        "working_dir": {"working_dir": str(tmp_path)},
-    }[name]
+        "command": f"touch {tmp_path / 'executed'}",
+        "env": {"PYTHONPATH": str(tmp_path), "PREFECT__FLOW_ENTRYPOINT": f"{tmp_path / 'pandas.py'}:run"},
+        "working_dir": str(tmp_path),
+    }
     retention = own_server.ask("deployments/name/retention/retention")["id"]
     asked = {"parameters": {"outputs": [str(tmp_path)]}, "job_variables": variables}
     run = own_server.ask(f"deployments/{retention}/create_flow_run", asked)

@@ -232,10 +232,13 @@ def many(count: int) -> Iterator[ClipRow]:
 
 
 def sorting(page: Any) -> float:
-    """Seconds until the table is sorted, the surest first."""
-    began = time.perf_counter()
-    assert press(page, "Sureness") == "descending"
-    return time.perf_counter() - began
+    """The fewest seconds until the table is sorted, of three times; in the end the surest are first."""
+    seconds = []
+    for order in ("descending", "ascending", "descending"):
+        began = time.perf_counter()
+        assert press(page, "Sureness") == order
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
 
 
 @pytest.mark.slow

@@ -180,10 +180,10 @@ def test_pseudo_sequences_are_repeatable_and_labelled(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_static_training_reads_real_stills(shared: Path, tmp_path: Path) -> None:
     seen: list[Progress] = []
-    card = static_face.train(shared / "datasets", tmp_path, epochs=3, limit=600, start="random", shape=TINY, report=seen.append)
+    card = static_face.train(shared / "datasets", tmp_path, epochs=3, limit=300, start="random", shape=TINY, report=seen.append)
     assert seen[2].figures["loss"] < seen[1].figures["loss"]  # both of the student
-    assert "600" not in card.data  # look-alikes of held-out stills are left out of the 600
-    assert "--limit 600" in card.command
+    assert "300" not in card.data  # look-alikes of held-out stills are left out of the 300
+    assert "--limit 300" in card.command
     assert "--start random" in card.command
     assert "VGGFace2" not in card.terms, "of which it has nothing"
     assert "random weights" in card.text
