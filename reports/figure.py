@@ -84,7 +84,7 @@ def small_picture(result: ResultDocument) -> bytes:
     from matplotlib import rc_context
 
     with rc_context(LETTERS):
-        figure = _figure({Path(result["clip"]["path"]).name: result}, 25.4 * SMALL_WIDTH)
+        figure = _figure({"": result}, 25.4 * SMALL_WIDTH)
         for dots in (150, 100, 75):
             stream = io.BytesIO()
             figure.savefig(stream, format="png", dpi=dots)

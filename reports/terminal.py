@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from data.people import called
 from reports.answer import NO_EVIDENCE, answer_name, seconds, surely, title
@@ -74,7 +74,7 @@ def print_line(console: Console, result: ResultDocument) -> None:
 
 def print_several(console: Console, results: Sequence[tuple[ResultDocument, Path]]) -> None:
     """Several clips in a table: what each shows, how surely, and the folder with its page."""
-    table = Table("clip", "shown", "how surely", "folder, with report.html")
+    table = Table("clip", "shown", "how surely", Column("folder, with report.html", overflow="fold"))
     for result, folder in results:
         summary = result["summary"]
         shown = title(summary["top"] or summary.get("emotion")) if result["timeline"] else NO_EVIDENCE

@@ -2,10 +2,10 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,6 +30,9 @@ from flows.cli.options import (
     local_path,
     takes_asked,
 )
+
+if TYPE_CHECKING:
+    from flows.job import Brought
 
 EVERY = 10.0
 """Seconds from one line of progress to the next where there is no terminal."""
@@ -60,16 +63,31 @@ def run(
     Example: dyad run clip.mp4 -o runs --transcript clip.srt
     """
     from flows.cli.terminal import Told, run_clips
-    from flows.clip.profile_time import shown_before
-    from flows.job import Brought
 
-    brought = Brought(transcript, asked.descriptions, _scores_option(scores or []), people).check_content()
-    settings, names = asked.settings(), exports_named(asked.exports)
     how = Told(asked.json, asked.explain, asked.verbose)
+    settings, names = asked.settings(), exports_named(asked.exports)
+    brought = _brought(transcript, asked.descriptions, scores or [], people)
     then = partial(write_exports, names=names, run=True)
-    shown = shown_before(then) if asked.profile_time else then
+    shown = _time_shown_before(then) if asked.profile_time else then
     sys.exit(run_clips(files, output, settings, brought, how, strict=asked.strict, fresh=asked.fresh, prefect=prefect, name=name,
                        workers=asked.workers, then=shown))  # fmt: skip
+
+
+def _brought(
+    transcript: Path | None, descriptions: Path | None, scores: list[str], people: Path | None
+) -> "Brought | None":
+    """The evidence that is given, known to be of the right form; None without any, which asks for no libraries."""
+    if not (transcript or descriptions or scores or people):
+        return None
+    from flows.job import Brought
+
+    return Brought(transcript, descriptions, _scores_option(scores), people).check_content()
+
+
+def _time_shown_before(then: Callable[[Path], bool]) -> Callable[[Path], bool]:
+    from flows.clip.profile_time import shown_before
+
+    return shown_before(then)
 
 
 def demo(

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from configs.settings import Settings
 from data import terminal
 from data.errors import MediaError
-from flows.clip.graph import NEEDED, NEEDS
-from flows.files import Wanted, check_brought, check_name, media_files, run_file, workers_for
-from flows.job import Brought
+from data.files import as_it_is_named
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, sentence
 from flows.runtime.events import Event, listening
 from flows.server import prefect_setup
 
 if TYPE_CHECKING:
+    from configs.settings import Settings
+    from flows.files import Wanted
+    from flows.job import Brought
     from reports.documents import ResultDocument
 
 EVERY = 10.0
@@ -47,8 +47,8 @@ class Told:
 def run_clips(
     paths: Sequence[Path],
     output: Path,
-    settings: Settings,
-    brought: Brought,
+    settings: "Settings",
+    brought: "Brought | None" = None,
     how: Told = Told(),
     *,
     strict: bool = False,
@@ -64,15 +64,17 @@ def run_clips(
     Returns 0 when all went well, 1 when one failed, 130 when interrupted. `then` is called with each run folder, also of a clip
     that was done before, and says whether it went well.
     """
+    if _none_there(paths, how):  # told at once, without waiting for libraries or a server
+        return 1
+    from flows.files import Wanted, check_brought, check_name, media_files, workers_for
+    from flows.job import Brought
+
+    brought = brought or Brought()
     console = terminal.console(stderr=True)
     files = media_files(paths, lambda sentence: console.print(sentence, style="dim", markup=False, soft_wrap=True))
     check_brought(files, brought)
     check_name(files, name)
     workers = workers_for(settings, workers)  # a device that is not there is told before anything starts
-    if not any(file.exists() for file in files):  # told at once, without waiting for a server
-        for file in files:
-            _show_failure(console, file, MediaError(f"There is no file {file}; check the name."), how.as_json)
-        return 1
     with_prefect = prefect or prefect_setup.has_server()
     if with_prefect:
         _begin_prefect(console, how.as_json)
@@ -84,10 +86,21 @@ def run_clips(
     return code
 
 
+def _none_there(files: Sequence[Path], how: Told) -> bool:
+    """Whether none of the files is there, which is then told."""
+    if any(as_it_is_named(file).exists() for file in files):
+        return False
+    for file in files:
+        _show_failure(terminal.console(stderr=True), file, MediaError(f"There is no file {file}; check the name."), how.as_json)
+    return True
+
+
 def _run(
-    files: Sequence[Path], wanted: Wanted, workers: int, console: Console, how: Told, then: Callable[[Path], bool]
+    files: Sequence[Path], wanted: "Wanted", workers: int, console: Console, how: Told, then: Callable[[Path], bool]
 ) -> int:
     """Run the clips and show each answer; the exit code."""
+    from flows.files import run_file
+
     recognise = partial(run_file, wanted=wanted)
     failed, folders = 0, list[Path]()
     quiet = prefect_setup.quiet() if wanted.prefect else contextlib.nullcontext()
@@ -173,6 +186,8 @@ class _Progress:
 
     def _move(self, event: Event) -> None:
         """The bar counts stages that have ended, and of those under way the part that they have worked through."""
+        from flows.clip.graph import NEEDED, NEEDS
+
         if event.clip_id not in self.clips:
             for ended in [task for task in self.bars.tasks if task.finished]:  # one that has ended is seen until another begins
                 self.bars.update(ended.id, visible=False)

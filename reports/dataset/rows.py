@@ -50,8 +50,9 @@ class ClipRow:
         return top, self.answer.get("sureness") if top else self.answer.get("none")
 
     def right(self, compounds: tuple[str, ...]) -> bool | None:
-        """Whether answer and label agree; None without a label or an answer."""
-        return self.said(compounds)[0] == self.label if self.label and self.answer else None
+        """Whether answer and label agree; None without a label, or without evidence for an answer."""
+        answered = self.answer.get("top") or self.answer.get("emotion")
+        return self.said(compounds)[0] == self.label if self.label and answered else None
 
 
 class Names(dict[str, int]):
