@@ -11,6 +11,7 @@ from data.batches import BATCH, LONG_BATCH
 from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.fused import Composition, OverTime
+from data.languages import code_of
 from data.windows import LENGTH, SHIFT, SHORTEST, Windows, make_windows
 
 
@@ -288,7 +289,7 @@ class TranscriptSettings(Section):
     checkpoint: Path | None = None
     """A Whisper checkpoint (.pt, .safetensors) instead."""
     language: str | None = None
-    """The language spoken, e.g. `en`; empty: recognised."""
+    """The language spoken, e.g. `en` or `english`; empty: recognised."""
     word_times: bool = True
     """Find when each word is said, so that windows get exactly their words."""
     batch: int = Field(default=LONG_BATCH, ge=1, le=256)
@@ -299,6 +300,13 @@ class TranscriptSettings(Section):
     def _off_is_a_word(cls, given: object) -> object:
         """YAML takes the bare word off for false."""
         return "off" if given is False else given
+
+    @field_validator("language", mode="before")
+    @classmethod
+    def _a_language(cls, given: object) -> object:
+        """One that Whisper knows, before a clip is looked at for it in vain; YAML takes the bare code of Norwegian for false."""
+        given = "no" if given is False else given
+        return (code_of(given) if given.strip() else None) if isinstance(given, str) else given
 
 
 class FusionSettings(Section):

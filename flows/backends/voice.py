@@ -115,9 +115,9 @@ class OwnVoice(VoiceBackend["Voice"]):
         return relate(self.layer(job.settings), heard, asked, read_known(known) if known else None, turns_of(job))
 
     def known(self, clips: Iterable[tuple[str, RunFolder]], settings: Settings) -> "Mapping[str, Known]":
-        """What all states that the clips' folders hold tell of each speaker, nobody included; nothing where the settings want no
+        """What all states that the clips' folders hold tell of each speaker, nobody included, or of all; nothing where the settings want no
         data set's, or fewer than two clips have a voice."""
-        from modalities.voice.embedded import add_clip, no_references
+        from modalities.voice.embedded import add_clip, known_of, no_references
 
         if settings.voice.reference not in ("speaker", "dataset"):
             return {}
@@ -127,7 +127,7 @@ class OwnVoice(VoiceBackend["Voice"]):
             speakers[speaker] = None
             if folder.speech.is_file():
                 add_clip(layer, references, speaker, folder.root.name, read_scores(folder.speech, folder.speech_evidence))
-        return {speaker: references.of(speaker) for speaker in speakers} if references.sources > 1 else {}
+        return known_of(layer, references, speakers, settings.voice.reference) if references.sources > 1 else {}
 
     def corpora(self, settings: Settings) -> tuple[str, ...]:
         """Those that the card beside the layer names."""

@@ -20,6 +20,7 @@ from data.batches import LONG_BATCH
 from data.errors import InputError, MediaError, WeightsError
 from data.files import file_digest
 from data.json_files import parse_json
+from data.languages import LANGUAGES, code_of
 from data.precision import Precision
 from data.scores import Source
 from modalities.loading.batching import Batches, in_batches, trim_memory
@@ -271,10 +272,7 @@ def _rows(
 
 def _code(recogniser: Recogniser, language: str) -> str:
     """The code of a language given as code or English name; InputError when the network does not know it."""
-    from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
-
-    network, given = recogniser.network, language.strip().lower()
-    code: str = TO_LANGUAGE_CODE.get(given, given)
+    network, code = recogniser.network, code_of(language)
     known = list(LANGUAGES)[: network.num_languages] if network.is_multilingual else ["en"]
     if code not in known:
         raise InputError(

@@ -9,7 +9,7 @@ once; relating is light and is done again when more is known of a speaker. The l
 memory does not grow with the clip.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -171,8 +171,6 @@ def relate(
     return replace(heard, probabilities=probabilities, features=logits - logits.mean(1, keepdims=True), evidence=evidence)
 
 
-
-
 def voice_of_windows(turns: pd.DataFrame, windows: Windows) -> NDArray[np.object_]:
     """Whose turns (start, end, speaker) fill most of each window; '' where nobody has one."""
     names = list(dict.fromkeys(turns["speaker"]))
@@ -209,6 +207,15 @@ def no_references(layer: Layer) -> References:
     return References(layer.training.reference)
 
 
+def known_of(layer: Layer, references: References, speakers: Iterable[str], asked: Kind) -> dict[str, Known]:
+    """For each speaker of a data set ('' where unknown) what is known beyond a single clip: the speaker's reference or, for
+    `dataset`, the data set's; the training's where a clip is to stand alone."""
+    named = dict.fromkeys(speakers)
+    if asked not in ("speaker", "dataset"):
+        return dict.fromkeys(named, layer.training)
+    return {speaker: references.of(speaker if asked == "speaker" else "") for speaker in named}
+
+
 def add_clip(layer: Layer, references: References, speaker: str, clip: str, heard: Scores) -> None:
     """Take in what `hear_clip` heard of a speaker ('' where unknown) in a clip; nothing where nobody speaks."""
     if heard.features is not None and heard.present.any():
@@ -239,8 +246,8 @@ def score_audio(
 ) -> AudioScores:  # fmt: skip
     """Probabilities of audio files of any format, rate and length; see `hear_file` and `scored`.
 
-    All files are heard first; then each is judged by the reference of its speaker over all its files, where `speakers` name it,
-    else by its own. `on_file` is told how many files were heard.
+    All files are heard first; then each is judged by the reference that is asked for: of its speaker over all its files, where
+    `speakers` name it, else its own; or of all files. `on_file` is told how many files were heard.
     """
     layer, names = model.layer, speakers or [""] * len(files)
     heard: list[HeardFile] = []
@@ -253,7 +260,7 @@ def score_audio(
             item = item._replace(windows=kept)
         heard.append(item)
         on_file(number)
-    known = {speaker: references.of(speaker) for speaker in dict.fromkeys(names)}
+    known = known_of(layer, references, names, asked)
     judged: list[Floats | None] = []
     for item, speaker in zip(heard, names, strict=True):
         states = None if item.windows is None else item.windows.features.astype(np.float32)

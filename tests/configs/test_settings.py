@@ -39,6 +39,7 @@ def test_command_line_beats_environment_beats_file(tmp_path: Path) -> None:
         ("windows: {length: 0}", "greater than or equal to 0.1 (Seconds of a window)"),
         ("decode: {frames_per_second: fast}", "decode.frames_per_second"),
         ("decode: {frames_per_second: -1}", "greater than 0"),
+        ("transcript: {language: germn}", "knows no language 'germn'; did you mean 'german'"),
         ("compounds: [{name: x, first: joy, second: fear}]", "'joy', which is not a basic emotion"),
         ("- a list", "must hold 'name: value' lines"),
         ("a: [", "is not valid YAML"),
@@ -57,6 +58,8 @@ def test_single_settings_come_last_and_wrong_names_are_told_with_the_nearest() -
     settings = load_settings(overrides={"windows": {"length": 5.0, "shift": 1.0}}, environment={}, single=single)
     assert (settings.windows.length, settings.windows.shift, settings.faces.which) == (3.0, 1.0, "all")
     assert settings.transcript.language is None
+    spoken = [load_settings(environment={}, single=[f"transcript.language={given}"]).transcript.language for given in ("no", "German")]
+    assert spoken == ["no", "de"]
     for wrong, words in (("lenght=2", "did you mean windows.length"), ("windows=2", "is a group"), ("length", "write KEY=VALUE")):
         with pytest.raises(InputError, match=words):
             load_settings(environment={}, single=[wrong])

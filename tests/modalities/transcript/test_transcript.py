@@ -13,6 +13,7 @@ import torch
 
 from data.batches import LONG_BATCH
 from data.errors import InputError, MediaError, WeightsError
+from data.languages import LANGUAGES, code_of
 from data.media.subtitles import read_transcript, to_vtt
 from data.tables import read_table, write_table
 from data.windows import make_windows
@@ -116,9 +117,18 @@ def test_words_are_not_timed_where_nobody_asks(recogniser: Recogniser, speech: P
 
 
 def test_an_unknown_language_is_a_sentence(recogniser: Recogniser, speech: Path) -> None:
-    with pytest.raises(InputError, match="small does not know the language 'klingon'; give one of en, zh"):
-        transcript.transcribe(recogniser, speech, language="klingon")
+    with pytest.raises(InputError, match="small does not know the language 'Cantonese'; give one of en, zh"):
+        transcript.transcribe(recogniser, speech, language="Cantonese")
     assert set(transcript.transcribe(recogniser, speech, language="German")["language"]) <= {"de"}
+
+
+def test_languages_are_those_of_whisper_in_its_order() -> None:
+    from whisper.tokenizer import LANGUAGES as NAMES
+    from whisper.tokenizer import TO_LANGUAGE_CODE
+
+    assert {code: names[0] for code, names in LANGUAGES.items()} == NAMES
+    assert list(LANGUAGES) == list(NAMES)
+    assert all(code_of(name) == code for name, code in TO_LANGUAGE_CODE.items())
 
 
 @pytest.mark.parametrize("clip", ["two_speakers.wav", "talking_1.mp4"])

@@ -383,3 +383,10 @@ def test_files_are_judged_by_their_speakers_other_files(model, speakers, shared)
     assert done == [1, 2]
     assert np.allclose(alone.sum(1), 1, atol=1e-4)
     assert not np.allclose(alone, same, atol=1e-4)
+    by_all, by_clip = (
+        [voice.score_audio(model, files, make_windows, names, asked).probabilities for names in ((), ["Anna", "Ben"])]
+        for asked in ("dataset", "clip")
+    )
+    assert np.array_equal(*by_all)
+    assert np.array_equal(*by_clip)
+    assert not np.allclose(by_all[0], by_clip[0], atol=1e-4)
