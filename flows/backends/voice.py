@@ -115,8 +115,8 @@ class OwnVoice(VoiceBackend["Voice"]):
         return relate(self.layer(job.settings), heard, asked, read_known(known) if known else None, turns_of(job))
 
     def known(self, clips: Iterable[tuple[str, RunFolder]], settings: Settings) -> "Mapping[str, Known]":
-        """What all states that the clips' folders hold tell of each speaker, nobody included, or of all; nothing where the settings want no
-        data set's, or fewer than two clips have a voice."""
+        """What all states that the clips' folders hold tell of each speaker, nobody included, or of all; nothing where the
+        settings want no data set's, or fewer than two clips have a voice."""
         from modalities.voice.embedded import add_clip, known_of, no_references
 
         if settings.voice.reference not in ("speaker", "dataset"):
