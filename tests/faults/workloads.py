@@ -81,8 +81,8 @@ def faulty(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Outcomes:
     if not isinstance(STAGES["voice"].run, Faulty):
         for name in ("decode", "voice"):
             STAGES[name] = replace(STAGES[name], run=Faulty(name, STAGES[name].run))
-    hangs = rows[0].clip_id == "hangs-voice"
-    yield from run_file(replace(plan, patience=Patience(10.0, 0.0)) if hangs else plan, rows)
+    hangs = rows[0].clip_id == "hangs-decode"
+    yield from run_file(replace(plan, patience=Patience(4.0, 0.0)) if hangs else plan, rows)
 
 
 @dataclass(frozen=True)
