@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 
 OTHERS, UNSURE = 0, 0
 """In place of a person: a face of the many that are not told apart, a voice of whom nobody knows whose it is."""
+FITS = 0.05
+"""Rank correlation of a mouth with the sound from which on they fit: `./dyad benchmark people --lips` has what right and wrong
+sounds give."""
 PEOPLE: dict[str, str] = {
     "person": "int32", "name": "str", "given": "str", "main": "bool", "first_seen": "float64", "last_seen": "float64",
-    "pictures": "int32", "seconds_on_screen": "float64", "seconds_speaking": "float64", "tracks": "object",
+    "pictures": "int32", "seconds_on_screen": "float64", "seconds_speaking": "float64",
+    "lip_sync": "float64", "tracks": "object",
 }  # fmt: skip
 """Columns of `people.parquet`: persons count from 1 in order of appearance, those of whom only a voice is known last; `tracks`
-lists those of a person's face, `given` is a name from --people; times are seconds, empty for one who is never seen."""
+lists those of a person's face, `given` is a name from --people; `lip_sync` says how well the mouth fits the sound,
+empty where unknown; times are seconds, empty for one who is never seen."""
 TURNS: dict[str, str] = {
     "start": "float64", "end": "float64", "speaker": "str", "person": "int32", "on_screen": "bool", "overlap": "bool",
 }  # fmt: skip

@@ -6,7 +6,7 @@ An answer is a compound, or where none wins the strongest emotion alone; without
 from collections.abc import Iterable, Mapping, Sequence
 
 from data.errors import InputError
-from data.people import called
+from data.people import FITS, called
 from reports.documents import ModalityEntry, Numbers, PersonAnswer, PersonEntry, ResultDocument, StretchEntry, WindowEntry
 
 NO_EVIDENCE = "no evidence"
@@ -137,6 +137,16 @@ def of_people(sentence: str, person: int | None, people: Sequence[PersonEntry]) 
         return sentence
     more = [f"{len(told) - MOST_NAMED} more"] if len(told) > MOST_NAMED else []
     return f"{f'{name_of(main)}: ' if main else ''}{sentence} Others: {', '.join(told[:MOST_NAMED] + more)}."
+
+
+def out_of_step(people: Sequence[PersonEntry]) -> list[str]:
+    """A sentence for each of those whose mouth does not fit what is heard."""
+    return [
+        f"The mouth of {name_of(one)} does not go with the voice that is heard ({fits:.2f}; {FITS} or more where it does): the "
+        "clip is dubbed, its sound is out of step, or somebody else speaks. Judge face and voice apart."
+        for one in people
+        if (fits := one.get("lip_sync")) is not None and fits < FITS
+    ]
 
 
 def name_of(one: PersonEntry) -> str:

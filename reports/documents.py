@@ -149,6 +149,7 @@ class PersonEntry(TypedDict):
     pictures: int
     seconds_on_screen: float
     seconds_speaking: float
+    lip_sync: NotRequired[float | None]
     answer: NotRequired[PersonAnswer | None]
 
 

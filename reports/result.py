@@ -20,7 +20,7 @@ from data.fused import Fusion, Moments, Stretch
 from data.media.clip import Clip
 from data.scores import Scores
 from data.version import version
-from reports.answer import SURENESS_COLUMNS, headline, of_people
+from reports.answer import SURENESS_COLUMNS, headline, of_people, out_of_step
 from reports.documents import (
     ClipEntry,
     MatrixEntry,
@@ -79,7 +79,7 @@ def build_result(
         "profile": profile,
         "degraded": bool(problems or failed),
         "problems": [*problems, *failed.values()],
-        "notes": list(notes),
+        "notes": [*notes, *out_of_step(persons)],
         "emotions": list(BASIC_EMOTIONS),
         "compounds": [{"name": item.name, "first": item.first, "second": item.second} for item in fusion.compounds],
         "modalities": entries,
@@ -193,6 +193,7 @@ def people_entries(people: pd.DataFrame | None, answers: Mapping[int, PersonAnsw
             "person": int(row["person"]), "name": str(row["name"]), "main": bool(row["main"]),
             "first_seen": number(row["first_seen"]), "last_seen": number(row["last_seen"]), "pictures": int(row["pictures"]),
             "seconds_on_screen": rounded(row["seconds_on_screen"]), "seconds_speaking": rounded(row["seconds_speaking"]),
+            "lip_sync": number(row.get("lip_sync", math.nan)),
             "answer": answers.get(int(row["person"])),
         }
         for row in rows

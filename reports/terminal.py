@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from data.people import called
-from reports.answer import NO_EVIDENCE, answer_name, seconds, surely, title
+from reports.answer import NO_EVIDENCE, answer_name, out_of_step, seconds, surely, title
 from reports.documents import ResultDocument, StretchEntry, SummaryDocument
 
 STATES = {"present": "green", "absent": "yellow", "failed": "red"}
@@ -29,7 +29,7 @@ def print_result(console: Console, result: ResultDocument, folder: Path, *, deta
     console.print(f"\n[bold]{escape(Path(clip['path']).name)}[/bold]: {escape(summary['sentence'])}", highlight=False)
     if sure:
         console.print(f"  {escape(title(summary['top'] or summary.get('emotion')).capitalize())}: {sure}.", highlight=False)
-    for problem in result["problems"]:
+    for problem in (*result["problems"], *out_of_step(result.get("people", ()))):
         console.print(f"[yellow]  {escape(problem)}[/yellow]", highlight=False)
     if details:
         _print_details(console, result)

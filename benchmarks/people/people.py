@@ -1,6 +1,6 @@
 """Who speaks when, against dialogues whose truth is known.
 
-    ./dyad benchmark people --data ../shared/datasets [--dialogues 8] [--choose]
+    ./dyad benchmark people --data ../shared/datasets [--dialogues 8] [--choose] [--lips]
 
 Dialogues are joined from sentences of actors: two to four of them, in all emotions, with pauses, overlaps and noise. Thresholds
 were chosen (--choose prints what others give) on actors that no figure here is of. Trivial: all is one person's.
@@ -16,6 +16,7 @@ import soundfile
 
 from benchmarks.common import header, make_parser, print_table
 from benchmarks.people.errors import SpeakerErrors, added, speaker_errors
+from benchmarks.people.lips import lip_rows
 from benchmarks.people.voices import KNOWN, NEMO, RAVDESS, UNSEEN, Dialogue, make_dialogue
 from modalities.people.recognise import Recogniser, cut_speech, diarise, embed_speech, load
 from modalities.people.turns import Turn, group_voices, turns_of
@@ -84,8 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, "audio/ravdess_speech and audio/nemo")
     parser.add_argument("--dialogues", type=int, default=8, help="of each number of persons")
     parser.add_argument("--choose", action="store_true", help="print what other thresholds give on the actors they are chosen on")
+    parser.add_argument("--lips", action="store_true", help="whether mouths are told from those that a sound does not fit")
     options = parser.parse_args(arguments)
     print(header())
+    if options.lips:
+        heads = ["clips joined", "seconds", "own sound: least", "own: does not fit %", "shifted %", "another's %"]
+        print_table(heads, lip_rows(options.data))
+        return 0
     model = load()
     if options.choose:
         print_table(["chosen on", *map(str, TRIED)], chosen_rows(options.data, model, options.dialogues))

@@ -14,6 +14,7 @@ from data.people import OTHERS, PEOPLE, TURNS, Known, persons_of_tracks
 from modalities.faces.crops import Pixels, cut
 from modalities.faces.detectors import choose_detector
 from modalities.people.identities import ALIKE, MOST, group_tracks, telling_faces, track_embeddings
+from modalities.people.lip_sync import LEAST, lip_sync, loudness
 from modalities.people.recognise import Recogniser, diarise, embed_faces
 from modalities.people.speaking import OFF_SCREEN, mouth_moves, persons_of_speakers, turn_person
 from modalities.people.turns import Embeddings, Turn
@@ -58,7 +59,20 @@ def find_people(
         owners = np.array([of_track.get(int(track), OTHERS) for track in tracks])
         names |= {person: one.name for one in pictures if (person := _pictured(model, one, embeddings, owners)) != OTHERS}
     given = [names.get(int(person), "") for person in found.people["person"]]
-    return People(found.people.assign(given=given), found.turns)
+    fits = lip_syncs(found, faces, audio) if audio is not None and turns else np.full(len(given), np.nan)
+    return People(found.people.assign(given=given, lip_sync=fits), found.turns)
+
+
+def lip_syncs(found: People, faces: pd.DataFrame, audio: Path) -> NDArray[np.float64]:
+    """How well the mouth of each person fits the sound (16 kHz mono WAV), NaN where too little of it is seen in speech."""
+    fits, loud = np.full(len(found.people), np.nan), None
+    rows = zip(found.people["tracks"].to_list(), found.people["seconds_speaking"], found.people["person"], strict=True)
+    for place, (tracks, speaking, person) in enumerate(rows):
+        if tracks and speaking >= LEAST / 2:
+            loud = loudness(audio) if loud is None else loud
+            others = found.turns.loc[found.turns["person"] != person, ["start", "end"]].itertuples(index=False, name=None)
+            fits[place] = lip_sync(faces[faces["track_id"].isin(tracks)], list(others), loud)
+    return fits
 
 
 def _pictured(model: Recogniser, known: Known, embeddings: Embeddings, owners: NDArray[np.int64]) -> int:
@@ -141,7 +155,7 @@ def _row(person: int, faces: pd.DataFrame, spoken: pd.DataFrame, step: float) ->
         "first_seen": faces["time_s"].min() if pictures else np.nan, "last_seen": faces["time_s"].max() if pictures else np.nan,
         "pictures": pictures, "seconds_on_screen": round(pictures * step, 3),
         "seconds_speaking": round(float((speaking["end"] - speaking["start"]).sum()), 3),
-        "tracks": sorted(int(track) for track in faces["track_id"].unique()),
+        "lip_sync": np.nan, "tracks": sorted(int(track) for track in faces["track_id"].unique()),
     }  # fmt: skip
 
 

@@ -90,6 +90,8 @@ PEOPLE = FileSchema("people.parquet", "Who is seen or heard (docs/people.md).", 
     Column("pictures", "int32", "pictures", "looked-at ones that show the face"),
     Column("seconds_on_screen", "float64", "s", "for how long the face is seen"),
     Column("seconds_speaking", "float64", "s", "for how long the voice is heard"),
+    Column("lip_sync", "float64", "-1..1", "how well the mouth fits the sound, a rank correlation; empty where it is too little "
+           "seen in speech"),
     Column("tracks", "list of int64", "", "the tracks of faces.parquet that are this person's"),
 ))  # fmt: skip
 TURNS = FileSchema("turns.parquet", "Who speaks when.", "a turn", (
