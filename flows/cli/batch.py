@@ -268,15 +268,15 @@ def _shown(console: "Console") -> "Iterator[deque[Counts]]":
 
     from flows.batch.counts import Counts, watching
 
-    text = TextColumn("{task.description}", markup=False)
-    bars = Progress(BarColumn(), text, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True)
+    text, on_terminal = TextColumn("{task.description}", markup=False), console.is_terminal
+    bars = Progress(BarColumn(), text, TimeElapsedColumn(), console=console, disable=not on_terminal, transient=True)
     bar = bars.add_task("reading the manifest", total=None)
     told, said, last = time.monotonic(), 0, deque[Counts](maxlen=1)
 
     def show(counts: Counts) -> None:
         nonlocal told, said
         last.append(counts)
-        if console.is_terminal:
+        if on_terminal:
             bars.update(bar, total=counts.total, completed=counts.ended, description=counts.sentence())
         elif time.monotonic() - told >= (QUIET if counts.ended != said else STILL):
             console.print(counts.sentence(), markup=False, soft_wrap=True)

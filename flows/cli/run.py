@@ -136,9 +136,10 @@ def score(
     asked = load_settings(profile, overrides, single=single or ())
     with _scores_shown(), paths_from(local_path(root) if root else None):
         answers = score_table(modality.replace("-", "_"), table, output, asked)
+    count = len(answers.names)
     for name, reason in answers.reasons.items():
         sys.stderr.write(f"{reason}\n" if name in reason else f"{name}: {reason}\n")
-    sys.stderr.write(f"{len(answers.names)} inputs scored, {absent(answers)} without an answer; written to {output}\n")
+    sys.stderr.write(f"{count} input{'s' * (count != 1)} scored, {absent(answers)} without an answer; written to {output}\n")
     if sentence := measured(table, answers, trained_on(modality.replace("-", "_"), asked)):
         sys.stderr.write(f"{sentence}\n")
     if answers.broken or absent(answers) == len(answers.names):
@@ -155,14 +156,15 @@ def _scores_shown() -> Iterator[None]:
     from flows.backends.score_inputs import Scored, watching
 
     console, told = terminal.console(stderr=True), time.monotonic()
+    on_terminal = console.is_terminal
     with Progress("scoring", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True,
-                  disable=not console.is_terminal) as bar:  # fmt: skip
+                  disable=not on_terminal) as bar:  # fmt: skip
         task = bar.add_task("scoring", total=None)
 
         def show(scored: Scored) -> None:
             nonlocal told
             bar.update(task, completed=scored.done, total=scored.total)
-            if not console.is_terminal and time.monotonic() - told > EVERY:
+            if not on_terminal and time.monotonic() - told > EVERY:
                 told = time.monotonic()
                 sys.stderr.write(f"{scored.done} of {scored.total}\n")
 

@@ -151,14 +151,13 @@ class _Progress:
         stages = TextColumn("{task.description}", markup=False)
         columns = (name, BarColumn(), TaskProgressColumn(), stages, TimeElapsedColumn())
         self.console = console
-        self.bars = Progress(
-            *columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal
-        )
+        self.on_terminal = console.is_terminal  # asked once: some libraries are kept quiet by pointing stderr elsewhere meanwhile
+        self.bars = Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=not self.on_terminal)
         self.clips: dict[str, tuple[TaskID, dict[str, Event]]] = {}
         self.said: dict[tuple[str, str], float] = {}
 
     def __call__(self, event: Event) -> None:
-        if self.console.is_terminal:
+        if self.on_terminal:
             self._move(event)
         elif event.state == "working":
             self._say_how_far(event)

@@ -18,6 +18,15 @@ from flows.runtime.events import Event, listening
 from tests.media_makers import make_clip
 
 
+class Screen(io.StringIO):
+    """A terminal, as long as it is `there`."""
+
+    there = True
+
+    def isatty(self) -> bool:
+        return self.there
+
+
 def shown(terminal: bool, verbose: bool = False) -> tuple[running._Progress, io.StringIO]:
     screen = io.StringIO()
     return running._Progress(Console(file=screen, force_terminal=terminal, width=100), verbose), screen
@@ -50,7 +59,9 @@ def test_the_bar_of_a_clip_ends_full_and_goes_when_the_next_begins() -> None:
     assert not progress.bars.tasks[0].visible, "nothing comes after a failed decoding"
     progress(Event("a", "a.mp4", "voice", "failed"))
     assert progress.bars.tasks[1].visible
-    progress, _ = shown(terminal=True)
+    screen = Screen()
+    progress = running._Progress(Console(file=screen, width=100))
+    screen.there = False  # as while a library's own log is kept off it
     for name in NEEDS:
         progress(Event("a", "a.mp4", name, "done", duration=1.0))
     assert progress.bars.tasks[0].percentage == 100
