@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data.errors import InputError
 from data.media.crops import iterate_crops
-from data.people import OTHERS, PEOPLE, TURNS, Known, persons_of_tracks
+from data.people import OTHERS, PEOPLE, TURNS, UNSURE, Known, persons_of_tracks
 from modalities.faces.crops import Pixels, cut
 from modalities.faces.detectors import choose_detector
 from modalities.people.identities import ALIKE, MOST, group_tracks, telling_faces, track_embeddings
@@ -110,9 +110,10 @@ def known_people(faces: pd.DataFrame, persons: Mapping[int, int], turns: Sequenc
     kept = _longest(shown, most)
     shown["person"] = shown["person"].map(kept).fillna(OTHERS).astype(int)
     of_speaker = persons_of_speakers(turns, shown)
-    unseen = {speaker: len(kept) + number for number, speaker in enumerate(
-        (speaker for speaker, person in of_speaker.items() if person == OFF_SCREEN), 1)}  # fmt: skip
-    spoken = _spoken(turns, of_speaker | unseen, shown)
+    off_screen = [speaker for speaker, person in of_speaker.items() if person == OFF_SCREEN]
+    heard = _longest_heard(turns, off_screen, most)
+    unseen = {speaker: len(kept) + number for number, speaker in enumerate(heard, 1)}
+    spoken = _spoken(turns, of_speaker | dict.fromkeys(off_screen, UNSURE) | unseen, shown)
     step = _seconds_of_a_picture(shown)
     rows = [_row(person, shown[shown["person"] == person], spoken, step) for person in (*kept.values(), *unseen.values())]
     people = pd.DataFrame(rows, columns=list(PEOPLE)).astype(PEOPLE)
@@ -125,6 +126,13 @@ def _longest(shown: pd.DataFrame, most: int) -> dict[int, int]:
     pictures = shown[shown["person"] > 0].groupby("person")["frame"].nunique()
     kept = sorted(pictures.sort_values(ascending=False, kind="stable").index[:most].astype(int).tolist())
     return {person: number for number, person in enumerate(kept, 1)}
+
+
+def _longest_heard(turns: Sequence[Turn], speakers: Sequence[str], most: int) -> list[str]:
+    """Of so many speakers the `most` that are heard longest, in their order."""
+    seconds = {speaker: sum(turn.end - turn.start for turn in turns if turn.speaker == speaker) for speaker in speakers}
+    kept = sorted(speakers, key=lambda speaker: -seconds[speaker])[:most]
+    return [speaker for speaker in speakers if speaker in kept]
 
 
 def _spoken(turns: Sequence[Turn], of_speaker: Mapping[str, int], shown: pd.DataFrame) -> pd.DataFrame:

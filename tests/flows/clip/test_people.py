@@ -27,7 +27,7 @@ from flows.clip.runner import recognise_clip
 from flows.clip.steps import publish
 from flows.clip.threads import in_thread
 from flows.clip.words import write_words
-from flows.evidence import faces_table, sound_of, there, words_of
+from flows.evidence import faces_table, sound_of, there, turns_of, words_of
 from flows.exports.source import items, source_at
 from flows.job import Job
 from flows.recognition import read_run
@@ -116,6 +116,27 @@ def test_each_person_has_the_words_and_the_sound_of_their_own_turns(tmp_path: Pa
     assert heard(main) == [True, True, False], "what is nobody's turn stays with whom the clip's answer is about"
     assert heard(other) == [False, False, True]
     assert there(other).tolist() == [end > 5 for _, end in job.windows]
+
+
+def test_one_person_is_answered_as_everybody(copied_run: RunFolder) -> None:
+    """What the modalities get of a clip of one person is all that there is, as if nobody had told persons apart."""
+    answer = read_run(copied_run.root)
+    job = Job(probe(sample_clip()), copied_run, load_settings())
+    assert (job.whose, job.about, job.everyone()) == (1, None, [job])
+    assert not copied_run.of_persons.exists()
+    shown = answer.person(1)
+    pd.testing.assert_frame_equal(shown.windows, answer.windows)
+    pd.testing.assert_frame_equal(shown.frames, answer.frames)
+    pd.testing.assert_frame_equal(shown.timeline, answer.timeline)
+    cues, turns = read_table(copied_run.cues), read_table(copied_run.turns)
+    pd.testing.assert_frame_equal(words_of(job, cues), cues)
+    told = turns_of(job)
+    assert told is not None
+    pd.testing.assert_frame_equal(told, turns)
+    assert sound_of(job) == job.work_file("audio")
+    apart = faces_table(job)
+    copied_run.mark_failed("people", "It broke.")
+    pd.testing.assert_frame_equal(faces_table(job), apart.drop(columns=["person", "called"]))
 
 
 def test_two_faces_have_two_answers(tmp_path: Path, result_of: Callable[[RunFolder], dict[str, Any]]) -> None:

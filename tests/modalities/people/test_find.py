@@ -9,7 +9,7 @@ import pytest
 from data.errors import InputError
 from data.people import called, persons_of_tracks, read_known, read_names, with_names, with_persons, write_people
 from modalities.people.find import NO_FACES, known_people
-from modalities.people.identities import group_tracks, telling_faces
+from modalities.people.identities import MOST, group_tracks, telling_faces
 from modalities.people.names import names_in_subtitles, with_speakers
 from modalities.people.turns import Turn
 
@@ -95,10 +95,49 @@ def test_nobody_is_there() -> None:
 
 
 def test_a_crowd_is_bounded() -> None:
-    faces = faces_of(*(track(number, 0, 2 if number in (3, 7) else 1, left=90.0 * number) for number in range(9)))
-    found = known_people(faces, {number: number + 1 for number in range(9)}, [], most=2)
-    assert persons_of_tracks(found.people) == {3: 1, 7: 2}
-    assert with_persons(faces, found.people)["person"].value_counts().to_dict() == {0: 35, 1: 10, 2: 10}
+    """200 faces in one picture: those seen longest are persons, all others are others; and so are too many voices."""
+    longest = list(range(0, 200, 9))[:MOST]
+    faces = faces_of(*(track(number, 0, 2 if number in longest else 1, left=90.0 * number) for number in range(200)))
+    looks = np.random.default_rng(0).standard_normal((200, 64)).astype(np.float32)
+    looks /= np.linalg.norm(looks, axis=1, keepdims=True)
+    persons = group_tracks(faces, np.arange(200), looks)
+    assert sorted(persons.values()) == list(range(1, 201))
+    found = known_people(faces, persons, [])
+    assert persons_of_tracks(found.people) == {number: place for place, number in enumerate(longest, 1)}
+    assert with_persons(faces, found.people)["person"].value_counts().to_dict() == {0: 180 * 5, **dict.fromkeys(range(1, 21), 10)}
+    turns = [Turn(number, number + (0.9 if number % 3 == 1 else 0.5), str(number)) for number in range(60)]
+    heard = known_people(NO_FACES, {}, turns)
+    assert len(heard.people) == MOST
+    assert heard.turns.loc[heard.turns["person"] > 0, "start"].tolist() == list(range(1, 60, 3)), "the longest are persons"
+
+
+def test_twins_and_a_picture_on_the_wall_are_persons_of_their_own_over_cuts() -> None:
+    """Two faces that look alike to the last digit are two while one picture shows both, and who comes back is one of them; a
+    picture on a wall never moves its mouth, so that nobody takes it for who speaks."""
+    faces = faces_of(track(0, 0, 4, moving=True), track(1, 0, 4, left=300), track(2, 4, 6))
+    looks = np.eye(2, dtype=np.float32)[[0, 0, 0]]
+    persons = group_tracks(faces, np.arange(3), looks)
+    assert persons[0] != persons[1]
+    assert persons[2] in (persons[0], persons[1])
+    found = known_people(faces, persons, [Turn(0.5, 3.5, "1")])
+    assert found.turns["person"].tolist() == [persons[0]]
+
+
+def test_a_mask_hides_the_mouth_and_then_nobody_knows_who_speaks() -> None:
+    """Where a mouth is not seen nothing is said of it; an unmasked one that is still does not take the voice."""
+    masked = track(0, 0, 8).assign(mouth=np.nan)
+    found = known_people(faces_of(masked, track(1, 0, 8, left=300)), {0: 1, 1: 2}, [Turn(1, 5, "1")])
+    assert 2 not in found.turns["person"].tolist()
+    alone = known_people(faces_of(masked), {0: 1}, [Turn(1, 5, "1")])
+    assert alone.turns["person"].tolist() == [1], "a single face and a single voice are one person's"
+
+
+def test_one_frame_is_enough_for_persons() -> None:
+    faces = faces_of(track(0, 0, 0.1), track(1, 0, 0.1, left=300, width=120))
+    found = known_people(faces, {0: 1, 1: 2}, [])
+    assert found.people["pictures"].tolist() == [1, 1]
+    assert found.people["seconds_on_screen"].tolist() == [0.2, 0.2]
+    assert found.people.loc[found.people["main"], "person"].tolist() == [2]
 
 
 def test_one_main_person_over_all_cuts() -> None:
