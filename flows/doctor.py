@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from modalities.model_store.table import PinnedModel
 
 COLOURS = {"ok": "green", "absent": "yellow", "broken": "red"}
-LIBRARIES = ("torch", "torchvision", "open_clip", "transformers", "whisper", "librosa", "av", "cv2", "prefect", "pandas")
+LIBRARIES = ("torch", "torchvision", "open_clip", "transformers", "whisper", "av", "cv2", "prefect", "pandas")
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def face_network() -> FaceNetwork:
 
 def voice_network() -> VoiceNetwork:
     """Resemblyzer's encoder, without a whitening yet."""
-    from librosa.filters import mel
+    from transformers.audio_utils import mel_filter_bank
 
     with zipfile.ZipFile(archive_file("speaker-encoder", "The weights come from", "")) as archive:
         stored = archive.read("resemblyzer/pretrained.pt")
@@ -52,7 +52,8 @@ def voice_network() -> VoiceNetwork:
     used = {name: value for name, value in tensors.items() if name.startswith(("lstm.", "linear."))}
     named = {name.replace("lstm.", "recurrent."): value for name, value in used.items()}
     network.load_state_dict(named, strict=False)
-    network.mel.copy_(torch.from_numpy(mel(sr=SAMPLE_RATE, n_fft=FFT_SIZE, n_mels=BANDS)))
+    bands = mel_filter_bank(FFT_SIZE // 2 + 1, BANDS, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
+    network.mel.copy_(torch.from_numpy(bands.T))
     return network.eval()
 
 
