@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -36,6 +36,22 @@ def file_system(named: str | Path) -> str:
 def is_address(named: str | Path) -> bool:
     """True for fsspec addresses, `file://` included."""
     return isinstance(named, str) and re.match(ADDRESS, named) is not None
+
+
+def address_problem(address: str, allowed: Collection[str]) -> str:
+    """Why an address that a table names may not be read, as "is ..."; '' for one of the file systems `allowed` (s3, https)."""
+    from fsspec import available_protocols
+
+    system = file_system(address)
+    if "::" in address:
+        return "is a chain of addresses; give the address of the file itself"
+    if not address.partition("://")[2].strip("/ "):
+        return "is an address without a path; write the file's after ://"
+    if system in ("file", "local") or system not in available_protocols():
+        return "is an address of a file system that fsspec does not know; correct what stands before ://"
+    if system not in map(str.lower, allowed):
+        return f"is an address; where you trust the table that names it, allow it: --allow-remote {system}"
+    return ""
 
 
 @dataclass(frozen=True)

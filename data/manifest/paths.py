@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from data.files import as_it_is_named
-from data.location import ADDRESS, Location
+from data.location import ADDRESS, Location, address_problem
 
 WHOLE = rf"{ADDRESS}|^/"
 """What a path begins with that is not relative to the root."""
@@ -37,18 +37,7 @@ def below(paths: pd.Series, root: str, remote: Collection[str] = ()) -> tuple[pd
         local = local.where(~inside, local.str.slice(len(folder.prefix)))
     outside = ~addresses & (local.str.startswith("/") | local.str.startswith("../") | local.isin(["..", "."]))
     problems[outside] = f"leaves the root {root}; correct it, or name a root that holds it"
-    problems[addresses & local.str.contains("::", regex=False)] = "is a chain of addresses; give the address of the file itself"
-    pathless = addresses & local.str.contains(r"://[/\s]*$", regex=True)
-    problems[pathless] = "is an address without a path; write the file's after ://"
-    if addresses.any():
-        from fsspec import available_protocols
-
-        known = [name for name in available_protocols() if name not in ("file", "local")]
-        system = local.str.replace(r"://.*$", "", regex=True).str.lower()
-        unknown = addresses & ~system.isin(known) & (problems == "")
-        problems[unknown] = "is an address of a file system that fsspec does not know; correct what stands before ://"
-        closed = addresses & ~system.isin([name.lower() for name in remote]) & (problems == "")
-        problems[closed] = "is an address; where you trust what the manifest names, allow it: --allow-remote " + system[closed]
+    problems[addresses] = local[addresses].map(lambda address: address_problem(address, remote))
     return local.where(~outside, paths), problems
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from configs.settings import Settings
 from data.errors import InputError
 from data.files import digest, is_hidden
+from data.given_files import GivenFile
 from data.manifest.manifest import MEDIA
 from data.scores import Scores
 from data.tables import read_table
@@ -70,8 +71,12 @@ class DynamicFaceBackend(ScoringBackend[Model]):
         reads, batch = self.sees(settings), settings.dynamic_face.batch
         reasons: dict[str, str] = {}
 
-        def score(part: Sequence[tuple[Path, Beside]]) -> Probabilities:
-            seen = readable(part, lambda one: (read_views(str(one[0]), reads), one[1]), reasons, lambda one: str(one[0]))
+        def views_of(one: tuple[GivenFile, Beside]) -> tuple[Views, Beside]:
+            with one[0].here() as file:
+                return read_views(str(file), reads), one[1]
+
+        def score(part: Sequence[tuple[GivenFile, Beside]]) -> Probabilities:
+            seen = readable(part, views_of, reasons, lambda one: str(one[0]))
             return with_gaps(seen, lambda there: self.score_views(
                 [one for one, _ in there], [known for _, known in there], settings
             ))  # fmt: skip
@@ -84,7 +89,7 @@ class DynamicFaceBackend(ScoringBackend[Model]):
         return "picture"
 
 
-def _clips_in(folder: Path) -> list[Path]:
+def _clips_in(folder: Path) -> list[GivenFile]:
     """The clips below a folder by name: media files, and folders that hold images; InputError when there are none."""
     from modalities.face_networks.views import IMAGE_SUFFIXES
 
@@ -93,7 +98,7 @@ def _clips_in(folder: Path) -> list[Path]:
     of_images = {file.parent for file in shown if file.suffix.lower() in IMAGE_SUFFIXES}
     if not files | of_images:
         raise InputError(f"{folder} holds no clips: neither media files nor folders of pictures.")
-    return sorted(files | of_images)
+    return [GivenFile(str(clip)) for clip in sorted(files | of_images)]
 
 
 class OwnDynamicFace(DynamicFaceBackend["DynamicFace"], OwnNetwork["DynamicFace"]):

@@ -1,8 +1,9 @@
 """What `dyad score` is given, a table, a folder or an .npz, as inputs in their order; and the answers about them."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from data.emotions import BASIC_EMOTIONS
 from data.errors import DyadError, InputError
 from data.files import is_hidden
+from data.given_files import GivenFile
 from data.given_tables import GivenTable, read_given_table
-from data.location import Location, is_address
+from data.location import Location, address_problem, is_address
 from flows.runtime.errors import sentence
 from flows.runtime.events import Listeners
 
@@ -61,16 +63,19 @@ class Scored(NamedTuple):
 
 
 _root: ContextVar[Path | None] = ContextVar("root", default=None)
+_remote: ContextVar[Collection[str]] = ContextVar("remote", default=())
 
 
 @contextlib.contextmanager
-def paths_from(root: Path | None) -> Iterator[None]:
-    """Inside the block the paths of a table start from `root`; None: from the table's folder."""
-    before = _root.set(root)
+def paths_from(root: Path | None = None, remote: Collection[str] = ()) -> Iterator[None]:
+    """Inside the block the paths of a table start from `root` (None: its folder), and it may name addresses of the file systems
+    `remote` (s3, https)."""
+    before = _root.set(root), _remote.set(remote)
     try:
         yield
     finally:
-        _root.reset(before)
+        _root.reset(before[0])
+        _remote.reset(before[1])
 
 
 _listeners: Listeners[Scored] = Listeners()
@@ -139,8 +144,8 @@ def column_if_any(table: Path, name: str) -> list[str]:
     return column(table, (name,)) if name in read_inputs(table) else []
 
 
-def files_in(table: Path, endings: frozenset[str]) -> list[Path]:
-    """The files below a folder by name, or those of a CSV's column `path`.
+def files_in(table: Path, endings: frozenset[str]) -> list[GivenFile]:
+    """The files below a folder by name, or those of a CSV's column `path`; of a row whose file may not be read the problem.
 
     A relative path starts from the CSV's folder, or that of `paths_from`, and may not leave it; an absolute one is taken as is.
     """
@@ -148,34 +153,42 @@ def files_in(table: Path, endings: frozenset[str]) -> list[Path]:
         found = sorted(file for file in table.rglob("*") if file.suffix.lower() in endings and not is_hidden(file, table))
         if not found:
             raise InputError(f"{table} holds no file ending in one of {' '.join(sorted(endings))}.")
-        return found
+        return [GivenFile(str(file)) for file in found]
     given, names = read_inputs(table), ("path", "file", "filename", "audio", "image", "input")
-    listed = column(table, names)
-    for row, path in enumerate(listed):
-        if not path:
-            header = next(name for name in names if name in given)
-            raise InputError(f"{given.where(row)}: the cell in the column '{header}' is empty; name a file, or remove the row.")
-    return _inside(table, listed)
+    header = next((name for name in names if name in given), names[0])
+    empty = f"the cell in the column '{header}' is empty; name a file, or remove the row"
+    files = enumerate(_named(table, names))
+    return [file if file.name else GivenFile(given.where(row), f"{given.where(row)}: {empty}.") for row, file in files]
 
 
-def with_what_is_known(table: Path, files: Sequence[Path]) -> list[tuple[Path, Beside]]:
+def with_what_is_known(table: Path, files: Sequence[GivenFile]) -> list[tuple[GivenFile, Beside]]:
     """Each file with what a CSV says of it in the columns `context` (a file) and `caption`."""
-    count = len(files)
-    named, captions = ([] if table.is_dir() else column_if_any(table, name) for name in ("context", "caption"))
-    contexts = [str(one) if name else "" for name, one in zip(named, _inside(table, named), strict=True)]
-    known = map(Beside, contexts or [""] * count, captions or [""] * count)
-    return list(zip(files, known, strict=True))
+    if table.is_dir():
+        return [(file, Beside()) for file in files]
+    captions = column_if_any(table, "caption") or [""] * len(files)
+    contexts = _named(table, ("context",)) if "context" in read_inputs(table) else [GivenFile("")] * len(files)
+    return [_knowing(*known) for known in zip(files, contexts, captions, strict=True)]
 
 
-def _inside(table: Path, given: Sequence[str]) -> list[Path]:
-    """The files that a CSV names; InputError for relative ones that leave the folder that they start from."""
-    if address := next((name for name in given if is_address(name)), ""):
-        raise InputError(f"{table} names {address}; 'dyad score' reads files of this machine, so fetch it first.")
-    root, names = (_root.get() or table.parent).resolve(), [Path(name) for name in given]
-    for name in names:
-        if not name.is_absolute() and not (root / name).resolve().is_relative_to(root):
-            raise InputError(f"{table} names {name}, which is outside of {root}; write its absolute path if that is meant.")
-    return [root / name for name in names]
+def _knowing(file: GivenFile, context: GivenFile, caption: str) -> tuple[GivenFile, Beside]:
+    far = f"{context}: a context is read from this machine; fetch it first." if is_address(context.name) else ""
+    return replace(file, problem=file.problem or context.problem or far), Beside(context.name, caption)
+
+
+def _named(table: Path, columns: tuple[str, ...]) -> list[GivenFile]:
+    """The files that the first of these columns of a CSV names; one without a name for an empty cell."""
+    given, cells, root = read_inputs(table), column(table, columns), (_root.get() or table.parent).resolve()
+    return [_given_file(cell, given.where(row), root, _remote.get()) for row, cell in enumerate(cells)]
+
+
+def _given_file(cell: str, where: str, root: Path, remote: Collection[str]) -> GivenFile:
+    name = Location.at(cell).text if is_address(cell) else cell
+    if is_address(name):
+        problem = address_problem(name, remote)
+        return GivenFile(name, f"{where}: {name} {problem}." if problem else "")
+    if name and not Path(name).is_absolute() and not (root / name).resolve().is_relative_to(root):
+        return GivenFile(name, f"{where}: {name} is outside of {root}; write its absolute path if that is meant.")
+    return GivenFile(str(root / name) if name else "")
 
 
 def stored_images(table: Path) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from configs.settings import Settings
 from data.files import digest
+from data.given_files import GivenFile
 from data.run_folder import RunFolder
 from data.scores import Scores
 from data.tables import read_scores, read_table
@@ -67,8 +68,12 @@ class StaticFaceBackend(ScoringBackend[Model]):
         files, measured = with_what_is_known(table, files_in(table, IMAGE_SUFFIXES)), list[NDArray[np.float32]]()
         reasons, faceless = dict[str, str](), dict[str, str]()
 
-        def score(part: Sequence[tuple[Path, Beside]]) -> Probabilities:
-            read = readable(part, lambda one: face_of(read_image(one[0])), reasons, lambda one: str(one[0]))
+        def face_in(given: GivenFile) -> Image | None:
+            with given.here() as file:
+                return face_of(read_image(file))
+
+        def score(part: Sequence[tuple[GivenFile, Beside]]) -> Probabilities:
+            read = readable(part, lambda one: face_in(one[0]), reasons, lambda one: str(one[0]))
             for (file, _), face in zip(part, read, strict=True):
                 if face is None and str(file) not in reasons:
                     faceless[str(file)] = NO_FACE

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from configs.settings import Settings
 from data.files import digest
+from data.given_files import GivenFile
 from data.manifest.manifest import MEDIA
 from data.run_folder import RunFolder
 from data.scores import Scores
@@ -57,7 +58,7 @@ class VoiceBackend(HearingBackend[Model]):
         return self.related(job, heard)
 
     @abstractmethod
-    def score_files(self, files: Sequence[Path], speakers: Sequence[str], settings: Settings) -> "AudioScores":
+    def score_files(self, files: Sequence[Path | GivenFile], speakers: Sequence[str], settings: Settings) -> "AudioScores":
         """Probabilities [B, 7] of media files, cut into the windows of the settings; `speakers` are empty where unknown."""
 
     def score(self, table: Path, settings: Settings) -> Answers:
@@ -133,7 +134,7 @@ class OwnVoice(VoiceBackend["Voice"]):
         """Those that the card beside the layer names."""
         return corpora(settings.voice.weights or shipped_weights(self.modality))
 
-    def score_files(self, files: Sequence[Path], speakers: Sequence[str], settings: Settings) -> "AudioScores":
+    def score_files(self, files: Sequence[Path | GivenFile], speakers: Sequence[str], settings: Settings) -> "AudioScores":
         """Probabilities of media files, each by the reference of its speaker, else its own."""
         from modalities.voice.embedded import score_audio
 
@@ -190,7 +191,7 @@ class VoiceClassifier(VoiceBackend["AudioClassifier"], FetchedModel["AudioClassi
         fed = feeding(job.settings, job.settings.voice.batch)
         return recognise(self.load(job.settings), audio, job.windows, **fed)
 
-    def score_files(self, files: Sequence[Path], speakers: Sequence[str], settings: Settings) -> "AudioScores":
+    def score_files(self, files: Sequence[Path | GivenFile], speakers: Sequence[str], settings: Settings) -> "AudioScores":
         """Probabilities of media files."""
         from modalities.voice.audio_classifier import score_audio
 
@@ -224,7 +225,7 @@ class VoiceEncoder(VoiceBackend["SpeechModel"], FetchedModel["SpeechModel"]):
         fed = feeding(job.settings, job.settings.voice.batch)
         return recognise(self.load(job.settings), audio, job.windows, **fed)
 
-    def score_files(self, files: Sequence[Path], speakers: Sequence[str], settings: Settings) -> "AudioScores":
+    def score_files(self, files: Sequence[Path | GivenFile], speakers: Sequence[str], settings: Settings) -> "AudioScores":
         """Probabilities of media files."""
         from modalities.voice.speech_encoder import score_audio
 

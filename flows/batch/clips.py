@@ -17,6 +17,7 @@ import pandas as pd
 
 from configs.settings import Settings
 from data.files import clear_aside, write_text
+from data.given_files import fetch, fetched
 from data.location import Location, StorageError, is_address
 from data.manifest.labels import read_frame_labels
 from data.manifest.manifest import ManifestRow
@@ -29,7 +30,7 @@ from data.media.subtitles import SUFFIXES
 from data.people import rows_of
 from data.run_folder import RunFolder
 from flows.batch.one_clip import Outcome, Patience, run_clip
-from flows.batch.storage import OutputFolder, fetch, fetched
+from flows.batch.storage import OutputFolder
 from flows.clip.keys import stage_keys
 from flows.clip.own_folder import SetRow, in_own_folder
 from flows.clip.steps.decode import decode_whole, limits_of

@@ -2,15 +2,11 @@
 
 import contextlib
 import hashlib
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import MediaError
-from data.location import Location, StorageError, is_address
+from data.location import Location
 from flows.runtime.errors import check_writable
 from flows.runtime.state_folder import made, state_folder
 
@@ -69,28 +65,3 @@ def clear_left_behind(folder: Path) -> None:
     for pattern in LEFT_BEHIND:
         for path in folder.glob(pattern):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def fetched(address: str, folder: Path) -> Iterator[Path]:
-    """The file itself, or a copy of what an address names, which lies in `folder` until the block ends."""
-    if not is_address(address):
-        yield Path(address)
-        return
-    with tempfile.TemporaryDirectory(prefix=".input-", dir=folder, ignore_cleanup_errors=True) as aside:
-        yield fetch(address, Path(aside) / address.rpartition("/")[2])
-
-
-def fetch(address: str, target: Path) -> Path:
-    """Copy what an address names to `target`; MediaError, a sentence, when it cannot be had."""
-    try:
-        return Location.at(address).download(target)
-    except FileNotFoundError:
-        raise MediaError(f"There is no file {address}; check the name.") from None
-    except (ValueError, NotImplementedError) as error:  # of an address that its file system does not understand
-        raise MediaError(f"{address} cannot be fetched ({error}); correct the address.") from error
-    except StorageError as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno and target.parent.is_dir() and not os.access(target.parent, os.W_OK):
-            raise cause from None  # the trouble is here, not at the address
-        raise MediaError(f"{address} cannot be fetched ({cause}); check that it may be read, and run again.") from error

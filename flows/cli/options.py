@@ -89,7 +89,7 @@ PrefectOption = Annotated[
 ]
 RootOption = Annotated[str | None, typer.Option(help="Folder that the paths start from; else the table's own.")]
 RemoteOption = Annotated[
-    str | None, typer.Option(help="File systems whose addresses a manifest may name, e.g. s3,https; else only its own one.")
+    str | None, typer.Option(help="File systems whose addresses a table may name, e.g. s3,https; a manifest also its own one.")
 ]
 FaceOption = Annotated[str | None, typer.Option(help="Whose faces the answer is about: main, all, or person=2 (see people.csv).")]
 LanguageOption = Annotated[str | None, typer.Option(help="The language spoken, e.g. en; else found.")]

@@ -23,10 +23,12 @@ from flows.cli.options import (
     OutputOption,
     PrefectOption,
     ProfileOption,
+    RemoteOption,
     RootOption,
     SettingsOption,
     StaticOption,
     face_overrides,
+    file_systems,
     local_path,
     takes_asked,
 )
@@ -118,11 +120,12 @@ def score(
     dynamic_face: DynamicOption = None,
     device: DeviceOption = None,
     root: RootOption = None,
+    allow_remote: RemoteOption = None,
     single: SettingsOption = None,
 ) -> None:
     """Run one modality on many inputs at once; one row an input, in order. With a column `label` it says how many are right.
 
-    What cannot be read is a row without an answer, and the exit code is 1.
+    What cannot be read, or may not be, is a row without an answer, and the exit code is 1.
 
     `words` writes down what is said in files; with a column `transcript` it says how many words are wrong.
 
@@ -134,7 +137,7 @@ def score(
 
     overrides = ({"device": device} if device else {}) | face_overrides(static_face, dynamic_face)
     asked = load_settings(profile, overrides, single=single or ())
-    with _scores_shown(), paths_from(local_path(root) if root else None):
+    with _scores_shown(), paths_from(local_path(root) if root else None, file_systems(allow_remote)):
         answers = score_table(modality.replace("-", "_"), table, output, asked)
     count = len(answers.names)
     for name, reason in answers.reasons.items():

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import MediaError, WeightsError
+from data.given_files import GivenFile, here
 from data.media.channels import Mixable
 from data.media.limits import USUAL
 from data.media.probe import Streams, check_readable, choose_sound, decoded, open_media, packets, pick_streams
@@ -148,14 +149,14 @@ def read_audio(file: Path) -> Wave:
 
 
 @contextmanager
-def as_wav(file: Path) -> Iterator[Path]:
+def as_wav(file: Path | GivenFile) -> Iterator[Path]:
     """The audio of a file, `read_audio`'s samples, as a WAV that the block may read; memory does not grow with its length."""
     import soundfile
 
     with TemporaryDirectory() as folder:
         audio = Path(folder) / "audio.wav"
-        with soundfile.SoundFile(audio, "w", SAMPLE_RATE, 1, "FLOAT") as sound:
-            for block in _decoded_blocks(file):
+        with soundfile.SoundFile(audio, "w", SAMPLE_RATE, 1, "FLOAT") as sound, here(file) as path:
+            for block in _decoded_blocks(path):
                 sound.write(block)
         yield audio
 

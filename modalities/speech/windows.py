@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS
 from data.errors import MediaError
+from data.given_files import GivenFile
 from data.scores import Scores, Source
 from data.windows import Cut, Windows
 from modalities.loading.batching import Batches, in_batches
@@ -121,8 +122,8 @@ class HeardFile(NamedTuple):
 
 
 def hear_file(
-    detector: "SpeechNetwork", work: Work[Model], model: Model, file: Path, cut: Cut, *, batches: Batches = in_batches,
-    batch: int = BATCH, whole: bool = False,
+    detector: "SpeechNetwork", work: Work[Model], model: Model, file: Path | GivenFile, cut: Cut, *,
+    batches: Batches = in_batches, batch: int = BATCH, whole: bool = False,
 ) -> HeardFile:  # fmt: skip
     """What is heard in an audio (or video) file of any format, rate and length, which `cut` cuts into windows."""
     try:
@@ -141,7 +142,7 @@ def hear_file(
 
 
 def score_audio_with(
-    detector: "SpeechNetwork", work: Work[Model], model: Model, files: Sequence[Path], cut: Cut, *,
+    detector: "SpeechNetwork", work: Work[Model], model: Model, files: Sequence[Path | GivenFile], cut: Cut, *,
     batches: Batches = in_batches, batch: int = BATCH, whole: bool = False,
 ) -> AudioScores:  # fmt: skip
     """Probabilities of each audio (or video) file; see `hear_file` and `scored`."""
@@ -154,7 +155,7 @@ def score_audio_with(
 
 
 def scored(
-    files: Sequence[Path], heard: Sequence[HeardFile], probabilities: Sequence[NDArray[np.float32] | None]
+    files: Sequence[Path | GivenFile], heard: Sequence[HeardFile], probabilities: Sequence[NDArray[np.float32] | None]
 ) -> AudioScores:
     """The means over each file's windows of their `probabilities` [W, 7], weighted by the seconds of speech in each."""
     rows, reasons = [], []

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from data.batches import LONG_BATCH
+from data.given_files import GivenFile
 from modalities.loading.batching import Batches, in_batches
 from modalities.speech.detect import NOBODY_SPEAKS, as_wav, speech_in
 from modalities.speech.singing import find_singing, is_sung
@@ -91,8 +92,9 @@ def hear_words(
 
 
 def hear_file(
-    recogniser: Recogniser, file: Path, *, language: str | None = None, batches: Batches = in_batches, batch: int = LONG_BATCH
-) -> HeardWords:
+    recogniser: Recogniser, file: Path | GivenFile, *, language: str | None = None, batches: Batches = in_batches,
+    batch: int = LONG_BATCH,
+) -> HeardWords:  # fmt: skip
     """The words of a media file of any format, without English beside another language and without times of words."""
     with as_wav(file) as audio:
         return hear_words(recogniser, audio, language=language, word_times=False, read=None, batches=batches, batch=batch)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.given_files import GivenFile
 from data.precision import Precision
 from data.scores import Scores, Source
 from data.windows import Cut, Windows
@@ -90,7 +91,7 @@ def recognise(
 
 
 def score_audio(
-    model: AudioClassifier, files: Sequence[Path], cut: Cut, *, batches: Batches = in_batches, batch: int = BATCH
+    model: AudioClassifier, files: Sequence[Path | GivenFile], cut: Cut, *, batches: Batches = in_batches, batch: int = BATCH
 ) -> AudioScores:
     """Probabilities of audio files; see `voice.score_audio_with`."""
     return score_audio_with(model.detector, hear, model, files, cut, batches=batches, batch=batch)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS
 from data.errors import WeightsError
+from data.given_files import GivenFile
 from data.scores import Scores, Source
 from data.windows import Cut, Windows
 from modalities.loading.batching import Batches, in_batches
@@ -241,7 +242,7 @@ def softmax(logits: Floats) -> Floats:
 
 
 def score_audio(
-    model: Voice, files: Sequence[Path], cut: Cut, speakers: Sequence[str] = (), asked: Kind = "speaker", *,
+    model: Voice, files: Sequence[Path | GivenFile], cut: Cut, speakers: Sequence[str] = (), asked: Kind = "speaker", *,
     batches: Batches = in_batches, batch: int = BATCH, on_file: Callable[[int], None] = lambda done: None,
 ) -> AudioScores:  # fmt: skip
     """Probabilities of audio files of any format, rate and length; see `hear_file` and `scored`.

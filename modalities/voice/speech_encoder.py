@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data.emotions import BASIC_EMOTIONS
 from data.errors import WeightsError
 from data.files import file_digest
+from data.given_files import GivenFile
 from data.precision import Precision
 from data.scores import Scores, Source
 from data.windows import Cut, Windows
@@ -252,7 +253,7 @@ def recognise(
 
 
 def score_audio(
-    model: SpeechModel, files: Sequence[Path], cut: Cut, *, batches: Batches = in_batches, batch: int = BATCH
+    model: SpeechModel, files: Sequence[Path | GivenFile], cut: Cut, *, batches: Batches = in_batches, batch: int = BATCH
 ) -> AudioScores:
     """Probabilities of audio files; see `voice.score_audio_with`."""
     return score_audio_with(model.detector, hear, model, files, cut, batches=batches, batch=batch, whole=not model.layered)

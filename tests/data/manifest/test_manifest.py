@@ -274,7 +274,7 @@ def test_addresses_of_other_file_systems(write: Write) -> None:
     assert inside.words_file == "memory://dyad-set/talks/a.vtt"
     assert (address.path, address.problem) == (
         "s3://bucket/x.mp4",
-        "Line 3: the path s3://bucket/x.mp4 is an address; where you trust what the manifest names, allow it: --allow-remote s3.",
+        "Line 3: the path s3://bucket/x.mp4 is an address; where you trust the table that names it, allow it: --allow-remote s3.",
     )
     assert problems(read_manifest("memory://dyad-set/talks/m.csv", remote=["S3"]))[1] == ""
     assert "leaves the root memory://dyad-set/talks" in outside.problem

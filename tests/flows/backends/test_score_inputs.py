@@ -1,33 +1,64 @@
-"""Which files a table of `dyad score` may name."""
+"""Which files a table of `dyad score` may name; each that may not be read is a row with a sentence."""
 
+import wave
 from pathlib import Path
 
+import fsspec
 import pytest
 
-from data.errors import InputError
-from flows.backends.score_inputs import files_in, paths_from
+from data.errors import MediaError
+from flows.backends.score_inputs import files_in, paths_from, with_what_is_known
+from modalities.speech.detect import as_wav, read_blocks
 
 ENDINGS = frozenset({".wav"})
 
 
 @pytest.mark.parametrize(
     ("named", "said"),
-    [("https://host/a.wav", "reads files of this machine, so fetch it first"), ("s3://b/a.wav", "so fetch it first"),
-     ("file::https://host/a.wav", "so fetch it first"), ("../a.wav", "write its absolute path if that is meant"),
-     ("link/a.wav", "write its absolute path if that is meant"), ("", "the cell in the column 'path' is empty")],
+    [("https://host/a.wav", "trust the table that names it, allow it: --allow-remote https"),
+     ("s3://b/a.wav", "--allow-remote s3"), ("memory://", "is an address without a path"),
+     ("file::https://host/a.wav", "is a chain of addresses"), ("nosuch://a/b.wav", "fsspec does not know"),
+     ("../a.wav", "write its absolute path if that is meant"), ("link/a.wav", "write its absolute path if that is meant"),
+     ("", "inputs.csv, line 3: the cell in the column 'path' is empty")],
 )  # fmt: skip
 def test_neither_addresses_nor_paths_that_leave_the_folder(named: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "link").symlink_to(tmp_path)
     table = tmp_path / "set" / "inputs.csv"
-    table.write_text(f"path,label\nfine.wav,joy\n{named},joy\n")
-    with pytest.raises(InputError, match=said):
-        files_in(table, ENDINGS)
+    table.write_text(f"path,context,label\nfine.wav,{named},joy\n{named},,joy\n")
+    with paths_from(remote=["memory"]):
+        fine, refused = files_in(table, ENDINGS)
+        assert (fine.problem, said in refused.problem) == ("", True)
+        assert bool(with_what_is_known(table, [fine, refused])[0][0].problem) == bool(named), "so may its context"
+    with pytest.raises(MediaError), refused.here():
+        raise AssertionError("it was read")
 
 
 def test_paths_start_from_the_table_or_from_a_root(tmp_path: Path) -> None:
     table = tmp_path / "inputs.csv"
-    table.write_text("path\nfine.wav\n/data/b.wav\n")
-    assert files_in(table, ENDINGS) == [tmp_path / "fine.wav", Path("/data/b.wav")]
+    table.write_text("path\nfine.wav\n/data/b.wav\nfile:///data/c.wav\n")
+    rest = ["/data/b.wav", "/data/c.wav"]
+    assert list(map(str, files_in(table, ENDINGS))) == [str(tmp_path / "fine.wav"), *rest]
     with paths_from(tmp_path / "elsewhere"):
-        assert files_in(table, ENDINGS) == [tmp_path / "elsewhere" / "fine.wav", Path("/data/b.wav")]
+        assert list(map(str, files_in(table, ENDINGS))) == [str(tmp_path / "elsewhere" / "fine.wav"), *rest]
+
+
+def test_what_an_allowed_address_names_lies_here_while_it_is_read(tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "a.wav"), "wb") as sound:
+        sound.setparams((1, 2, 16_000, 0, "NONE", ""))
+        sound.writeframes(bytes(3200))
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/scores/a.wav", (tmp_path / "a.wav").read_bytes())
+    memory.pipe("/scores/b.wav", b"no sound")
+    table = tmp_path / "inputs.csv"
+    table.write_text("path\nmemory://scores/a.wav\nmemory://scores/b.wav\nmemory://scores/c.wav\n")
+    with paths_from(remote=["memory"]):
+        read, damaged, missing = files_in(table, ENDINGS)
+    with as_wav(read) as audio:
+        assert sum(map(len, read_blocks(audio))) == 1600
+    with read.here() as copy:
+        assert copy.is_file()
+    assert not copy.exists()
+    for file, said in ((damaged, "^memory://scores/b.wav holds text"), (missing, "There is no file memory://scores/c.wav")):
+        with pytest.raises(MediaError, match=said), as_wav(file):
+            raise AssertionError("it was read")
