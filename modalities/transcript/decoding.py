@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.scores import Source
+from modalities.loading.batching import trim_memory
 from modalities.transcript.warping import cheapest_path
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ FRAMES = 3000
 NO_SPACES = ("zh", "ja", "th", "lo", "my", "yue")
 """Languages written without spaces between words."""
 _ALIGNING = Lock()  # whisper reads attention by a switch that all networks of a process share
+ATTENDED = 320_000_000
+"""Bytes of keys and values of the sound that a batch may have on a processor: eight pieces of Whisper base."""
 SURE_LANGUAGE = 0.9
 """Probability from which a piece has a language of its own, where the one given for it is a guess."""
 
@@ -160,6 +163,13 @@ class _Hearing:
         return self.size > (self.piece.gate.shortest * 100 if self.seek else 0)
 
 
+def pieces_at_once(model: Recogniser, most: int) -> int:
+    """How many pieces are decoded together, `most` of them where that fits; the memory of a GPU is seen to by its queue."""
+    dims = model.network.dims
+    each = 2 * 4 * dims.n_text_layer * dims.n_audio_ctx * dims.n_text_state
+    return max(1, min(most, ATTENDED // each)) if model.device == "cpu" else most
+
+
 def decode_pieces(model: Recogniser, pieces: Sequence[Piece]) -> list[list[SpokenSegment]]:
     """The segments of each piece, in order of time; pieces of one language and task are decoded together."""
     import torch
@@ -168,17 +178,23 @@ def decode_pieces(model: Recogniser, pieces: Sequence[Piece]) -> list[list[Spoke
         mels = _mels(model, [piece.samples for piece in pieces])
         hearings = [_Hearing(piece, mel, piece.language) for piece, mel in zip(pieces, mels, strict=True)]
         while waiting := [hearing for hearing in hearings if hearing.is_open()]:
-            features = _features(model, waiting)
-            attended = model.network.decoder.attended(features)
-            if model.network.is_multilingual and any(one.piece.is_guess and not one.seek for one in waiting):
-                for hearing, probable in zip(waiting, _probable_languages(model, features, attended), strict=True):
-                    hearing.correct_language(*probable)
-            tasks = [(one.language, one.piece.task) for one in waiting]
-            for task in dict.fromkeys(tasks):
-                rows = [row for row, own in enumerate(tasks) if own == task]
-                cache = attended if len(rows) == len(tasks) else _rows_of(attended, rows)
-                _hear(model, [waiting[row] for row in rows], features[rows], cache, *task)
+            _hear_on(model, waiting)
+            trim_memory()
     return [hearing.segments for hearing in hearings]
+
+
+def _hear_on(model: Recogniser, waiting: Sequence[_Hearing]) -> None:
+    """Decode once what each hearing has still to hear; the large keys and values of its sound end with that."""
+    features = _features(model, waiting)
+    attended = model.network.decoder.attended(features)
+    if model.network.is_multilingual and any(one.piece.is_guess and not one.seek for one in waiting):
+        for hearing, probable in zip(waiting, _probable_languages(model, features, attended), strict=True):
+            hearing.correct_language(*probable)
+    tasks = [(one.language, one.piece.task) for one in waiting]
+    for task in dict.fromkeys(tasks):
+        rows = [row for row, own in enumerate(tasks) if own == task]
+        cache = attended if len(rows) == len(tasks) else _rows_of(attended, rows)
+        _hear(model, [waiting[row] for row in rows], features[rows], cache, *task)
 
 
 def first_heard(model: Recogniser, sounds: Sequence[NDArray[np.float32]]) -> list[FirstHeard]:
@@ -218,7 +234,9 @@ def _features(model: Recogniser, hearings: Sequence[_Hearing]) -> "Tensor":
         for one, features in zip(hearings, known, strict=True)
         if features is None
     ]
-    new = iter(encoded(model, torch.stack(windows)) if windows else ())
+    size = 1 if model.device == "cpu" else FRAMES
+    parts = [windows[first : first + size] for first in range(0, len(windows), size)]
+    new = (row for part in parts for row in encoded(model, torch.stack(part)))
     return torch.stack([next(new) if features is None else features.to(model.device) for features in known])
 
 

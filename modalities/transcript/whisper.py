@@ -23,7 +23,7 @@ from data.json_files import parse_json
 from data.languages import LANGUAGES, code_of
 from data.precision import Precision
 from data.scores import Source
-from modalities.loading.batching import Batches, in_batches, trim_memory
+from modalities.loading.batching import Batches, in_batches
 from modalities.loading.devices import precision_of
 from modalities.model_store.local import is_torchscript
 from modalities.transcript.decoding import (
@@ -37,6 +37,7 @@ from modalities.transcript.decoding import (
     Task,
     decode_pieces,
     first_heard,
+    pieces_at_once,
 )
 from modalities.transcript.repetitions import clean
 
@@ -227,11 +228,11 @@ def transcribe(
             heard = [(0.0, len(sound) / SAMPLE_RATE)] if speech is None else speech
             cuts = pieces(heard, _loudness(sound)) if len(heard) else []
             gate = gate or (Gate() if recogniser.network.is_multilingual else ENGLISH_GATE)
+            batch = pieces_at_once(recogniser, batch)
             items = _pieces_of(recogniser, sound, cuts, language, Piece(NONE, "", word_times, gate, task), batches, batch)
             rows: list[tuple[float, float, str, str, list[Said], str]] = []
             for cut, segments in zip(cuts, batches(decode_pieces, recogniser, items, batch), strict=True):
                 rows += _rows(cut, segments, task)
-                trim_memory()
                 on_time(cut[1])
     except soundfile.SoundFileError as error:
         raise MediaError(f"{audio} cannot be read as sound ({error}); decode the clip again.") from error
