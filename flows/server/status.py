@@ -48,6 +48,9 @@ def log_lines(url: str, name: str, count: int) -> list[str]:
     named = {"name": {"any_": [name]}} if name else {"start_time": {"is_null_": False}}
     found: list[FlowRun] = ask(url, "flow_runs/filter", {"flow_runs": named, "limit": 1, "sort": "START_TIME_DESC"})
     if not found:
+        if not name:
+            known = f"; {', '.join(processes_known)} have logs of their own" if processes_known else ""
+            raise InputError(f"Nothing has run on this server yet{known}.")
         raise InputError(f"There is no run and no process named {name}; 'dyad status' and the UI tell their names.")
     question = {"logs": {"flow_run_id": {"any_": [found[0]["id"]]}}, "limit": min(count, MOST_LINES), "sort": "TIMESTAMP_DESC"}
     logged = [f"{str(one['timestamp'])[:19]} {one['message']}" for one in reversed(ask(url, "logs/filter", question))]
