@@ -10,6 +10,7 @@ temperature 0, with times of words. Each is run once on something short before i
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,8 @@ def timed_on(work: Callable[[Path], str], short: Path, minute: Path) -> tuple[fl
 
 def rows(settings: Settings, short: Path, minute: Path) -> Iterator[list[object]]:
     """What is measured, its CPU seconds, how many words were heard, and how many of them openai-whisper hears otherwise."""
+    import_module("numba")  # openai-whisper's own way compiles a part with it, which Dyad spares
+
     path, recogniser, voice = WHISPER.checkpoint(settings).path, WHISPER.load(settings), backend_of(settings, "voice")
     network = read_network(path, path)
     plain, said = timed_on(

@@ -188,8 +188,8 @@ def recognise(
     """Scores of a clip: per window one answer for the main track's faces in the order of time.
 
     With `which="all"` every track in the window is a sequence and their answers are averaged. `faces` are rows of
-    faces.parquet, `crops` the crops.npy they index; the static features are computed here again, so that static and
-    dynamic face can run at the same time. The evidence says how much each frame of a window counted.
+    faces.parquet, `crops` the crops.npy they index; the static features are those of the static face, whichever of the two, which
+    run at the same time, asks first. The evidence says how much each frame of a window counted.
     """
     kept = chosen_faces(faces, which)
     if kept.empty:

@@ -2,13 +2,10 @@
 
 import atexit
 import contextlib
-import importlib
-import importlib.util
 import os
 import sys
 import tempfile
 import threading
-import types
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -21,6 +18,7 @@ from numpy.typing import NDArray
 
 from data.errors import InputError
 from modalities.faces.crops import FER_EYES, Pixels, Points, Square, averaged, cut, square_of_landmarks
+from modalities.loading.spared import spare_pyplot
 
 Box = NDArray[np.float64]
 
@@ -155,7 +153,7 @@ node {
 def _mediapipe_missing() -> str:
     try:
         with quiet_stderr():
-            _spare_pyplot()
+            spare_pyplot()
             import mediapipe.python.solutions.face_mesh  # noqa: F401
     except Exception as error:  # a broken installation fails in many ways, and another detector can take over
         return f"MediaPipe cannot be imported ({error}); install it with: pip install --no-deps mediapipe==0.10.21."
@@ -186,7 +184,7 @@ class _Graphs:
     def __init__(self) -> None:
         self._stack, self._heard = contextlib.ExitStack(), False
         with quiet_stderr():
-            _spare_pyplot()
+            spare_pyplot()
             from mediapipe.python.solutions import face_detection, face_mesh
 
             self._short, self._full = (
@@ -228,26 +226,6 @@ _IDLE: dict[int, list[_Graphs]] = {}
 def _close_idle() -> None:
     for graphs in _IDLE.pop(os.getpid(), []):
         graphs.close()
-
-
-def _spare_pyplot() -> None:
-    """Have matplotlib.pyplot load when it is first used: MediaPipe imports it to draw, which nobody asks of it here."""
-    name = "matplotlib.pyplot"
-    if name in sys.modules or importlib.util.find_spec("matplotlib") is None:
-        return
-    later = types.ModuleType(name)
-
-    def attribute(asked: str) -> Any:
-        if asked.startswith("__"):  # whoever looks through the modules asks for such
-            raise AttributeError(asked)
-        if sys.modules.get(name) is later:
-            del sys.modules[name]
-        import matplotlib.pyplot
-
-        return getattr(matplotlib.pyplot, asked)
-
-    later.__getattr__ = attribute  # type: ignore[method-assign]
-    sys.modules[name] = later
 
 
 class _Mesh:

@@ -124,12 +124,10 @@ class Tracker:
 
     def _match(self, seen: list[Sighting], time_s: float, cut: bool = False) -> dict[int, Track]:
         """The open track that each of the faces seen continues, by the index of the face; faces of new people are left out."""
-        from scipy.optimize import linear_sum_assignment
-
         if not seen or not self.open:
             return {}
         costs = np.array([[cost(track, one, time_s, cut) for one in seen] for track in self.open])
-        pairs = zip(*linear_sum_assignment(np.where(np.isfinite(costs), costs, 1e6)), strict=True)
+        pairs = zip(*_least(np.where(np.isfinite(costs), costs, 1e6)), strict=True)
         return {int(index): self.open[row] for row, index in pairs if np.isfinite(costs[row, index])}
 
     def _start(self, one: Sighting, time_s: float) -> Track:
@@ -137,6 +135,17 @@ class Tracker:
         self.tracks.append(track)
         self.open.append(track)
         return track
+
+
+def _least(costs: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the pairs that cost least together; most images show one face, which needs no SciPy."""
+    if 1 in costs.shape:
+        row, column = np.unravel_index(costs.argmin(), costs.shape)
+        return np.array([row]), np.array([column])
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(costs)
+    return rows, columns
 
 
 def main_tracks(tracks: list[Track]) -> set[int]:

@@ -43,7 +43,7 @@ class FaceNetwork(nn.Module):
             assert isinstance(layer, nn.Conv2d)
             if layer.stride[0] == 2:  # TensorFlow, where it was trained, pads below and to the right only
                 x = F.pad(x, (0, 1, 0, 1))
-            x = F.relu6(layer(x))
+            x = F.relu6(layer(x), inplace=True)
         return F.normalize(x.mean((2, 3)), dim=1)
 
 

@@ -15,6 +15,7 @@ from data.media.crops import iterate_crops
 from data.scores import Scores, Source
 from data.windows import Windows
 from modalities.faces.windows import Which, chosen_faces, no_faces, window_means
+from modalities.static_face.described import once
 
 if TYPE_CHECKING:
     import torch
@@ -135,8 +136,12 @@ def score_images(model: StaticFace, images: NDArray[np.uint8], batch: int = BATC
 
 
 def describe_crops(model: StaticFace, crops: Path, rows: NDArray[np.int64]) -> FaceAnswers:
-    """Answers for `rows` of a run folder's crops, read in pieces so that memory stays flat."""
-    return _joined([describe_images(model, piece) for piece in iterate_crops(crops, rows)], model.centroids.shape[1])
+    """Answers for `rows` of a run folder's crops, read in pieces so that memory stays flat; the same rows are looked at once."""
+
+    def describe() -> FaceAnswers:
+        return _joined([describe_images(model, piece) for piece in iterate_crops(crops, rows)], model.centroids.shape[1])
+
+    return once(model.network, crops, rows, describe)
 
 
 def recognise(

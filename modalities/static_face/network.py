@@ -55,7 +55,7 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, H, W] -> [B, out, H / stride, W / stride]."""
-        return F.relu6(self.norm(self.convolve(x)))
+        return F.relu6(self.norm(self.convolve(x)), inplace=not self.training)
 
     def convolve(self, x: Tensor) -> Tensor:
         """The convolution alone, padded."""

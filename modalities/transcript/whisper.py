@@ -129,10 +129,15 @@ def _share(encoder: "AudioEncoder", lower: "AudioEncoder") -> None:
 
 def read_network(path: Path, named: Path) -> "Whisper":
     """The network of a checkpoint in either layout, in float32; WeightsError, which calls it `named`, when it cannot be read."""
-    import whisper
+    from modalities.loading.spared import without_numba
+    from modalities.loading.unfilled import unfilled
+
+    with without_numba():
+        import whisper
 
     try:
-        network: Whisper = _converted(path) if path.suffix == ".safetensors" else whisper.load_model(str(path), device="cpu")
+        with unfilled():
+            network: Whisper = _converted(path) if path.suffix == ".safetensors" else whisper.load_model(str(path), device="cpu")
     except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError, ValueError, EOFError, OSError) as error:
         said = str(error).strip().splitlines()
         raise WeightsError(

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 from data.errors import WeightsError
 from data.precision import Precision
+from modalities.loading.spared import without_numba
+from modalities.loading.unfilled import unfilled
 from modalities.model_store.local import find_whisper, missing_sentence
 from modalities.speech.log_mel import log_mel
 from modalities.transcript.whisper import place
@@ -82,11 +84,13 @@ def load_states(checkpoint: Path, device: str = "cpu", precision: Precision = "f
 
     `precision` as in `modalities.transcript.whisper.load`. WeightsError when the file is none.
     """
-    from whisper.model import AudioEncoder
+    with without_numba():
+        from whisper.model import AudioEncoder
 
     try:
         dims, tensors = _read(checkpoint)
-        encoder = AudioEncoder(dims["n_mels"], dims["n_audio_ctx"], dims["n_audio_state"], dims["n_audio_head"], max(BLOCKS))
+        with unfilled():
+            encoder = AudioEncoder(dims["n_mels"], dims["n_audio_ctx"], dims["n_audio_state"], dims["n_audio_head"], max(BLOCKS))
         wanted = {name: tensors[f"encoder.{name}"].float() for name in encoder.state_dict()}
         encoder.load_state_dict(wanted)
     except (KeyError, ValueError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
