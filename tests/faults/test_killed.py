@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from data.files import file_digest
 from data.manifest.manifest import manifest_of_folder
+from data.media.clip import clip_id_of
 from tests.faults.batches import assert_all_done_once, batch, ended, half_written, journal, killed, make_clips
 from tests.forked import ROOT, Forked
 from tests.waiting import wait_until
@@ -27,12 +29,14 @@ def test_the_run_is_killed_and_the_same_command_goes_on(prefect_session: None, t
     kill_after(2, output, batch(media, output, "--workers", 2))
     names = [str(line["clip_id"]) for line in journal(output)]
     assert 2 <= len(names) < 6
-    begun = output / next(row.clip_id for row in manifest_of_folder(media).rows() if row.clip_id not in names)
+    file = next(Path(row.path) for row in manifest_of_folder(media).rows() if row.clip_id not in names)
+    begun = output / clip_id_of(file.stem, file_digest(file))
     die_while_writing(begun / "result.json", begun / ".stages" / "decode.json", output / "dataset.parquet")
     assert len(half_written(output)) >= 3
     lines = (output / "journal.jsonl").read_bytes()
     (output / "journal.jsonl").write_bytes(lines + lines[:50])  # a line that the end of the process cut off
-    results = {path: path.stat().st_mtime_ns for name in names if (path := output / name / "result.json")}
+    ended_before = [output / line["folder"] / "result.json" for line in journal(output)]
+    results = {path: path.stat().st_mtime_ns for path in ended_before}
     code, said = ended(batch(media, output, "--workers", 2))
     assert code == 0, said
     assert f"6 clips: 6 done ({len(names)} of them before)" in said
