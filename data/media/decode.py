@@ -20,6 +20,7 @@ from data.media.clip import Clip
 from data.media.clock import LONGEST_GAP, Clock
 from data.media.cues import Cue, said_in, substation_cue
 from data.media.frames import FrameWriter, Ticks
+from data.media.joined import Joint
 from data.media.limits import USUAL, Limits
 from data.media.probe import (
     DURATION_SLACK,
@@ -116,7 +117,7 @@ def _decode(
     with ExitStack() as stack:
         container = stack.enter_context(open_media(clip.path, limits))
         streams = pick_streams(container, clip.audio_stream, options.language)
-        clock = Clock(streams.zero)
+        clock, joint = Clock(streams.zero), Joint(clip.path)
         video = stack.enter_context(_VideoSink(clip, streams, folder / "frames.mjpeg", options))
         audio = stack.enter_context(_AudioSink(clip, streams, folder / "audio.wav"))
         words = _SubtitleSink(streams)
@@ -126,13 +127,15 @@ def _decode(
             limits.check_written(clip.path, video.size + 2 * audio.written)
             on_time(seconds)
 
-        damaged = _run(packets(container, streams, clock), streams, sinks, audio if streams.video is None else video, told)
+        every = joint.watched(packets(container, streams, clock))
+        damaged = _run(every, streams, sinks, audio if streams.video is None else video, told)
         reached = max(video.end, audio.end)
         if not reached:
             raise MediaError(f"Nothing in {clip.path} could be decoded; copy or record it again.")
         problems = (*damaged, *(() if clock.jumps else _cut_off(container, streams, video.end, audio.end)))
         notes = notes_on_tracks(container, streams.audio, streams.subtitles if words.count else None, options.language)
         notes += (JUMPS.format(places=f" in {clock.jumps} places" if clock.jumps > 1 else ""),) if clock.jumps else ()
+        notes += joint.notes(clock.jumps, container.format.name)
         notes += (CANCELLED.format(seconds=audio.cancelled),) if audio.cancelled > 0.5 else ()
     index = folder / "frames_index.parquet"
     if video.count:

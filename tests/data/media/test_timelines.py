@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from data.errors import MediaError
 from data.media.decode import Decoded, DecodeOptions, decode
 from data.media.frames import read_index
+from data.media.joined import second_recording
 from data.media.probe import probe
 from data.media.subtitles import read_transcript
 from modalities.speech.detect import read_audio
-from tests.media_makers import make_clip, tone
+from tests.media_makers import make_clip, make_sound, tone
 
 SMALL = {"size": (64, 48)}
 USUAL = DecodeOptions(5.0, 64)
@@ -57,6 +58,32 @@ def test_the_sound_stays_with_its_picture_where_one_of_joined_recordings_has_non
     _, made = decoded(joined, tmp_path / "work")
     assert loudness(made.audio, 2.3, 3.5) == 0
     assert loudness(made.audio, 4.3, 5.5) > 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "told"),
+    [("a.m4a", "aac", "only the first"), ("a.wav", "pcm_s16le", "only the first"), ("a.aiff", "pcm_s16be", "only the first"),
+     ("a.flac", "flac", "may be missing"), ("a.flv", "aac", "only the first")],
+)  # fmt: skip
+def test_what_is_put_behind_a_whole_recording_is_told(tmp_path: Path, name: str, codec: str, told: str) -> None:
+    one, both = make_sound(tmp_path / name, 0.5, codec=codec), tmp_path / f"both_{name}"
+    whole = one.read_bytes()
+    both.write_bytes(whole * 2)
+    _, made = decoded(both, tmp_path / "work")
+    assert f"begins at byte {len(whole):,}" in made.notes[-1] or f"begins, at byte {len(whole):,}" in made.notes[-1]
+    assert told in made.notes[-1]
+    both.write_bytes(whole + b"TAG" + bytes(125))
+    assert second_recording(both) is None, "a tag at the end is no recording"
+
+
+def test_one_recording_in_many_pieces_or_of_unknown_length_is_one(tmp_path: Path) -> None:
+    many = {"movflags": "frag_keyframe+empty_moov"}
+    assert second_recording(make_clip(tmp_path / "many.mp4", seconds=0.4, options={"g": "5"}, muxer=many, **SMALL)) is None
+    whole = make_sound(tmp_path / "a.wav", 0.2, codec="pcm_s16le").read_bytes()
+    for size in (0, 0xFFFFFFFF):
+        stream = tmp_path / "stream.wav"
+        stream.write_bytes(whole[:4] + size.to_bytes(4, "little") + whole[8:])
+        assert second_recording(stream) is None
 
 
 @pytest.mark.parametrize("after", [700.0, 7200.0])
