@@ -9,7 +9,7 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from typing import IO
@@ -28,11 +28,13 @@ MISSING = frozenset({"", "nan", "none", "null", "na", "n/a"})
 SEPARATORS = ",;\t|"
 PARQUET = (".parquet", ".pq")
 OTHER_NAMES: dict[str, str] = {
-    **dict.fromkeys(("start_s", "start_sec", "start_time", "time_start", "begin", "begin_time", "onset", "from"), "start"),
-    **dict.fromkeys(("end_s", "end_sec", "end_time", "time_end", "stop", "stop_time", "to"), "end"),
+    **dict.fromkeys(("start_time", "time_start", "begin", "begin_time", "onset", "onset_time", "from"), "start"),
+    **dict.fromkeys(("end_time", "time_end", "stop", "stop_time", "to"), "end"),
 }
 """Other words for the columns of time."""
-TIMES = frozenset({"start", "end"})
+DURATION = "duration"
+_TIMED = frozenset({"start", "end", "offset", DURATION, *OTHER_NAMES})
+_SECONDS = re.compile(r"_(?:s|sec|seconds)$")
 _MS = re.compile(r"(?:_ms|_milliseconds|\s*[(\[](?:ms|msec|milliseconds)[)\]])[\"'\s]*$")
 """How a header says that the numbers below it are milliseconds."""
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?")
@@ -93,7 +95,8 @@ class GivenTable:
     def header(self, *names: str) -> str | None:
         """The header of the column that one of `names` means; None without one, InputError where several columns mean it."""
         wanted = {plain_name(name) for name in names}
-        found = [str(column) for column in self.rows.columns if plain_name(str(column)) in wanted]
+        named = zip(map(str, self.rows.columns), plain_names(self.rows.columns), strict=True)
+        found = [column for column, name in named if name in wanted]
         if len(found) > 1:
             several = " and ".join(f"'{name}'" for name in found)
             raise InputError(f"{self.source} has more than one column for {names[0]} ({several}); keep one.")
@@ -127,16 +130,18 @@ class GivenTable:
     def times(self, *names: str, rate: float | None = None, missing: str = "") -> NDArray[np.float64]:
         """A column of times in seconds [N], as `data.times.parse_time` reads them; else like `numbers`.
 
-        Where the header says milliseconds (`start_ms`, `Start (ms)`), numbers without a unit are such.
+        Where the header says milliseconds (`start_ms`, `Start (ms)`), numbers without a unit are such. The end of rows of which
+        start and duration are given is their sum.
         """
         name = self.required(*names)
-        values, wrong = parse_times(in_milliseconds(self.rows[name]) if _MS.search(name.casefold()) else self.rows[name], rate)
+        values, wrong = parse_times(with_unit(self.rows[name]), rate)
         for row in map(int, np.flatnonzero(wrong | (values < 0))):
             cell = self.rows[name].iloc[row]
             raise InputError(
                 f"{self.where(row)}: '{cell}' in the column '{name}' is not a time in seconds; write for example 12.5 or 0:12.5."
             )
-        return self._all_there(values, name, missing)
+        values = self._all_there(values, name, missing)
+        return self.times("start", rate=rate) + values if plain_name(name) == DURATION else values
 
     def are_whole(self, *names: str) -> bool:
         """Whether the cells of these columns are whole numbers without a unit, also in the header, or empty."""
@@ -181,15 +186,36 @@ def plain_name(header: str) -> str:
     name = unicodedata.normalize("NFKC", header).strip().strip("\"'").strip().casefold()
     name = re.sub(r"\s*[(\[](?:s|sec|seconds|ms|msec|milliseconds)[)\]]$", "", name)
     name = re.sub(r"[\s\-]+", "_", name)
-    name = OTHER_NAMES.get(name, name)
-    bare = _MS.sub("", name)
-    return OTHER_NAMES.get(bare, bare) if bare in TIMES.union(OTHER_NAMES) else name
+    bare = _SECONDS.sub("", _MS.sub("", name))
+    return OTHER_NAMES.get(bare, bare) if bare in _TIMED else name
 
 
-def in_milliseconds(column: pd.Series) -> pd.Series:
-    """Cells of which numbers without a unit are milliseconds, as text that says so."""
+def plain_names(headers: Iterable[object]) -> list[str]:
+    """The plain names of a table's columns; `end` also for what says when a row ends where no column is called so: `offset`
+    beside `onset`, or `duration` beside a start."""
+    written = list(map(str, headers))
+    names = list(map(plain_name, written))
+    if "start" in names and "end" not in names:
+        offset = "offset" in names and "onset" in written[names.index("start")].casefold()
+        names = ["end" if name == ("offset" if offset else DURATION) else name for name in names]
+    return names
+
+
+def with_unit(column: pd.Series) -> pd.Series:
+    """Cells of times; where the header says milliseconds, numbers without a unit as text that says so."""
+    if not _MS.search(str(column.name).casefold()):
+        return column
     cells = as_text(column)
     return cells.where(~cells.str.fullmatch(r"[\d.,]+"), cells + " ms")
+
+
+def ends_of(start: pd.Series, duration: pd.Series) -> pd.Series:
+    """Start and duration of rows as text that says when they end (s); '' where the duration is empty, and where one of the two
+    cannot be read the duration as it stands."""
+    begin, wrong = parse_times(with_unit(start))
+    length, unread = parse_times(with_unit(duration))
+    ends = pd.Series(np.nan_to_num(begin) + length, duration.index).map(repr).where(~np.isnan(length), "")
+    return ends.where(~(wrong | unread), f"{duration.name} " + as_text(duration)).astype("str")
 
 
 def as_text(column: pd.Series) -> pd.Series:

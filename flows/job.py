@@ -22,7 +22,7 @@ class Brought:
     """Evidence that replaces a stage: files with a transcript, descriptions of the scene, ready probabilities; and who is who.
 
     notes: sentences about how transcript and descriptions were read, by these names, and problems: what of the transcript could
-    not be, where they were cut from those of a whole file.
+    not be, where they were cut from those of a whole file; words_from: what people call the file that the transcript is from.
     """
 
     transcript: Path | None = None
@@ -31,6 +31,7 @@ class Brought:
     people: Path | None = None
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    words_from: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -14,7 +14,7 @@ from data.csv_files import write_csv
 from data.emotions import ABAW_COMPOUNDS, Compound
 from data.errors import EmptyTableError, InputError
 from data.files import atomic_path
-from data.given_tables import as_text, plain_name, read_given_table
+from data.given_tables import DURATION, as_text, ends_of, plain_name, plain_names, read_given_table, with_unit
 from data.location import Location, StorageError, file_system
 from data.manifest.checks import (  # fmt: skip
     PATHS,
@@ -233,16 +233,21 @@ def _of_form(table: pd.DataFrame, errors: Mapping[int, str]) -> RowErrors:
 
 
 def _named(table: pd.DataFrame, source: str) -> pd.DataFrame:
-    """The table with its known columns spelled as in `COLUMNS`."""
+    """The table with its known columns spelled as in `COLUMNS`, and times of which the header says the unit with it."""
     plain = [str(name).strip() for name in table.columns]
-    ours = [OTHER_NAMES.get(plain_name(name), plain_name(name)) for name in plain]
+    ours = [OTHER_NAMES.get(name, name) for name in plain_names(plain)]
     names = [our if our in COLUMNS else name for our, name in zip(ours, plain, strict=True)]
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise InputError(f"{source} has more than one column {', '.join(twice)[:200]}; keep one.")
     if "path" not in names:
         has = ", ".join(name for name in plain if name != "number")[:200]
         raise InputError(f"{source} has no column 'path' (its columns: {has}); the first line names the columns.")
-    return table.set_axis(names, axis=1)
+    places = {name: names.index(name) for name in ("start", "end") if name in names}
+    written = {name: table.iloc[:, place].rename(plain[place]) for name, place in places.items()}
+    times = {name: with_unit(column) for name, column in written.items()}
+    if "end" in written and plain_name(str(written["end"].name)) == DURATION:
+        times["end"] = ends_of(written["start"], written["end"])
+    return table.set_axis(names, axis=1).assign(**times)
 
 
 def _with_columns(table: pd.DataFrame) -> pd.DataFrame:

@@ -36,7 +36,7 @@ class Joint:
     def notes(self, jumps: int, form: str) -> tuple[str, ...]:
         """A sentence where the second recording was not read, or not surely whole; `jumps` of the clock, FFmpeg's name of `form`.
 
-        Pieces of an MP4 may go on behind a second head, as those of a stream do whose quality changes: then the clock goes on too.
+        Pieces of an MP4 may go on behind a second head, as those of a stream whose quality changes: the clock then goes on too.
         """
         if self._begin is None or (self._reached and not jumps and "mp4" in form):
             return ()

@@ -23,11 +23,15 @@ _FEWEST = 3
 
 @dataclass(frozen=True)
 class Sidecar:
-    """The transcript beside a clip, None without one, what is to be told of how it was chosen, and what of it cannot be read."""
+    """The transcript beside a clip, None without one, what is to be told of how it was chosen, and what of it cannot be read.
+
+    origin: what people call it, where the path is that of a piece or a copy.
+    """
 
     path: Path | None
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    origin: str = ""
 
 
 def find_sidecar(media: Path, language: str = "", given: Collection[Path] = ()) -> Sidecar:

@@ -78,7 +78,7 @@ class Whisper(Backend["Recogniser", Words]):
 
         given, subtitles = given_transcript(job), job.work_file("subtitles")
         if given.path is not None:
-            return _read(given.path, given.path.name, job, given)
+            return _read(given.path, given.origin or given.path.name, job, given)
         if subtitles is not None:
             return _read(subtitles, "subtitles in the file", job, given)
         if not job.clip.has_audio:
@@ -162,7 +162,8 @@ def _read(path: Path, origin: str, job: Job, given: Sidecar) -> Words:
 def given_transcript(job: Job) -> Sidecar:
     """The transcript that the user gave or put beside the clip (that beside a file is not a segment's), and notes about it."""
     if job.brought.transcript is not None or job.clip.start is not None:
-        return Sidecar(job.brought.transcript, job.brought.notes.get("transcript", ()), job.brought.problems)
+        brought = job.brought
+        return Sidecar(brought.transcript, brought.notes.get("transcript", ()), brought.problems, brought.words_from)
     return find_sidecar(job.clip.path, language_read(job.settings), job.brought.files)
 
 

@@ -179,24 +179,24 @@ def _brought(row: ManifestRow, clip: Clip, folder: Path, settings: Settings, dur
     if scenes is not None and clip.start is not None:
         cut = target.with_name(f"{GIVEN}_descriptions.csv")
         scenes, notes["descriptions"] = cut_descriptions(scenes, clip, cut, duration)
-    return Brought(words.path, scenes, notes=notes, problems=words.problems).check()
+    return Brought(words.path, scenes, notes=notes, problems=words.problems, words_from=words.origin).check()
 
 
 def _words(row: ManifestRow, clip: Clip, target: Path, settings: Settings, duration: float) -> Sidecar:
     if row.transcript and not row.words_file:
         write_text(target.with_suffix(".txt"), row.transcript)
-        return Sidecar(target.with_suffix(".txt"))
-    given = _here(row.words_file, target)
+        return Sidecar(target.with_suffix(".txt"), origin="the manifest")
+    given, origin = _here(row.words_file, target), row.words_file.rpartition("/")[2]
     if clip.start is None:
-        return Sidecar(given)
+        return Sidecar(given, origin=origin)
     kept = target.with_name(f"{GIVEN}_words.vtt")
     if given is not None:
-        return cut_transcript(given, clip, kept, duration, own=True)
+        return replace(cut_transcript(given, clip, kept, duration, own=True), origin=origin)
     beside = find_sidecar(clip.path, language_read(settings))
     if beside.path is None:
         return beside
     read = cut_transcript(beside.path, clip, kept, duration)
-    return replace(read, notes=(*beside.notes, *read.notes))
+    return replace(read, notes=(*beside.notes, *read.notes), origin=beside.path.name)
 
 
 def _here(named: str, target: Path) -> Path | None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from data.errors import InputError
 from data.given_tables import GivenTable, read_given_table, table_of_text
+from data.manifest.manifest import read_manifest
 
 CELLS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=12).map(str.strip)
 ROWS = st.integers(2, 4).flatmap(lambda width: st.lists(st.lists(CELLS, min_size=width, max_size=width), min_size=1, max_size=5))
@@ -119,6 +120,35 @@ def test_the_header_may_say_that_times_are_milliseconds() -> None:
     read = table_of_text('start_ms;"End (ms)"\n0;500\n500;1,5 s\n', "t.csv")
     assert (read.times("start").tolist(), read.times("end").tolist()) == ([0, 0.5], [0.5, 1.5])
     assert not read.are_whole("start", "end"), "they are not to be converted again"
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "expected"),
+    [
+        ("onset,offset", "1,2.5", (1.0, 2.5)), ("Onset (s),Offset (s)", "1,2.5", (1.0, 2.5)),
+        ("onset_ms,offset_ms", "1000,2500", (1.0, 2.5)), ("start,duration", "1,1.5", (1.0, 2.5)),
+        ("onset,Duration (ms)", "1,1500", (1.0, 2.5)), ("begin_s,duration_s", "0:01,1.5 s", (1.0, 2.5)),
+        ("start,end,duration", "1,2.5,90", (1.0, 2.5)), ("onset,offset,duration", "1,2.5,90", (1.0, 2.5)),
+        ("from,to", "1,2.5", (1.0, 2.5)), ("start,end", "1e-05,2.5", (0.00001, 2.5)),
+    ],
+)  # fmt: skip
+def test_the_end_may_be_an_offset_or_a_duration(tmp_path: Path, header: str, row: str, expected: tuple[float, float]) -> None:
+    read = table_of_text(f"{header},path\n{row},a.mp4\n", "t.csv")
+    assert (read.times("start")[0], read.times("end")[0]) == expected
+    manifest = read_manifest(written(tmp_path, f"{header},path\n{row},a.mp4\n"), check_files=False).table
+    assert manifest[["start", "end"]].to_numpy().tolist() == [list(expected)]
+    assert manifest["problem"].tolist() == [""]
+
+
+def test_what_may_be_no_end_is_none(tmp_path: Path) -> None:
+    assert "end" not in table_of_text("start,offset\n1,2\n", "t.csv"), "an offset from what?"
+    assert "end" not in table_of_text("text,duration\nHello,2\n", "t.csv")
+    read = table_of_text("start,duration\n1,soon\n", "t.csv")
+    with pytest.raises(InputError, match="line 2: 'soon' in the column 'duration' is not a time"):
+        read.times("end")
+    manifest = read_manifest(written(tmp_path, "path,start,duration\na,1,soon\nb,1,\nc,,2\n"), check_files=False).table
+    assert "'duration soon' is not a time" in manifest["problem"][0]
+    np.testing.assert_array_equal(manifest["end"], [np.nan, np.nan, 2])
 
 
 def test_a_foreign_encoding_is_told(tmp_path: Path) -> None:

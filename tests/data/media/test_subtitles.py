@@ -112,6 +112,7 @@ def test_csv_without_times(tmp_path: Path) -> None:
     assert read_transcript(path)["text"].to_list() == ["Hello", "world"]
     joined = read_transcript(path, duration=3.0)
     assert joined[["start", "end", "text"]].to_numpy().tolist() == [[0.0, 3.0, "Hello world"]]
+    assert joined.attrs["notes"] == (f"{path} has no columns start and end; its words are spread over the clip.",)
 
 
 @pytest.mark.parametrize(

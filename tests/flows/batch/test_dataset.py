@@ -46,11 +46,12 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_clip(folder / f"{name}.mp4", seconds=1)
     make_clip(folder / "talk.mkv", seconds=6, cues=[(0.5, 1.5, "what a lovely day"), (3.5, 4.5, "now I am sad")])
     (folder / "bad.mp4").write_text("no video")
+    (folder / "said.srt").write_text("1\n00:00:03,500 --> 00:00:04,500\nnow I am sad\n")
     rows = [
-        "path,clip_id,start,end,split,label,speaker,corpus",
-        "one.mp4,one,,,train,happiness,ann,", "two.mp4,two,,,train,neutral,bob,ours", "bad.mp4,bad,,,test,neutral,bob,",
-        "talk.mkv,talk-b,3,6,test,sadness,ann,MELD", "gone.mp4,gone,,,test,neutral,bob,MELD",
-        "talk.mkv,talk-a,0,3,test,happiness,ann,meld",
+        "path,clip_id,start,end,split,label,speaker,corpus,transcript",
+        "one.mp4,one,,,train,happiness,ann,,", "two.mp4,two,,,train,neutral,bob,ours,", "bad.mp4,bad,,,test,neutral,bob,,",
+        "talk.mkv,talk-b,3,6,test,sadness,ann,MELD,said.srt", "gone.mp4,gone,,,test,neutral,bob,MELD,",
+        "talk.mkv,talk-a,0,3,test,happiness,ann,meld,",
     ]  # fmt: skip
     (folder / "clips.csv").write_text("\n".join(rows) + "\n")
     return folder
@@ -109,6 +110,7 @@ def test_segments_are_clips_of_their_own(finished: Path, result_of: Callable[[Ru
     assert "lovely" in words[0]
     assert "sad" not in words[0]
     assert "00:00:00.500 --> 00:00:01.500\nnow I am sad" in words[1]
+    assert "NOTE Words: said.srt.\n" in words[1], "the file that was given, not the piece that was cut from it"
     assert not list(finished.glob(".decoded-*")), "what was decoded of the whole is removed"
     assert not list(finished.glob("*/work"))
 
