@@ -49,16 +49,16 @@ def _files(folder: "RunFolder", media: str | None) -> dict[str, str]:
 
 
 def _others(folder: "RunFolder", files: Mapping[str, str]) -> str:
-    """The commands that write what people look for first and is not there, and link it."""
+    """The commands that write what people look for first and is not there, and that link it."""
     from shlex import quote
 
     missing = [name for name in ("csv", "xlsx", "vtt") if name not in files]
     if not missing:
         return ""
-    where = quote(str(folder.root))
-    commands = [f"dyad export {where} -o {quote(str(folder.export(f'.{name}')))}" for name in missing[:1]]
+    where = quote(folder.root.name)  # whoever is given the page learns nothing of its maker's folders
     named = f"{', '.join(missing[:-1])} or {missing[-1]}" if len(missing) > 1 else missing[0]
-    return f"As {named}: {commands[0]} and so on; dyad report {where} links them here."
+    file = quote(f"{folder.root.name}/{folder.export(f'.{missing[0]}').name}")
+    return f"As {named}, in the folder above: dyad export {where} -o {file}; dyad report {where} then links it here."
 
 
 def _write_pictures(folder: "RunFolder", result: "ResultDocument") -> None:
