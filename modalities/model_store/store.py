@@ -43,7 +43,7 @@ def fetch(model: PinnedModel, mirror: Path | None = None, folder: Path | None = 
             return _fetch_from(source, model, mirror, store)
         except WeightsError as error:
             problems.append(str(error))
-    raise WeightsError(" ".join(problems))
+    raise WeightsError(" ".join(dict.fromkeys(problems)))
 
 
 def as_known(model: PinnedModel, store: Path) -> PinnedModel:

@@ -130,8 +130,9 @@ def test_offline_nothing_is_asked(index: Path, model_bin: Path, tmp_path: Path, 
     row = packaged_row(index, model_bin, NOWHERE)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("pip was run"))
-    with pytest.raises(WeightsError, match="HF_HUB_OFFLINE forbids the network"):
+    with pytest.raises(WeightsError) as error:
         fetch(row, folder=tmp_path / "store")
+    assert str(error.value).count("HF_HUB_OFFLINE forbids the network") == 1
 
 
 def test_a_mirror_may_hold_the_converted_file(index: Path, model_bin: Path, tmp_path: Path) -> None:
