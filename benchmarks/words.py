@@ -53,7 +53,7 @@ def rows(settings: Settings, short: Path, minute: Path) -> Iterator[list[object]
     yield [f"openai-whisper {recogniser.source.model}, float32", plain, len(said), 0]
     yield [f"words, {recogniser.source.model}", ours, len(heard), word_errors(said, heard)]
     if isinstance(voice, VoiceBackend):
-        yield ["voice", timed_on(lambda file: str(voice.score_files([file], settings).reasons), short, minute)[0], "", ""]
+        yield ["voice", timed_on(lambda file: str(voice.score_files([file], [""], settings).reasons), short, minute)[0], "", ""]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

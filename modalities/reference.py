@@ -85,13 +85,13 @@ def moments_of(states: Floats, logits: Floats, amount: float | None = None) -> M
     )
 
 
-def shrunk(own: Moments, wider: Reference, gate: Gate) -> Reference:
-    """One's own reference, shrunk to a wider one as far as it is little, and as far as the gate finds it uniform.
+def shrunk(own: Moments, wider: Reference, gate: Gate, prior: float = PRIOR) -> Reference:
+    """One's own reference, shrunk to a wider one as far as it is little beside `prior`, and as far as the gate finds it uniform.
 
     The whole of the wider one where there are no rows.
     """
     varied = np.clip((own.spread / max(wider.spread, 1e-9) - gate[0]) / (gate[1] - gate[0]), 0, 1)
-    trust = float(varied) * own.amount / (own.amount + PRIOR)
+    trust = float(varied) * own.amount / (own.amount + prior)
     if not own.rows or trust == 0:
         return Reference(wider.mean, wider.variance, wider.spread, 0.0)
     mean = own.total / own.rows

@@ -22,7 +22,7 @@ from data.emotions import BASIC_EMOTIONS
 from data.errors import InputError
 from data.metrics import calibration_error, per_class_recall, scores_of
 from modalities.loading.checkpoint import Card, save_checkpoint
-from modalities.reference import OPEN, WITHIN, Floats, Gate, Reference, moments_of, shrunk
+from modalities.reference import OPEN, PRIOR, WITHIN, Floats, Gate, Reference, moments_of, shrunk
 from modalities.training import common
 from modalities.training.common import Progress, Report, read_resume, silent, with_command, write_resume
 from modalities.training.voice.corpus import SpeechCorpus, distort, read_nemo, read_ravdess
@@ -43,6 +43,25 @@ USUAL = 0.99
 """Share of the training's utterances that are not unlike the training."""
 KEPT_EVERY = 100
 """Utterances after which what was heard is kept, so that a training that breaks off goes on from there."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the layer is fitted, and how a speaker's own reference is shrunk; the defaults ship, others are there to be measured.
+
+    `copies` distorted copies are learned with every utterance; `alone`: each counts by the training's reference, too;
+    `corpora_alike`: each corpus weighs the same, else each emotion over all corpora.
+    """
+
+    ridge: float = RIDGE
+    copies: int = COPIES
+    alone: bool = True
+    corpora_alike: bool = True
+    prior: float = PRIOR
+    gate: Gate = WITHIN
+
+
+SHIPPED = Recipe()
 
 
 @dataclass(frozen=True)
@@ -138,22 +157,27 @@ def _with_copies(corpora: list[SpeechCorpus], seed: int, first: int) -> Iterator
 # ---- learning ------------------------------------------------------------------------------------------------------------
 
 
-def fit(utterances: Utterances) -> Fitted:
-    """A balanced logistic regression in which each corpus weighs the same.
+def fit(utterances: Utterances, recipe: Recipe = SHIPPED) -> Fitted:
+    """A balanced logistic regression, as the recipe says: in the shipped one each corpus weighs the same.
 
     Every utterance and every distorted copy counts twice: by the training's reference, and by its own speaker's in its corpus.
     """
-    clean, weights = utterances.states[:, 0], _weights(utterances.emotions, utterances.corpora)
+    corpora = utterances.corpora if recipe.corpora_alike else np.zeros_like(utterances.corpora)
+    clean, weights = utterances.states[:, 0], _weights(utterances.emotions, corpora)
     training = Reference(clean.mean(0), clean.var(0), 0.0)
-    copies = [utterances.states[:, copy] for copy in range(1 + COPIES)]
-    seen = [view for states in copies for view in (training.standardised(states), _related(states, utterances))]
-    weight, bias = fit_layer(np.concatenate(seen), np.tile(utterances.emotions, len(seen)), np.tile(weights, len(seen)))
+    copies = [utterances.states[:, copy] for copy in range(1 + recipe.copies)]
+    seen = list[Floats]()
+    for states in copies:
+        seen += [training.standardised(states)] if recipe.alone else []
+        seen.append(_related(states, utterances, recipe.prior))
+    truth = np.tile(utterances.emotions, len(seen))
+    weight, bias = fit_layer(np.concatenate(seen), truth, np.tile(weights, len(seen)), recipe.ridge)
     fitted = Fitted(weight, bias, training)
     spread = moments_of(clean, fitted.logits(training.standardised(clean))).spread
     return Fitted(weight, bias, Reference(training.mean, training.variance, spread))
 
 
-def _related(states: Floats, utterances: Utterances) -> Floats:
+def _related(states: Floats, utterances: Utterances, prior: float) -> Floats:
     """States [N, D] standardised by their speakers' references, shrunk to their corpora's; in training all speakers are
     varied."""
     related = np.empty_like(states)
@@ -161,7 +185,7 @@ def _related(states: Floats, utterances: Utterances) -> Floats:
         inside = utterances.corpora == corpus
         wider = Reference(states[inside].mean(0), states[inside].var(0), 0.0)
         unknown = np.zeros((int(inside.sum()), 1), np.float32)
-        related[inside] = by_speaker(states[inside], unknown, utterances.speakers[inside], wider, OPEN)
+        related[inside] = by_speaker(states[inside], unknown, utterances.speakers[inside], wider, OPEN, prior)
     return related
 
 
@@ -175,7 +199,9 @@ def _weights(emotions: NDArray[np.int64], corpora: NDArray[np.int64]) -> Floats:
     return weights
 
 
-def fit_layer(states: Floats, emotions: NDArray[np.int64], weights: Floats) -> tuple[Floats, Floats]:
+def fit_layer(
+    states: Floats, emotions: NDArray[np.int64], weights: Floats, ridge: float = RIDGE
+) -> tuple[Floats, Floats]:
     """A logistic regression with ridge from standardised states [N, D] to the emotions; weight [7, D] and bias [7]."""
     layer = nn.Linear(states.shape[1], len(BASIC_EMOTIONS))
     nn.init.zeros_(layer.weight)
@@ -185,7 +211,7 @@ def fit_layer(states: Floats, emotions: NDArray[np.int64], weights: Floats) -> t
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        value = F.cross_entropy(layer(seen), truth, reduction="none") @ share + RIDGE / 2 * layer.weight.square().sum()
+        value = F.cross_entropy(layer(seen), truth, reduction="none") @ share + ridge / 2 * layer.weight.square().sum()
         torch.autograd.backward(value)
         return value
 
@@ -193,20 +219,22 @@ def fit_layer(states: Floats, emotions: NDArray[np.int64], weights: Floats) -> t
     return layer.weight.detach().numpy(), layer.bias.detach().numpy()
 
 
-def by_speaker(states: Floats, logits: Floats, speakers: NDArray[np.int64], wider: Reference, gate: Gate) -> Floats:
+def by_speaker(
+    states: Floats, logits: Floats, speakers: NDArray[np.int64], wider: Reference, gate: Gate, prior: float = PRIOR
+) -> Floats:
     """States [N, D], each standardised by its speaker's reference, shrunk to a wider one; `logits` [N, 7] say how varied they
     are."""
     related = np.empty_like(states)
     for speaker in np.unique(speakers):
         own = speakers == speaker
-        related[own] = shrunk(moments_of(states[own], logits[own]), wider, gate).standardised(states[own])
+        related[own] = shrunk(moments_of(states[own], logits[own]), wider, gate, prior).standardised(states[own])
     return related
 
 
 # ---- measuring and publishing ----------------------------------------------------------------------------------------------
 
 
-def answer(fitted: Fitted, utterances: Utterances, gate: Gate = WITHIN) -> Floats:
+def answer(fitted: Fitted, utterances: Utterances, recipe: Recipe = SHIPPED) -> Floats:
     """Logits [2, 2, N, 7]: by the training's reference and by the speaker's, of the clean utterance and of its distorted copy.
 
     Each corpus is a data set of its own, of which its speakers are known.
@@ -220,25 +248,26 @@ def answer(fitted: Fitted, utterances: Utterances, gate: Gate = WITHIN) -> Float
             alone = fitted.logits(states)
             wider = shrunk(moments_of(states, alone), known, OPEN)
             found[0, copy, inside] = alone
-            found[1, copy, inside] = fitted.logits(by_speaker(states, alone, utterances.speakers[inside], wider, gate))
+            own = by_speaker(states, alone, utterances.speakers[inside], wider, recipe.gate, recipe.prior)
+            found[1, copy, inside] = fitted.logits(own)
     return found
 
 
-def corpora_left_out(utterances: Utterances) -> Floats:
+def corpora_left_out(utterances: Utterances, recipe: Recipe = SHIPPED) -> Floats:
     """Logits [2, 2, N, 7], each row's by a layer that heard nothing of the row's corpus."""
-    return _left_out(utterances, utterances.corpora)
+    return _left_out(utterances, utterances.corpora, recipe)
 
 
-def speakers_left_out(utterances: Utterances) -> Floats:
+def speakers_left_out(utterances: Utterances, recipe: Recipe = SHIPPED, folds: int = FOLDS) -> Floats:
     """Logits [2, 2, N, 7], each row's by a layer that heard both corpora, but not the row's speaker."""
-    return _left_out(utterances, utterances.speakers % 1000 % FOLDS)
+    return _left_out(utterances, utterances.speakers % 1000 % folds, recipe)
 
 
-def _left_out(utterances: Utterances, parts: NDArray[np.int64]) -> Floats:
+def _left_out(utterances: Utterances, parts: NDArray[np.int64], recipe: Recipe) -> Floats:
     found = np.zeros((2, 2, len(parts), len(BASIC_EMOTIONS)), np.float32)
     for part in np.unique(parts):
         out = parts == part
-        found[:, :, out] = answer(fit(utterances.where(~out)), utterances.where(out))
+        found[:, :, out] = answer(fit(utterances.where(~out), recipe), utterances.where(out), recipe)
     return found
 
 

@@ -1,5 +1,6 @@
 """Training of the voice: it learns, it goes on after an interruption, and what it writes can be loaded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from data.errors import InputError, WeightsError
 from modalities.loading.checkpoint import WEIGHTS_FOLDER, Card
+from modalities.reference import OPEN
 from modalities.speech.detect import SAMPLE_RATE, Wave
 from modalities.training.common import Progress
 from modalities.training.voice import corpus as voice_corpus
@@ -61,6 +63,26 @@ def test_what_one_corpus_taught_holds_in_the_other_best_by_speakers(utterances: 
     assert by_speaker > alone
     home = training.speakers_left_out(utterances)
     assert training.uar(truth, home[1, 0]) > 0.85
+
+
+@pytest.mark.parametrize(
+    ("changed", "learns"),
+    [
+        ({"copies": 0}, True), ({"alone": False}, True), ({"ridge": 0.5}, True), ({"corpora_alike": False}, True),
+        ({"prior": 2.0}, True), ({"gate": OPEN}, False),
+    ],
+)  # fmt: skip
+def test_each_part_of_a_recipe_changes_what_it_says(
+    changed: dict[str, object], learns: bool, utterances: training.Utterances
+) -> None:
+    recipe = replace(training.SHIPPED, **changed)
+    utterances = replace(utterances, states=utterances.states * np.array([[1.0], [0.5]], np.float32))
+    fewer = utterances.where((utterances.corpora == 0) | (utterances.speakers == 1001))
+    shipped, other = training.fit(fewer), training.fit(fewer, recipe)
+    assert (not np.allclose(shipped.weight, other.weight, atol=1e-3)) == learns
+    one_mood = utterances.where((utterances.emotions == 4) | (utterances.speakers % 1000 > 2))
+    own, before = training.answer(shipped, one_mood, recipe)[1, 0], training.answer(shipped, one_mood)[1, 0]
+    assert (not np.allclose(own, before, atol=1e-3)) == bool({"prior", "gate"} & changed.keys())
 
 
 def test_each_corpus_weighs_the_same_and_each_emotion_in_it(utterances: training.Utterances) -> None:

@@ -4,7 +4,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.quality import compound_curve, quality, voice_folds
+from benchmarks.quality import compound_curve, voice_folds
+from data import bootstrap
 from data.emotions import ABAW_COMPOUNDS
 from data.metrics import scores_of
 from fusion.composer import PAIRS, states_of
@@ -14,7 +15,7 @@ from modalities.training.voice.train import Utterances
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Intervals of 20 draws, since nothing here is about how narrow they are."""
-    monkeypatch.setattr(quality, "DRAWS", 20)
+    monkeypatch.setattr(bootstrap, "DRAWS", 20)
 
 
 def test_speakers_are_cut_into_speakers_of_few_moods() -> None:
@@ -44,6 +45,12 @@ def test_the_table_has_home_away_and_few_moods(monkeypatch: pytest.MonkeyPatch) 
     assert all(len(row) == len(voice_folds.HEADS) for row in table)
     away = {(row[0], row[2]): float(row[4]) for row in table if row[1] == "nEMO alone"}
     assert away["RAVDESS", "the speaker's"] > away["RAVDESS", "the training's reference"]
+    shipped = voice_folds.changed("as it ships", both, voice_folds.SHIPPED)
+    assert len(shipped) == len(voice_folds.CHANGED)
+    shown = {(row[0], row[1], row[2]): row[4] for row in table}
+    assert shipped[1] == shown["RAVDESS", "both corpora, other speakers", "the speaker's"]
+    assert shipped[6:8] == tuple(shown["nEMO", "RAVDESS alone", how] for how in reversed(voice_folds.REFERENCES))
+    assert shipped[5] == shown["RAVDESS, one mood a speaker", "nEMO alone", "the speaker's where it is varied"]
     one = "RAVDESS, one mood a speaker"
     assert away[one, "the speaker's where it is varied"] > away[one, "the speaker's, whatever it is"]
 
