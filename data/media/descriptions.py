@@ -14,8 +14,19 @@ from data.media.clip import clip_id_of
 from data.times import FASTEST, place
 from data.windows import Windows
 
+THOUGHT = re.compile(r"[<\[◁](/?)(?:think|thinking|thought|reasoning)[>\]▷]", re.IGNORECASE)
+"""Where a model begins and ends (with a slash) to think, as Qwen, Mistral, Kimi and others write it."""
 AUTHOR_COLUMNS = ("author", "source")
 """Columns that say who wrote a description."""
+
+
+def without_thoughts(answer: str) -> str:
+    """What a model says, without what it thinks: all before the last closing tag (templates hold the opening one), and all after
+    an opening one that is not closed."""
+    tags = list(THOUGHT.finditer(answer))
+    begin = max((tag.end() for tag in tags if tag[1]), default=0)
+    end = min((tag.start() for tag in tags if not tag[1] and tag.start() >= begin), default=len(answer))
+    return answer[begin:end].strip()
 
 
 def read_described_table(path: Path, rate: float | None = FASTEST) -> GivenTable:
@@ -42,7 +53,7 @@ def read_descriptions(path: Path, clip_stem: str, windows: Windows, rate: float 
     if "clip" in every:
         mine = mine & every.text("clip").map(lambda name: _is_clip(name, clip_stem)).to_numpy(bool)
     table = every.kept(mine)
-    notes = every.notes
+    notes = every.notes + _all_thoughts(every)
     if not len(table):
         starts, ends = np.zeros(0), np.zeros(0)
     elif "window" in table:
@@ -55,14 +66,28 @@ def read_descriptions(path: Path, clip_stem: str, windows: Windows, rate: float 
             raise InputError(placed.problem)
         starts, ends, notes = placed.start, placed.end, notes + placed.notes
     others = {name: table.text(name) for name in AUTHOR_COLUMNS if name in table}
-    read = pd.DataFrame({"start": starts, "end": ends, "text": table.text("text"), **others}).reset_index(drop=True)
+    read = pd.DataFrame({"start": starts, "end": ends, "text": _said(table), **others}).reset_index(drop=True)
     read.attrs["notes"] = notes
     return read
 
 
 def _told(table: GivenTable) -> NDArray[np.bool_]:
     """The rows that say something."""
-    return (table.text("text") != "").to_numpy(bool)
+    return (_said(table) != "").to_numpy(bool)
+
+
+def _said(table: GivenTable) -> pd.Series:
+    """What each row says; answers of models without what these thought."""
+    return table.text("text").map(without_thoughts)
+
+
+def _all_thoughts(table: GivenTable) -> tuple[str, ...]:
+    """A sentence where rows hold nothing but what a model thought."""
+    rows = np.flatnonzero((table.text("text") != "").to_numpy(bool) & ~_told(table))
+    if not len(rows):
+        return ()
+    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return (f"{table.where(int(rows[0]))}{more}: only what a model thought, no description; left out.",)
 
 
 def _times_of(table: GivenTable, rate: float | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from configs.settings import Settings, read_prompts
 from data.files import digest, file_digest
-from data.media.descriptions import read_descriptions
+from data.media.descriptions import read_descriptions, without_thoughts
 from data.scores import Scores
 from flows.backends.base import Backend, Description, Medium, NotHere, ScoringBackend, frames_of
 from flows.backends.fetched_models import FetchedModel, described_repository, fetched, fingerprint
@@ -61,7 +61,7 @@ class SceneContextBackend(ScoringBackend[Model]):
         from modalities.scene_context import embedded
         from modalities.text import classifier
 
-        texts = column(table, ("text",))
+        texts = list(map(without_thoughts, column(table, ("text",))))
         if not settings.scene_context.reader:
             own = OWN_READER.load(settings)
             return Answers(texts, in_chunks(texts, lambda part: embedded.score_texts(own, part)))

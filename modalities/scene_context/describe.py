@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from data.emotions import BASIC_EMOTIONS, EMOTION_WORDS, Compound
 from data.errors import InputError
+from data.media.descriptions import without_thoughts
 from data.media.frames import Frame
 from data.scores import Scores, Source
 from data.windows import Windows, windows_of
@@ -28,8 +29,6 @@ from modalities.scene_context.chat_server import ChatServer, Refused
 JPEG_QUALITY = 85
 LONGEST_ANSWER = 4000
 """Characters of an answer that are read."""
-THOUGHT = re.compile(r"[<\[◁](/?)(?:think|thinking|thought|reasoning)[>\]▷]", re.IGNORECASE)
-"""Where a model begins and ends (with a slash) to think, as Qwen, Mistral, Kimi and others write it."""
 LABEL_LINE = re.compile(r"(?:^|(?<=[.!?])[ \t]+|\n)[\s*_#>-]*(?:final\s+)?label\b[\s*_]*[:=-]([^\n]*)\Z", re.IGNORECASE)
 COLUMNS = {
     "window": "int64", "start": "float64", "end": "float64", "text": "str", "label": "str", "author": "str", "problem": "str",
@@ -215,9 +214,9 @@ def read_answer(answer: str, names: Mapping[str, str]) -> tuple[str, str]:
 
     Only a last line 'Label: name', or a last line that is a name and nothing else, counts; a name inside a sentence does not.
     The line is left out of the description, whose words would otherwise count the label a second time. What the model thinks is
-    no answer: all before the last closing tag (templates hold the opening one), and all after an opening one that is not closed.
+    no answer.
     """
-    text = _without_thoughts(answer)
+    text = without_thoughts(answer)[: 4 * LONGEST_ANSWER]
     text = "".join(mark if mark.isprintable() else "\n" if mark in "\r\n" else " " for mark in text)[:LONGEST_ANSWER].strip()
     if not names:
         return " ".join(text.split()), ""
@@ -227,13 +226,6 @@ def read_answer(answer: str, names: Mapping[str, str]) -> tuple[str, str]:
     elif last := _label_named((text.splitlines() or [""])[-1], names):
         before, label = "\n".join(text.splitlines()[:-1]), last
     return " ".join(before.split()), label
-
-
-def _without_thoughts(answer: str) -> str:
-    tags = list(THOUGHT.finditer(answer))
-    begin = max((tag.end() for tag in tags if tag[1]), default=0)
-    end = min((tag.start() for tag in tags if not tag[1] and tag.start() >= begin), default=len(answer))
-    return answer[begin : min(end, begin + 4 * LONGEST_ANSWER)]
 
 
 def _label_named(said: str, names: Mapping[str, str]) -> str:

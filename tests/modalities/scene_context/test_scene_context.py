@@ -60,6 +60,17 @@ def test_the_clip_id_of_an_odd_name_is_recognised(tmp_path: Path) -> None:
     assert read_descriptions(path, "my film (1).a", WINDOWS)["text"].tolist() == ["yes"]
 
 
+def test_what_a_model_thought_is_no_description(tmp_path: Path) -> None:
+    path = csv(
+        tmp_path,
+        'window,text\n0,"<think>Is he\nfurious?</think>\nHe laughs."\n1,Is he angry?</think> She smiles.\n2,<think>Is she a\n'
+        "3,I think they wait.\n",
+    )
+    read = read_descriptions(path, "film", WINDOWS)
+    assert read[["start", "text"]].to_numpy().tolist() == [[0, "He laughs."], [2, "She smiles."], [6, "I think they wait."]]
+    assert "line 6: only what a model thought" in read.attrs["notes"][0]
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
