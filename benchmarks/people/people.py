@@ -1,6 +1,6 @@
 """Who speaks when, against dialogues whose truth is known.
 
-    ./dyad benchmark people --data ../shared/datasets [--dialogues 8] [--choose] [--lips]
+    ./dyad benchmark people --data ../shared/datasets [--dialogues 8] [--choose] [--lips] [--cost]
 
 Dialogues are joined from sentences of actors: two to four of them, in all emotions, with pauses, overlaps and noise. Thresholds
 were chosen (--choose prints what others give) on actors that no figure here is of. Trivial: all is one person's.
@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 
 from benchmarks.common import header, make_parser, print_table
+from benchmarks.people.cost import cost_rows
 from benchmarks.people.errors import SpeakerErrors, added, speaker_errors
 from benchmarks.people.lips import lip_rows
 from benchmarks.people.voices import KNOWN, NEMO, RAVDESS, UNSEEN, Dialogue, make_dialogue
@@ -86,8 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dialogues", type=int, default=8, help="of each number of persons")
     parser.add_argument("--choose", action="store_true", help="print what other thresholds give on the actors they are chosen on")
     parser.add_argument("--lips", action="store_true", help="whether mouths are told from those that a sound does not fit")
+    parser.add_argument("--cost", action="store_true", help="what telling persons apart costs in a minute of one person")
     options = parser.parse_args(arguments)
     print(header())
+    if options.cost:
+        heads = ["words", "all other stages, s of processor", "people and voices", "more %"]
+        print_table(heads, cost_rows())
+        return 0
     if options.lips:
         heads = ["clips joined", "seconds", "own sound: least", "own: does not fit %", "shifted %", "another's %"]
         print_table(heads, lip_rows(options.data))
