@@ -108,6 +108,11 @@ class RunFolder:
         return self.root / "face_pictures.parquet"
 
     @property
+    def face_looks(self) -> Path:
+        """What the faces of the persons are recognised by in other clips; only where that was asked to be kept."""
+        return self.root / "face_embeddings.npz"
+
+    @property
     def transcript(self) -> Path:
         """The words with their times, WebVTT."""
         return self.root / "transcript.vtt"

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from prefect import flow
@@ -9,6 +10,7 @@ from prefect.context import FlowRunContext
 
 from configs.settings import Settings
 from data.dataset_files import JOURNAL
+from data.errors import InputError
 from data.location import is_address
 from data.manifest.manifest import Manifest, manifest_of_folder, read_manifest
 from flows.batch.clips import BatchPlan
@@ -16,8 +18,11 @@ from flows.batch.crash_notes import UnderWay
 from flows.batch.journal import Journal
 from flows.batch.lease import alone
 from flows.batch.one_clip import Patience
+from flows.batch.references import done_clips
 from flows.batch.run import RECOGNITION, BatchRun, ClipThreads, finish, relate, work_off
+from flows.batch.same_people import link_people
 from flows.batch.storage import clear_left_behind, output_at
+from flows.runtime import stop
 from flows.runtime.loaded_models import device_named
 from flows.server.prefect_setup import outlive_worker
 
@@ -44,6 +49,8 @@ def recognise_dataset(
     sample: int | None = None,
     fresh: bool = False,
     descriptions: str | None = None,
+    same_people: bool = False,
+    keep_embeddings: bool = False,
 ) -> dict[str, int]:
     """Recognise all clips of a data set; gives the counts of summary.json.
 
@@ -63,8 +70,14 @@ def recognise_dataset(
         sample: Only so many clips, drawn evenly by label; the same ones each time.
         fresh: Do everything again, also what is already done.
         descriptions: A CSV file with descriptions of the scene, for clips whose row names none.
+        same_people: Say which persons of the clips are one, by their faces (same_people.csv).
+        keep_embeddings: Keep what faces are recognised by for the next time.
     """
     outlive_worker()
+    if keep_embeddings and not same_people:
+        raise InputError("Only --same-people compares faces with those of other clips; without it nothing is there to keep.")
+    if same_people and is_address(output):
+        raise InputError("--same-people needs the run folders on this machine; choose a folder with -o instead of an address.")
     settings = settings or Settings()
     patience = Patience(least_seconds, seconds_per_second)
     plan = BatchPlan(output_at(output), settings, strict, patience, fresh=fresh)
@@ -77,6 +90,9 @@ def recognise_dataset(
             run = BatchRun(plan, clips, journal, retry_failed, workload, lost, UnderWay(plan.output.folder))
             work_off(run, _most(workers, settings))
             relate(run, _most(workers, settings))
+            if same_people and not stop.requested.is_set():
+                found = link_people(plan.output.folder, done_clips(plan.output.folder, clips, journal), settings, keep_embeddings)
+                run.plan = replace(run.plan, different=found)
             return finish(run)
 
 

@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from pydantic import Field
 
-from data.run_folder import is_run_folder
+from data.run_folder import RunFolder, is_run_folder
 from flows.server.deployments import DeploymentOptions, deployments
 from flows.server.lost_runs import FlowRun
 
@@ -71,13 +71,17 @@ def retention(
 
 @task(name="run-folders", task_run_name="run folders · {output}", cache_policy=NO_CACHE, persist_result=False)
 def prune_folders(output: Path, days: int, keep_last: int, dry_run: bool) -> Pruned:
-    """Remove the run folders of one output that are old enough."""
+    """Remove the run folders of one output that are old enough, and from old ones that stay what faces are recognised by."""
     if not output.is_dir():
         return Pruned(f"run folders in {output}")
     for remains in [] if dry_run else output.glob(".*.pruned-*"):
         shutil.rmtree(remains, ignore_errors=True)  # of a retention run that was cut off
     folders = sorted(run_folders(output), key=last_change, reverse=True)
     old = [folder for folder in folders[keep_last:] if is_old(folder, days)]
+    if not dry_run:
+        for folder in folders[:keep_last]:
+            if is_old(folder, days):
+                RunFolder(folder).face_looks.unlink(missing_ok=True)
     sizes = {folder: _bytes(folder) for folder in old}
     gone = old if dry_run else [folder for folder in old if remove_folder(folder, days)]
     megabytes = sum(sizes[folder] for folder in gone) / 1e6

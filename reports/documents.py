@@ -287,10 +287,11 @@ class ShownEntry(TypedDict):
 
 class PeopleCounts(TypedDict):
     """How many persons are seen or heard in all clips, how many clips have several, and how many persons show what ('': nothing
-    that could be judged)."""
+    that could be judged); `different`: how many of those who are seen are different ones, where that was asked."""
 
     total: int
     several: int
+    different: NotRequired[int]
     shown: Mapping[str, int]
 
 
@@ -305,7 +306,7 @@ class SetFigures(TypedDict):
     compounds: Mapping[str, ShownEntry]
     alone: NotRequired[Mapping[str, int]]
     modalities: Mapping[str, int]
-    people: NotRequired[PeopleCounts]
+    people: PeopleCounts
     metrics: Metrics
     reliability: Mapping[str, ReliabilityFigures]
     failures: Sequence[FailureEntry]

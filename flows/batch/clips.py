@@ -50,7 +50,8 @@ GIVEN = "given"
 class BatchPlan:
     """What is the same for all clips of a run; small, so that it may travel to other processes.
 
-    show: results as artifacts; fresh: what is done already is done again.
+    show: results as artifacts; fresh: what is done already is done again; different: how many different persons are in all
+    clips, None where nobody asks.
     """
 
     output: OutputFolder
@@ -59,6 +60,7 @@ class BatchPlan:
     patience: Patience = Patience()
     show: bool = False
     fresh: bool = False
+    different: int | None = None
 
 
 def plan_digest(settings: Settings, strict: bool, workload: str) -> str:

@@ -89,6 +89,9 @@ def _summary(plan: BatchPlan, clips: Manifest, counts: Counts, totals: Totals) -
     states = ("total", "done", "degraded", "failed", "rejected", "skipped")
     answering = [name for name in totals.present if name in MODULES]
     seen = totals.trained_on({name: backend_of(plan.settings, name).corpora(plan.settings) for name in answering})
+    figures = totals.figures()
+    if plan.different is not None:
+        figures["people"]["different"] = plan.different
     return {
         "dyad": version(),
         "manifest": clips.source,
@@ -96,7 +99,7 @@ def _summary(plan: BatchPlan, clips: Manifest, counts: Counts, totals: Totals) -
         "notes": [*clips.notes, *([said] if (said := trained_on_sentence(seen)) else [])],
         "trained_on": seen,
         "clips": {name: getattr(counts, name) for name in states},
-        **totals.figures(),
+        **figures,
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from configs.settings import Settings
 from data.emotions import BASIC_EMOTIONS
 from data.files import write_text
-from data.manifest.manifest import Manifest
+from data.manifest.manifest import Manifest, ManifestRow
 from data.run_folder import RunFolder
 from data.tables import read_scores
 from flows.backends import backend_of
@@ -53,10 +53,15 @@ def gather(output: Path, clips: Manifest, journal: Journal, settings: Settings) 
 
 def _done(output: Path, clips: Manifest, journal: Journal) -> Iterator[tuple[str, RunFolder]]:
     """Who is in each clip that has an answer, and where that is."""
+    yield from ((row.speaker, folder) for row, folder in done_clips(output, clips, journal))
+
+
+def done_clips(output: Path, clips: Manifest, journal: Journal) -> Iterator[tuple[ManifestRow, RunFolder]]:
+    """The row of each clip that has an answer, and its run folder."""
     for row in clips.rows():
         ended = journal.latest(row.clip_id)
         if ended is not None and ended.state != "failed":
-            yield row.speaker, RunFolder(output / ended.run_folder)
+            yield row, RunFolder(output / ended.run_folder)
 
 
 def _digest(speaker: str, digests: Mapping[str, Mapping[str, str]], shares: Mapping[str, Mapping[str, float]]) -> str:

