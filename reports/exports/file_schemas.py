@@ -225,6 +225,7 @@ JOURNAL = FileSchema("journal.jsonl", "What has ended, only ever appended; of a 
     Column("state", "text", "", "done, degraded or failed"), Column("reason", "text", "", "what went wrong, in a sentence"),
     Column("seconds", "object", "s", "by stage"), Column("answer", "object", "", "the answer in short: what the summary counts"),
     Column("ended", "float64", "s since 1970", "when it ended"),
+    Column("folder", "text", "", "its run folder, where that has not the name of the clip"),
 ))  # fmt: skip
 SUMMARY = FileSchema("summary.json", "The data set in figures.", "a field", (
     Column("dyad", "text", "", "version"), Column("manifest", "text", "", "what was read"),
