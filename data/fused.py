@@ -4,7 +4,6 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from data.emotions import BASIC_EMOTIONS, Compound
 from data.errors import InputError
 from data.files import atomic_path
+from data.npz_files import read_arrays
 from data.windows import Windows
 
 Floats = NDArray[np.float64]
@@ -167,10 +167,9 @@ def read_fusion(path: Path) -> Fusion:
 
 def _content(path: Path, kind: type[Pooled | Fusion]) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = read_arrays(path)
         names = json.loads(str(arrays.pop("names")))
-    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} is not a readable fusion file ({error}); run the clip again.") from error
     content = {**arrays, **{name: tuple(value) if isinstance(value, list) else value for name, value in names.items()}}
     if set(content) != {field.name for field in fields(kind)}:

@@ -41,6 +41,8 @@ _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?")
 _IN_QUOTES = re.compile(r'"(?:[^"]|"")*"')
 _PIECE = 65_536
 """Rows that are held as Python lists at a time, and bytes that are looked at to tell the encoding."""
+_CONTROLS = re.compile(rb"[\x01-\x08\x0e-\x1f]")
+"""Bytes that stand in no text; a zero may have got into one."""
 MOST_COLUMNS, LONGEST_HEADER = 1000, 1_000_000
 """Columns, and letters of the first line, that are read."""
 _SIGNATURES = {
@@ -318,7 +320,8 @@ def encoding_of(begin: bytes) -> str:
         best, other = sorted(latin, key=latin.__getitem__, reverse=True)
         if latin[best] > latin[other] and latin[best] > 0:
             return best
-        raise ValueError("it is not text")
+        if _CONTROLS.search(begin) or begin.count(b"\0") * 100 > len(begin):
+            raise ValueError("it is not text")
     return "utf-8-sig"
 
 
@@ -456,6 +459,8 @@ def _pieces(
                 if len(cells) != width:
                     errors[line] = _other_width(len(cells), width, separator)
                     cells = [*cells, *[""] * width][:width]
+            if "\0" in "".join(cells):
+                errors[line] = "a cell holds a zero byte; remove it"
             lines.append(line)
             rows.append(cells)
         line = begin + reader.line_num  # type: ignore[attr-defined]

@@ -65,7 +65,7 @@ def probe(path: Path, limits: Limits = USUAL, audio_track: int = 0) -> Clip:
         limits.check_streams(path, streams.video, streams.audio)
         measured = _measure(container, streams)
         if measured.image is None and not measured.heard:
-            _check_still(path, limits)
+            check_still(path, limits)
             raise MediaError(f"{path} is damaged: none of its video or sound can be decoded; copy or record it again.")
         duration, facts = _duration(streams, measured), _image_facts(streams, measured)
         limits.check_times(path, duration, facts.get("frame_rate", 0.0))
@@ -380,7 +380,7 @@ def _not_media(path: Path) -> str:
     return f"{path} is not a media file that can be read; convert it, for example to .mp4, or copy it again."
 
 
-def _check_still(path: Path, limits: Limits) -> None:
+def check_still(path: Path, limits: Limits) -> None:
     """MediaError when a file that FFmpeg did not decode is a picture of more pixels than the limit."""
     from PIL import Image, UnidentifiedImageError
 

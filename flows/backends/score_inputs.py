@@ -18,6 +18,9 @@ from data.files import is_hidden
 from data.given_files import GivenFile
 from data.given_tables import GivenTable, read_given_table
 from data.location import Location, address_problem, is_address
+from data.media.limits import USUAL
+from data.media.probe import check_still
+from data.npz_files import read_arrays
 from flows.runtime.errors import sentence
 from flows.runtime.events import Listeners
 
@@ -194,17 +197,18 @@ def _given_file(cell: str, where: str, root: Path, remote: Collection[str]) -> G
 def stored_images(table: Path) -> NDArray[np.uint8]:
     """The array `images` of an .npz, uint8 [B, H, W] or [B, H, W, 3]; InputError when it has none."""
     try:
-        with np.load(table, allow_pickle=False) as stored:
-            images: NDArray[np.uint8] = stored["images"]
-    except (OSError, ValueError, KeyError) as error:
+        images: NDArray[np.uint8] = read_arrays(table, "images")["images"]
+    except (OSError, ValueError) as error:
         raise InputError(f"{table} is not an .npz with the array 'images' ({error}).") from error
     return images[..., 0] if images.ndim == 4 and images.shape[3] == 1 else images
 
 
 def read_image(file: Path) -> Image:
-    """RGB [H, W, 3]; InputError when it cannot be read."""
+    """RGB [H, W, 3]; InputError when it cannot be read, MediaError for one of too many pixels."""
     import cv2
 
+    if file.is_file():
+        check_still(file, USUAL)
     image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR_RGB) if file.is_file() else None
     if image is None:
         raise InputError(f"{file} is not a picture that can be read; remove it or give another.")

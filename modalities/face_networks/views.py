@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError
+from data.media.limits import USUAL
+from data.media.probe import check_still
 from modalities.face_networks.prepare import FRAME_RATE, resized, view_frames
 from modalities.face_networks.registry import NetworkInput
 from modalities.faces.crops import Pixels
@@ -70,6 +72,8 @@ def _read_views(path: Path, reads: NetworkInput, chance: np.random.Generator | N
 def _read_image(path: Path) -> Pixels:
     import cv2
 
+    if path.is_file():
+        check_still(path, USUAL)
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError("it is no picture" if path.is_file() else "it is not there")

@@ -161,12 +161,19 @@ def test_a_foreign_encoding_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("begin", "complaint"),
-    [(b"PK\x03\x04rest", "it is a workbook or an archive; save the sheet as CSV"), (b"\x89PNG\r\n\0\1\2", "it is not text")],
-)
+    [(b"PK\x03\x04rest", "it is a workbook or an archive; save the sheet as CSV"), (b"\x89PNG\r\n\0\1\2", "it is not text"),
+     (b"a,b\n1,\0\0\0", "it is not text")],
+)  # fmt: skip
 def test_other_files_are_no_tables(tmp_path: Path, begin: bytes, complaint: str) -> None:
     (tmp_path / "t.csv").write_bytes(begin)
     with pytest.raises(InputError, match=f"t.csv cannot be read as a table .{complaint}"):
         read_given_table(tmp_path / "t.csv")
+
+
+def test_a_zero_byte_is_the_trouble_of_its_row(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"path,label\na.wav,joy\nb\0.wav,joy\n" + b"c.wav,fear\n" * 20)
+    read = read_given_table(tmp_path / "t.csv")
+    assert (len(read), read.errors) == (22, {3: "a cell holds a zero byte; remove it"})
 
 
 def test_parquet_is_read_alike(tmp_path: Path) -> None:

@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from configs.settings import Settings, load_settings
-from data.errors import InputError, WeightsError
+from data.errors import InputError, MediaError, WeightsError
 from data.manifest.manifest import read_manifest
 from data.media.subtitles import read_transcript
+from data.npz_files import read_arrays
 from data.yaml_files import read_yaml
+from flows.backends.score_inputs import read_image, stored_images
 from fusion.composer import read_composer
 from fusion.tables.fitted import read_fitted
 from fusion.weights import read_weights
 from modalities.loading.checkpoint import load_checkpoint
 from modalities.loading.state_dicts import read_notes
+from tests.faults.bombs import png
 
 SECONDS = 5.0
 """Of processor time that refusing one of them may take."""
@@ -135,3 +138,21 @@ def test_wide_tables(tmp_path: Path, header: str, said: str) -> None:
     table.write_text(f"{header}\nclip.mp4\n", encoding="utf-8")
     with quickly(), pytest.raises(InputError, match=said):
         read_manifest(table)
+
+
+def test_archives_of_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "faces.npz", images=np.zeros((300, 48, 48), np.uint8), more=np.array([None]))
+    assert stored_images(tmp_path / "faces.npz").shape == (300, 48, 48)
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        read_arrays(tmp_path / "faces.npz")
+    monkeypatch.setattr("data.npz_files.MOST", 300 * 48 * 48)
+    with pytest.raises(InputError, match=r"faces\.npz is not an \.npz with the array 'images' \(it unpacks to"):
+        stored_images(tmp_path / "faces.npz")
+    (tmp_path / "torn.npz").write_bytes((tmp_path / "faces.npz").read_bytes()[:200])
+    with pytest.raises(InputError, match=r"torn\.npz is not an \.npz"):
+        stored_images(tmp_path / "torn.npz")
+
+
+def test_pictures_that_are_scored(tmp_path: Path) -> None:
+    with quickly(), pytest.raises(MediaError, match=r"megapixels, more than the 64 megapixels"):
+        read_image(png(tmp_path / "bomb.png", 20_000, 20_000))

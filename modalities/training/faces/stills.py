@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812 (the field's name for it)
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
 from data.errors import InputError
 from data.metrics import calibration_error, scores_of
+from data.npz_files import read_arrays
 from data.votes import compound_of_votes
 from modalities.static_face.embedded import CLASSES
 
@@ -51,8 +52,8 @@ class FaceVotes:
 def read_faces(path: Path) -> FaceVotes:
     """Read an .npz with `images`, `votes` and `vote_names` (FER+ layout); InputError when it is missing or another layout."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            images, votes, names = file["images"], file["votes"].astype(np.float32), [str(n) for n in file["vote_names"]]
+        file = read_arrays(path, "images", "votes", "vote_names")
+        images, votes, names = file["images"], file["votes"].astype(np.float32), [str(n) for n in file["vote_names"]]
         columns = [names.index(name) for name in CLASSES]
     except (OSError, KeyError, ValueError) as error:
         raise InputError(
