@@ -121,6 +121,7 @@ def start_temporary_server() -> None:
         return process
 
     server._run_uvicorn_command = start  # type: ignore[method-assign]
+    _temporary.append(server)
     with get_client(sync_client=True):
         pass
 
@@ -134,6 +135,7 @@ def _end_with_us(pid: int) -> None:
 
 
 _kept: list[object] = []
+_temporary: list[Any] = []
 
 
 @contextlib.contextmanager
@@ -163,11 +165,11 @@ def _drop(_record: logging.LogRecord) -> bool:
 
 
 def server_is_gone() -> bool:
-    """Whether the server that is set does not answer now."""
+    """Whether the server that is set, or the temporary one, does not answer now."""
     import httpx
     from prefect.settings import get_current_settings
 
-    url = get_current_settings().api.url
+    url = get_current_settings().api.url or (_temporary[0].api_url if _temporary else "")
     try:
         return bool(url) and not httpx.get(f"{str(url).rstrip('/')}/health", timeout=2.0).is_success
     except httpx.HTTPError:

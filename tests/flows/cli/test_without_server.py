@@ -14,6 +14,7 @@ import pytest
 from data.errors import MediaError
 from data.run_folder import RunFolder
 from flows.cli import app
+from flows.server import prefect_setup
 from flows.server.client import common_environment
 from flows.server.password import password_for, temporary_password
 from tests.conftest import ROOT
@@ -113,6 +114,17 @@ def test_a_temporary_server_ends_with_its_process() -> None:
     assert killed.returncode == -signal.SIGKILL
     server = int(killed.stdout)
     wait_until(lambda: not psutil.pid_exists(server) or psutil.Process(server).status() == psutil.STATUS_ZOMBIE, 10)
+
+
+def test_a_temporary_server_that_is_gone_is_known_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the end of a run tries for two minutes to send it what happened."""
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        assert not prefect_setup.server_is_gone()
+        monkeypatch.setattr(prefect_setup, "_temporary", [SubprocessASGIServer(port=9)])
+        assert prefect_setup.server_is_gone()
 
 
 def test_threads_and_prefect_give_the_same(sample_run: RunFolder, copied_run: RunFolder) -> None:
