@@ -29,6 +29,7 @@ _UNSAFE = r'[/\\<>:"|?*\x00-\x1f]|^[.\-]|[. ]$'
 _PLAIN_STEM = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|_(?!_)){0,78}[A-Za-z0-9]")
 _NO_FILE = {
     "missing": "is not there; correct it, copy the file, or remove the row",
+    "unnameable": "cannot be written in this locale; use one with UTF-8 (LC_ALL=C.UTF-8)",
     "a folder": "is a folder; give a file (pictures in a folder have no times and no sound: give the clip that they come from)",
     "no ordinary file": "is not an ordinary file; copy it to one",
 }

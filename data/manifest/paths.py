@@ -42,7 +42,7 @@ def below(paths: pd.Series, root: str, remote: Collection[str] = ()) -> tuple[pd
 
 
 def not_files(paths: Iterable[str], root: str) -> dict[str, str]:
-    """Those of the relative `paths` below the folder `root` that are no files, with what they are: 'missing' or 'a folder'."""
+    """Those of the relative `paths` below the folder `root` that are no files, with what they are: 'missing', 'a folder', ..."""
     folders: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         folder, _, name = path.rpartition("/")
@@ -74,6 +74,8 @@ def _kinds(folder: str, names: list[str]) -> dict[str, str]:
 def _kind(path: str) -> str:
     try:
         mode = os.stat(path).st_mode
+    except UnicodeEncodeError:
+        return "unnameable"
     except (OSError, ValueError):
         return "missing"
     return "a file" if stat.S_ISREG(mode) else "a folder" if stat.S_ISDIR(mode) else "no ordinary file"

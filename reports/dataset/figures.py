@@ -140,10 +140,11 @@ class Reliability:
 
 @dataclass
 class Failures:
-    """Sentences of clips that failed, counted by what they say once the clip's own names are left out."""
+    """Sentences of clips that failed, counted by what they say once the clip's own names are left out; that of one clip whole."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
 
     def add(self, reason: str, clip_id: str, path: str) -> None:
         """Count a clip's reason."""
@@ -154,10 +155,12 @@ class Failures:
             kind = "other reasons (see status.csv)"
         self.counts[kind] += 1
         self.examples.setdefault(kind, clip_id)
+        self.first.setdefault(kind, reason)
 
     def table(self) -> list[FailureEntry]:
         """Reasons, the most frequent first, each with one clip that has it."""
-        return [{"reason": kind, "clips": n, "example": self.examples[kind]} for kind, n in self.counts.most_common()]
+        said = {kind: self.first[kind] if n == 1 else kind for kind, n in self.counts.items()}
+        return [{"reason": said[kind], "clips": n, "example": self.examples[kind]} for kind, n in self.counts.most_common()]
 
 
 def trained_on_sentence(found: Mapping[str, Mapping[str, int]]) -> str:

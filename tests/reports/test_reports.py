@@ -261,9 +261,11 @@ def test_a_data_set_in_markdown_names_the_slowest_stage_first_and_what_failed() 
         reason = f"Line {line}: the path /clips/{line}.mp4 is not there; correct it."
         failures.add(reason, f"id{line}", f"/clips/{line}.mp4")
     failures.add("<b>odd</b>|", "id9", "/clips/9.mp4")
+    failures.add("Line 9: the path s3://a/b.mp4 is an address.", "id4", "s3://a/b.mp4")
     text = dataset_markdown(summary_of(failures=failures.table()))
     assert text.index("| faces | 9.0 | 3.00 |") < text.index("| decode | 2.0 | 1.00 |")
     assert "| 3 | The path … is not there; correct it. | id0 |" in text
+    assert "| 1 | Line 9: the path s3://a/b.mp4 is an address. | id4 |" in text, "what only one clip has keeps its name"
     assert "<b>" not in text
     assert "## Metrics" not in text
     assert "report.html" in text
