@@ -17,6 +17,7 @@ from data.emotions import ABAW_COMPOUNDS, Compound
 from data.errors import InputError
 from data.manifest.labels import label_name, read_frame_labels
 from data.manifest.manifest import Manifest, manifest_of_folder, manifest_of_table, read_manifest, write_manifest
+from data.manifest.paths import not_files
 
 Write = Callable[..., Path]
 
@@ -379,3 +380,7 @@ def test_a_sample_is_even_by_label_always_the_same_and_grows(tmp_path: Path) -> 
     assert set(some.table["path"]) < set(more.table["path"])
     assert some.table["number"].is_monotonic_increasing, "in the manifest's order"
     assert some.notes[-1] == "A sample of 13 of 85 clips, evenly by label."
+
+
+def test_a_name_that_the_locale_cannot_write_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    assert not_files(["a\ud800.mp4", "b.mp4"], str(tmp_path)) == {"a\ud800.mp4": "unnameable", "b.mp4": "missing"}
