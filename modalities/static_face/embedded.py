@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CLASSES = (*BASIC_EMOTIONS, "contempt")
 """What the network answers before contempt is left out."""
+ON_PROCESSORS = 8
+"""Images at once on a processor: their maps stay in its cache. Other devices get `BATCH`, which keeps them busy."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def _joined(parts: list[FaceAnswers], width: int) -> FaceAnswers:
     return FaceAnswers(np.concatenate([p.probabilities for p in parts]), np.concatenate([p.features for p in parts]))
 
 
-def describe_images(model: StaticFace, images: NDArray[np.uint8], batch: int = BATCH) -> FaceAnswers:
+def describe_images(model: StaticFace, images: NDArray[np.uint8], batch: int | None = None) -> FaceAnswers:
     """Eight-class probabilities [B, 8] and features [B, D] of faces uint8 [B, H, W] (grey) or [B, H, W, 3] (RGB).
 
     InputError for another shape or type. Faces are expected framed as in FER2013: brows to chin fill the image.
@@ -126,11 +128,12 @@ def describe_images(model: StaticFace, images: NDArray[np.uint8], batch: int = B
         raise InputError(
             f"Face pictures must be uint8 [B, H, W] or [B, H, W, 3], not {images.dtype} {list(images.shape)}; convert them first."
         )
-    parts = [_answer(model, images[start : start + batch]) for start in range(0, len(images), batch)]
+    size = batch or (ON_PROCESSORS if model.device == "cpu" else BATCH)
+    parts = [_answer(model, images[start : start + size]) for start in range(0, len(images), size)]
     return _joined(parts, model.centroids.shape[1])
 
 
-def score_images(model: StaticFace, images: NDArray[np.uint8], batch: int = BATCH) -> NDArray[np.float32]:
+def score_images(model: StaticFace, images: NDArray[np.uint8], batch: int | None = None) -> NDArray[np.float32]:
     """Probabilities [B, 7] of the basic emotions of faces uint8 [B, H, W] or [B, H, W, 3]."""
     return describe_images(model, images, batch).basic
 
