@@ -36,6 +36,15 @@ def make_long_clip(
     return path
 
 
+def repeat_sound(file: Path, path: Path, seconds: float, pause: float = 0.7) -> None:
+    """Write `seconds` of the sound of a file as WAV, over and over with a pause (s) between."""
+    import soundfile
+
+    wave, rate = soundfile.read(file, dtype="float32", always_2d=True)
+    once = np.concatenate([wave.mean(1), np.zeros(round(pause * rate), np.float32)])
+    soundfile.write(path, np.resize(once, round(seconds * rate)), rate)
+
+
 def _read_sample(size: tuple[int, int], faces: int) -> tuple[list[NDArray[np.uint8]], NDArray[np.float32], int]:
     """Frames, samples and sample rate of the sample clip."""
     with av.open(sample_clip()) as container:

@@ -1,8 +1,9 @@
 """Peak memory of a long clip beside that of a short one, each in a process of its own.
 
-    ./dyad benchmark memory [--minutes 3 30]
+    ./dyad benchmark memory [--minutes 3 30] [--speech FILE]
 
-The clips are 720p, 25 fps, one face and a voice, made of the sample clip; the figure is the process's largest resident set.
+The clips are 720p, 25 fps, one face and a voice, made of the sample clip, or, with a file of speech, its
+sound alone, repeated; the figure is the process's largest resident set.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.common import figures_of_process, header, make_parser, peak_megabytes, print_table, run_directly, timed
-from benchmarks.long_clip import make_long_clip
+from benchmarks.long_clip import make_long_clip, repeat_sound
 
 
 def child(clip: Path, output: Path) -> None:
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = make_parser(__doc__)
     parser.add_argument("--minutes", type=float, nargs="+", default=[3, 30])
+    parser.add_argument("--speech", type=Path, metavar="FILE", help="speech to repeat in place of the sample clip")
     parser.add_argument("--child", type=Path, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
@@ -34,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows: list[list[object]] = []
         for minutes in options.minutes:
-            clip = make_long_clip(Path(folder) / f"{minutes:g}.mp4", minutes * 60)
+            clip = Path(folder) / f"{minutes:g}.{'wav' if options.speech else 'mp4'}"
+            repeat_sound(options.speech, clip, minutes * 60) if options.speech else make_long_clip(clip, minutes * 60)
             figures = figures_of_process("benchmarks.memory", ["--child", clip, folder])
             first = rows[0][2] if rows else figures["peak"]
             rows.append([f"{minutes:g} min", figures["seconds"], figures["peak"], figures["peak"] / float(str(first))])
