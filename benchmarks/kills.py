@@ -150,8 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         finally:
             where.dyad("down")
     print_table(["killed", "after s", "state then", "s until the end", "runs in the end", "recognised once"], rows)
-    well = sum(row[-1] == "yes" for row in rows)
-    print(f"\n{well} of {len(rows)} files were recognised once; undisturbed it takes {usual:.0f} s.")
+    once = sum(row[-1] == "yes" for row in rows)
+    print(f"\n{once} of {len(rows)} files were recognised once; undisturbed it takes {usual:.0f} s.")
 
 
 if __name__ == "__main__":

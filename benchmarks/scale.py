@@ -64,7 +64,7 @@ class Memory:
     def stop(self) -> int:
         """Bytes at most."""
         self._over.set()
-        return max(self.peak, psutil.Process().memory_info().rss)
+        return max(self.peak, int(psutil.Process().memory_info().rss))
 
 
 def measure(clips: int, workers: int) -> dict[str, float]:

@@ -132,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--child", type=Path, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
-        child(*options.child, options.repeats, options.words)
+        film, output = options.child
+        child(film, output, options.repeats, options.words)
         return
     print(header(), end="\n\n")
     with tempfile.TemporaryDirectory() as folder:

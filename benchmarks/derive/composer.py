@@ -40,7 +40,7 @@ def face_rows(data: Path) -> tuple[StateRows, str]:
     model, faces = static_face.load(), prepare_splits(data, SEED, None).choose
     basic = by_default_priors(static_face.score_images(model, faces.images))
     about = f"static_face {model.source.revision} on FER+ stills (face/ferplus_train.npz) not fitted on"
-    return StateRows(basic, state_of_votes(faces.votes)).known(), about
+    return StateRows(basic, state_of_votes(faces.votes.astype(np.float64))).known(), about
 
 
 def by_default_priors(basic: NDArray[np.float32]) -> Floats:

@@ -22,9 +22,9 @@ from benchmarks.quality.fusion_ways import film_table
 from data.emotions import BASIC_EMOTIONS
 from data.files import write_text
 from data.metrics import scores_of
-from fusion.arrays import Floats, Integers
+from fusion.arrays import Integers
 from fusion.tables.long_table import LongTable, read_long_table
-from modalities.reference import OPEN, WITHIN, Gate, Reference, moments_of, shrunk
+from modalities.reference import OPEN, WITHIN, Floats, Gate, Reference, moments_of, shrunk
 from modalities.static_face.relative import FILE, SHARE, logs_of
 
 SHARES = (0.3, 0.5, SHARE, 1.0)

@@ -44,11 +44,11 @@ The libraries in PyAV's wheel: {libraries}.
 def licence_of(package: metadata.Distribution) -> str:
     """What a package's metadata says: its expression, else its classifiers, else the first line of its licence."""
     said = package.metadata
-    if expression := said.get("License-Expression"):
-        return expression
+    if "License-Expression" in said:
+        return said["License-Expression"]
     named = [line.split(" :: ")[-1] for line in said.get_all("Classifier") or [] if line.startswith("License ::")]
     named = [name for name in named if name != "OSI Approved"]
-    return ", ".join(named) or ((said.get("License") or "").strip().splitlines() or ["not stated"])[0][:60]
+    return ", ".join(named) or (" ".join(said.get_all("License") or []).strip().splitlines() or ["not stated"])[0][:60]
 
 
 def page() -> str:

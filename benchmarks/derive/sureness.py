@@ -75,8 +75,8 @@ def reliability(share: Floats, right: Floats, weight: Floats) -> Reliability:
     bounds = [_wilson(rate, count) for rate, count in zip(mean, counts, strict=True)]
     low, high = (np.maximum.accumulate([bound[side] for bound in bounds]) for side in (0, 1))
     stated = [_mean(share, weight, row) for row in rows]
-    columns = ([round(float(value), 4) for value in values] for values in (stated, mean, low, high))
-    return Reliability(*map(tuple, columns), items=tuple(int(row.sum()) for row in rows))
+    shares, rights, least, most = (tuple(round(float(value), 4) for value in values) for values in (stated, mean, low, high))
+    return Reliability(shares, rights, least, most, tuple(int(row.sum()) for row in rows))
 
 
 def _mean(values: Floats, weight: Floats, rows: np.ndarray) -> float:
@@ -94,7 +94,7 @@ def derive(data: Path) -> Calibration:
 
     stills = read_faces(data / "face" / "ferplus_valid.npz")
     basic = by_default_priors(static_face.score_images(static_face.load(), stills.images))
-    faces = StateRows(basic, state_of_votes(stills.votes)).known()
+    faces = StateRows(basic, state_of_votes(stills.votes.astype(np.float64))).known()
     texts = text_rows(data, "dev")[0]
     home = [answers_of(rows.basic, rows.state) for rows in (faces, texts, fused_rows(faces, texts))]
     films = film_answers(data)

@@ -91,7 +91,7 @@ def compounds_of(data: Path) -> tuple[Mapping[int, Floats], Answer]:
 
     faces = read_faces(data / "face" / "ferplus_valid.npz")
     basic = by_default_priors(static_face.score_images(static_face.load(), faces.images))
-    rows = fused_rows(StateRows(basic, state_of_votes(faces.votes)).known(), text_rows(data, "dev")[0])
+    rows = fused_rows(StateRows(basic, state_of_votes(faces.votes.astype(np.float64))).known(), text_rows(data, "dev")[0])
     states = states_of(ABAW_COMPOUNDS)
     examples = {number: rows.basic[rows.state == state] for number, state in enumerate(states) if (rows.state == state).sum() > 9}
     alone = rows.basic[~np.isin(rows.state, states)]

@@ -211,8 +211,8 @@ DIFFUSE = "diffuse (temperature 3, 60 % uniform)"
 
 def diffuse(basic: Vector, temperature: float = 3.0, uniform: float = 0.6) -> Vector:
     """Probabilities [N, 7] as a model that is unsure, or the mean of many, gives them: flattened, and mixed with the uniform."""
-    flat: Vector = as_distribution(basic ** (1.0 / temperature))
-    return (1.0 - uniform) * flat + uniform / basic.shape[1]
+    mixed: Vector = (1.0 - uniform) * as_distribution(basic ** (1.0 / temperature)) + uniform / basic.shape[1]
+    return mixed
 
 
 def composition_rows(data: Path) -> Iterator[Row]:
@@ -231,7 +231,7 @@ def composition_rows(data: Path) -> Iterator[Row]:
     yield from _composed("compound stills, FER+ votes", split, basic[shown], pairs[shown], {"pfsa": pfsa.argmax(1)}, "52")
     yield from _composed(f"the same, {DIFFUSE}", split, diffuse(basic[shown]), pairs[shown], {}, "-", COMPOSITIONS[:2])
     for name, given in (("stills", basic), (f"stills, {DIFFUSE}", diffuse(basic))):
-        yield from _none(name, split, given, state_of_votes(faces.votes))
+        yield from _none(name, split, given, state_of_votes(faces.votes.astype(np.float64)))
     texts, _ = texts_with_states(data, "dev")
     numbers = {int(state): number for number, state in enumerate(states_of(ABAW_COMPOUNDS))}
     labels = np.array([numbers.get(int(state), -1) for state in texts.state])
