@@ -61,7 +61,7 @@ def opening(*flags: str) -> Iterator[tuple[OpenPage, list[str]]]:
                 browser.append(stack.enter_context(_browser(flags)))
             size = {"width": LOOKS[look]["width"], "height": LOOKS[look]["height"]}
             context = browser[0].new_context(color_scheme=LOOKS[look]["scheme"], viewport=size, **options)
-            context.set_default_timeout(30_000)
+            context.set_default_timeout(90_000)
             context.set_default_navigation_timeout(90_000)
             address = place.resolve().as_uri() if isinstance(place, Path) else place
             allowed = [path.resolve() for path in ((place.parent, *also) if isinstance(place, Path) else also)]

@@ -104,14 +104,16 @@ def _transcripts(folder: str, _changed: int) -> dict[str, tuple[str, ...]]:
 def run_file(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str, Outcome]]:
     """Run the clips of one file, one after the other; the file is fetched once and, for segments, decoded once."""
     folder = plan.output.folder
+    here = ""
     with contextlib.ExitStack() as stack:
         try:
             file = within(plan.patience.least, lambda: stack.enter_context(fetched(rows[0].path, folder)))
+            here = str(file)
             clip = within(plan.patience.least, lambda: probe(file, limits_of(plan.settings), plan.settings.decode.audio_track))
         except Interrupted:
             raise
         except Exception as error:
-            yield from ((row.clip_id, _failed(error, row)) for row in rows)
+            yield from ((row.clip_id, _failed(error, row, here)) for row in rows)
             return
         aside = tempfile.TemporaryDirectory(prefix=".decoded-", dir=folder, ignore_cleanup_errors=True)
         decoded = Path(stack.enter_context(aside))
@@ -121,9 +123,11 @@ def run_file(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str
             yield row.clip_id, _run_row(plan, row, clip, whole, decoded)
 
 
-def _failed(error: Exception, row: ManifestRow) -> Outcome:
-    """The outcome of a clip that could not even begin, with the file in the sentence; the log has the rest."""
+def _failed(error: Exception, row: ManifestRow, here: str = "") -> Outcome:
+    """The outcome of a clip that could not even begin, with the file in the sentence and not where it was fetched to (`here`);
+    the log has the rest."""
     reason, name = sentence(error), row.path.rpartition("/")[2]
+    reason = reason.replace(here, row.path) if here else reason
     logger.error("%s: %s\n%s", row.clip_id, reason, "".join(traceback.format_exception(error)))
     return Outcome("failed", reason if name in reason else f"{row.path}: {reason}")
 
@@ -146,7 +150,7 @@ def _run_row(plan: BatchPlan, row: ManifestRow, file: Clip, whole: Callable[[], 
     except (Interrupted, StorageError):
         raise
     except Exception as error:
-        return _failed(error, row)
+        return _failed(error, row, str(file.path))
     return replace(outcome, folder="" if job.clip.clip_id == row.clip_id else job.clip.clip_id)
 
 

@@ -170,7 +170,7 @@ def test_errors_are_exceptions_with_the_sentences_of_the_command_line(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.mp4").write_text("no video")
-    if options.get("strict"):
+    if options.get("strict") or "device" in options.get("settings", {}):
         make_clip(tmp_path / "clip.mp4", seconds=1, sound=None)
     with pytest.raises(DyadError) as raised:
         recognise(clip, **options)

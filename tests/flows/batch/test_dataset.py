@@ -302,13 +302,14 @@ def test_a_bucket_in_and_a_bucket_out(
     prefect_session: None, s3: Any, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = fsspec.filesystem("s3")
-    for name in ("one.mp4", "talk.mkv", "bad.mp4", "clips.csv"):
+    for name in ("one.mp4", "talk.mkv", "said.srt", "bad.mp4", "clips.csv"):
         store.put_file(str(media / name), f"incoming/{name}")
     found = recognise_dataset("s3://incoming/clips.csv", "s3://answers/runs", workers=2)
     assert (found["done"], found["failed"], found["rejected"]) == (3, 3, 0)
     assert {"one", "talk-a", "talk-b", "status.csv", "summary.json", "dataset.parquet"} <= {
         path.rpartition("/")[2] for path in store.ls("answers/runs", refresh=True)
     }
+    assert b"s3://incoming/bad.mp4 holds text, not video" in store.cat("answers/runs/status.csv")
     assert not store.exists("answers/runs/.dyad-lease.json")
     monkeypatch.setenv("DYAD_STATE", str(tmp_path / "another-machine"))
     assert recognise_dataset("s3://incoming/clips.csv", "s3://answers/runs")["skipped"] == 6

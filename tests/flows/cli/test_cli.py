@@ -196,13 +196,14 @@ def test_a_table_with_labels_says_how_many_are_right(dyad: Dyad, tmp_path: Path)
     assert "nothing is measured" in dyad("score", "text", tmp_path / "other.csv", "-o", tmp_path / "out.csv")[2]
 
 
-def test_paths_of_a_table_stay_in_its_folder(dyad: Dyad, tmp_path: Path) -> None:
+def test_paths_of_a_table_stay_in_its_folder(dyad: Dyad, tmp_path: Path, tiny_voice: None) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "list.csv").write_text("path\n../secret.wav\n")
     (tmp_path / "secret.wav").write_bytes(b"x")
     code, _, err = dyad("score", "voice", tmp_path / "in" / "list.csv", "-o", tmp_path / "out.csv")
-    assert code == 2
+    assert code == 1
     assert "outside" in err
+    assert (tmp_path / "out.csv").read_text().splitlines()[1].count("secret") == 1, "its row is there, without an answer"
 
 
 def test_files_without_an_answer_keep_their_row_and_say_why(dyad: Dyad, tmp_path: Path, tiny_voice: None) -> None:
