@@ -142,8 +142,8 @@ def _warm_up() -> None:
 
 
 class _Progress:
-    """Shows the events of all clips under way: a bar each on a terminal; elsewhere lines about what takes long or fails, and when
-    `verbose` about every stage."""
+    """Shows the events of all clips under way: a bar each on a terminal; elsewhere lines about what begins, takes long or fails,
+    and when `verbose` about every stage."""
 
     def __init__(self, console: Console, verbose: bool = False) -> None:
         self.verbose = verbose
@@ -162,6 +162,8 @@ class _Progress:
         elif event.state == "working":
             self._say_how_far(event)
         elif event.state == "started":
+            if all(clip_id != event.clip_id for clip_id, _ in self.said):
+                self.console.print(f"{event.file}: recognising", style="dim", markup=False, soft_wrap=True)
             self.said[event.clip_id, event.stage] = time.monotonic()
         elif event.state == "failed" or (self.verbose and event.state != "skipped"):
             self.console.print(stage_line(event), markup=False, soft_wrap=True)

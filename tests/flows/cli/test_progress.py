@@ -78,7 +78,8 @@ def test_elsewhere_there_are_lines_and_no_codes(monkeypatch: pytest.MonkeyPatch)
     progress(list(moments("faces", 30.0))[-1])
     progress(Event("clip-1", "clip.mp4", "faces", "done", 12.34))
     progress(Event("clip-1", "clip.mp4", "voice", "failed", 0.1, "It broke."))
-    assert screen.getvalue() == "clip.mp4: faces at 30 of 60 s\nclip.mp4: voice failed (0.1 s) It broke.\n"
+    said = ("clip.mp4: recognising", "clip.mp4: faces at 30 of 60 s", "clip.mp4: voice failed (0.1 s) It broke.")
+    assert screen.getvalue().splitlines() == list(said), "at once that it begins, and that once"
     told, screen = shown(terminal=False, verbose=True)
     told(Event("clip-1", "clip.mp4", "faces", "done", 12.34))
     told(Event("clip-1", "clip.mp4", "voice", "skipped"))
