@@ -1,10 +1,6 @@
 """S4D's masked pre-training as a command: it learns pictures and clips, goes on after a kill, and S4D starts from it."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +23,7 @@ from modalities.training.face_networks.s4d_pretraining import (  # fmt: skip
 )
 from modalities.training.face_networks.train import FaceTrainingOptions, files_named, new_network
 from tests.face_corpora import write_clips, write_pictures
+from tests.modalities.training.face_networks.kills import killed_at_save
 
 Dyad = Callable[..., tuple[int, str, str]]
 SIZES: dict[str, Any] = {"size": 32, "patch": 8, "frames": 4, "width": 32, "depth": 2, "heads": 4}
@@ -70,16 +67,8 @@ def test_a_killed_one_ends_as_one_that_was_not(tmp_path: Path) -> None:
         f"pretrain([Path(one) for one in {list(map(str, manifests))}], Path({str(tmp_path / 'cut')!r}), epochs=3, "
         "options=options)"
     )
-    running = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[4])
-    try:
-        deadline = time.monotonic() + 300
-        while not cut.resume.is_file() or (torch.load(cut.resume, weights_only=True)["step"] or 1) < 2:
-            assert running.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-    finally:
-        running.send_signal(signal.SIGKILL)
-        running.wait()
+    killed_at_save(program, cut.resume, 3)
+    assert torch.load(cut.resume, weights_only=True)["step"] == 2
     assert not cut.weights.exists()
     pretrain(manifests, tmp_path / "cut", epochs=3, options=options)
     first, second = (load_file(files_named(tmp_path / place, NAME).weights) for place in ("whole", "cut"))
