@@ -25,7 +25,6 @@ from data.media.limits import USUAL, Limits
 from data.media.probe import (
     DURATION_SLACK,
     Streams,
-    declared_end,
     decoded,
     open_media,
     packets,
@@ -35,16 +34,13 @@ from data.media.probe import (
 from data.media.sound_file import AUDIO_RATE, SoundWriter
 from data.media.subtitles import table_of, to_vtt
 from data.media.tracks import notes_on_tracks
+from data.media.truncated import cut_off
 
 if TYPE_CHECKING:
     import av
 
 AUDIO_SLACK = 0.05
 """Seconds by which sound may be off its time stamp before silence is put in or a frame is left out."""
-CUT_OFF = 0.5
-"""Seconds that must be missing at the end before a stream counts as truncated."""
-TELLING = frozenset({"mov", "matroska", "avi", "flac", "wav"})
-"""Formats that write down how long they are; elsewhere FFmpeg estimates it."""
 JUMPS = "The clock of the file jumps{places}, as that of joined recordings does; what comes after goes on where it was."
 CANCELLED = "The two channels of the sound cancel each other; for {seconds:.1f} s one of them is heard alone."
 NAMES = {"video": "video", "audio": "sound", "subtitle": "subtitles"}
@@ -132,7 +128,7 @@ def _decode(
         reached = max(video.end, audio.end)
         if not reached:
             raise MediaError(f"Nothing in {clip.path} could be decoded; copy or record it again.")
-        problems = (*damaged, *(() if clock.jumps else _cut_off(container, streams, video.end, audio.end)))
+        problems = (*damaged, *(() if clock.jumps else cut_off(clip.path, container, streams, video.end, audio.end)))
         notes = notes_on_tracks(container, streams.audio, streams.subtitles if words.count else None, options.language)
         notes += (JUMPS.format(places=f" in {clock.jumps} places" if clock.jumps > 1 else ""),) if clock.jumps else ()
         notes += joint.notes(clock.jumps, container.format.name)
@@ -175,23 +171,6 @@ def _run(
             sinks[kind].take(frame, packet)
         on_time(leading.end)
     return [f"Left out because damaged: {count} packets of the {NAMES[kind]}." for kind, count in damaged.items()]
-
-
-def _cut_off(container: "av.container.InputContainer", streams: Streams, video_end: float, audio_end: float) -> list[str]:
-    """A sentence for every stream that ends well before the container says."""
-    if not TELLING & set(container.format.name.split(",")):
-        return []
-    ends = [("video", declared_end(streams.video, streams.zero), video_end)]
-    ends += [("sound", declared_end(streams.audio, streams.zero), audio_end)]
-    if all(declared is None for _, declared, _ in ends) and container.duration:
-        # Matroska counts from the clock's 0, also where the first stamp is another one.
-        begin = streams.zero if "matroska" in container.format.name else 0.0
-        ends = [("file", container.duration / 1e6 - begin, max(video_end, audio_end))]
-    return [
-        f"The {name} stops at {reached:.1f} s of {declared:.1f} s: the file is truncated or damaged."
-        for name, declared, reached in ends
-        if declared is not None and declared - reached > CUT_OFF
-    ]
 
 
 class _VideoSink:

@@ -15,6 +15,8 @@ from data.files import file_digest, name_problem
 from data.media.channels import is_silent
 from data.media.clip import Clip, clip_id_of
 from data.media.clock import LONGEST_GAP, Clock
+from data.media.declared import declared_size
+from data.media.joined import readable_end
 from data.media.limits import USUAL, Limits
 from data.media.tracks import is_decodable, preferred, sound_tracks, subtitle_track
 
@@ -132,11 +134,12 @@ def open_media(path: Path, limits: Limits | None = None) -> "Iterator[av.contain
 
     av.logging.set_level(None)
     bounds = {} if limits is None else {"max_pixels": str(limits.pixels)}
+    address = f"file:{path.absolute()}"  # 'file:' keeps a name such as 'data:x.mp4' from being read as an address
+    if (end := readable_end(path)) is not None:
+        address = f"subfile,,start,0,end,{end},,:{address}"
     try:
-        # 'file:' keeps a name such as 'data:x.mp4' from being read as an address.
         container = av.open(
-            f"file:{path.absolute()}", metadata_errors="replace", container_options={"protocol_whitelist": "file"},
-            options=bounds,
+            address, metadata_errors="replace", container_options={"protocol_whitelist": "file,subfile"}, options=bounds
         )
     except (av.FFmpegError, ValueError) as error:
         raise MediaError(_not_media(path)) from error
@@ -375,6 +378,8 @@ def _not_media(path: Path) -> str:
         head = stream.read(4096)
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
         return f"{path} is cut off or damaged: its table of contents is missing; copy or record it again."
+    if (whole := declared_size(path)) is not None and whole > (size := path.stat().st_size):
+        return f"{path} is cut off: {size:,} of {whole:,} bytes are there; copy or record it again."
     if b"\0" not in head and "".join(head.decode("utf-8", errors="replace").split()).isprintable():
         return f"{path} holds text, not video or sound; give the media file itself."
     return f"{path} is not a media file that can be read; convert it, for example to .mp4, or copy it again."

@@ -224,7 +224,7 @@ def test_one_frame(tmp_path: Path) -> None:
     assert done.duration == pytest.approx(0.04, abs=0.01)
 
 
-@pytest.mark.parametrize(("name", "muxer"), [("cut.mp4", {"movflags": "faststart"}), ("cut.mkv", {})])
+@pytest.mark.parametrize(("name", "muxer"), [("cut.mp4", {"movflags": "faststart"}), ("cut.mkv", {}), ("cut.flv", {})])
 def test_a_truncated_file_gives_what_is_there_and_says_so(tmp_path: Path, name: str, muxer: dict[str, str]) -> None:
     path = make_clip(tmp_path / name, seconds=4, picture=noise, muxer=muxer)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -232,6 +232,20 @@ def test_a_truncated_file_gives_what_is_there_and_says_so(tmp_path: Path, name: 
     assert 1.0 < done.duration < 3.0
     assert frames_of(done)[-1].time_s == pytest.approx(done.duration, abs=0.3)
     assert any("of 4.0 s: the file is truncated" in problem for problem in done.problems)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("cut.wav", "pcm_s16le"), ("cut.w64", "pcm_s16le"), ("cut.wv", "wavpack"), ("cut.flac", "flac"), ("cut.aiff", "pcm_s16be"),
+     ("cut.caf", "pcm_s16be"), ("cut.au", "pcm_s16be"), ("cut.tta", "tta"), ("cut.mp3", "libmp3lame"), ("cut.ogg", "libopus")],
+)  # fmt: skip
+def test_a_truncated_recording_says_so(tmp_path: Path, name: str, codec: str) -> None:
+    path = make_sound(tmp_path / name, 3.0, codec=codec, rate=48_000)
+    assert not decoded(path).problems
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    done = decoded(path)
+    assert done.duration < 2.5
+    assert "truncated" in done.problems[-1]
 
 
 @pytest.mark.parametrize("name", ["dirty.mp4", "dirty.mkv", "dirty.ts"])

@@ -63,7 +63,8 @@ def test_the_sound_stays_with_its_picture_where_one_of_joined_recordings_has_non
 @pytest.mark.parametrize(
     ("name", "codec", "told"),
     [("a.m4a", "aac", "only the first"), ("a.wav", "pcm_s16le", "only the first"), ("a.aiff", "pcm_s16be", "only the first"),
-     ("a.flac", "flac", "may be missing"), ("a.flv", "aac", "only the first")],
+     ("a.flac", "flac", "may be missing"), ("a.flv", "aac", "only the first"), ("a.w64", "pcm_s16le", "only the first"),
+     ("a.wv", "wavpack", "only the first")],
 )  # fmt: skip
 def test_what_is_put_behind_a_whole_recording_is_told(tmp_path: Path, name: str, codec: str, told: str) -> None:
     one, both = make_sound(tmp_path / name, 0.5, codec=codec), tmp_path / f"both_{name}"
@@ -74,6 +75,26 @@ def test_what_is_put_behind_a_whole_recording_is_told(tmp_path: Path, name: str,
     assert told in made.notes[-1]
     both.write_bytes(whole + b"TAG" + bytes(125))
     assert second_recording(both) is None, "a tag at the end is no recording"
+
+
+def test_of_two_mp4s_in_pieces_the_first_is_read(tmp_path: Path) -> None:
+    many = {"movflags": "frag_keyframe+empty_moov"}
+    first = make_clip(tmp_path / "a.mp4", seconds=2, options={"g": "5"}, muxer=many, **SMALL).read_bytes()
+    both = tmp_path / "both.mp4"
+    both.write_bytes(first * 2)
+    duration, made = decoded(both, tmp_path / "work")
+    assert (duration, made.duration) == pytest.approx((2, 2), abs=0.2)
+    assert "only the first is read" in made.notes[-1]
+    head, begins = first[: first.index(b"moof") - 4], first.index(b"moof", len(first) // 2) - 4
+    both.write_bytes(first[:begins] + head + first[begins:])
+    duration, made = decoded(both, tmp_path / "again")
+    assert (duration, made.notes) == (pytest.approx(2, abs=0.2), ()), "a head in between, where the clock goes on"
+
+
+def test_a_box_that_claims_more_than_any_file_ends_the_search(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(b"\0\0\0\x10ftypisom\0\0\2\0" + b"\0\0\0\1free" + b"\xff" * 8)
+    assert second_recording(damaged) is None
 
 
 def test_one_recording_in_many_pieces_or_of_unknown_length_is_one(tmp_path: Path) -> None:
