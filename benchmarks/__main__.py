@@ -33,6 +33,7 @@ NAMES = {
     "memory": "memory",
     "networks": "networks.table",
     "over_time": "quality.over_time",
+    "peers": "peers.peers",
     "prefect_overhead": "prefect_overhead",
     "quality": "quality.quality",
     "scale": "scale",

@@ -29,6 +29,15 @@ from modalities.transcript.word_errors import plain_words, word_errors
 CLIPS = ("two_speakers.wav", "jfk.flac", "talking_1.mp4", "talking_2.mp4", "speech_podium.mp4")
 
 
+def write_speech(data: Path, folder: Path) -> tuple[Path, Path]:
+    """Write two seconds and a minute of real speech as WAV."""
+    waves = [read_audio(data / "media" / name) for name in CLIPS]
+    short, minute = folder / "short.wav", folder / "minute.wav"
+    soundfile.write(short, waves[2][: 2 * SAMPLE_RATE], SAMPLE_RATE)
+    soundfile.write(minute, np.concatenate(waves)[: 60 * SAMPLE_RATE], SAMPLE_RATE)
+    return short, minute
+
+
 def timed_on(work: Callable[[Path], str], short: Path, minute: Path) -> tuple[float, list[str]]:
     """CPU seconds of the whole process for the minute, and the words of the answer."""
     work(short)
@@ -64,10 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     print(header(), end="\n\n")
     with tempfile.TemporaryDirectory() as folder:
-        waves = [read_audio(options.data / "media" / name) for name in CLIPS]
-        short, minute = Path(folder) / "short.wav", Path(folder) / "minute.wav"
-        soundfile.write(short, waves[2][: 2 * SAMPLE_RATE], SAMPLE_RATE)
-        soundfile.write(minute, np.concatenate(waves)[: 60 * SAMPLE_RATE], SAMPLE_RATE)
+        short, minute = write_speech(options.data, Path(folder))
         print_table(["", "CPU s", "words", "words that differ"], rows(load_settings(), short, minute))
 
 

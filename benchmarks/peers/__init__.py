@@ -1,0 +1,1 @@
+"""Dyad beside what others publish in packages with weights."""
