@@ -123,11 +123,18 @@ class GivenTable:
 
         InputError with line and column for text, and for an empty cell where `missing` says what to do; else that is NaN.
         """
+        values, wrong = self.numbers_and_words(*names)
+        for problem in wrong.values():
+            raise InputError(problem)
+        return self._all_there(values, self.required(*names), missing)
+
+    def numbers_and_words(self, *names: str) -> tuple[NDArray[np.float64], dict[int, str]]:
+        """A column of numbers [N] as `numbers` reads it, NaN for text, and by row the sentence about that."""
         name = self.required(*names)
         values, wrong = parse_numbers(self.rows[name])
-        for row in map(int, np.flatnonzero(wrong)):
-            raise InputError(f"{self.where(row)}: '{self.rows[name].iloc[row]}' in the column '{name}' is not a number.")
-        return self._all_there(values, name, missing)
+        said = f"in the column '{name}' is not a number."
+        rows = map(int, np.flatnonzero(wrong))
+        return values, {row: f"{self.where(row)}: '{self.rows[name].iloc[row]}' {said}" for row in rows}
 
     def times(self, *names: str, rate: float | None = None, missing: str = "") -> NDArray[np.float64]:
         """A column of times in seconds [N], as `data.times.parse_time` reads them; else like `numbers`.

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,7 @@ def train_on_terminal(
     from modalities.training.face_networks.train import files_of, train
 
     numbers = _numbers(folds)
+    _tell_of_rows([(corpus, options.get("root")), (options.get("stills"), None)])
     if started_by_torchrun() and os.environ["RANK"] != "0":
         for one in _of_folds(network, numbers, options):
             train(corpus, output, network=network, kind=kind, seed=seed, epochs=epochs, limit=limit, options=one)
@@ -128,6 +130,15 @@ def train_on_terminal(
     if len(cards) > 1:
         print("\n".join(f"{name} (mean of {len(cards)} folds): {value:.4f}" for name, value in means_of(cards).items()))
     return 0
+
+
+def _tell_of_rows(manifests: Sequence[tuple[Any, Any]]) -> None:
+    """Say before a training which rows of its manifests (with their roots; None: no manifest) are left out."""
+    from modalities.training.face_networks.corpus import usable_rows
+
+    for manifest, root in manifests:
+        for note in usable_rows(manifest, root)[2] if manifest else ():
+            sys.stderr.write(f"{note}\n")
 
 
 def _numbers(folds: str) -> list[int]:
@@ -192,6 +203,7 @@ def pretrain_on_terminal(
     if started_by_torchrun() and os.environ["RANK"] != "0":
         pretrain(corpora, output, seed=seed, epochs=epochs, limit=limit, options=PretrainingOptions(**options))
         return 0
+    _tell_of_rows(list(zip(corpora, options.get("roots") or [None] * len(corpora), strict=False)))
     with prefect_setup.without_heartbeats():
         card: Card = train_s4d_pretraining(corpora, output, seed, epochs, limit, options)
     print("\n".join(f"{name}: {value:.4f}" for name, value in card.metrics.items()))

@@ -16,7 +16,7 @@ from data.scores import Scores
 from flows.backends.base import Backend, Description, Medium, NotHere, ScoringBackend, frames_of
 from flows.backends.fetched_models import FetchedModel, described_repository, fetched, fingerprint
 from flows.backends.own_networks import OwnNetwork, shipped_weights
-from flows.backends.score_inputs import Answers, column, in_chunks
+from flows.backends.score_inputs import Answers, Probabilities, in_chunks, texts_answers
 from flows.job import Job
 from flows.runtime import stop
 from flows.runtime.loaded_models import batches, device_named, feeding, loaded, placing
@@ -61,12 +61,14 @@ class SceneContextBackend(ScoringBackend[Model]):
         from modalities.scene_context import embedded
         from modalities.text import classifier
 
-        texts = list(map(without_thoughts, column(table, ("text",))))
-        if not settings.scene_context.reader:
-            own = OWN_READER.load(settings)
-            return Answers(texts, in_chunks(texts, lambda part: embedded.score_texts(own, part)))
-        model, queue = _reading_classifier(settings), batches(settings)
-        return Answers(texts, in_chunks(texts, lambda part: classifier.score_texts(model, part, batches=queue)))
+        def score_texts(texts: list[str]) -> Probabilities:
+            if not settings.scene_context.reader:
+                own = OWN_READER.load(settings)
+                return in_chunks(texts, lambda part: embedded.score_texts(own, part))
+            model, queue = _reading_classifier(settings), batches(settings)
+            return in_chunks(texts, lambda part: classifier.score_texts(model, part, batches=queue))
+
+        return texts_answers(table, score_texts, without_thoughts)
 
     def reading_inputs(self, job: Job) -> dict[str, object]:
         """Digests of what reads the descriptions, and of those that the user brings."""

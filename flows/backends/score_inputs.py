@@ -126,20 +126,39 @@ def with_gaps(part: Sequence[Read | None], score: Callable[[list[Read]], Probabi
 
 
 def read_inputs(table: Path) -> GivenTable:
-    """The table that names or holds the inputs; InputError when it is none, has no rows or rows of the wrong form."""
+    """The table that names or holds the inputs, rows of the wrong form among them; InputError when it is none or has no rows."""
     return _read_inputs(table, *Location.at(table).version())
 
 
 @lru_cache(maxsize=2)
 def _read_inputs(table: Path, *_version: object) -> GivenTable:
-    return read_given_table(table, "table of inputs").checked("give a row for each input")
+    given = read_given_table(table, "table of inputs")
+    replace(given, errors={}).checked("give a row for each input")
+    return given
+
+
+def misshapen(table: Path) -> dict[int, str]:
+    """Rows of a table that have more or fewer cells than its first line: what each says is not sure. By row, a sentence."""
+    given = read_inputs(table)
+    wrong = {row: given.errors[line] for row, line in enumerate(given.lines.tolist()) if line in given.errors}
+    return {row: f"{given.where(row)}: {problem}." for row, problem in wrong.items()}
 
 
 def column(table: Path, names: tuple[str, ...]) -> list[str]:
-    """The first of the columns `names` that a table has, as text; InputError when it has none."""
-    given = read_inputs(table)
+    """The first of the columns `names` that a table has, as text, '' in misshapen rows; InputError when it has none."""
+    given, wrong = read_inputs(table), misshapen(table)
     name = next((name for name in names if name in given), names[0])
-    return given.text(name).tolist()
+    return ["" if row in wrong else cell for row, cell in enumerate(given.text(name))]
+
+
+def texts_answers(table: Path, score: Callable[[list[str]], Probabilities], change: Callable[[str], str] = str) -> Answers:
+    """Answers about the column `text` of a table, each cell after `change`; misshapen rows are broken, named by their line."""
+    given, texts = read_inputs(table), list(map(change, column(table, ("text",))))
+    wrong = {given.where(row): (row, said) for row, said in misshapen(table).items()}
+    names = list(texts)
+    for name, (row, _) in wrong.items():
+        names[row] = name
+    return Answers(names, score(texts), {name: said for name, (_, said) in wrong.items()}, broken=frozenset(wrong))
 
 
 def column_if_any(table: Path, name: str) -> list[str]:
@@ -160,8 +179,9 @@ def files_in(table: Path, endings: frozenset[str]) -> list[GivenFile]:
     given, names = read_inputs(table), ("path", "file", "filename", "audio", "image", "input")
     header = next((name for name in names if name in given), names[0])
     empty = f"the cell in the column '{header}' is empty; name a file, or remove the row"
-    files = enumerate(_named(table, names))
-    return [file if file.name else GivenFile(given.where(row), f"{given.where(row)}: {empty}.") for row, file in files]
+    files, wrong = enumerate(_named(table, names)), misshapen(table)
+    told = [wrong.get(row, f"{given.where(row)}: {empty}.") for row in range(len(given))]
+    return [file if file.name else GivenFile(given.where(row), told[row]) for row, file in files]
 
 
 def with_what_is_known(table: Path, files: Sequence[GivenFile]) -> list[tuple[GivenFile, Beside]]:

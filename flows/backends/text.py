@@ -14,7 +14,7 @@ from data.tables import read_notes, read_table
 from flows.backends.base import Backend, Medium, NotHere, ScoringBackend
 from flows.backends.fetched_models import FetchedModel, fingerprint
 from flows.backends.own_networks import OwnNetwork
-from flows.backends.score_inputs import Answers, Probabilities, column, column_if_any, in_chunks
+from flows.backends.score_inputs import Answers, Probabilities, column, column_if_any, in_chunks, texts_answers
 from flows.evidence import SAYS_NOTHING, words_of
 from flows.job import Job
 from flows.runtime.loaded_models import device_named, feeding, loaded, placing
@@ -37,8 +37,9 @@ class TextBackend(ScoringBackend[Model]):
         """Of the column `text` of a CSV, whose column `dialogue` may say what belongs together."""
         from modalities.quality import words_quality
 
-        texts = column(table, ("text",))
-        return Answers(texts, self.score_texts(texts, column_if_any(table, "dialogue"), settings), quality=words_quality(texts))
+        dialogues = column_if_any(table, "dialogue")
+        answers = texts_answers(table, lambda texts: self.score_texts(texts, dialogues, settings))
+        return answers._replace(quality=words_quality(column(table, ("text",))))
 
     def media(self, job: Job) -> Medium:
         """None: the words are there already."""

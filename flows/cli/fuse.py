@@ -44,11 +44,16 @@ def fuse_apply(
 ) -> None:
     """Fuse a table by fitted weights; where it has labels, say how often the answer is right.
 
+    A row of which something is wrong counts for nothing, is told, and makes the exit code 1.
+
     Example: dyad fuse apply weights.json mine.csv -o fused.csv
     """
     from fusion.tables.files import apply_table
 
-    sys.stderr.write(apply_table(weights, table, output) + "\n")
+    said, problems = apply_table(weights, table, output)
+    sys.stderr.write("".join(f"{line}\n" for line in (*problems, said)))
+    if problems:
+        sys.exit(1)
 
 
 @fuse_app.command("compare")

@@ -66,9 +66,13 @@ def trusted_fit(rows: LongTable, methods: Sequence[str]) -> tuple[Fitted, str]:
     return careful, f"{' and '.join(seen)} {'is' if len(seen) == 1 else 'are'} {right}"
 
 
-def apply_table(weights: Path, table: Path, output: Path) -> str:
-    """Fuse a table by fitted weights and write one row a clip; returns what was done, with the scores of labelled rows."""
-    fusion, given = read_fitted(weights), read_long_table(table)
+def apply_table(weights: Path, table: Path, output: Path) -> tuple[str, list[str]]:
+    """Fuse a table by fitted weights and write one row a clip.
+
+    Returns what was done, with the scores of labelled rows, and sentences about rows of which something is wrong.
+    """
+    problems: list[str] = []
+    fusion, given = read_fitted(weights), read_long_table(table, problems)
     given = given.aligned(fusion.whole.models, fusion.whole.classes)
     fusion, doubt = fusion.for_table(given)
     fused = fusion.apply(given)
@@ -83,7 +87,7 @@ def apply_table(weights: Path, table: Path, output: Path) -> str:
             where = f"split {name}" if name else "labelled clips"
             reached = f"accuracy {100 * figures['accuracy']:.1f} %, UAR {100 * figures['uar']:.1f} %"
             lines.append(f"{where}: n {int(rows.sum())}, {reached}")
-    return "\n".join(lines)
+    return "\n".join(lines), problems
 
 
 def compare_table(table: Path, split: str | None = None, methods: Sequence[str] = tuple(POOLINGS)) -> str:

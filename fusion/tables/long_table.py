@@ -65,33 +65,47 @@ class LongTable:
                        labels=indices[self.labels], quality=quality)
 
 
-def read_long_table(path: Path) -> LongTable:
+def read_long_table(path: Path, problems: list[str] | None = None) -> LongTable:
     """Read a long table; InputError names what is missing, doubled, not a number, or negative.
 
-    Rows of probabilities are scaled to sum to 1; empty ones (or all zero) are absent.
+    Rows of probabilities are scaled to sum to 1; empty ones (or all zero) are absent. With `problems` a row of which something is
+    wrong ends nothing: the sentence is put there, and its model is absent, or what cannot be told of the row is left out.
     """
-    table = read_given_table(path, "table of probabilities").checked("give at least one clip")
+    table = read_given_table(path, "table of probabilities")
+    for line, problem in table.errors.items():
+        _tell(problems, f"{path}, {table.word} {line}: {problem}.")
+    shaped = replace(table.kept(~np.isin(table.lines, list(table.errors))), errors={})
+    table = shaped.checked("give at least one clip")
     classes = _classes(table)
-    values = _numbers(table, classes)
+    values = _numbers(table, classes, problems)
     rows = _named(table)
+    nameless = (rows["clip"] == "") | (rows["model"] == "")
+    for row in map(int, np.flatnonzero(nameless)):
+        name = "model" if rows["clip"].iloc[row] else "clip"
+        _tell(problems, f"{table.where(row)}: the column '{name}' is empty; name clip and model in every row.")
     key = ["clip", "split", "fold"]
-    for row in map(int, np.flatnonzero(rows.duplicated([*key, "model"]))):
+    twice = rows.duplicated([*key, "model"]) & ~nameless
+    for row in map(int, np.flatnonzero(twice)):
         clip, model = rows.loc[row, ["clip", "model"]]
-        raise InputError(f"{table.where(row)}: clip {clip} of model {model} is there twice; keep one row of each.")
+        _tell(problems, f"{table.where(row)}: clip {clip} of model {model} is there twice; keep one row of each.")
+    kept = ~(nameless | twice).to_numpy(bool)
+    table, values, rows = table.kept(kept).checked("give at least one clip"), values[kept], rows[kept].reset_index(drop=True)
     models = sorted(rows["model"].unique())
     answers = rows[key].drop_duplicates().reset_index(drop=True)
     answer_of = answers.reset_index().merge(rows[key].reset_index(names="row"), on=key).set_index("row")["index"].sort_index()
     probabilities = np.full((len(answers), len(models), len(classes)), np.nan)
     where = answer_of.to_numpy(), [models.index(name) for name in rows["model"]]
     probabilities[where] = as_distribution(values)
-    quality = table.numbers("quality") if "quality" in table else None
+    quality, wrong = table.numbers_and_words("quality") if "quality" in table else (None, {})
+    for problem in wrong.values():
+        _tell(problems, problem)
     if quality is not None and np.isnan(quality).all():
         quality = None
     if quality is not None:
         given, quality = quality, np.full((len(answers), len(models)), np.nan)
         quality[where] = given
     first_rows = np.unique(answer_of.to_numpy(), return_index=True)[1]
-    labels = _labels(table, rows, classes, answer_of.to_numpy())
+    labels = _labels(table, rows, classes, answer_of.to_numpy(), problems)
     columns = {name: rows[name].to_numpy(object)[first_rows] for name in NAMED}
     groups = np.where(columns["group"] == "", columns["clip"], columns["group"])
     return LongTable(tuple(models), tuple(classes), columns["clip"], probabilities, ~np.isnan(probabilities[:, :, 0]),
@@ -126,32 +140,46 @@ def _named(table: GivenTable) -> pd.DataFrame:
     rows = pd.DataFrame({name: table.text(name) if name in table else "" for name in NAMED}, index=table.rows.index)
     for name in ("clip", "model"):
         table.required(name)
-        for row in map(int, np.flatnonzero(rows[name] == "")):
-            raise InputError(f"{table.where(row)}: the column '{name}' is empty; name clip and model in every row.")
     return rows
 
 
-def _numbers(table: GivenTable, classes: list[str]) -> Floats:
-    """The probabilities [T, C] as they are given; InputError for text, numbers below 0, and rows that have only some."""
-    values = np.stack([table.numbers(name) for name in classes], axis=1)
+def _tell(problems: list[str] | None, problem: str) -> None:
+    """Put a sentence to the others; without a list it is an InputError."""
+    if problems is None:
+        raise InputError(problem)
+    problems.append(problem)
+
+
+def _numbers(table: GivenTable, classes: list[str], problems: list[str] | None) -> Floats:
+    """The probabilities [T, C] as they are given; told, and NaN, are text, numbers below 0, and rows that have only some."""
+    columns = [table.numbers_and_words(name) for name in classes]
+    values, words = np.stack([numbers for numbers, _ in columns], axis=1), [wrong for _, wrong in columns]
     partly = np.isnan(values).any(1) & ~np.isnan(values).all(1)
-    for row in map(int, np.flatnonzero((values < 0).any(1) | partly)):
+    bad = np.asarray((values < 0).any(1) | partly)
+    bad[[row for wrong in words for row in wrong]] = True
+    for row in map(int, np.flatnonzero(bad)):
         column = classes[int(np.argmax(~(values[row] >= 0)))]
-        raise InputError(
+        needed = (
             f"{table.where(row)}: every class needs a number of at least 0, or all are empty (see the column '{column}'); "
             f"columns other than {', '.join(NAMED)} are classes."
         )
+        _tell(problems, next((wrong[row] for wrong in words if row in wrong), needed))
+    values[bad] = np.nan
     return values
 
 
-def _labels(table: GivenTable, rows: pd.DataFrame, classes: list[str], answer_of: Integers) -> Integers:
+def _labels(
+    table: GivenTable, rows: pd.DataFrame, classes: list[str], answer_of: Integers, problems: list[str] | None
+) -> Integers:
     known = {plain_name(name): index for index, name in enumerate(classes)} | {"": UNKNOWN}
     codes = np.array([known.get(plain_name(label), UNKNOWN - 1) for label in rows["label"]], np.int64)
     for row in map(int, np.flatnonzero(codes < UNKNOWN)):
         label = rows["label"].iloc[row]
-        raise InputError(f"{table.where(row)}: the label '{label}' is none of the classes {', '.join(classes)}.")
+        _tell(problems, f"{table.where(row)}: the label '{label}' is none of the classes {', '.join(classes)}.")
+    codes = np.maximum(codes, UNKNOWN)
     labels = np.full(int(answer_of.max()) + 1, UNKNOWN, np.int64)
     np.maximum.at(labels, answer_of, codes)
     for row in map(int, np.flatnonzero((codes != UNKNOWN) & (codes != labels[answer_of]))):
-        raise InputError(f"{table.where(row)}: clip {rows['clip'].iloc[row]} has two labels; keep one.")
+        _tell(problems, f"{table.where(row)}: clip {rows['clip'].iloc[row]} has two labels; keep one.")
+        labels[answer_of[row]] = UNKNOWN
     return labels

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from data.emotions import EMOTION_WORDS
 from data.errors import InputError
-from data.location import Location
+from data.location import Location, is_address
 from data.manifest.manifest import read_manifest
 from modalities.face_networks.registry import NetworkInput
 from modalities.face_networks.views import read_views
@@ -72,7 +72,7 @@ def read_face_corpus(
     keeps that many samples of each part; `root` is the folder of the paths, else the manifest's. InputError when a part to fit
     or choose on would be empty, or the fold is not there.
     """
-    table, folder = _read_table(manifest, root)
+    table, folder, unusable = usable_rows(manifest, root)
     table["part"], has_fold = _parts_of_splits(table["split"].tolist(), fold, manifest)
     classes = [_class_of(*pair, labels) for pair in zip(table["label"], table["corpus_label"], strict=True)]
     table["class"] = np.array(classes, np.int64)
@@ -81,7 +81,7 @@ def read_face_corpus(
     if not (table["part"] == "choose").any():
         train = np.flatnonzero(table["part"] == "train")
         table.loc[train[_set_apart(table.iloc[train], seed)], "part"] = "choose"
-    notes = [f"{left_out} of {len(classes)} samples have another label or none."] if left_out else []
+    notes = [*unusable, *([f"{left_out} of {len(classes)} samples have another label or none."] if left_out else [])]
     notes += [] if (table["part"] == "test").any() else ["There is no test part, so nothing was tested."]
     notes += [f"Fold {fold} is tested."] if has_fold else []
     parts = {part: _some_of(table[table["part"] == part], limit, seed) for part in ("train", "choose", "test")}
@@ -92,15 +92,26 @@ def read_face_corpus(
     return FaceCorpus(tuple(labels), samples["train"], samples["choose"], samples["test"], tuple(notes))
 
 
-def _read_table(manifest: Path, root: Path | None) -> tuple[pd.DataFrame, str]:
-    """The rows without problems, columns `corpus_label`, `caption` and `context` in any case, and the folder of their paths."""
+def usable_rows(manifest: Path, root: Path | None = None) -> tuple[pd.DataFrame, str, tuple[str, ...]]:
+    """The rows of a manifest without problems, the folder of their paths, and sentences about those that are left out.
+
+    Columns `corpus_label`, `caption` and `context` are there in any case. Rows that name addresses are left out: a training reads
+    its faces again and again. InputError when no row is left.
+    """
     read = read_manifest(manifest, root, check_files=False)
-    if len(read.problems) == len(read.table):
-        raise InputError(f"No row of {manifest} can be used; the first: {read.problems['problem'].iloc[0]}")
-    table = read.table[read.table["problem"] == ""].copy()
+    bad = (read.table["problem"] != "").to_numpy(bool)
+    far = bad & read.table["path"].map(is_address).to_numpy(bool)
+    notes = []
+    for rows, why in ((far, "name addresses: a training reads files of this machine, so copy them first"), (bad & ~far, "")):
+        if rows.any():
+            first = why or f"cannot be used; the first: {read.table['problem'][rows].iloc[0].rstrip('.')}"
+            notes.append(f"{rows.sum()} of {len(rows)} rows of {manifest.name} are left out as they {first}.")
+    if bad.all():
+        raise InputError(" ".join(notes))
+    table = read.table[~bad].copy()
     for name in ("corpus_label", "caption", "context"):
         table[name] = table[name].astype("str").fillna("") if name in table else ""
-    return table.reset_index(drop=True), read.root
+    return table.reset_index(drop=True), read.root, tuple(notes)
 
 
 def _class_of(label: str, word: str, labels: Sequence[str]) -> int:

@@ -14,7 +14,6 @@ from torch import Tensor
 from data.errors import InputError, WeightsError
 from data.files import digest, file_digest
 from data.location import Location
-from data.manifest.manifest import read_manifest
 from data.precision import Precision
 from modalities.face_networks.papers.s4d_pretraining import (
     IMAGE_MASK,
@@ -30,7 +29,7 @@ from modalities.loading.checkpoint import Card, save_checkpoint
 from modalities.loading.devices import precision_of
 from modalities.loading.state_dicts import JsonObject, read_state_dict
 from modalities.training.common import Progress, Report, command_line, read_resume, silent, write_resume
-from modalities.training.face_networks.corpus import read_ahead, without_time
+from modalities.training.face_networks.corpus import read_ahead, usable_rows, without_time
 from modalities.training.face_networks.ranks import Ranks, joined, own_device
 from modalities.training.face_networks.recipes import Recipe, rate_factor
 from modalities.training.face_networks.train import Files, files_named, write_curves
@@ -123,14 +122,13 @@ def read_samples(
         raise InputError(f"Give a root for each of the {len(manifests)} corpora, or none.")
     found: dict[str, None] = {}
     for number, manifest in enumerate(manifests):
-        read = read_manifest(manifest, roots[number] if roots else None, check_files=False)
-        table = read.table[read.table["problem"] == ""]
+        table, root, _ = usable_rows(manifest, roots[number] if roots else None)
         folds = sorted({int(one[1]) for split in set(table["split"]) if (one := re.fullmatch(r"fold(\d+)", split))})
         if folds and fold not in folds:
             known = ", ".join(map(str, folds))
             raise InputError(f"{manifest} has the folds {known}; name the one that is tested later (--fold).")
         kept = table.loc[~table["split"].isin(["test", f"fold{fold}"]), "path"]
-        found |= dict.fromkeys(str(Location(read.root) / path) for path in kept)
+        found |= dict.fromkeys(str(Location(root) / path) for path in kept)
     drawn = np.sort(np.random.default_rng(seed).permutation(len(found))[:limit])
     paths = [list(found)[index] for index in drawn]
     stills = [path for path in paths if path.lower().endswith(IMAGE_SUFFIXES)]

@@ -4,10 +4,11 @@ import wave
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 
 from data.errors import MediaError
-from flows.backends.score_inputs import files_in, paths_from, with_what_is_known
+from flows.backends.score_inputs import files_in, paths_from, texts_answers, with_what_is_known
 from modalities.speech.detect import as_wav, read_blocks
 
 ENDINGS = frozenset({".wav"})
@@ -32,6 +33,18 @@ def test_neither_addresses_nor_paths_that_leave_the_folder(named: str, said: str
         assert bool(with_what_is_known(table, [fine, refused])[0][0].problem) == bool(named), "so may its context"
     with pytest.raises(MediaError), refused.here():
         raise AssertionError("it was read")
+
+
+def test_a_row_of_the_wrong_form_has_no_answer_and_its_sentence_and_blanks_no_others(tmp_path: Path) -> None:
+    table = tmp_path / "inputs.csv"
+    table.write_text("text,path\nhappy,a.wav\nsad, so sad,b.wav\nangry,c.wav\n")
+    said = f"{table}, line 3: it has 3 cells, the first line 2; put text with ',' in double quotes."
+    answers = texts_answers(table, lambda texts: np.array([[len(text)] * 7 for text in texts], np.float32), str.upper)
+    assert (answers.names, answers.basic[:, 0].tolist()) == (["HAPPY", f"{table}, line 3", "ANGRY"], [5, 0, 5])
+    assert (answers.reasons, answers.broken) == ({f"{table}, line 3": said}, {f"{table}, line 3"})
+    assert [(file.name, file.problem) for file in files_in(table, ENDINGS)] == [
+        (str(tmp_path / "a.wav"), ""), (f"{table}, line 3", said), (str(tmp_path / "c.wav"), ""),
+    ]  # fmt: skip
 
 
 def test_paths_start_from_the_table_or_from_a_root(tmp_path: Path) -> None:

@@ -244,10 +244,35 @@ def test_weights_are_readable_and_each_fold_is_answered_without_itself(tmp_path:
     fusion, table = read_fitted(tmp_path / "w.json"), read_long_table(csv)
     of_fold = table.rows(table.folds == "1")
     np.testing.assert_allclose(fusion.apply(of_fold), apply_fusion(fusion.folds["1"], of_fold))
-    assert "accuracy" in apply_table(tmp_path / "w.json", csv, tmp_path / "o.csv")
+    assert "accuracy" in apply_table(tmp_path / "w.json", csv, tmp_path / "o.csv")[0]
     answers = pd.read_csv(tmp_path / "o.csv")
     assert len(answers) == 120
     np.testing.assert_allclose(answers[list(CLASSES)].sum(axis=1), 1.0, atol=1e-5)
+
+
+def test_wrong_rows_are_told_and_blank_no_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = write_csv(tmp_path / "t.csv", make_table(60))
+    fit_table(whole, tmp_path / "w.json", "mean")
+    head, *rows = whole.read_text().splitlines()
+    rows[0] = rows[0].replace(rows[0].split(",")[5], "much")
+    rows[4] += ",0.5"
+    rows[7] = rows[7].replace(rows[7].split(",")[2], "bored")
+    (tmp_path / "wrong.csv").write_text("\n".join([head, *rows, rows[9]]))
+    apply_table(tmp_path / "w.json", whole, tmp_path / "0.csv")
+    files = tmp_path / "w.json", tmp_path / "wrong.csv", "-o", tmp_path / "1.csv"
+    code, _, said = call(monkeypatch, capsys, "fuse", "apply", *files)
+    assert code == 1
+    for part in ("line 2: 'much' in the column 'calm' is not a number", "line 6: it has 9 cells, the first line 8",
+                 "line 9: the label 'bored' is none", "line 182: clip clip3 of model good is there twice"):  # fmt: skip
+        assert f"{tmp_path / 'wrong.csv'}, {part}" in said
+    right, answers = (pd.read_csv(tmp_path / f"{code}.csv").set_index("clip") for code in (0, 1))
+    pd.testing.assert_frame_equal(answers.iloc[2:], right.iloc[2:])
+    assert answers.loc["clip0", "calm"] != right.loc["clip0", "calm"]
+    assert answers.iloc[:2].notna().all(axis=None), "what the other models say of these clips counts"
+    with pytest.raises(InputError, match=r"wrong\.csv, line 6: it has 9 cells"):
+        fit_table(tmp_path / "wrong.csv", tmp_path / "w.json", "mean")
 
 
 def knowing(table: LongTable, model: int = 0) -> LongTable:
@@ -277,8 +302,8 @@ def test_models_that_agree_far_less_on_new_clips_are_fused_carefully(tmp_path: P
     shuffled = other.probabilities.copy()
     shuffled[:, 0] = shuffled[::-1, 0]
     other = replace(other, probabilities=shuffled, folds=np.full(600, "", object))
-    assert "agree on" not in apply_table(weights, write_csv(tmp_path / "a.csv", alike), tmp_path / "o.csv")
-    said = apply_table(weights, write_csv(tmp_path / "b.csv", other), tmp_path / "o.csv")
+    assert "agree on" not in apply_table(weights, write_csv(tmp_path / "a.csv", alike), tmp_path / "o.csv")[0]
+    said, _ = apply_table(weights, write_csv(tmp_path / "b.csv", other), tmp_path / "o.csv")
     assert "good and weak agree on" in said
     careful = read_fitted(weights).careful
     assert careful is not None

@@ -21,7 +21,7 @@ from modalities.training.face_networks.s4d_pretraining import (  # fmt: skip
     pretrain,
     read_samples,
 )
-from modalities.training.face_networks.train import FaceTrainingOptions, files_named, new_network
+from modalities.training.face_networks.train import FaceTrainingOptions, files_named, files_of, new_network
 from tests.face_corpora import write_clips, write_pictures
 from tests.modalities.training.face_networks.kills import killed_at_save
 
@@ -84,9 +84,13 @@ def test_s4d_starts_from_what_the_command_writes(dyad: Dyad, tmp_path: Path) -> 
     tiny.write_text(f"settings: {json.dumps(TINY)}\n")
     small.write_text(f"settings: {json.dumps({**SIZES, 'expert_blocks': [1]})}\ninput: {{size: 32, frames: 4}}\n")
     recipe.write_text("batch: 8\nstill_steps: 0.0\n")
+    far = "s3://bucket/far.png" + "," * clips.read_text().partition("\n")[0].count(",")
+    clips.write_text(f"{clips.read_text().rstrip()}\n{far}\n")
     options = ("--epochs", 1, "--batch", 8, "--fold", 1, "--settings", tiny, "--device", "cpu", "-o", tmp_path)
     code, out, err = dyad("train", NAME, "--corpus", pictures, "--corpus", clips, *options)
     assert code == 0, err
+    left_out = "1 of 25 rows of manifest.csv are left out as they name addresses"
+    assert left_out in err
     assert "loss_pictures" in out
     weights = files_named(tmp_path, NAME).weights
     code, _, err = dyad(
@@ -94,6 +98,8 @@ def test_s4d_starts_from_what_the_command_writes(dyad: Dyad, tmp_path: Path) -> 
         "--settings", small, "--recipe", recipe, "--epochs", 1, "--device", "cpu", "-o", tmp_path,
     )  # fmt: skip
     assert code == 0, err
+    assert left_out in err
+    assert left_out in files_of(tmp_path, "dynamic", "s4d", 1).card.read_text(encoding="utf-8")
     settings = {**SIZES, "expert_blocks": [1]}
     started = new_network(network_table().choose("s4d"), settings, FaceTrainingOptions(start=weights), 7)
     assert isinstance(started, S4D)

@@ -311,6 +311,19 @@ def test_parts_of_a_corpus_never_meet(tmp_path: Path) -> None:
         read_face_corpus(manifest, BASIC, fold=9)
 
 
+def test_rows_that_are_left_out_are_counted_and_told(tmp_path: Path) -> None:
+    rows = [f"{n}.png,{LABELS[n % 4]}" for n in range(40)]
+    far, wrong = ["s3://bucket/a.png,happiness"] * 3, ["../out.png,happiness"] * 2
+    corpus = read_face_corpus(write_manifest(tmp_path / "m.csv", "path,label", *rows, *far, *wrong), BASIC)
+    assert corpus.notes[:2] == (
+        "3 of 45 rows of m.csv are left out as they name addresses: a training reads files of this machine, so copy them first.",
+        "2 of 45 rows of m.csv are left out as they cannot be used; the first: Line 45: the path ../out.png leaves the root "
+        f"{tmp_path}; correct it, or name a root that holds it.",
+    )
+    with pytest.raises(InputError, match="3 of 3 rows of m.csv are left out as they name addresses"):
+        read_face_corpus(write_manifest(tmp_path / "m.csv", "path,label", *far), BASIC)
+
+
 def test_speakers_stay_together_and_the_corpus_words_count(tmp_path: Path) -> None:
     rows = [f"{n}.png,,{word},speaker{n % 10}" for n, word in enumerate(["contempt", "Happiness", "anxious"] * 40)]
     manifest = write_manifest(tmp_path / "m.csv", "path,label,corpus_label,speaker", *rows)
