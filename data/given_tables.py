@@ -365,7 +365,7 @@ def _read_parquet(stream: IO[bytes]) -> pd.DataFrame:
     for name, column in zip(table.column_names, table.columns, strict=True):
         # A cell that is NaN is a number that failed, one that is null is empty: only as text do they stay apart, as in a CSV.
         if pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
-            rows[name] = pc.cast(column, pa.large_string()).to_pandas()
+            rows[name] = pc.cast(column, pa.large_string()).to_pandas().set_axis(rows.index)  # which pandas may have written
     return rows
 
 

@@ -91,7 +91,8 @@ def recognise_dataset(
             work_off(run, _most(workers, settings))
             relate(run, _most(workers, settings))
             if same_people and not stop.requested.is_set():
-                found = link_people(plan.output.folder, done_clips(plan.output.folder, clips, journal), settings, keep_embeddings)
+                done = (folder for _, folder in done_clips(plan.output.folder, clips, journal))
+                found = link_people(plan.output.folder, done, settings, keep_embeddings)
                 run.plan = replace(run.plan, different=found)
             return finish(run)
 

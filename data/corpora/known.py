@@ -48,9 +48,14 @@ def corpus_of_file(path: str, said: str = "") -> str:
 def _corpus_of_picture(file: Path) -> str:
     import cv2
 
-    if file.suffix.lower() not in PICTURES or not file.is_file() or file.stat().st_size > LARGEST:
+    if file.suffix.lower() not in PICTURES:
         return ""
-    image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        if not file.is_file() or file.stat().st_size > LARGEST:
+            return ""
+        image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error):  # it cannot be read, or is empty, or claims to be huge: none that was learned
+        return ""
     if image is None or image.dtype != np.uint8 or image.shape[:2] != (SIDE, SIDE):
         return ""
     if image.ndim == 3 and (image[..., :3] != image[..., :1]).any():

@@ -10,7 +10,7 @@ import numpy as np
 from configs.settings import Settings
 from data.emotions import BASIC_EMOTIONS
 from data.files import write_text
-from data.manifest.manifest import Manifest, ManifestRow
+from data.manifest.manifest import Manifest
 from data.run_folder import RunFolder
 from data.tables import read_scores
 from flows.backends import backend_of
@@ -30,15 +30,19 @@ def gather(output: Path, clips: Manifest, journal: Journal, settings: Settings) 
     from modalities.reference import write_known
 
     folder = output / FOLDER
-    speakers = dict.fromkeys(speaker for speaker, _ in _done(output, clips, journal))
+
+    def done() -> Iterator[tuple[str, RunFolder]]:
+        return done_clips(output, clips, journal)
+
+    speakers = dict.fromkeys(speaker for speaker, _ in done())
     digests: dict[str, dict[str, str]] = {}
     for modality in RELATED:
         backend = backend_of(settings, modality)
-        known = backend.known(_done(output, clips, journal), settings) if isinstance(backend, ScoringBackend) else {}
+        known = backend.known(done(), settings) if isinstance(backend, ScoringBackend) else {}
         if known:
             folder.mkdir(exist_ok=True)
             digests[modality] = {speaker: write_known(folder, one) for speaker, one in known.items()}
-    shares = {modality: found for modality in PRIORS if (found := _shares(modality, _done(output, clips, journal), settings))}
+    shares = {modality: found for modality in PRIORS if (found := _shares(modality, done(), settings))}
     if not digests and not shares:
         return {}
     folder.mkdir(exist_ok=True)
@@ -51,17 +55,12 @@ def gather(output: Path, clips: Manifest, journal: Journal, settings: Settings) 
     return {speaker: _digest(speaker, digests, shares) for speaker in speakers if shares or of_speaker(speaker, digests)}
 
 
-def _done(output: Path, clips: Manifest, journal: Journal) -> Iterator[tuple[str, RunFolder]]:
+def done_clips(output: Path, clips: Manifest, journal: Journal) -> Iterator[tuple[str, RunFolder]]:
     """Who is in each clip that has an answer, and where that is."""
-    yield from ((row.speaker, folder) for row, folder in done_clips(output, clips, journal))
-
-
-def done_clips(output: Path, clips: Manifest, journal: Journal) -> Iterator[tuple[ManifestRow, RunFolder]]:
-    """The row of each clip that has an answer, and its run folder."""
     for row in clips.rows():
         ended = journal.latest(row.clip_id)
         if ended is not None and ended.state != "failed":
-            yield row, RunFolder(output / ended.run_folder)
+            yield row.speaker, RunFolder(output / ended.run_folder)
 
 
 def _digest(speaker: str, digests: Mapping[str, Mapping[str, str]], shares: Mapping[str, Mapping[str, float]]) -> str:

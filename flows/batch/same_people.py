@@ -5,7 +5,7 @@ only, unless it is to be kept.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -16,7 +16,7 @@ from configs.settings import Settings
 from data.csv_files import CsvWriter
 from data.dataset_files import SAME_PEOPLE
 from data.files import atomic_path, digest, write_text
-from data.manifest.manifest import ManifestRow
+from data.npz_files import read_arrays
 from data.people import persons_of_tracks, read_people
 from data.run_folder import RunFolder
 from data.tables import read_table
@@ -39,33 +39,29 @@ class Seen:
     look: Embeddings
 
 
-def link_people(output: Path, clips: Iterator[tuple[ManifestRow, RunFolder]], settings: Settings, keep: bool) -> int:
+def link_people(output: Path, clips: Iterable[RunFolder], settings: Settings, keep: bool) -> int:
     """Write same_people.csv: which persons of which clips are one; returns how many different ones there are.
 
     `keep`: what faces are recognised by stays in the run folders, so that the next time nothing is looked at anew; else what an
     earlier time has kept goes.
     """
     model = loaded(settings, ("people", WEIGHTS), lambda: load(WEIGHTS, device_named(settings.device)))
-    seen = [one for row, folder in clips for one in _seen(row.clip_id, folder, model, keep)]
+    seen = [one for folder in clips for one in _seen(folder, model, keep)]
     looks = np.stack([one.look for one in seen]) if seen else np.zeros((0, 1), np.float32)
     numbers = same_persons([one.clip_id for one in seen], looks).tolist()
-    names = {number: _name([one for one, own in zip(seen, numbers, strict=True) if own == number]) for number in set(numbers)}
+    names = {number: Counter[str]() for number in numbers}
+    for number, one in zip(numbers, seen, strict=True):
+        names[number].update([one.name] if one.name else [])
     stream = StringIO()
     writer = CsvWriter(stream)
     writer.add(COLUMNS)
     for number, one in sorted(zip(numbers, seen, strict=True), key=lambda pair: pair[0]):
-        writer.add([number, names[number], one.clip_id, one.person, *one.told])
+        writer.add([number, max(names[number], key=names[number].__getitem__, default=""), one.clip_id, one.person, *one.told])
     write_text(output / SAME_PEOPLE, stream.getvalue())
     return len(names)
 
 
-def _name(seen: list[Seen]) -> str:
-    """The name that one person has most often in the clips; '' where none of them gives one."""
-    given = Counter(one.name for one in seen if one.name)
-    return given.most_common(1)[0][0] if given else ""
-
-
-def _seen(clip_id: str, folder: RunFolder, model: Recogniser, keep: bool) -> Iterator[Seen]:
+def _seen(folder: RunFolder, model: Recogniser, keep: bool) -> Iterator[Seen]:
     """The persons of a clip of whom there are pictures."""
     people = read_people(folder.people)
     if people is None or not folder.face_pictures.is_file():
@@ -76,7 +72,7 @@ def _seen(clip_id: str, folder: RunFolder, model: Recogniser, keep: bool) -> Ite
         person = int(row["person"])
         if person in looks:
             told = bool(row["main"]), float(row["seconds_on_screen"]), float(row["seconds_speaking"])
-            yield Seen(clip_id, person, str(row["name"]), told, looks[person])
+            yield Seen(folder.root.name, person, str(row["name"]), told, looks[person])
 
 
 def _looks(folder: RunFolder, of_track: dict[int, int], model: Recogniser, keep: bool) -> dict[int, Embeddings]:
@@ -98,10 +94,10 @@ def _looks(folder: RunFolder, of_track: dict[int, int], model: Recogniser, keep:
 
 
 def _read(file: Path, made_of: str) -> dict[int, Embeddings] | None:
+    """What was kept; None where that is of something else, is not there, or is damaged."""
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            if str(stored["made_of"]) != made_of:
-                return None
-            return dict(zip(stored["persons"].tolist(), stored["looks"], strict=True))
-    except (OSError, ValueError, KeyError):
+        stored = read_arrays(file, "made_of", "persons", "looks")
+        kept = dict(zip(stored["persons"].tolist(), stored["looks"], strict=True))
+    except (OSError, ValueError):
         return None
+    return kept if str(stored["made_of"]) == made_of else None

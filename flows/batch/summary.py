@@ -215,7 +215,8 @@ class Totals:
             self.stages[stage][0] += seconds
             self.stages[stage][1] += 1
         answer = entry.answer
-        self.corpora[corpus_of_file(row.path, row.corpus)] += bool(answer)
+        if answer:
+            self.corpora[corpus_of_file(row.path, row.corpus)] += 1
         self.media += answer.get("duration") or 0.0
         self.shown.update(answer.get("seconds", {}))
         self.clips[answer.get("top") or ""] += bool(answer)

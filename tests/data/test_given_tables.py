@@ -187,6 +187,10 @@ def test_parquet_is_read_alike(tmp_path: Path) -> None:
     cells = read_given_table(tmp_path / "t.parquet")
     assert cells.text("x").tolist() == ["0.1", "", "1e-7", "nan"], "empty and failed numbers stay apart"
     np.testing.assert_array_equal(cells.numbers("x"), [0.1, np.nan, 1e-7, np.nan])
+    pd.DataFrame({"n": [7, 8], "x": [0.5, np.nan]}, index=[3, 4]).to_parquet(tmp_path / "t.parquet")
+    indexed = pq.read_table(tmp_path / "t.parquet").set_column(1, "x", pa.array([0.5, float("nan")]))
+    pq.write_table(indexed, tmp_path / "t.parquet")
+    assert read_given_table(tmp_path / "t.parquet").text("x").tolist() == ["0.5", "nan"], "whatever rows pandas has numbered"
 
 
 @pytest.mark.parametrize(

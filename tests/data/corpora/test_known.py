@@ -1,5 +1,7 @@
 """Which corpus a file is of."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -39,8 +41,15 @@ def test_a_picture_of_the_training_is_known_by_its_pixels_whatever_it_is_called(
     assert corpus_of_file(saved(tmp_path / "other.png", changed)) == ""
     new = held_out[~np.isin(hashes_of(held_out), hashes_of(train))]
     assert not any(corpus_of_file(saved(tmp_path / "held.png", image)) for image in new[:200])
-    (tmp_path / "text.png").write_text("no picture")
-    assert corpus_of_file(str(tmp_path / "text.png")) == corpus_of_file(str(tmp_path / "absent.png")) == ""
+
+
+def test_a_file_that_is_no_picture_is_of_no_corpus(tmp_path: Path) -> None:
+    head = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    huge = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    for name, content in (("text", b"no picture"), ("empty", b""), ("huge", huge)):
+        (tmp_path / f"{name}.png").write_bytes(content)
+    for name in ("text", "empty", "huge", "absent", "long" * 99):
+        assert corpus_of_file(str(tmp_path / f"{name}.png")) == ""
 
 
 def saved(file: Path, image: np.ndarray) -> str:
