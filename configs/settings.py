@@ -5,7 +5,7 @@ Also the typed form that Prefect shows for the parameter `settings`.
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import Field, ValidationError, field_validator
@@ -114,7 +114,7 @@ def load_settings(
         settings = Settings.model_validate(tree)
         settings.compound_table()
     except ValidationError as error:
-        said, where = _sentence(error), _sources(error, path, environment, single)
+        said, where = _sentence(error), _sources(error, path, environment, overrides or {}, single)
         raise InputError(f"The settings of {where} do not fit: {said}{'' if said.endswith(('?', '.')) else '.'}") from error
     return settings
 
@@ -165,13 +165,19 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
     """DYAD_FACES__DETECTOR=opencv -> {'faces': {'detector': 'opencv'}}; names without '__' are settings only if in ALONE."""
     tree: dict[str, object] = {}
     for name, value in environment.items():
-        if name in ALONE or (name.startswith("DYAD_") and "__" in name):
-            *sections, field = name.removeprefix("DYAD_").lower().split("__")
+        if place := _place_of(name):
+            *sections, field = place
             one: dict[str, object] = {field: parse_yaml(value, name)}
             for section in reversed(sections):
                 one = {section: one}
             tree = _merged(tree, one)
     return tree
+
+
+def _place_of(variable: str) -> tuple[str, ...]:
+    """The names that lead to the setting that a variable gives; none for other variables."""
+    is_one = variable in ALONE or (variable.startswith("DYAD_") and "__" in variable)
+    return tuple(variable.removeprefix("DYAD_").lower().split("__")) if is_one else ()
 
 
 def _merged(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
@@ -182,15 +188,24 @@ def _merged(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str,
     return merged
 
 
-def _sources(error: ValidationError, path: Path, environment: Mapping[str, str], single: Iterable[str]) -> str:
-    """Where what does not fit was said: the profile's file, a variable, or one of the pairs `single`, which go before."""
-    said = {tuple(name.removeprefix("DYAD_").lower().split("__")): name for name in environment if name.startswith("DYAD_")}
-    said |= {tuple(pair.partition("=")[0].strip().split(".")): pair for pair in single}
+def _sources(
+    error: ValidationError, path: Path, environment: Mapping[str, str], overrides: Mapping[str, object], single: Iterable[str]
+) -> str:
+    """Where what does not fit was said: the file, a variable, options, or one of the pairs `single`; the last counts."""
+    said = [(place, name) for name in environment if (place := _place_of(name))]
+    said += [(place, "the options") for place in _places_in(overrides)]
+    said += [(tuple(pair.partition("=")[0].strip().split(".")), pair) for pair in single]
     found = dict[str, None]()
     for at in (tuple(map(str, one["loc"])) for one in error.errors()):
-        alike = (name for place, name in reversed(said.items()) if all(map(str.__eq__, place, at)))
+        alike = (name for place, name in reversed(said) if at and all(map(str.__eq__, place, at)))
         found[next(alike, str(path))] = None
     return ", ".join(found)
+
+
+def _places_in(tree: Mapping[str, object]) -> Iterator[tuple[str, ...]]:
+    """The names that lead to each value of a nested mapping."""
+    for name, value in tree.items():
+        yield from ((name, *below) for below in _places_in(value)) if isinstance(value, Mapping) else [(name,)]
 
 
 def _sentence(error: ValidationError) -> str:

@@ -65,6 +65,24 @@ def test_single_settings_come_last_and_wrong_names_are_told_with_the_nearest() -
             load_settings(environment={}, single=[wrong])
 
 
+@pytest.mark.parametrize(
+    ("environment", "overrides", "single", "said"),
+    [
+        ({"DYAD_WINDOWS__LENGTH": "0"}, {}, [], "DYAD_WINDOWS__LENGTH"),
+        ({"DYAD_WINDOWS__LENGTH": "2"}, {"windows": {"length": 0.0}}, [], "the options"),
+        ({"DYAD_WINDOWS__LENGTH": "2"}, {"windows": {"length": 2.0}}, ["windows.length=0"], "windows.length=0"),
+        ({"DYAD_STATE": "there", "DYAD_WINDOWS__SHIFT": "2"}, {}, [], "wrong.yaml"),
+    ],
+)
+def test_who_said_what_does_not_fit_is_named(
+    environment: dict[str, str], overrides: dict[str, object], single: list[str], said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("state: there" if said == path.name else "")
+    with pytest.raises(InputError, match=f"^The settings of [^ ]*{said} do not fit"):
+        load_settings(str(path), overrides, environment, single)
+
+
 def test_every_setting_is_explained_and_what_is_printed_can_be_read() -> None:
     settings = load_settings(environment={})
     printed = "\n".join(with_comments(settings))
