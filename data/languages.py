@@ -29,8 +29,9 @@ def code_of(language: str) -> str:
     codes = {name: code for code, names in LANGUAGES.items() for name in (code, *names)}
     if given not in codes:
         nearest = [f"'{name}'" for name in difflib.get_close_matches(given, [name for name in codes if len(name) > 3], 2, 0.7)]
+        asked = f"; did you mean {' or '.join(nearest)}? Give" if nearest else ": give"
         raise InputError(
-            f"Whisper knows no language '{language}'{'; did you mean ' + ' or '.join(nearest) + '?' if nearest else ''}: "
-            "give a code (en, de, pl) or an English name, or leave it empty to have it found."
+            f"Whisper knows no language '{language}'{asked} a code (en, de, pl) or an English name, or leave it empty to have it "
+            "found."
         )
     return codes[given]

@@ -19,10 +19,11 @@ MOST_STRETCHES = 8
 """Stretches of the timeline that are told without -v."""
 
 
-def print_result(console: Console, result: ResultDocument, folder: Path, *, details: bool = False) -> None:
-    """Print a result for a person: the answer and how sure it is, when what is shown, what is absent, the page's path.
+def print_result(console: Console, result: ResultDocument, folder: str, *, details: bool = False) -> None:
+    """Print a result for a person: the answer and how sure it is, when what is shown, what is absent, where its page is.
 
-    `details`: all of the timeline, the evidence of each stretch, why each modality is absent, and the people.
+    `folder`: the path or address of the run folder. `details`: all of the timeline, the evidence of each stretch, why each
+    modality is absent, and the people.
     """
     clip, summary = result["clip"], result["summary"]
     sure = surely(summary.get("sureness"), summary.get("sureness_range"))
@@ -35,7 +36,7 @@ def print_result(console: Console, result: ResultDocument, folder: Path, *, deta
         _print_details(console, result)
     else:
         _print_stretches(console, result)
-    console.print(f"  {escape(str(folder / 'report.html'))}", soft_wrap=True, highlight=False)
+    console.print(f"  {escape(folder)}/report.html", soft_wrap=True, highlight=False)
 
 
 def _print_stretches(console: Console, result: ResultDocument) -> None:

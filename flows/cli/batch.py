@@ -117,26 +117,28 @@ def _stages_told(verbose: bool) -> Iterator[None]:
 
 def _tell_answers(output: str, asked: Asked) -> None:
     """The answers of all clips, where --json, --explain or -v want them, and where the time went."""
+    from data.location import is_address
     from data.run_folder import RunFolder
     from flows.cli.terminal import Told, show_error, show_result
     from flows.clip.profile_time import table
     from flows.exports.source import items, source_at
     from reports.exports.clip import Unanswered
-    from reports.exports.formats import format_named
 
     how = Told(asked.json, asked.explain, asked.verbose, several=True)
     if not (how.as_json or how.explained or how.verbose or asked.profile_time):
         return
     source, folders = source_at(output), list[RunFolder]()
-    for item in items(source, format_named("json")):
+    for item in items(source):
         if isinstance(item, Unanswered):
             if how.as_json:
                 show_error(item.path, item.reason)
             continue
         folders.append(RunFolder(Path(output) / item.clip_id))
         if how.as_json or how.explained or how.verbose:
-            show_result(item.result, folders[-1].root, how)
-    if asked.profile_time:
+            show_result(item.result, str(source.root / item.clip_id), how)
+    if asked.profile_time and is_address(output):
+        sys.stderr.write(f"Where the time went is noted in the run folders; of those at {output} see status.csv there.\n")
+    elif asked.profile_time:
         terminal.console(stderr=True).print(table(*folders))
 
 

@@ -154,6 +154,7 @@ class _Progress:
         self.on_terminal = console.is_terminal  # asked once: some libraries are kept quiet by pointing stderr elsewhere meanwhile
         self.bars = Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=not self.on_terminal)
         self.clips: dict[str, tuple[TaskID, dict[str, Event]]] = {}
+        self.begun = set[str]()
         self.said: dict[tuple[str, str], float] = {}
 
     def __call__(self, event: Event) -> None:
@@ -162,8 +163,9 @@ class _Progress:
         elif event.state == "working":
             self._say_how_far(event)
         elif event.state == "started":
-            if all(clip_id != event.clip_id for clip_id, _ in self.said):
+            if event.clip_id not in self.begun:
                 self.console.print(f"{event.file}: recognising", style="dim", markup=False, soft_wrap=True)
+            self.begun.add(event.clip_id)
             self.said[event.clip_id, event.stage] = time.monotonic()
         elif event.state == "failed" or (self.verbose and event.state != "skipped"):
             self.console.print(stage_line(event), markup=False, soft_wrap=True)
@@ -225,11 +227,11 @@ def _progress(console: Console, verbose: bool) -> Iterator[_Progress]:
 def _show(folder: Path, how: Told) -> None:
     from data.run_folder import RunFolder
 
-    show_result(json.loads(RunFolder(folder).result.read_text(encoding="utf-8")), folder, how)
+    show_result(json.loads(RunFolder(folder).result.read_text(encoding="utf-8")), str(folder), how)
 
 
-def show_result(result: "ResultDocument", folder: Path, how: Told) -> None:
-    """Print a clip's answer on stdout; `folder` is where it lies."""
+def show_result(result: "ResultDocument", folder: str, how: Told) -> None:
+    """Print a clip's answer on stdout; `folder` is where it lies, a path or an address."""
     from reports.explain import explain
     from reports.terminal import print_line, print_result
 

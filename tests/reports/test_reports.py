@@ -8,7 +8,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,7 @@ def result(sample_run: RunFolder) -> dict[str, Any]:
 
 def shown(result: dict[str, Any], width: int = 160, **how: Any) -> str:
     console = Console(width=width, record=True, file=io.StringIO(), no_color=True)
-    print_result(console, result, Path("runs/clip"), **how)
+    print_result(console, result, "runs/clip", **how)
     return console.export_text()
 
 
@@ -76,7 +75,7 @@ def test_in_a_real_terminal_no_line_is_cut(sample_run: RunFolder, columns: int) 
         pytest.skip("no program 'script' on this machine, which makes a terminal")
     code = (
         "import json, pathlib, sys; from data.terminal import console; from reports.terminal import print_result; "
-        "folder = pathlib.Path(sys.argv[1]); print_result(console(), json.loads((folder / 'result.json').read_text()), folder)"
+        "folder = sys.argv[1]; print_result(console(), json.loads(pathlib.Path(folder, 'result.json').read_text()), folder)"
     )
     command = f"stty cols {columns}; {shlex.join([sys.executable, '-c', code, str(sample_run.root)])}"
     plain = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
