@@ -211,6 +211,15 @@ def result_of() -> Callable[[RunFolder], dict[str, Any]]:
     return read
 
 
+HOLDS_UP = "starting-is-held-up"
+SITE = """
+import os, time
+while "PREFECT__FLOW_RUN_ID" in os.environ and os.path.exists({!r}):
+    time.sleep(0.02)
+"""
+"""Python's own `sitecustomize`, which each process reads first."""
+
+
 @dataclass(frozen=True)
 class OwnServer:
     """What `dyad up` started, with a state folder of its own; `folder` is where its commands run."""
@@ -241,6 +250,13 @@ class OwnServer:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DYAD_STATE", str(self.state))
             yield
+
+    @contextlib.contextmanager
+    def starting_is_held_up(self) -> Iterator[None]:
+        """Inside the block the processes of runs wait before they do anything, so that they can be killed while they start."""
+        (self.folder / HOLDS_UP).touch()
+        yield
+        (self.folder / HOLDS_UP).unlink()
 
     @property
     def entrance(self) -> str:
@@ -281,7 +297,12 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment = {**kept, "DYAD_STATE": str(folder / "state"), "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(folder / "home")}
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(SITE.format(str(folder / HOLDS_UP)))
+    environment = {
+        **kept, "DYAD_STATE": str(folder / "state"), "PYTHONPATH": f"{ROOT}{os.pathsep}{folder / 'site'}",
+        "PREFECT_HOME": str(folder / "home"),
+    }  # fmt: skip
     server = OwnServer(f"http://127.0.0.1:{port}/api", folder, environment)
     try:
         started = server.dyad("up", "--port", port, "--workers", 1)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,18 @@ HALF_WRITTEN = re.compile(r"\..*\.[0-9a-f]{8}(\.\w+)?$|\.(input|decoded)-")
 
 
 def batch(
-    manifest: Path, output: Path, *options: object, workload: str = "", most_bytes: int | None = None, **variables: str
-) -> Forked:
+    manifest: Path, output: Path, *options: object, workload: str = "", before: Callable[[], None] | None = None,
+    most_bytes: int | None = None, **variables: str,
+) -> Forked:  # fmt: skip
     """Start it against the session's server.
 
-    workload: a function of tests.faults.workloads instead of recognition; most_bytes: what its files may grow to (`ulimit -f`).
+    workload: a function of tests.faults.workloads instead of recognition; before: is called in its process first; most_bytes:
+    what its files may grow to (`ulimit -f`).
     """
     from prefect.settings import get_current_settings
 
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": str(get_current_settings().api.url), **variables}
-    before = partial(workloads.use, workload) if workload else None
+    before = partial(workloads.use, workload) if workload else before
     words = ("batch", manifest, "-o", output, *options)
     return fork(*words, environment=environment, folder=manifest.parent, before=before, most_bytes=most_bytes)
 
@@ -37,12 +40,6 @@ def ended(process: Forked, seconds: float = 240) -> tuple[int, str]:
     done = process.ended(seconds)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, " ".join(done.stderr.split())
-
-
-def killed(process: Forked) -> None:
-    """Kill it with -9; it must still be running."""
-    assert process.poll() is None, process.ended(0)
-    process.kill()
 
 
 def make_clips(folder: Path, count: int, seconds: float = 1.0) -> Path:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,9 @@ import pytest
 from data.files import file_digest
 from data.manifest.manifest import manifest_of_folder
 from data.media.clip import clip_id_of
-from tests.faults.batches import assert_all_done_once, batch, ended, half_written, journal, killed, make_clips
-from tests.forked import ROOT, Forked
-from tests.waiting import wait_until
+from tests.faults.batches import assert_all_done_once, batch, ended, half_written, journal, make_clips
+from tests.faults.workloads import meet_with
+from tests.forked import ROOT
 
 DIES = """
 import os, pathlib, sys
@@ -26,7 +27,8 @@ with atomic_path(pathlib.Path(sys.argv[1])) as aside:
 @pytest.mark.slow
 def test_the_run_is_killed_and_the_same_command_goes_on(prefect_session: None, tmp_path: Path) -> None:
     media, output = make_clips(tmp_path / "media", 6), tmp_path / "runs"
-    kill_after(2, output, batch(media, output, "--workers", 2))
+    killed = partial(meet_with, "killed", "faces", output, ended=2)
+    assert ended(batch(media, output, "--workers", 2, before=killed))[0] == -9
     names = [str(line["clip_id"]) for line in journal(output)]
     assert 2 <= len(names) < 6
     file = next(Path(row.path) for row in manifest_of_folder(media).rows() if row.clip_id not in names)
@@ -42,11 +44,6 @@ def test_the_run_is_killed_and_the_same_command_goes_on(prefect_session: None, t
     assert f"6 clips: 6 done ({len(names)} of them before)" in said
     assert_all_done_once(output, 6)
     assert {path: path.stat().st_mtime_ns for path in results} == results, "what was done is not done again"
-
-
-def kill_after(clips: int, output: Path, process: Forked) -> None:
-    wait_until(lambda: len(journal(output)) >= clips or process.poll() is not None)
-    killed(process)
 
 
 def die_while_writing(*paths: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from flows.server.up import server_environment
 from tests.faults.batches import batch, ended, journal, make_manifest, status
+from tests.faults.workloads import FREE, let_go
 from tests.forked import fork
 from tests.media_makers import make_sound
 from tests.waiting import answers, wait_until
@@ -54,9 +55,10 @@ def test_the_server_is_killed_and_the_same_command_finishes(address: str, start:
     manifest, output = make_manifest(tmp_path / "media", 50), tmp_path / "runs"
     asked = {"PREFECT_API_URL": address}
     server = start()
-    process = batch(manifest, output, "--workers", 2, workload="slow", **asked)
-    wait_until(lambda: len(journal(output)) >= 2 or process.poll() is not None)
+    process = batch(manifest, output, "--workers", 2, workload="held", **asked)
+    wait_until(lambda: len(journal(output)) == FREE or process.poll() is not None)
     server.kill()
+    let_go(output)
     wait_until(lambda: len(journal(output)) == 50)
     code, said = ended(process, seconds=40)  # Prefect itself would try for a minute
     assert code == 1, said
@@ -65,7 +67,7 @@ def test_the_server_is_killed_and_the_same_command_finishes(address: str, start:
         "it goes on from here."
     ), f"the clips need no server: {said}"
     server = start()
-    code, said = ended(batch(manifest, output, "--workers", 2, workload="slow", **asked))
+    code, said = ended(batch(manifest, output, "--workers", 2, workload="held", **asked))
     assert code == 0, said
     assert "50 clips: 50 done (50 of them before)" in said
     assert [(output / f"clip{number}.txt").read_text() for number in range(50)] == ["done\n"] * 50, "each once"

@@ -4,6 +4,7 @@ import logging
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -15,7 +16,7 @@ from flows.batch.clips import BatchPlan
 from flows.batch.one_clip import Outcome
 from flows.dataset import recognise_dataset
 from tests.faults.batches import batch, ended, half_written, journal, make_clips, make_manifest, status
-from tests.waiting import wait_until
+from tests.faults.workloads import meet_with
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ class Warned(logging.Handler):
 def filling(plan: BatchPlan, rows: Sequence[ManifestRow]) -> Iterator[tuple[str, Outcome]]:
     """Takes all space of the disk until the run has told of it, as pictures that do not fit do until their clip fails."""
     filler = fill(plan.output.folder, but=0)
-    warned.wait(20)
+    warned.wait(120)
     filler.unlink()
     yield from ((row.clip_id, Outcome("done")) for row in rows)
 
@@ -145,11 +146,10 @@ def test_an_output_that_cannot_be_written(
 def test_the_output_is_removed_in_the_middle(prefect_session: None, tmp_path: Path) -> None:
     """Clips that are under way make folders again; the run must not go on in those."""
     media, output = make_clips(tmp_path / "media", 4), tmp_path / "runs"
-    process = batch(media, output, "--workers", 1)
-    wait_until(lambda: len(journal(output)) >= 1 or process.poll() is not None)
-    shutil.rmtree(output, ignore_errors=True)
-    code, said = ended(process)
+    removed = partial(meet_with, "output removed", "decode", output, ended=1)
+    code, said = ended(batch(media, output, "--workers", 1, before=removed))
     assert code == 1
+    assert journal(output.with_name("removed"))[0]["state"] == "done"
     assert said.endswith(  # a slow machine has told before how far it is
         f"dyad: {output} has been removed, or its storage has gone, while this run wrote to it; see that it is there, then "
         "run the same command again."

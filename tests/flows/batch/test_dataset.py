@@ -1,13 +1,10 @@
 """Whole data sets through the real flow: `dyad batch` as its users run it."""
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +28,8 @@ from flows.batch.run import RECOGNITION
 from flows.batch.storage import output_at
 from flows.dataset import recognise_dataset
 from tests.faults.batches import batch, ended, make_clips
+from tests.faults.workloads import meet_with
 from tests.media_makers import make_clip
-from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 Dyad = Callable[..., tuple[int, str, str]]
@@ -371,22 +368,14 @@ def test_labels_of_frames_are_compared_frame_by_frame(prefect_session: None, tmp
 
 @pytest.mark.slow
 def test_interrupting_ends_cleanly_and_the_same_command_goes_on(prefect_session: None, media: Path, tmp_path: Path) -> None:
-    from prefect.settings import get_current_settings
-
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": str(get_current_settings().api.url)}
-    folder = make_clips(tmp_path / "media", 6, seconds=2)
-    command = [sys.executable, "-P", "-m", "flows", "batch", str(folder), "-o", str(tmp_path / "runs"), "--workers", "2"]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    journal = tmp_path / "runs" / "journal.jsonl"
-    wait_until(lambda: journal.is_file() and b'"done"' in journal.read_bytes())
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
-    assert "Stopped at your request" in " ".join(err.split())
-    assert "Traceback" not in err
+    folder, runs = make_clips(tmp_path / "media", 6, seconds=2), tmp_path / "runs"
+    pressed, journal = partial(meet_with, "ctrl-c", "faces", runs, ended=1), runs / "journal.jsonl"
+    code, said = ended(batch(folder, runs, "--workers", 2, before=pressed))
+    assert code == 130, said
+    assert "Stopped at your request" in said
     before = [json.loads(line) for line in journal.read_text().splitlines()]
     assert 1 <= len(before) < 6
-    code, said = ended(batch(folder, tmp_path / "runs", "--workers", 2))
+    code, said = ended(batch(folder, runs, "--workers", 2))
     assert code == 0, said
     assert f"6 clips: 6 done ({len(before)} of them before)" in said
     assert len(journal.read_text().splitlines()) == 6, "no clip was done twice"

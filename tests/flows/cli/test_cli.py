@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,10 @@ import pytest
 import yaml
 
 from data.sample import sample_clip
+from tests.faults.workloads import meet_with
+from tests.forked import ROOT, fork
 from tests.media_makers import make_clip
-from tests.waiting import wait_until
 
-ROOT = Path(__file__).resolve().parents[3]
 Dyad = Callable[..., tuple[int, str, str]]
 
 
@@ -222,18 +220,14 @@ def test_files_without_an_answer_keep_their_row_and_say_why(dyad: Dyad, tmp_path
 def test_ctrl_c_ends_in_a_sentence_and_the_next_run_goes_on(tmp_path: Path) -> None:
     """A real process, really interrupted while it works on a clip."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path / "prefect")}
-    command = [sys.executable, "-P", "-m", "flows", "run", str(sample_clip()), "-o", str(tmp_path / "runs")]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: any((tmp_path / "runs").glob("*/.stages/decode.json")))
-    (marker,) = (tmp_path / "runs").glob("*/.stages/decode.json")
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert "Stopped at your request" in " ".join(err.split())
-    assert "Traceback" not in err
-    assert marker.is_file()
+    start = partial(fork, "run", sample_clip(), "-o", tmp_path / "runs", environment=environment, folder=tmp_path)
+    stopped = start(before=partial(meet_with, "ctrl-c", "faces", tmp_path / "runs")).ended(300)
+    assert stopped.returncode == 130
+    assert "Stopped at your request" in " ".join(stopped.stderr.split())
+    assert "Traceback" not in stopped.stderr
+    assert len(list((tmp_path / "runs").glob("*/.stages/decode.json"))) == 1
     assert not list((tmp_path / "runs").rglob(".*.????????.*"))
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = start().ended(300)
     assert done.returncode == 0, done.stderr
 
 

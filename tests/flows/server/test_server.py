@@ -144,11 +144,12 @@ def test_a_worker_killed_with_its_run_loses_nothing(own_server: OwnServer, sound
     clip = sound.rename(sound.with_name("killed.wav"))
     deployment = own_server.ask("deployments/name/recognise-video/recognise-video")["id"]
     parameters = {"video": str(clip), "output": str(own_server.folder / "runs")}
-    run = own_server.ask(f"deployments/{deployment}/create_flow_run", {"name": "killed", "parameters": parameters})
-    wait_until(lambda: bool(own_server.ask(f"flow_runs/{run['id']}")["infrastructure_pid"]))
-    child = int(own_server.ask(f"flow_runs/{run['id']}")["infrastructure_pid"])
-    for pid in (pid_of(own_server, "worker-1"), child):
-        os.kill(pid, signal.SIGKILL)
+    with own_server.starting_is_held_up():
+        run = own_server.ask(f"deployments/{deployment}/create_flow_run", {"name": "killed", "parameters": parameters})
+        wait_until(lambda: bool(own_server.ask(f"flow_runs/{run['id']}")["infrastructure_pid"]))
+        child = int(own_server.ask(f"flow_runs/{run['id']}")["infrastructure_pid"])
+        for pid in (pid_of(own_server, "worker-1"), child):
+            os.kill(pid, signal.SIGKILL)
     assert own_server.dyad("status").returncode == 1, "no worker any more"
     again = own_server.dyad("up")
     assert again.returncode == 0, again.stderr

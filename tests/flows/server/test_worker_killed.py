@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from flows.server.client import reporting_name
 from flows.server.lost_runs import take_up_again
 from tests.conftest import OwnServer
 from tests.faults.batches import half_written, journal, make_manifest, status
+from tests.faults.workloads import FREE, let_go
 from tests.media_makers import make_sound
 from tests.waiting import wait_until
 
@@ -50,31 +50,31 @@ def assert_each_once(output: Path, count: int) -> None:
 @pytest.mark.long
 def test_a_worker_and_its_run_are_killed(own_server: OwnServer, tmp_path: Path) -> None:
     manifest, output = make_manifest(tmp_path / "media", 50), tmp_path / "runs"
-    run = start(own_server, manifest, output, "slow")
+    run = start(own_server, manifest, output, "held")
     process = process_of(own_server, run)
-    wait_until(lambda: len(journal(output)) >= 5)
+    wait_until(lambda: len(journal(output)) == FREE)
     os.kill(worker_of(own_server), signal.SIGKILL)
     process.kill()
-    before = len(journal(output))
-    assert before < 50
+    let_go(output)
     again = own_server.dyad("up")
     assert again.returncode == 0, again.stderr
     assert "scheduled again: clips.csv" in again.stderr
     assert own_server.ended(run) == "COMPLETED"
     assert_each_once(output, 50)
-    assert own_server.ended(start(own_server, manifest, output, "slow")) == "COMPLETED", "no slot of the deployment is stuck"
+    assert own_server.ended(start(own_server, manifest, output, "held")) == "COMPLETED", "no slot of the deployment is stuck"
     assert len(journal(output)) == 50
 
 
 def test_a_worker_alone_is_killed_and_its_run_goes_on(own_server: OwnServer, tmp_path: Path) -> None:
     """The run is a process of its own; `dyad up` starts the worker again and leaves the run alone."""
     manifest, output = make_manifest(tmp_path / "media", 50), tmp_path / "runs"
-    run = start(own_server, manifest, output, "slow")
-    wait_until(lambda: len(journal(output)) >= 1)
+    run = start(own_server, manifest, output, "held")
+    wait_until(lambda: len(journal(output)) == FREE)
     os.kill(worker_of(own_server), signal.SIGKILL)
     again = own_server.dyad("up")
     assert again.returncode == 0, again.stderr
     assert "scheduled again" not in again.stderr
+    let_go(output)
     assert own_server.ended(run) == "COMPLETED"
     assert_each_once(output, 50)
 
@@ -82,18 +82,17 @@ def test_a_worker_alone_is_killed_and_its_run_goes_on(own_server: OwnServer, tmp
 def test_runs_that_crash_or_never_begin_are_taken_up_again(own_server: OwnServer, tmp_path: Path) -> None:
     """One run is killed under its worker, which calls it crashed; the worker is killed while it starts the next one."""
     deployment = own_server.ask("deployments/name/recognise-video/recognise-video")["id"]
-    runs = []
-    for name in ("crashed.wav", "never-began.wav"):
-        given = {"video": str(make_sound(tmp_path / name, codec="pcm_s16le")), "output": str(tmp_path / "runs")}
-        runs.append(own_server.ask(f"deployments/{deployment}/create_flow_run", {"parameters": given, "name": name})["id"])
-    process_of(own_server, runs[0]).kill()
-    wait_until(lambda: state_of(own_server, runs[0]) == "CRASHED")
-    wait_until(lambda: state_of(own_server, runs[1]) == "PENDING")
-    os.kill(worker_of(own_server), signal.SIGKILL)
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get("PREFECT__FLOW_RUN_ID") == runs[1]:
-                process.kill()
+    with own_server.starting_is_held_up():
+        runs = []
+        for name in ("crashed.wav", "never-began.wav"):
+            given = {"video": str(make_sound(tmp_path / name, codec="pcm_s16le")), "output": str(tmp_path / "runs")}
+            runs.append(own_server.ask(f"deployments/{deployment}/create_flow_run", {"parameters": given, "name": name})["id"])
+        process_of(own_server, runs[0]).kill()
+        wait_until(lambda: state_of(own_server, runs[0]) == "CRASHED")
+        second = process_of(own_server, runs[1])
+        assert state_of(own_server, runs[1]) == "PENDING"
+        os.kill(worker_of(own_server), signal.SIGKILL)
+        second.kill()
     again = own_server.dyad("up")
     assert again.returncode == 0, again.stderr
     (told,) = (line for line in again.stderr.splitlines() if "scheduled again: " in line)
