@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -197,7 +198,7 @@ class _VideoSink:
         step = 1 / self._clip.frame_rate
         time_s = _time(frame, self._zero, self._clip.duration, otherwise=self._last + step * (self.count > 0))
         self._last = time_s = max(time_s, self._last)  # damaged stamps must not make time run backwards
-        self._writer.add(time_s, self._image(frame) if self._ticks.takes(time_s) else None)
+        self._writer.add(time_s, partial(self._image, frame) if self._ticks.takes(time_s) else None)
         self.end = time_s + (min(float(frame.duration * frame.time_base), LONGEST_GAP) if frame.duration else step)
         self.count += 1
 
@@ -207,7 +208,7 @@ class _VideoSink:
 
         width, height = self._size
         coded = self._reformatter.reformat(
-            frame, width, height, "bgr24", src_colorspace=_colour_matrix(frame), interpolation=Interpolation.AREA
+            frame, width, height, "bgr24", src_colorspace=_colour_matrix(frame), interpolation=Interpolation.AREA, threads=1
         ).to_ndarray()
         if self._mirrored is None:  # asked of one frame only: side data ties a frame into a cycle that outlives it
             _, self._mirrored = turned(frame)

@@ -1,7 +1,8 @@
 """The frame store: the sampled pictures of a clip as JPEGs in a row, and the index that finds and times them."""
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -48,32 +49,40 @@ class Ticks:
 
 
 class FrameWriter:
-    """Writes a frame store: `add` every frame of the video in order, with its picture (uint8 BGR) when sampled."""
+    """Writes a frame store: `add` every frame of the video in order, with what makes its picture (uint8 BGR) when sampled.
+
+    Pictures are made and packed in a thread of the writer's own, one at a time, while the next frames are decoded.
+    """
 
     def __init__(self, frames: Path, scale: float) -> None:
         self._stream: BinaryIO = frames.open("wb")
         self._scale = scale
         self._times, self._sizes = array("d"), array("q")
-        self.sampled, self.size = 0, 0
+        self._thread, self._packing = ThreadPoolExecutor(1, "pictures"), Future[None]()
+        self._packing.set_result(None)
+        self.size = 0
 
-    def add(self, time_s: float, bgr: NDArray[np.uint8] | None) -> None:
-        """Note a frame at `time_s` (s) and keep its picture; OSError when the disk is full."""
+    def add(self, time_s: float, picture: Callable[[], NDArray[np.uint8]] | None) -> None:
+        """Note a frame at `time_s` (s) and keep its picture; OSError, also of the picture before, when the disk is full."""
+        self._times.append(time_s)
+        self._sizes.append(0)
+        if picture is not None:
+            self._packing.result()
+            self._packing = self._thread.submit(self._pack, len(self._sizes) - 1, picture)
+
+    def _pack(self, number: int, picture: Callable[[], NDArray[np.uint8]]) -> None:
         import cv2
 
-        size = 0
-        if bgr is not None:
-            _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-            size = self._stream.write(jpeg.data)
-            self.sampled += 1
-            self.size += size
-        self._times.append(time_s)
-        self._sizes.append(size)
+        _, jpeg = cv2.imencode(".jpg", picture(), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        self._sizes[number] = self._stream.write(jpeg.data)
+        self.size += self._sizes[number]
 
     def write_index(self, index: Path) -> None:
         """Write the index (parquet: frame, time_s, sampled, offset, size; offset -1 where not sampled)."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        self._packing.result()
         size = np.array(self._sizes, np.int64)
         table = pa.table({
             "frame": np.arange(len(size), dtype=np.int32),
@@ -91,6 +100,7 @@ class FrameWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._thread.shutdown()
         self._stream.close()
 
 
@@ -107,25 +117,31 @@ def read_scale(index: Path) -> float:
 
 
 def read_frames(frames: Path, index: Path, fps: float | None = None) -> Iterator[Frame]:
-    """Stream the sampled pictures in time order, one in memory at a time; `fps` keeps at most so many a second.
+    """Stream the sampled pictures in time order; `fps` keeps at most so many a second. InputError when a picture is damaged.
 
-    InputError when a picture is damaged.
+    Two are in memory at a time: the next one is unpacked, in a thread, while one is looked at.
     """
     scale, rows = read_scale(index), read_index(index)
     rows = rows[rows["sampled"]]
     columns = ("frame", "time_s", "offset", "size")
     ticks = Ticks(fps) if fps else None
-    with frames.open("rb") as stream:
+    with frames.open("rb") as stream, ThreadPoolExecutor(1, "pictures") as thread:
+        coming: Future[Frame] | None = None
         for number, time_s, offset, size in zip(*(rows[name].tolist() for name in columns), strict=True):
             if ticks is None or ticks.takes(time_s):
                 stream.seek(offset)
-                yield Frame(number, time_s, _decoded(stream.read(size), frames), scale)
+                ready, jpeg = coming, stream.read(size)
+                coming = thread.submit(_unpacked, jpeg, frames, number, time_s, scale)
+                if ready is not None:
+                    yield ready.result()
+        if coming is not None:
+            yield coming.result()
 
 
-def _decoded(jpeg: bytes, source: Path) -> NDArray[np.uint8]:
+def _unpacked(jpeg: bytes, source: Path, number: int, time_s: float, scale: float) -> Frame:
     import cv2
 
     rgb = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB) if jpeg else None
     if rgb is None:
         raise InputError(f"A picture in {source} is damaged; run the clip again with --fresh.")
-    return np.asarray(rgb, np.uint8)
+    return Frame(number, time_s, np.asarray(rgb, np.uint8), scale)

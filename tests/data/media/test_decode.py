@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from data.errors import InputError, MediaError
 from data.media.decode import Decoded, DecodeOptions, decode
-from data.media.frames import Frame, read_frames, read_index, read_scale
+from data.media.frames import Frame, FrameWriter, read_frames, read_index, read_scale
 from data.media.probe import probe
 from data.media.subtitles import read_transcript
 from tests.media_makers import CORNERS, Picture, make_clip, make_sound, tone
@@ -388,3 +388,18 @@ def test_real_speech_keeps_its_samples(shared: Path, tmp_path: Path) -> None:
     original, rate = soundfile.read(path)
     assert rate == 16_000
     np.testing.assert_allclose(sound_of(decode(probe(path), tmp_path, USUAL)), original, atol=1e-4)
+
+
+def test_a_picture_that_cannot_be_written_is_not_passed_over(tmp_path: Path) -> None:
+    def full() -> Picture:
+        raise OSError(28, "No space left on device")
+
+    with FrameWriter(tmp_path / "last.mjpeg", scale=1.0) as writer:
+        writer.add(0.0, full)
+        with pytest.raises(OSError, match="No space"):
+            writer.write_index(tmp_path / "index.parquet")
+    with FrameWriter(tmp_path / "first.mjpeg", scale=1.0) as writer:
+        writer.add(0.0, full)
+        with pytest.raises(OSError, match="No space"):
+            writer.add(0.1, lambda: grey(0.1))
+    assert not (tmp_path / "index.parquet").exists()
