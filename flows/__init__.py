@@ -4,6 +4,7 @@ from flows.runtime import starting
 
 if starting.is_command():
     starting.begin()
+    starting.in_utf8()
 
 from flows.server import prefect_setup  # noqa: E402 (it takes a while, in which a signal may come)
 

@@ -5,8 +5,10 @@ All clips have one scale of seconds. Colours are those of the report page.
 """
 
 import io
+import logging
 import math
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -22,6 +24,7 @@ from reports.documents import ResultDocument
 from reports.grid import Columns, as_float, columns
 from reports.page.document import PAGE_STYLE
 from reports.page.svg import EMOTION_COLOURS, MODALITY_COLOURS, answer_kinds, gaps
+from reports.render.fonts import families, undrawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,18 +57,36 @@ Values = npt.NDArray[np.float64]
 Colours = Mapping[str, str]
 
 
-def write_figure(path: Path, clips: Mapping[str, ResultDocument], width: float = TWO_COLUMNS) -> None:
+def write_figure(path: Path, clips: Mapping[str, ResultDocument], width: float = TWO_COLUMNS) -> tuple[str, ...]:
     """Draw clips (title -> content of result.json) into a .svg, .pdf or .png that is `width` mm wide.
 
-    The same answers make the same file. InputError for another ending, or no clip.
+    The same answers make the same file. Returns sentences about titles that had to be replaced, as no font of this machine has
+    their letters; an .svg keeps them for its viewer's fonts. InputError for another ending, or no clip.
     """
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"{path}: a figure ends in {', '.join(ENDINGS)}; name such a file with -o.")
     if not clips:
         raise InputError("There is no clip to draw; name one or more run folders.")
     path.parent.mkdir(parents=True, exist_ok=True)
+    kind = path.suffix.lower()[1:]
+    named, notes = (clips, ()) if kind == "svg" else _with_titles_that_can_be_drawn(clips)
     with atomic_path(path) as aside:
-        aside.write_bytes(drawn(clips, path.suffix.lower()[1:], width))
+        aside.write_bytes(drawn(named, kind, width))
+    return notes
+
+
+def _with_titles_that_can_be_drawn(clips: Mapping[str, ResultDocument]) -> tuple[Mapping[str, ResultDocument], tuple[str, ...]]:
+    """Clips by titles that fonts of this machine have, which others get from their content, and a sentence for each of these."""
+    named: dict[str, ResultDocument] = {}
+    notes = []
+    for title, result in clips.items():
+        if lacking := undrawable([title]):
+            told = f"clip-{result['clip']['content_hash'][:8]}"
+            told = f"{told}-{len(named) + 1}" if told in named else told
+            notes.append(f"The figure calls {title} {told}: no font here has the letters {lacking}; install one that does.")
+            title = told
+        named[title] = result
+    return named, tuple(notes)
 
 
 def drawn(clips: Mapping[str, ResultDocument], kind: str, width: float = TWO_COLUMNS) -> bytes:
@@ -74,7 +95,10 @@ def drawn(clips: Mapping[str, ResultDocument], kind: str, width: float = TWO_COL
 
     dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
     stream = io.BytesIO()
-    with rc_context(LETTERS):
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it warns of fonts that have no bold
+    with rc_context(LETTERS | {"font.family": ["sans-serif", *families(clips)]}), warnings.catch_warnings():
+        if kind == "svg":  # its viewer draws the letters
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
         _figure(clips, width).savefig(stream, format=kind, dpi=DOTS, metadata=dated)
     return stream.getvalue()
 
@@ -117,7 +141,8 @@ def _draw_clip(
 ) -> None:
     """The panels of a clip; `where` is the figure's width and height and where the clip begins from below (mm)."""
     width, height, top = where
-    figure.text(LEFT / width, (top - TITLE + 1.2) / height, title, ha="left", va="bottom", fontweight="bold")
+    figure.text(LEFT / width, (top - TITLE + 1.2) / height, title, ha="left", va="bottom", fontweight="bold",
+                parse_math=False)
     top -= TITLE
     panels: list[Axes] = []
     for tall in HEIGHTS:

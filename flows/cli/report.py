@@ -1,6 +1,7 @@
 """What run folders are looked at with: `dyad report` (the page), `dyad figure` (for a paper), `dyad compare` (what differs),
 `dyad evaluate` (what is right)."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +69,8 @@ def figure(
     names = [Path(result["clip"]["path"]).stem for result in results]
     if len(set(names)) < len(names):  # segments of one file, or one clip with two settings
         names = [str(folder.root) for folder in folders]
-    write_figure(output, dict(zip(names, results, strict=True)), width)
+    for note in write_figure(output, dict(zip(names, results, strict=True)), width):
+        sys.stderr.write(f"{note}\n")
     print(output)
 
 

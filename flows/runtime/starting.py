@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do while the command line is still being imported: nothing has begun, so a sentence and the end."""
+"""What holds for the command line from its first line on: UTF-8, and Ctrl-C and SIGTERM that end it while nothing has begun."""
 
 import os
 import signal
@@ -13,6 +13,14 @@ def is_command() -> bool:
     """Whether this process is `python -m flows` or the console script `dyad`, as seen before either is imported."""
     told = sys.orig_argv
     return os.path.basename(sys.argv[0]) == "dyad" or ("-m" in told and told[told.index("-m") + 1 :][:1] == ["flows"])
+
+
+def in_utf8() -> None:
+    """Start Python anew in its UTF-8 mode where the locale has another encoding, so that names of files are UTF-8, here and in
+    children."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def begin() -> None:

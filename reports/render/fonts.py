@@ -1,4 +1,4 @@
-"""Letters of rendered videos: DejaVu Sans, which ships with matplotlib; for letters it lacks, a font of this machine."""
+"""Letters of rendered videos and figures: DejaVu Sans, which matplotlib ships; for letters it lacks, fonts of this machine."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -30,6 +30,16 @@ def undrawable(texts: Iterable[str]) -> str:
     return "".join(letter for letter in lacking if ord(letter) not in _codes(font_file(letter)))
 
 
+def families(texts: Iterable[str]) -> list[str]:
+    """What matplotlib calls the fonts of this machine that have the letters of `texts` which DejaVu Sans lacks."""
+    from matplotlib.font_manager import FontProperties, fontManager
+
+    files = {file: None for letter in missing("".join(texts)) if (file := font_file(letter)) != _own(False)}
+    for file in files:
+        fontManager.addfont(file)
+    return [FontProperties(fname=file).get_name() for file in files]
+
+
 def font_file(letters: str = "", bold: bool = False) -> Path:
     """DejaVu Sans, or where it lacks `letters` the font of this machine that has most of them."""
     from matplotlib.font_manager import findSystemFonts
@@ -50,11 +60,12 @@ def _own(bold: bool) -> Path:
 
 @lru_cache(maxsize=4096)
 def _codes(path: Path) -> frozenset[int]:
-    """The code points that a font has."""
-    from matplotlib.ft2font import FT2Font
+    """The code points that a font has; none of one whose letters are pictures of one size, as those of emoji often are."""
+    from matplotlib.ft2font import FaceFlags, FT2Font
 
     try:
-        return frozenset(FT2Font(str(path)).get_charmap())
+        face = FT2Font(str(path))
+        return frozenset(face.get_charmap()) if FaceFlags.SCALABLE in face.face_flags else frozenset()
     except (RuntimeError, OSError):  # bitmap fonts, and those that only look like one
         return frozenset()
 

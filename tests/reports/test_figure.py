@@ -11,6 +11,7 @@ from data.errors import InputError
 from data.run_folder import RunFolder
 from reports.figure import write_figure
 from reports.page.page import report_page
+from reports.render.fonts import undrawable
 
 Dyad = Callable[..., tuple[int, str, str]]
 
@@ -45,3 +46,19 @@ def test_a_pdf_holds_its_fonts_and_other_endings_are_refused(dyad: Dyad, copied_
     code, _, err = dyad("figure", tmp_path, "-o", tmp_path / "none.svg")
     assert code == 2
     assert "neither a run folder nor a folder of them" in err
+
+
+@pytest.mark.parametrize("name", ["日本語の映像", "فيلم", "हिन्दी", "party 🎉", "cost $5 or $6_a"])
+@pytest.mark.filterwarnings("error")
+def test_names_in_other_scripts_are_drawn_or_replaced_with_a_note_but_no_boxes(
+    name: str, copied_run: RunFolder, tmp_path: Path
+) -> None:
+    result = json.loads(copied_run.result.read_text(encoding="utf-8"))
+    known = f"clip-{result['clip']['content_hash'][:8]}"
+    notes = write_figure(tmp_path / "named.png", {name: result})
+    write_figure(tmp_path / "known.png", {known: result})
+    alike = (tmp_path / "named.png").read_bytes() == (tmp_path / "known.png").read_bytes()
+    lacking = undrawable([name])
+    assert (alike, [note for note in notes if lacking not in note or f"{name} {known}" not in note]) == (bool(lacking), [])
+    assert write_figure(tmp_path / "named.svg", {name: result}) == ()
+    assert f">{name}<" in (tmp_path / "named.svg").read_text(encoding="utf-8"), "the viewer's fonts draw it"

@@ -77,8 +77,10 @@ def test_a_table_without_rows_is_an_error_and_no_wrong_use(dyad: Dyad, tmp_path:
         ("--scores", ("s.csv", "start,end,joy\n0,1,1\n"), "has no column for neutral"),
     ],
 )
-def test_given_files_are_checked_before_anything_starts(tmp_path: Path, option: str, content: tuple[str, str], said: str) -> None:
-    given = tmp_path / content[0]
+def test_given_files_are_checked_before_anything_starts_whatever_the_locale(
+    tmp_path: Path, option: str, content: tuple[str, str], said: str
+) -> None:
+    given = tmp_path / f"Müller 日本 {content[0]}"
     given.write_text(content[1])
     named = f"voice={given}" if option == "--scores" else str(given)
     command = [sys.executable, "-m", "flows", "run", "clip.mp4", "-o", str(tmp_path / "runs"), option, named]
