@@ -114,6 +114,26 @@ def read_known(path: Path) -> list[Known]:
     return found
 
 
+def read_same_people(path: Path) -> dict[str, dict[int, str]]:
+    """Which persons of several clips are one, from `same_people.csv`: by run folder and person what stands in `same_person`.
+
+    Whoever has the same there is one. Nobody where there is no file; InputError for another file, with line and column.
+    """
+    from data.given_tables import read_given_table
+
+    if not path.is_file():
+        return {}
+    table, found = read_given_table(path, "table of who is one over clips"), dict[str, dict[int, str]]()
+    if not table.errors and not len(table):  # nobody is seen or heard in any clip
+        return {}
+    table = table.checked()
+    persons = table.numbers("person", missing="give the person's number in the people.csv of the clip")
+    for number, clip, person in zip(table.text("same_person"), table.text("clip_id"), persons, strict=True):
+        if number:
+            found.setdefault(clip, {})[int(person)] = number
+    return found
+
+
 def read_names(path: Path) -> dict[int, str]:
     """The names by person of `people.csv`; InputError for another file."""
     return {known.person: known.name for known in read_known(path) if known.person is not None}

@@ -89,11 +89,11 @@ def recognise_dataset(
         with Journal(plan.output.folder / JOURNAL) as journal:
             run = BatchRun(plan, clips, journal, retry_failed, workload, lost, UnderWay(plan.output.folder))
             work_off(run, _most(workers, settings))
-            relate(run, _most(workers, settings))
             if same_people and not stop.requested.is_set():
-                done = (folder for _, folder in done_clips(plan.output.folder, clips, journal))
+                done = done_clips(plan.output.folder, clips, journal)
                 found = link_people(plan.output.folder, done, settings, keep_embeddings)
                 run.plan = replace(run.plan, different=found)
+            relate(run, _most(workers, settings))
             return finish(run)
 
 

@@ -78,6 +78,8 @@ class Job:
     brought: Brought = Brought()
     references: Mapping[str, Path] = field(default_factory=dict)
     """Of a data set's clip: files with what is known of its person, by modality (`modalities.reference`)."""
+    of_others: Mapping[int, Mapping[str, Path]] = field(default_factory=dict)
+    """The same of further persons of the clip."""
     shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Of a data set's clip: the estimated shares of the emotions in the data set, by modality (`modalities.priors`)."""
     person: int | None = None
@@ -105,7 +107,7 @@ class Job:
     def everyone(self) -> "list[Job]":
         """This job, and one for each further person who was found in the clip."""
         others = [int(folder.root.name) for folder in self.folder.persons]
-        return [self, *(replace(self, person=person, references={}) for person in others)]
+        return [self, *(replace(self, person=person, references=self.of_others.get(person, {})) for person in others)]
 
     @property
     def windows(self) -> Windows:

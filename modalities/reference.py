@@ -150,16 +150,20 @@ class References:
         self._seconds[person] = self._seconds.get(person, 0.0) + seconds
         self._sources.add(source)
 
+    def __contains__(self, person: str) -> bool:
+        return person in self._by_person
+
     @property
     def sources(self) -> int:
         """How many clips have told anything."""
         return len(self._sources)
 
     def of(self, person: str) -> Known:
-        """The reference of a person, shrunk to the data set's; the data set's for nobody, the training's in a single clip."""
+        """The reference of a person, shrunk to the data set's; the data set's for nobody, and for one who has told nothing; the
+        training's in a single clip."""
         if self._everybody is None or len(self._sources) == 1:
             return Known(self._training, "training", 0.0)
         wider = shrunk(self._everybody, self._training, OPEN)
-        if not person:
+        if not person or person not in self:
             return Known(wider, "data set", sum(self._seconds.values()))
         return Known(shrunk(self._by_person[person], wider, WITHIN), "speaker", self._seconds[person])

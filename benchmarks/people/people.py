@@ -1,6 +1,6 @@
 """Who speaks when, against dialogues whose truth is known.
 
-    ./dyad benchmark people --data ../shared/datasets [--dialogues 8] [--choose] [--lips] [--cost]
+    ./dyad benchmark people --data ../shared/datasets [--dialogues 8] [--choose] [--lips] [--links] [--cost] [--memory 15 60]
 
 Dialogues are joined from sentences of actors: two to four of them, in all emotions, with pauses, overlaps and noise. Thresholds
 were chosen (--choose prints what others give) on actors that no figure here is of. Trivial: all is one person's.
@@ -17,7 +17,9 @@ import soundfile
 from benchmarks.common import header, make_parser, print_table
 from benchmarks.people.cost import cost_rows
 from benchmarks.people.errors import SpeakerErrors, added, speaker_errors
+from benchmarks.people.links import link_rows
 from benchmarks.people.lips import lip_rows
+from benchmarks.people.long_film import memory_rows
 from benchmarks.people.voices import KNOWN, NEMO, RAVDESS, UNSEEN, Dialogue, make_dialogue
 from modalities.people.recognise import Recogniser, cut_speech, diarise, embed_speech, load
 from modalities.people.turns import Turn, group_voices, turns_of
@@ -88,8 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--choose", action="store_true", help="print what other thresholds give on the actors they are chosen on")
     parser.add_argument("--lips", action="store_true", help="whether mouths are told from those that a sound does not fit")
     parser.add_argument("--cost", action="store_true", help="what telling persons apart costs in a minute of one person")
+    parser.add_argument("--links", action="store_true", help="whether a voice of one clip is known again in another")
+    parser.add_argument("--memory", type=float, nargs="+", metavar="MINUTES", help="memory of films of twenty persons, so long")
     options = parser.parse_args(arguments)
     print(header())
+    if options.memory:
+        heads = ["words", "minutes", "persons", "seconds", "peak MB", "to the first"]
+        print_table(heads, memory_rows(options.data, options.memory))
+        return 0
     if options.cost:
         heads = ["words", "all other stages, s of processor", "people and voices", "more %"]
         print_table(heads, cost_rows())
@@ -99,6 +107,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_table(heads, lip_rows(options.data))
         return 0
     model = load()
+    if options.links:
+        heads = ["actors", "moods in a clip", "seconds of speech", "clips", "two linked %", "one not linked %"]
+        print_table(heads, link_rows(options.data, model))
+        return 0
     if options.choose:
         print_table(["chosen on", *map(str, TRIED)], chosen_rows(options.data, model, options.dialogues))
         return 0

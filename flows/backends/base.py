@@ -1,10 +1,10 @@
 """What every backend is: one way to recognise a modality, and what can be asked of it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,14 @@ class Backend(ABC, Generic[Model, Answer]):
         return None
 
 
+class OfPerson(NamedTuple):
+    """A person of a data set's clip: who it is over the clips ('' where unknown), the clip's folder, and that of the person."""
+
+    who: str
+    clip: RunFolder
+    own: RunFolder
+
+
 class ScoringBackend(Backend[Model, Scores]):
     """A backend that also answers for many inputs at once (`dyad score`)."""
 
@@ -101,8 +109,9 @@ class ScoringBackend(Backend[Model, Scores]):
     def score(self, table: Path, settings: Settings) -> "Answers":
         """Names and probabilities of the inputs in a table or a folder; NotHere when a model is not on this machine."""
 
-    def known(self, clips: Iterable[tuple[str, RunFolder]], settings: Settings) -> "Mapping[str, Known]":
-        """What a data set's clips, each with its person ('' where unknown), tell of these; nothing where it is not asked for."""
+    def known(self, persons: Iterable[OfPerson], names: Collection[str], settings: Settings) -> "Mapping[str, Known]":
+        """What the persons of a data set's clips tell of those with these names ('' for who has none); nothing where it is not
+        asked for."""
         return {}
 
 

@@ -1,7 +1,7 @@
 """Backends of the static face: our own network, networks of the literature, image classifiers."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from configs.settings import Settings
 from data.files import digest
 from data.given_files import GivenFile
-from data.run_folder import RunFolder
 from data.scores import Scores
 from data.tables import read_scores, read_table
-from flows.backends.base import Backend, Medium, ScoringBackend
+from flows.backends.base import Backend, Medium, OfPerson, ScoringBackend
 from flows.backends.face_networks import PublishedNetwork, faces_of
 from flows.backends.fetched_models import FetchedModel, fingerprint
 from flows.backends.own_networks import OwnNetwork
@@ -120,19 +119,19 @@ class OwnStaticFace(StaticFaceBackend["StaticFace"], OwnNetwork["StaticFace"]):
         """Whether faces are judged by a person's own: with the shipped weights alone, whose usual answers are known."""
         return settings.static_face.reference != "none" and settings.static_face.weights is None
 
-    def known(self, clips: Iterable[tuple[str, RunFolder]], settings: Settings) -> "Mapping[str, Known]":
-        """What the clips' faces tell of the persons that are named."""
+    def known(self, persons: Iterable[OfPerson], names: Collection[str], settings: Settings) -> "Mapping[str, Known]":
+        """What the clips' faces tell of the persons that are named, beside everybody's."""
         from modalities.static_face.relative import FaceReferences, add_clip
 
-        if settings.static_face.reference != "person" or not self.relates(settings) or settings.faces.which == "all":
+        asked = settings.static_face.reference == "person" and self.relates(settings) and settings.faces.which != "all"
+        if not asked or not any(names):
             return {}
-        references, names = FaceReferences(), dict[str, None]()
-        for person, folder in clips:
-            if person and folder.evidence(self.modality).is_file() and not folder.finished(self.modality).get("failed"):
-                windows = read_scores(folder.scores(self.modality)).windows
-                add_clip(references, person, folder.root.name, read_table(folder.evidence(self.modality)), windows)
-                names[person] = None
-        known = {person: references.of(person) for person in names}
+        references = FaceReferences()
+        for who, clip, own in persons:
+            if own.evidence(self.modality).is_file() and not clip.finished(self.modality).get("failed"):
+                windows = read_scores(own.scores(self.modality)).windows
+                add_clip(references, who, clip.root.name, read_table(own.evidence(self.modality)), windows)
+        known = {who: references.of(who) for who in names if who and who in references}
         return {person: one for person, one in known.items() if one.reference.trust > 0}
 
     def score(self, table: Path, settings: Settings) -> Answers:

@@ -1,7 +1,7 @@
 """Backends of the voice: our own layer over Whisper, audio classifiers, speech encoders with a head."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -16,7 +16,7 @@ from data.manifest.manifest import MEDIA
 from data.run_folder import RunFolder
 from data.scores import Scores
 from data.tables import read_scores
-from flows.backends.base import Backend, Description, HearingBackend, Medium, NotHere
+from flows.backends.base import Backend, Description, HearingBackend, Medium, NotHere, OfPerson
 from flows.backends.fetched_models import FetchedModel, fingerprint, head_location
 from flows.backends.own_networks import corpora, shipped_weights, terms
 from flows.backends.score_inputs import Answers, Scored, column_if_any, files_in, tell
@@ -41,6 +41,13 @@ NO_HEAD_REMEDY = (
 )
 
 
+def heard_of(own: RunFolder) -> Scores | None:
+    """What was heard of a person: alone where others speak, too; else, of whom the clip's answer is about, all; None without."""
+    alone, all_of_it = (own.own_speech, own.own_speech_evidence), (own.speech, own.speech_evidence)
+    there = [told for told in (alone, all_of_it) if told[0].is_file()]
+    return read_scores(*there[0]) if there else None
+
+
 class VoiceBackend(HearingBackend[Model]):
     """What all backends of the voice have in common: they relate what was heard, and score files with speech."""
 
@@ -50,9 +57,7 @@ class VoiceBackend(HearingBackend[Model]):
 
     def recognise(self, job: Job) -> Scores:
         """Scores of what was heard in the stages before: of the person alone, where others speak, too."""
-        alone, all_of_it = job.own.own_speech, job.folder.speech
-        told = (alone, job.own.own_speech_evidence) if alone.is_file() else (all_of_it, job.folder.speech_evidence)
-        heard = read_scores(*told)
+        heard = heard_of(job.own) or read_scores(job.folder.speech, job.folder.speech_evidence)
         if heard.is_absent and heard.source is None:
             raise NotHere(heard.reason, heard.remedy)
         return self.related(job, heard)
@@ -115,20 +120,20 @@ class OwnVoice(VoiceBackend["Voice"]):
         asked, known = job.settings.voice.reference, job.references.get(self.modality)
         return relate(self.layer(job.settings), heard, asked, read_known(known) if known else None, turns_of(job))
 
-    def known(self, clips: Iterable[tuple[str, RunFolder]], settings: Settings) -> "Mapping[str, Known]":
+    def known(self, persons: Iterable[OfPerson], names: Collection[str], settings: Settings) -> "Mapping[str, Known]":
         """What all states that the clips' folders hold tell of each speaker, nobody included, or of all; nothing where the
         settings want no data set's, or fewer than two clips have a voice."""
         from modalities.voice.embedded import add_clip, known_of, no_references
 
         if settings.voice.reference not in ("speaker", "dataset"):
             return {}
-        layer, speakers = self.layer(settings), dict[str, None]()
+        layer = self.layer(settings)
         references = no_references(layer)
-        for speaker, folder in clips:
-            speakers[speaker] = None
-            if folder.speech.is_file():
-                add_clip(layer, references, speaker, folder.root.name, read_scores(folder.speech, folder.speech_evidence))
-        return known_of(layer, references, speakers, settings.voice.reference) if references.sources > 1 else {}
+        for who, clip, own in persons:
+            heard = heard_of(own)
+            if heard is not None:
+                add_clip(layer, references, who, clip.root.name, heard)
+        return known_of(layer, references, names, settings.voice.reference) if references.sources > 1 else {}
 
     def corpora(self, settings: Settings) -> tuple[str, ...]:
         """Those that the card beside the layer names."""

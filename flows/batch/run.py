@@ -4,7 +4,7 @@ import contextlib
 import logging
 import pkgutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -34,8 +34,9 @@ from flows.batch.journal import Entry, Journal
 from flows.batch.lease import check_there
 from flows.batch.one_clip import Outcome
 from flows.batch.outputs import write_results, write_status
-from flows.batch.references import gather
+from flows.batch.references import gather, related_to
 from flows.batch.storage import clear_left_behind
+from flows.clip.known import Told
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, sentence
 from flows.server.artifacts import publish_progress, publish_summary
@@ -99,7 +100,7 @@ class ClipThreads(ThreadPoolTaskRunner):  # type: ignore[type-arg]
 class BatchRun:
     """A run under way: what it was asked for, and the little it remembers of the clips.
 
-    known: in the second pass, the digest of what is known of each speaker (`flows.batch.references`).
+    known: in the second pass, what is known of the persons of all clips (`flows.batch.references`).
     """
 
     plan: BatchPlan
@@ -114,7 +115,7 @@ class BatchRun:
     shown: int = 0
     artifact: UUID | None = None
     told: float = 0.0
-    known: Mapping[str, str] | None = None
+    known: Told | None = None
     next_status: float = 0.0
 
     def __post_init__(self) -> None:
@@ -177,8 +178,9 @@ def _to_run(run: BatchRun, row: ManifestRow) -> str:
 
 
 def _to_relate(run: BatchRun, row: ManifestRow, found: str, before: Entry | None) -> str:
-    """The fingerprint of a clip that must be related anew to what is known of its speaker; empty when it is, or has failed."""
-    related = f"{found}+{run.known[row.speaker]}" if run.known and row.speaker in run.known else found
+    """The fingerprint of a clip that must be related anew to what is known of its persons; empty when it is, or has failed."""
+    known = related_to(run.known, before.run_folder, row.speaker) if before and run.known else ""
+    related = f"{found}+{known}" if known else found
     if before is None or before.state == "failed" or before.fingerprint == related:
         run.counts.add(before.state if before else "failed", skipped=True)
         return ""
@@ -186,14 +188,14 @@ def _to_relate(run: BatchRun, row: ManifestRow, found: str, before: Entry | None
 
 
 def relate(run: BatchRun, most: Callable[[], int]) -> None:
-    """Once all clips were heard, run again what depends on how their speakers and the whole data set usually sound.
+    """Once all clips were heard, run again what depends on how their persons and the whole data set usually sound and look.
 
     Only where the results stay in a folder: clips at an address would have to be fetched again.
     """
     if run.plan.output.address or run.workload != RECOGNITION or stop.requested.is_set():
         return
     run.known = gather(run.plan.output.folder, run.clips, run.journal, run.plan.settings)
-    if run.known:
+    if run.known is not None:
         run.plan = replace(run.plan, fresh=False)
         first, run.counts = run.counts, Counts(total=len(run.clips), rejected=len(run.clips.problems), of="voices")
         work_off(run, most)

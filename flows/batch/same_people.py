@@ -16,6 +16,7 @@ from configs.settings import Settings
 from data.csv_files import CsvWriter
 from data.dataset_files import SAME_PEOPLE
 from data.files import atomic_path, digest, write_text
+from data.manifest.manifest import ManifestRow
 from data.npz_files import read_arrays
 from data.people import persons_of_tracks, read_people
 from data.run_folder import RunFolder
@@ -39,14 +40,14 @@ class Seen:
     look: Embeddings
 
 
-def link_people(output: Path, clips: Iterable[RunFolder], settings: Settings, keep: bool) -> int:
+def link_people(output: Path, clips: Iterable[tuple[ManifestRow, RunFolder]], settings: Settings, keep: bool) -> int:
     """Write same_people.csv: which persons of which clips are one; returns how many different ones there are.
 
     `keep`: what faces are recognised by stays in the run folders, so that the next time nothing is looked at anew; else what an
     earlier time has kept goes.
     """
     model = loaded(settings, ("people", WEIGHTS), lambda: load(WEIGHTS, device_named(settings.device)))
-    seen = [one for folder in clips for one in _seen(folder, model, keep)]
+    seen = [one for _, folder in clips for one in _seen(folder, model, keep)]
     looks = np.stack([one.look for one in seen]) if seen else np.zeros((0, 1), np.float32)
     numbers = same_persons([one.clip_id for one in seen], looks).tolist()
     names = {number: Counter[str]() for number in numbers}

@@ -81,8 +81,8 @@ def _related(job: Job) -> Job:
     row = _row_of(job.folder)
     if row is None:
         return job
-    known = known_of(job.folder.root.parent, row.speaker, job.settings)
-    return replace(job, references=known.references, shares=known.shares)
+    known = known_of(job.folder.root, row.speaker, job.settings)
+    return replace(job, references=known.references, of_others=known.of_others, shares=known.shares)
 
 
 def _continue_from(source: RunFolder, target: RunFolder) -> None:

@@ -210,7 +210,7 @@ DATASET = FileSchema("dataset.parquet", "The windows of all clips that have an a
     Column("segment_start", "float64", "s", "where in its file a segment begins; empty for a whole file"),
     Column("ended", "float64", "s since 1970", "when the clip ended"), *WINDOWS.columns,
 ))  # fmt: skip
-SAME = FileSchema("same_people.csv", "Which persons of the clips are one, by their faces; only with `--same-people`.",
+SAME = FileSchema("same_people.csv", "Which persons of the clips are one; `--same-people` writes it, and you may edit it.",
                   "a person in a clip", (
     Column("same_person", "int64", "", "the same number for one person in all clips"),
     Column("name", "text", "", "the name that this person has most often; empty without"),

@@ -49,7 +49,9 @@ def inputs(job: Job, modality: str) -> Mapping[str, object]:
     """What, besides settings and code, a modality's scores depend on: files that the user brings, or the backend's."""
     if brought := job.brought.scores.get(modality):
         return {"brought": file_digest(brought)}
-    known = {"reference": file_digest(job.references[modality])} if modality in job.references else {}
+    known: dict[str, object] = {"reference": file_digest(job.references[modality])} if modality in job.references else {}
+    others = {person: file_digest(files[modality]) for person, files in job.of_others.items() if modality in files}
+    known |= {"references of others": others} if others else {}
     shares = {"shares": job.shares[modality]} if modality in job.shares else {}
     return {**backend_of(job.settings, modality).inputs(job), **known, **shares}
 

@@ -12,6 +12,7 @@ import pytest
 
 from configs.settings import load_settings
 from data.dataset_files import SAME_PEOPLE
+from data.manifest.manifest import ManifestRow
 from data.run_folder import RunFolder
 from data.tables import read_table, write_table
 from flows.batch import same_people
@@ -20,20 +21,20 @@ from flows.retention import DAY, prune_folders
 
 
 @pytest.fixture
-def clips(sample_run: RunFolder, tmp_path: Path) -> list[RunFolder]:
+def clips(sample_run: RunFolder, tmp_path: Path) -> list[tuple[ManifestRow, RunFolder]]:
     """Two clips of the same person, who has a name in one of them."""
     folders = []
     for number, name in enumerate(("a", "b")):
         folder = RunFolder(Path(shutil.copytree(sample_run.root, tmp_path / name)))
         write_table(folder.people, read_table(folder.people).assign(name=["", "Ada"][number]))
-        folders.append(folder)
+        folders.append((ManifestRow(number, name, f"{name}.mp4"), folder))
     return folders
 
 
 def test_a_person_of_two_clips_is_one_and_what_tells_it_is_kept_only_where_asked(
-    clips: list[RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clips: list[tuple[ManifestRow, RunFolder]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, kept = load_settings(), [folder.face_looks for folder in clips]
+    settings, kept = load_settings(), [folder.face_looks for _, folder in clips]
     assert link_people(tmp_path, clips, settings, keep=False) == 1
     table = pd.read_csv(tmp_path / SAME_PEOPLE)
     assert tuple(table.columns) == COLUMNS
