@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ENDINGS = (".svg", ".pdf", ".png")
-ONE_COLUMN, TWO_COLUMNS = 85.0, 180.0
-"""Millimetres; most journals' columns are within a few of these."""
+TWO_COLUMNS = 180.0
+"""Millimetres; most journals' pages of two columns are within a few of these."""
 DOTS = 300
 """Dots an inch of a .png."""
 LARGEST = 100_000
@@ -104,7 +104,8 @@ def drawn(clips: Mapping[str, ResultDocument], kind: str, width: float = TWO_COL
 
 
 def small_picture(result: ResultDocument) -> bytes:
-    """A clip as a PNG of 750 pixels' width and less than `LARGEST` bytes, for a page that shows pictures, such as Prefect's."""
+    """A clip as a PNG for a page that shows pictures, such as Prefect's: 750 pixels wide, fewer where it would have more than
+    `LARGEST` bytes."""
     from matplotlib import rc_context
 
     with rc_context(LETTERS):

@@ -1,12 +1,12 @@
 """The answers of the persons of a clip beside the one that its own answer is about, in the shape of the clip's own."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.fused import Fusion, read_fusion
+from data.json_files import read_json
 from data.people import rows_of
 from data.run_folder import RunFolder
 from data.scores import OF_THE_SCENE
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def others_files(folder: RunFolder) -> list[Path]:
     """The files that the answers of the others are read from, some of which may not be there; none where there is no answer."""
     try:
-        result: ResultDocument = json.loads(folder.result.read_text(encoding="utf-8"))
+        result: ResultDocument = read_json(folder.result)
         persons = [folder.of_person(one["person"]) for one, _ in others(result)]
         own = [name for name in result["modalities"] if name not in OF_THE_SCENE]
     except (OSError, ValueError, KeyError, TypeError):

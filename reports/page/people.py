@@ -93,7 +93,7 @@ def person_rows(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd
         rows += [row(name, f"by {', '.join(by)}", ribbon(own), person=person), *strips.pop(person, [])]
     rows += [strip for left in strips.values() for strip in left]
     more = len(others(result)) - len(told(result))
-    return [*rows, *([f'<p class="hint">{more} more persons are in result.json.</p>'] if more > 0 else [])]
+    return [*rows, *([f'<p class="hint">More persons are in result.json: {more}.</p>'] if more > 0 else [])]
 
 
 def _strips(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.DataFrame | None) -> dict[int | None, list[str]]:
@@ -109,7 +109,7 @@ def _strips(result: ResultDocument, faces: pd.DataFrame | None, pictures: pd.Dat
         rows.setdefault(whose, []).append(row(name, note, drawn, person=whose))
     kind, column = ("persons", "person") if "person" in faces else ("tracks", "track_id")
     more = int(faces.loc[~faces["main"], column].nunique()) - (sum(map(len, rows.values())) - 1)
-    texts = [f"{more} more {kind} are in faces.parquet."] if more > 0 else []
+    texts = [f"More {kind} are in faces.parquet: {more}."] if more > 0 else []
     texts += [NO_PICTURES] if pictures is None else []
     return {**rows, 0: [f'<p class="hint">{" ".join(texts)}</p>']} if texts else rows
 
