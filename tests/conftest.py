@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -28,6 +27,7 @@ from data.run_folder import RunFolder
 from data.sample import sample_clip
 from tests.browser import open_page  # noqa: F401 (a fixture)
 from tests.forked import ROOT, fork
+from tests.free_port import free_port
 
 gc.disable()  # until all tests are collected: what they import stays, so that looking through it time and again frees nothing
 
@@ -37,7 +37,10 @@ os.environ["DYAD_STATE"] = tempfile.mkdtemp(prefix="dyad-tests-")
 AUTHORITY = Path(os.environ["DYAD_STATE"]) / "authority.pem"
 AUTHORITY.write_text(certifi.contents().split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n")
 os.environ["PREFECT_API_SSL_CERT_FILE"] = str(AUTHORITY)
-hypothesis.settings.register_profile("dyad", deadline=None)  # how long an example takes is the machine's business
+os.environ["PYTHONPATH"] = str(ROOT)  # for the processes that tests start, as ./dyad has it
+# How long examples take is the machine's business, and which ones are tried is not left to chance.
+slowness = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("dyad", deadline=None, derandomize=True, suppress_health_check=slowness)
 hypothesis.settings.load_profile("dyad")
 
 
@@ -293,9 +296,7 @@ class OwnServer:
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
     """A server with a worker, as `dyad up` starts them."""
     folder = tmp_path_factory.mktemp("own-server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     (folder / "site").mkdir()
     (folder / "site" / "sitecustomize.py").write_text(SITE.format(str(folder / HOLDS_UP)))

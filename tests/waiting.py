@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 import httpx
+import psutil
 
 _CLIENT = httpx.Client()  # to make one takes longer than to ask
 
@@ -14,6 +15,14 @@ def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
     while not true():
         assert time.monotonic() < until, "it never came true"
         time.sleep(0.05)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether no process of this number works any more, also where nobody has taken note of its end."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def answers(api: str) -> bool:

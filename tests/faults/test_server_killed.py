@@ -1,7 +1,6 @@
 """The Prefect server is killed in the middle of a data set: the clips go on, a sentence says it, the same command finishes."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from flows.server.up import server_environment
 from tests.faults.batches import batch, ended, journal, make_manifest, status
 from tests.faults.workloads import FREE, let_go
 from tests.forked import fork
+from tests.free_port import free_port
 from tests.media_makers import make_sound
 from tests.waiting import answers, wait_until
 
@@ -23,9 +23,7 @@ Start = Callable[[], "subprocess.Popen[str]"]
 @pytest.fixture
 def address() -> str:
     """An address for a server of this test's own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}/api"
+    return f"http://127.0.0.1:{free_port()}/api"
 
 
 @pytest.fixture

@@ -225,7 +225,9 @@ def test_while_a_network_is_built_other_threads_keep_their_dtype(machine: Path) 
     folder, seen = machine / model_table().models["qwen2.5-vl-7b"].folder, set()
     with ThreadPoolExecutor(2) as pool:
         loading = [pool.submit(load_qwen, folder, precision=precision) for precision in ("bfloat16", "float16")]  # type: ignore[arg-type]
-        while not all(one.done() for one in loading):
+        over = False
+        while not over:
+            over = all(one.done() for one in loading)
             seen.add(torch.nn.Linear(1, 1).weight.dtype)
     assert seen == {torch.float32}
     assert torch.get_default_dtype() == torch.float32

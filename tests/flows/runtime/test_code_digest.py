@@ -1,6 +1,7 @@
 """Reading what code depends on: imports, data files, and the cache of what was read."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def write(tmp_path: Path) -> Write:
         for name, text in files.items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text)
+            os.utime(tmp_path / name, (0, 0))  # some file systems tell times only to some milliseconds
         return tmp_path
 
     return write

@@ -90,10 +90,9 @@ def test_the_clock_starts_a_run_and_it_completes(own_server: OwnServer) -> None:
     retention = deployment(own_server, "retention")["id"]
     often = [{"schedule": {"interval": 10}, "active": True}]
     (schedule,) = own_server.ask(f"deployments/{retention}/schedules", often)
+    of_deployment = {"flow_runs": {"deployment_id": {"any_": [retention]}, "state": {"type": {"any_": ["COMPLETED"]}}}}
     try:
-        run = own_server.run_named("retention")
-        assert run["auto_scheduled"]
-        assert run["deployment_id"] == retention
+        wait_until(lambda: any(run["auto_scheduled"] for run in own_server.ask("flow_runs/filter", of_deployment)))
     finally:
         own_server.ask(f"deployments/{retention}/schedules/{schedule['id']}", method="DELETE")
 

@@ -20,6 +20,7 @@ from flows.server.client import common_environment
 from flows.server.lost_runs import under_way
 from flows.server.up import database_address, server_environment
 from tests.conftest import ROOT, OwnServer
+from tests.free_port import free_port
 from tests.media_makers import make_sound
 from tests.waiting import answers, wait_until
 
@@ -103,10 +104,10 @@ def test_a_failed_run_can_be_read_about_and_run_again(own_server: OwnServer, sou
     run = own_server.ask(f"deployments/{deployment}/create_flow_run", {"name": "retried", "parameters": parameters})
     assert own_server.ended(run["id"]) == "FAILED"
     own_server.run_named("retried.wav", "FAILED")
-    logged = own_server.dyad("logs", "retried.wav")
-    assert logged.stdout.startswith("retried.wav: Failed\n"), logged.stderr
-    assert "holds text, not video or sound" in logged.stdout
-    assert "holds text, not video or sound" in own_server.dyad("logs", "worker-1").stdout
+    # What a run logs and prints arrives a little after its end.
+    wait_until(lambda: "holds text, not video or sound" in own_server.dyad("logs", "retried.wav").stdout)
+    wait_until(lambda: "holds text, not video or sound" in own_server.dyad("logs", "worker-1").stdout)
+    assert own_server.dyad("logs", "retried.wav").stdout.startswith("retried.wav: Failed\n")
     assert "no process named nobody" in own_server.dyad("logs", "nobody").stderr
     clip.write_bytes(content)
     again = own_server.dyad("retry", "retried.wav")
@@ -196,11 +197,9 @@ def test_other_machines_are_let_in_when_asked(state: Path) -> None:
     """The server answers on every address of this machine, and its pages call it by the machine's name."""
     import httpx
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     from flows.server.up import _server
 
+    port = free_port()
     server = _server(port, print, "0.0.0.0")
     try:
         assert httpx.get(f"http://127.0.0.1:{port}/ui-settings").json()["api_url"] == f"http://{socket.gethostname()}:{port}/api"

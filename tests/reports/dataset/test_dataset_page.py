@@ -100,7 +100,7 @@ def test_filters_narrow_the_table_and_stay_when_one_comes_back(dataset: Path, op
     assert "No clip is like this" in page.locator("#table tbody").inner_text()
     page.get_by_role("button", name="Show all").click()
     page.locator("#failures button").first.click()
-    page.locator("#clips-head:focus").wait_for(timeout=5000)
+    page.locator("#clips-head:focus").wait_for()
     assert len(column(page, "Clip")) == 1
     page.get_by_role("button", name="Show all").click()
     page.get_by_label("Find").fill("sample")
