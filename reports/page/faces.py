@@ -105,14 +105,14 @@ def face_strips(faces: pd.DataFrame, pictures: pd.DataFrame | None, duration: fl
         if table.empty:
             continue
         name = f"Face {table['track_id'].iloc[0]}" if strip else "Main face"
-        name = html.escape(table["called"].iloc[0]) if "called" in table else name
+        name = str(table["called"].iloc[0]) if "called" in table else name
         tracks = [str(track) for track in table["track_id"].unique()]
         listed = ", ".join(tracks[:5]) + (" ..." if len(tracks) > 5 else "")
         note = span(table["time_s"].min(), table["time_s"].max()) if strip else f"track {listed}"
         shown = pictures.loc[pictures["strip"] == strip] if pictures is not None else None
         label = f"{name}: seen in {len(table)} of the looked-at frames, {span(table['time_s'].min(), table['time_s'].max())}"
         person = int(table["person"].iloc[0]) if "person" in table else 0
-        yield person, name, note, _strip(table, shown, duration, label)
+        yield person, html.escape(name), note, _strip(table, shown, duration, label)
 
 
 def _strip(table: pd.DataFrame, pictures: pd.DataFrame | None, duration: float, label: str) -> str:

@@ -46,7 +46,8 @@ class Drawing:
     def __init__(self, drawn: Annotations, clip: Clip) -> None:
         self._clip = clip
         self._whose, self._answer = drawn.whose, _Answer(drawn.frames, drawn.compounds)
-        self._answers = {person: _Answer(frames, drawn.compounds) for person, frames in drawn.answers.items()}
+        told_apart = {person: frames for person, frames in drawn.answers.items() if person}  # 0 is everybody's, and nobody's box
+        self._answers = {person: _Answer(frames, drawn.compounds) for person, frames in told_apart.items()}
         self._tracks = [_Track(int(str(number)), table) for number, table in drawn.faces.groupby("track_id", sort=False)]
         self._begins = np.array([track.times[0] for track in self._tracks])
         self._ends = np.array([track.times[-1] for track in self._tracks]) + HOLD

@@ -19,7 +19,7 @@ from data.run_folder import RunFolder
 from flows.clip.report import media_address, write_report
 from reports.answer import whole_answer
 from reports.grid import columns
-from reports.page.faces import boxes, face_pictures
+from reports.page.faces import boxes, face_pictures, face_strips
 from reports.page.page import report_page
 from reports.page.radar import whole_clip
 from reports.page.svg import clock, gaps, ticks
@@ -143,6 +143,10 @@ def test_the_pictures_of_faces_are_few_whatever_the_length(tmp_path: Path) -> No
     with CropWriter(tmp_path / "crops.npy", 32) as writer:
         for number in range(rows):
             writer.append(np.full((32, 32, 3), number % 256, np.uint8))
+    named = faces.assign(person=1, called="Ann & Bob")
+    _, name, _, drawn = next(face_strips(named, None, 600.0))
+    assert name == "Ann &amp; Bob"
+    assert 'aria-label="Ann &amp; Bob: seen in' in drawn
     found = face_pictures(tmp_path / "crops.npy", faces, 600.0)
     assert list(found.columns) == ["strip", "cell", "track_id", "time_s", "jpeg"]
     assert found.groupby("strip").size().max() <= 12

@@ -91,7 +91,7 @@ def test_each_person_has_their_colour_name_and_answer(tmp_path: Path) -> None:
     })  # fmt: skip
     faces = pd.concat([faces.assign(time_s=time) for time in (0.0, 1.0, 1.9)], ignore_index=True)
     drawn = annotations("Hello.", faces)
-    answers = {1: drawn.frames, 2: drawn.frames.iloc[:25]}
+    answers = {0: drawn.frames, 1: drawn.frames, 2: drawn.frames.iloc[:25]}  # that of everybody is at no box
     drawn = replace(drawn, cues=drawn.cues.assign(speaker="Ada"), answers=answers, whose="Ada")
     drawing = Drawing(drawn, Clip(tmp_path, "c", "0", 2.0, 25.0, 360, 360))
     told = [[drawing._told(track, time) for track in drawing._tracks] for time in (0.5, 1.9)]
