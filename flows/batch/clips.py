@@ -151,7 +151,8 @@ def _run_row(plan: BatchPlan, row: ManifestRow, file: Clip, whole: Callable[[], 
         raise
     except Exception as error:
         return _failed(error, row, str(file.path))
-    return replace(outcome, folder="" if job.clip.clip_id == row.clip_id else job.clip.clip_id)
+    reason = outcome.reason.replace(str(file.path), row.path)  # not where an address was fetched to
+    return replace(outcome, reason=reason, folder="" if job.clip.clip_id == row.clip_id else job.clip.clip_id)
 
 
 def _job(plan: BatchPlan, row: ManifestRow, clip: Clip, aside: Path, duration: float) -> Job:
