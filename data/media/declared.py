@@ -16,7 +16,7 @@ def declared_size(path: Path) -> int | None:
     """Bytes that a WAV (RF64 and Wave64 too), AVI, AIFF, CAF, AU or ASF file says it has; None where it was not set, and for
     others."""
     with path.open("rb") as file:
-        head = _at(file, 0, 40)
+        head = bytes_at(file, 0, 40)
         kind, form = head[:4], head[8:12]
         if kind == b"RIFF":
             return _riff(file, form)
@@ -31,23 +31,26 @@ def declared_size(path: Path) -> int | None:
         if kind == b"caff":
             return _caf(file)
         if head[:4] == b"\x30\x26\xb2\x75":
-            return _asf(_at(file, 0, 2**16))
+            return _asf(bytes_at(file, 0, 2**16))
     return None
 
 
 def lacks_end(path: Path) -> bool:
     """Whether an Ogg or GIF file goes on behind its last byte: its last page or its trailer is missing."""
     with path.open("rb") as file:
-        head, size = _at(file, 0, 6), file.seek(0, SEEK_END)
+        head, size = bytes_at(file, 0, 6), file.seek(0, SEEK_END)
         if head[:4] == b"OggS":
-            tail = _at(file, max(0, size - _OGG_PAGE), _OGG_PAGE)
+            tail = bytes_at(file, max(0, size - _OGG_PAGE), _OGG_PAGE)
             page = tail[tail.rfind(b"OggS") :]
             whole = 27 + page[26] + sum(page[27 : 27 + page[26]]) if len(page) > 26 else size
-            return len(page) < whole or not page[5] & 4
-        return head in (b"GIF87a", b"GIF89a") and not _at(file, max(0, size - 64), 64).rstrip(b"\0\r\n").endswith(b";")
+            return len(page) < max(whole, 27) or not page[5] & 4
+        return head in (b"GIF87a", b"GIF89a") and not bytes_at(file, max(0, size - 64), 64).rstrip(b"\0\r\n").endswith(b";")
 
 
-def _at(file: BinaryIO, place: int, size: int) -> bytes:
+def bytes_at(file: BinaryIO, place: int, size: int) -> bytes:
+    """So many bytes from a place on; fewer where the file ends, and none behind its end, where some disks cannot even look."""
+    if place >= file.seek(0, SEEK_END):
+        return b""
     file.seek(place)
     return file.read(size)
 
@@ -61,7 +64,7 @@ def _set(size: int) -> int | None:
 def _riff(file: BinaryIO, form: bytes) -> int | None:
     """WAVE has one part, AVI further ones behind it (OpenDML)."""
     end, place = file.seek(0, SEEK_END), 0
-    while place < end and (head := _at(file, place, 12))[:4] == b"RIFF":
+    while place < end and (head := bytes_at(file, place, 12))[:4] == b"RIFF":
         if place and (form, head[8:]) != (b"AVI ", b"AVIX"):
             break
         size = _set(8 + int.from_bytes(head[4:8], "little"))
@@ -74,7 +77,7 @@ def _riff(file: BinaryIO, form: bytes) -> int | None:
 def _caf(file: BinaryIO) -> int | None:
     """The chunks of a CAF, up to a second CAF that follows."""
     end, place = file.seek(0, SEEK_END), 8
-    while place < end and (head := _at(file, place, 12))[:4] != b"caff":
+    while place < end and (head := bytes_at(file, place, 12))[:4] != b"caff":
         size = int.from_bytes(head[4:], "big", signed=True)
         if not 0 <= size < 2**62:
             return None
@@ -85,6 +88,6 @@ def _caf(file: BinaryIO) -> int | None:
 def _asf(head: bytes) -> int | None:
     """The size in the file properties; those of a broadcast say nothing."""
     place = head.find(_ASF_PROPERTIES)
-    if place < 0 or head[place + 88] & 1:
+    if place < 0 or len(head) < place + 89 or head[place + 88] & 1:
         return None
     return _set(int.from_bytes(head[place + 40 : place + 48], "little"))

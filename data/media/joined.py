@@ -5,7 +5,7 @@ from os import SEEK_END
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from data.media.declared import declared_size
+from data.media.declared import bytes_at, declared_size
 
 if TYPE_CHECKING:
     import av
@@ -57,7 +57,7 @@ def second_recording(path: Path) -> int | None:
             return _second_boxes(file)
         if head[:4] in (b"RIFF", b"RF64", b"FORM", b"riff") and head[8:12] != b"AVI ":  # AVI goes on behind its first part
             begin = declared_size(path)
-            return begin if begin is not None and _at(file, begin, 4) == head[:4] else None
+            return begin if begin is not None and bytes_at(file, begin, 4) == head[:4] else None
         if head[:4] == b"wvpk":
             return _second_blocks(file)
         begun = head[: _REPEATED.get(head[:4], 0)]
@@ -70,14 +70,14 @@ def readable_end(path: Path) -> int | None:
     FFmpeg mixes up the pieces of both then. Where the clock goes on, the second head is one more of the same stream.
     """
     with path.open("rb") as file:
-        if _at(file, 4, 4) != b"ftyp" or (begin := _second_boxes(file)) is None:
+        if bytes_at(file, 4, 4) != b"ftyp" or (begin := _second_boxes(file)) is None:
             return None
         latest: dict[bytes, int] = {}
         for place, size, name in _boxes(file):
             if place >= begin and name == b"mdat":
                 break
             if name == b"moof":
-                track, time = _fragment_time(_at(file, place, min(size, _PIECE)))
+                track, time = _fragment_time(bytes_at(file, place, min(size, _PIECE)))
                 if place >= begin:
                     return None if latest and time > latest.get(track, -1) else begin
                 latest[track] = time
@@ -91,15 +91,10 @@ def _fragment_time(fragment: bytes) -> tuple[bytes, int]:
     return fragment[head + 8 : head + 12], int.from_bytes(fragment[time + 8 : time + 8 + size], "big") if time >= 0 else 0
 
 
-def _at(file: BinaryIO, place: int, size: int) -> bytes:
-    file.seek(place)
-    return file.read(size)
-
-
 def _boxes(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
     """Where the outermost boxes of an MP4 begin, their sizes in bytes and their names (ISO 14496-12, 4.2)."""
     place, end = 0, file.seek(0, SEEK_END)
-    while place < end and len(box := _at(file, place, 16)) >= 8:
+    while place < end and len(box := bytes_at(file, place, 16)) >= 8:
         size = int.from_bytes(box[:4], "big")
         size = int.from_bytes(box[8:], "big") if size == 1 else size
         yield place, size, box[4:8]
@@ -124,9 +119,9 @@ def _second_boxes(file: BinaryIO) -> int | None:
 def _second_blocks(file: BinaryIO) -> int | None:
     """Where a first block of WavPack counts its samples from 0 again (WavPack 4 & 5 file format, 2.0)."""
     place = 0
-    while len(block := _at(file, place, 32)) == 32:
+    while len(block := bytes_at(file, place, 32)) == 32:
         if block[:4] != b"wvpk":  # a tag at the end of the first one
-            further = _at(file, place, _PIECE).find(b"wvpk")
+            further = bytes_at(file, place, _PIECE).find(b"wvpk")
             if further < 0:
                 return None
             place += further

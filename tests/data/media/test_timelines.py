@@ -11,9 +11,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from data.errors import MediaError
+from data.media.declared import declared_size, lacks_end
 from data.media.decode import Decoded, DecodeOptions, decode
 from data.media.frames import read_index
-from data.media.joined import second_recording
+from data.media.joined import readable_end, second_recording
 from data.media.probe import probe
 from data.media.subtitles import read_transcript
 from modalities.speech.detect import read_audio
@@ -105,6 +106,22 @@ def test_one_recording_in_many_pieces_or_of_unknown_length_is_one(tmp_path: Path
         stream = tmp_path / "stream.wav"
         stream.write_bytes(whole[:4] + size.to_bytes(4, "little") + whole[8:])
         assert second_recording(stream) is None
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"\x30\x26\xb2\x75" + bytes(26) + bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365") + bytes(5), b"OggS",
+     b"RF64\xff\xff\xff\xffWAVEds64\x1c\0\0\0" + bytes(7) + b"\x20", b"wvpk" + b"\xff" * 28, b"\0\0\0\x01ftyp" + b"\xff" * 8],
+    ids=["wma", "ogg", "rf64", "wavpack", "mp4"],
+)  # fmt: skip
+def test_a_head_that_breaks_off_or_boasts_says_nothing_of_a_second_recording(tmp_path: Path, head: bytes) -> None:
+    file = tmp_path / "head"
+    for size in range(1, len(head) + 1):
+        file.write_bytes(head[:size])
+        assert second_recording(file) is None
+        assert readable_end(file) is None
+        assert (declared_size(file) or 2**50) > size
+        assert lacks_end(file) == (head[:4] == b"OggS" and size >= 4)
 
 
 @pytest.mark.parametrize("after", [700.0, 7200.0])
