@@ -30,13 +30,17 @@ def print_result(console: Console, result: ResultDocument, folder: str, *, detai
     console.print(f"\n[bold]{escape(Path(clip['path']).name)}[/bold]: {escape(summary['sentence'])}", highlight=False)
     if sure:
         console.print(f"  {escape(title(summary['top'] or summary.get('emotion')).capitalize())}: {sure}.", highlight=False)
-    for problem in (*result["problems"], *out_of_step(result.get("people", ()))):
-        console.print(f"[yellow]  {escape(problem)}[/yellow]", highlight=False)
+    _print_problems(console, result)
     if details:
         _print_details(console, result)
     else:
         _print_stretches(console, result)
     console.print(f"  {escape(folder)}/report.html", soft_wrap=True, highlight=False)
+
+
+def _print_problems(console: Console, result: ResultDocument) -> None:
+    for problem in (*result["problems"], *out_of_step(result.get("people", ()))):
+        console.print(f"[yellow]  {escape(problem)}[/yellow]", highlight=False)
 
 
 def _print_stretches(console: Console, result: ResultDocument) -> None:
@@ -67,10 +71,11 @@ def _print_details(console: Console, result: ResultDocument) -> None:
 
 
 def print_line(console: Console, result: ResultDocument) -> None:
-    """One of several clips in a line."""
+    """One of several clips in a line, and what could not be used of it."""
     sure = surely(result["summary"].get("sureness"))
     name, said = escape(Path(result["clip"]["path"]).name), escape(result["summary"]["sentence"].rstrip("."))
     console.print(f"[bold]{name}[/bold]: {said}" + (f" [dim]({sure})[/dim]" if sure else ""), highlight=False)
+    _print_problems(console, result)
 
 
 def print_several(console: Console, results: Sequence[tuple[ResultDocument, Path]]) -> None:

@@ -53,6 +53,11 @@
     if (text !== undefined) element.textContent = text;
     return element;
   };
+  // As `breaking` of reports/page/document.py.
+  const breaking = (element, name) => {
+    element.append(...name.split(/(?<=[_/-])(?=[^_/-])|(?<=\.)(?=[^\d\s._/-])/).flatMap((part, at) => (at ? [make("wbr"), part] : [part])));
+    return element;
+  };
   const shape = (tag, values, text) => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
     for (const [key, value] of Object.entries(values)) element.setAttribute(key, value);
@@ -73,10 +78,10 @@
       const cell = make("th"), inner = make("div", "clip");
       cell.scope = "row";
       const [known, other] = row[PAGE] & 2 ? [row[FILE], row[ID]] : [row[ID], row[FILE]];
-      const name = make(row[PAGE] & 1 ? "a" : "span", "", known);
+      const name = breaking(make(row[PAGE] & 1 ? "a" : "span"), known);
       if (row[PAGE] & 1) name.href = `./${encodeURIComponent(row[ID])}/report.html`;
       if (facts.pictures.length) inner.append(picture(at));
-      inner.append(name, make("span", "hint", other));
+      inner.append(name, breaking(make("span", "hint"), other));
       cell.append(inner);
       return cell;
     },
@@ -117,7 +122,7 @@
     state: (row) => {
       const cell = make("td", "ended");
       cell.append(make("span", `state-${facts.states[row[STATE]]}`, named("states", row[STATE])));
-      if (row[REASON] >= 0) cell.append(make("span", "hint", facts.reasons[row[REASON]]));
+      if (row[REASON] >= 0) cell.append(breaking(make("span", "hint"), facts.reasons[row[REASON]]));
       return cell;
     },
     seconds: (row) => {

@@ -9,7 +9,7 @@ from reports.dataset.charts import confusion, reliability, scrolling
 from reports.dataset.figures import trained_on_sentence
 from reports.dataset.rows import ClipRows, Outlier
 from reports.documents import FailureEntry, Figures, Measure, ModalityEntry, ReliabilityFigures, SummaryDocument
-from reports.page.document import PAGE_STYLE, asset, document, escaped, words_of
+from reports.page.document import PAGE_STYLE, asset, breaking, document, escaped, words_of
 from reports.page.svg import COMPOUND_COLOURS, EMOTION_COLOURS
 
 STYLE, SCRIPT = Path(__file__).with_name("page.css"), Path(__file__).with_name("page.js")
@@ -220,7 +220,7 @@ def _outliers(clips: ClipRows) -> str:
 def _outlier(outlier: Outlier, form: str, kind: str, has_page: bool) -> str:
     clip = outlier.clip
     value = 1 - outlier.value if kind == "unsure" else outlier.value
-    name, address = escaped(clip.names[0]), f"./{quote(clip.clip_id, safe='')}/report.html"
+    name, address = breaking(clip.names[0]), f"./{quote(clip.clip_id, safe='')}/report.html"
     linked = f'<a href="{escaped(address)}">{name}</a>' if has_page else f"<span>{name}</span>"
     return (
         f'<li class="clip" data-picture="{escaped(clip.clip_id)}">{linked}'
@@ -232,9 +232,9 @@ def _failures(failures: Sequence[FailureEntry]) -> str:
     if not failures:
         return ""
     rows = [
-        f"<tr><td data-head='Clips'>{row['clips']}</td><td data-head='Reason'>{escaped(row['reason'])}</td>"
+        f"<tr><td data-head='Clips'>{row['clips']}</td><td data-head='Reason'>{breaking(row['reason'])}</td>"
         f"<td data-head='For example'><button type='button' class='link' data-set='find' "
-        f"data-to='{escaped(row['example'])}'>{escaped(row['example'])}</button></td></tr>"
+        f"data-to='{escaped(row['example'])}'>{breaking(row['example'])}</button></td></tr>"
         for row in failures
     ]
     table = _wide("Failures", ("Clips", "Reason", "For example"), rows, "cards")

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import html
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def asset(path: Path) -> str:
 def escaped(value: object) -> str:
     """A value as text that HTML shows as it is, also inside an attribute."""
     return html.escape(str(value))
+
+
+def breaking(name: str) -> str:
+    """A name of a file, escaped, that breaks behind the signs that part its words, and not inside a number."""
+    return "<wbr>".join(map(escaped, re.split(r"(?<=[_/-])(?=[^_/-])|(?<=\.)(?=[^\d\s._/-])", name)))
 
 
 def words_of(name: str) -> str:

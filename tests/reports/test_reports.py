@@ -29,7 +29,7 @@ from reports.dataset.figures import Failures, Tally, confusion_picture, dataset_
 from reports.explain import explain, whole_percents
 from reports.markdown import escape, main_contribution, result_markdown
 from reports.result import number, summary, to_json, windows_table
-from reports.terminal import print_result
+from reports.terminal import print_line, print_result
 from tests.forked import ROOT
 
 
@@ -67,6 +67,14 @@ def test_the_terminal_says_the_answer_first_and_the_rest_when_asked(result: dict
     for stretch in result["timeline"]:
         assert title(answer_name(stretch)) in text
         assert f"{seconds(stretch['start'])} │" in asked
+
+
+def test_of_one_of_several_clips_too_the_terminal_says_what_could_not_be_used(result: dict[str, Any]) -> None:
+    console = Console(width=160, record=True, file=io.StringIO(), no_color=True)
+    print_line(console, {**result, "problems": ["a.srt: all cues lie beyond the clip."]})
+    line, problem = console.export_text().strip().splitlines()
+    assert line.startswith(f"sample.mp4: {result['summary']['sentence'].rstrip('.')}")
+    assert problem == "  a.srt: all cues lie beyond the clip."
 
 
 @pytest.mark.parametrize("columns", [80, 40])

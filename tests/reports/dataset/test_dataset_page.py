@@ -279,13 +279,21 @@ def test_three_hundred_thumbnails_fit(tmp_path: Path) -> None:
 
 
 def test_one_clip_without_label_needs_no_figures(open_page: OpenPage, tmp_path: Path) -> None:
-    path = page_of(clips_of([ClipRow("clip", "clip.mp4", "done", answer=answer())]), tmp_path / "report.html", thumbnails=[None])
+    name = "session_2_" + "take_and_camera_" * 6 + "x" * 90 + ".mp4"
+    path = page_of(clips_of([ClipRow("clip", name, "done", answer=answer())]), tmp_path / "report.html", thumbnails=[None])
     page = open_page(path)
     assert page.locator("#labels").count() == page.locator("#failures").count() == 0
     assert "Label" not in page.locator("#table thead").inner_text()
     assert column(page, "Shown") == ["neutral"]
     assert column(page, "State") == ["done"]
     assert "A note <b>." in page.locator("header").inner_text()
+    assert name in page.locator("#table tbody th").inner_text()
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 720, "height": 900})
+    assert page.evaluate("[...document.querySelectorAll('table, th *')].every(one => one.getBoundingClientRect().right <= 720)")
+    page.emulate_media(media="screen")
+    page.set_viewport_size({"width": 390, "height": 900})
+    assert page.evaluate("[...document.querySelectorAll('th span')].every(one => one.getBoundingClientRect().right <= 390)")
     audit(page)
 
 
