@@ -68,25 +68,26 @@ class Memory:
 
 
 def measure(clips: int, workers: int) -> dict[str, float]:
-    """Run so many clips, then the same again; seconds of both, and the growth of memory (MB)."""
+    """Run so many clips, then the same again; seconds of both, the growth of memory (MB), and how many were left alone then."""
     from flows.dataset import recognise_dataset
     from flows.server.prefect_setup import without_heartbeats
 
     with tempfile.TemporaryDirectory() as folder, without_heartbeats():
 
-        def run(output: Path, manifest: Path) -> float:
+        def run(output: Path, manifest: Path) -> tuple[float, int]:
             began = time.perf_counter()
             found = recognise_dataset(str(manifest), str(output), workers=workers, workload="benchmarks.scale:stub")
             assert found["done"] == found["total"], found
-            return time.perf_counter() - began
+            return time.perf_counter() - began, found["skipped"]
 
         warm = Path(folder) / "warm"
         run(warm / "runs", make_manifest(warm, 10))
         cold, manifest = Path(folder) / "runs", make_manifest(Path(folder) / "set", clips)
         before, memory = psutil.Process().memory_info().rss, Memory()
-        first = run(cold, manifest)
+        first, _ = run(cold, manifest)
         growth = (memory.stop() - before) / 2**20
-        return {"clips": clips, "seconds": first, "growth": growth, "again": run(cold, manifest)}
+        again, left_alone = run(cold, manifest)
+        return {"clips": clips, "seconds": first, "growth": growth, "again": again, "left alone": left_alone}
 
 
 @contextlib.contextmanager

@@ -113,6 +113,7 @@ def start_temporary_server() -> None:
     from prefect.server.api.server import SubprocessASGIServer
 
     server = SubprocessASGIServer()
+    server.port = server.port or _free_port()
     started = server._run_uvicorn_command
 
     def start() -> "subprocess.Popen[Any]":
@@ -124,6 +125,13 @@ def start_temporary_server() -> None:
     _temporary.append(server)
     with get_client(sync_client=True):
         pass
+
+
+def _free_port() -> int:
+    """A port that the system gives: of its own thousand, Prefect might choose one that another run has chosen at that moment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _end_with_us(pid: int) -> None:

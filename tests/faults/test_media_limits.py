@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.faults import bombs
 from tests.media_makers import make_clip
 
-SECONDS, MEGABYTES = 10.0, 300.0
+SECONDS, MEGABYTES = 20.0, 300.0
 """What refusing one of them may cost, the imports included."""
 
 
