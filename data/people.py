@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 OTHERS, UNSURE = 0, 0
 """In place of a person: a face of the many that are not told apart, a voice of whom nobody knows whose it is."""
-FITS = 0.05
+FITS = 0.1
 """Rank correlation of a mouth with the sound from which on they fit: `./dyad benchmark people --lips` has what right and wrong
 sounds give."""
 PEOPLE: dict[str, str] = {

@@ -19,7 +19,10 @@ from flows.job import Job
 from modalities.people.lip_sync import STEP, Floats, lip_sync, loudness
 
 CLIPS = ("talking_1", "talking_2", "talking_3", "speech_podium", "expressive_4")
-DRAWS = 300
+SONG = "expressive_1"
+OTHERS = ("crowd_10s", SONG, "expressive_2", "debate_two_faces_5s")
+"""Real clips in which somebody sings, or speaks before a crowd, with their own sound."""
+DRAWS, TIMES = 300, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +59,12 @@ def joined(chosen: Sequence[Speaking], sounds: Sequence[Floats]) -> float:
 
 
 def lip_rows(data: Path) -> Iterator[tuple[object, ...]]:
-    """By how many clips are joined: the seconds, and how often their own, a shifted and another sound are said not to fit."""
+    """By how many clips are joined: the seconds, and how often their own, a shifted and another sound are said not to fit, and
+    their own with a song as loud."""
+    song = speaking(data / "media" / f"{SONG}.mp4").loud
     clips, rng = [speaking(data / "media" / f"{name}.mp4") for name in CLIPS], np.random.default_rng(0)
     for count in range(1, len(clips) + 1):
-        fits: dict[str, list[float]] = {"own": [], "shifted": [], "other": []}
+        fits: dict[str, list[float]] = {"own": [], "shifted": [], "other": [], "song": []}
         seconds = []
         for _ in range(DRAWS):
             places = rng.permutation(len(clips))[:count]
@@ -71,5 +76,21 @@ def lip_rows(data: Path) -> Iterator[tuple[object, ...]]:
             fits["shifted"].append(joined(chosen, [clip.heard(clip.loud, by) for clip, by in zip(chosen, later, strict=True)]))
             sounds = [clip.heard(other.loud, rng.uniform(0, 3)) for clip, other in zip(chosen, others, strict=True)]
             fits["other"].append(joined(chosen, sounds))
+            fits["song"].append(joined(chosen, [clip.loud + clip.heard(song, 5.0) * _gain(clip.loud, song) for clip in chosen]))
         said = [f"{100 * np.mean(np.array(values) < FITS):.0f}" for values in fits.values()]
-        yield (count, f"{np.mean(seconds):.0f}", f"{min(fits['own']):.2f}", *said)
+        unsure = f"{100 * np.mean(np.isnan(fits['song'])):.0f}"
+        yield (count, f"{np.mean(seconds):.0f}", f"{min(fits['own']):.2f}", *said, unsure)
+
+
+def _gain(loud: Floats, other: Floats) -> float:
+    """By what another sound is multiplied to be as loud."""
+    return float(loud.mean() / other.mean())
+
+
+def own_rows(data: Path) -> Iterator[tuple[object, ...]]:
+    """What is said of real clips with their own sound, repeated, so that they are long enough to be judged."""
+    for name in (*CLIPS, *OTHERS):
+        clip = speaking(data / "media" / f"{name}.mp4")
+        fit = joined([clip] * TIMES, [clip.loud] * TIMES)
+        said = "nothing" if np.isnan(fit) else "fits" if fit >= FITS else "does not fit"
+        yield (f"{name}, {TIMES} times", f"{TIMES * len(clip.loud) * STEP:.0f}", "" if np.isnan(fit) else f"{fit:.2f}", said)

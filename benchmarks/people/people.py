@@ -1,6 +1,7 @@
 """Who speaks when, against dialogues whose truth is known.
 
-    ./dyad benchmark people --data ../shared/datasets [--dialogues 8] [--choose] [--lips] [--links] [--cost] [--memory 15 60]
+    ./dyad benchmark people --data ../shared/datasets [--dialogues 8] [--choose] [--faces] [--lips] [--links] [--cost]
+                            [--memory 15 60]
 
 Dialogues are joined from sentences of actors: two to four of them, in all emotions, with pauses, overlaps and noise. Thresholds
 were chosen (--choose prints what others give) on actors that no figure here is of. Trivial: all is one person's.
@@ -18,8 +19,9 @@ from benchmarks.common import header, make_parser, print_table
 from benchmarks.people.cost import cost_rows
 from benchmarks.people.errors import SpeakerErrors, added, speaker_errors
 from benchmarks.people.links import link_rows
-from benchmarks.people.lips import lip_rows
+from benchmarks.people.lips import lip_rows, own_rows
 from benchmarks.people.long_film import memory_rows
+from benchmarks.people.side_by_side import side_rows
 from benchmarks.people.voices import KNOWN, NEMO, RAVDESS, UNSEEN, Dialogue, make_dialogue
 from modalities.people.recognise import Recogniser, cut_speech, diarise, embed_speech, load
 from modalities.people.turns import Turn, group_voices, turns_of
@@ -88,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, "audio/ravdess_speech and audio/nemo")
     parser.add_argument("--dialogues", type=int, default=8, help="of each number of persons")
     parser.add_argument("--choose", action="store_true", help="print what other thresholds give on the actors they are chosen on")
+    parser.add_argument("--faces", action="store_true", help="whether a voice is given to the face that speaks")
     parser.add_argument("--lips", action="store_true", help="whether mouths are told from those that a sound does not fit")
     parser.add_argument("--cost", action="store_true", help="what telling persons apart costs in a minute of one person")
     parser.add_argument("--links", action="store_true", help="whether a voice of one clip is known again in another")
@@ -102,9 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         heads = ["words", "all other stages, s of processor", "people and voices", "more %"]
         print_table(heads, cost_rows())
         return 0
+    if options.faces:
+        heads = ["films", "number (speech)", "to the face that speaks %", "a wrong face %", "nobody seen %", "persons seen"]
+        print_table(heads, side_rows(options.data))
+        return 0
     if options.lips:
-        heads = ["clips joined", "seconds", "own sound: least", "own: does not fit %", "shifted %", "another's %"]
+        heads = ["clips joined", "seconds", "own sound: least", "own: does not fit %", "shifted %", "another's %",
+                 "own and a song %", "unsure of it %"]  # fmt: skip
         print_table(heads, lip_rows(options.data))
+        print_table(["clip, its own sound", "seconds", "lip_sync", "said"], own_rows(options.data))
         return 0
     model = load()
     if options.links:

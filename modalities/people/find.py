@@ -14,7 +14,7 @@ from data.people import OTHERS, PEOPLE, TURNS, UNSURE, Known, persons_of_tracks
 from modalities.faces.crops import Pixels, cut
 from modalities.faces.detectors import choose_detector
 from modalities.people.identities import ALIKE, MOST, group_tracks, telling_faces, track_embeddings
-from modalities.people.lip_sync import LEAST, lip_sync, loudness
+from modalities.people.lip_sync import LEAST, Floats, lip_sync, loudness
 from modalities.people.recognise import Recogniser, diarise, embed_faces
 from modalities.people.speaking import OFF_SCREEN, mouth_moves, persons_of_speakers, turn_person
 from modalities.people.turns import Embeddings, Turn
@@ -52,24 +52,24 @@ def find_people(
         looks = embed_faces(model, iterate_crops(crops, telling["face"].to_numpy(np.int64)))
         tracks, embeddings = track_embeddings(telling, looks)
     persons = group_tracks(faces, tracks, embeddings) if len(embeddings) else {int(track): 1 for track in tracks}
-    found = known_people(faces, persons, turns)
+    loud = loudness(audio) if audio is not None and turns and len(faces) else None
+    found = known_people(faces, persons, turns, loud=loud)
     names = {one.person: one.name for one in known if one.person is not None}
     if len(embeddings):
         of_track = persons_of_tracks(found.people)
         owners = np.array([of_track.get(int(track), OTHERS) for track in tracks])
         names |= {person: one.name for one in pictures if (person := _pictured(model, one, embeddings, owners)) != OTHERS}
     given = [names.get(int(person), "") for person in found.people["person"]]
-    fits = lip_syncs(found, faces, audio) if audio is not None and turns else np.full(len(given), np.nan)
+    fits = lip_syncs(found, faces, loud) if loud is not None else np.full(len(given), np.nan)
     return People(found.people.assign(given=given, lip_sync=fits), found.turns)
 
 
-def lip_syncs(found: People, faces: pd.DataFrame, audio: Path) -> NDArray[np.float64]:
-    """How well the mouth of each person fits the sound (16 kHz mono WAV), NaN where too little of it is seen in speech."""
-    fits, loud = np.full(len(found.people), np.nan), None
+def lip_syncs(found: People, faces: pd.DataFrame, loud: Floats) -> NDArray[np.float64]:
+    """How well the mouth of each person fits the sound (its `loudness`), NaN where too little of it is seen in speech."""
+    fits = np.full(len(found.people), np.nan)
     rows = zip(found.people["tracks"].to_list(), found.people["seconds_speaking"], found.people["person"], strict=True)
     for place, (tracks, speaking, person) in enumerate(rows):
         if tracks and speaking >= LEAST / 2:
-            loud = loudness(audio) if loud is None else loud
             others = found.turns.loc[found.turns["person"] != person, ["start", "end"]].itertuples(index=False, name=None)
             fits[place] = lip_sync(faces[faces["track_id"].isin(tracks)], list(others), loud)
     return fits
@@ -99,8 +99,10 @@ def largest_face(picture: Path) -> Pixels:
     return cut(rgb, found[0].square, CROP)
 
 
-def known_people(faces: pd.DataFrame, persons: Mapping[int, int], turns: Sequence[Turn], most: int = MOST) -> People:
-    """The people of a clip from `faces` (rows of `faces.parquet`), the person of each track, and who speaks when.
+def known_people(
+    faces: pd.DataFrame, persons: Mapping[int, int], turns: Sequence[Turn], most: int = MOST, loud: Floats | None = None
+) -> People:
+    """The people of a clip from `faces` (rows of `faces.parquet`), the person of each track, who speaks when, and how loud it is.
 
     A voice without a face is a person too. The main person is the one whose faces cover most of the picture, summed over all
     pictures (area x score, as the main track of a shot); where no face is seen, who speaks longest. Persons keep the order in
@@ -109,7 +111,7 @@ def known_people(faces: pd.DataFrame, persons: Mapping[int, int], turns: Sequenc
     shown = faces.assign(person=faces["track_id"].map(persons).fillna(OTHERS).astype(int))
     kept = _longest(shown, most)
     shown["person"] = shown["person"].map(kept).fillna(OTHERS).astype(int)
-    of_speaker = persons_of_speakers(turns, shown)
+    of_speaker = persons_of_speakers(turns, shown, loud)
     off_screen = [speaker for speaker, person in of_speaker.items() if person == OFF_SCREEN]
     heard = _longest_heard(turns, off_screen, most)
     unseen = {speaker: len(kept) + number for number, speaker in enumerate(heard, 1)}

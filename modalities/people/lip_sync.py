@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from modalities.people.speaking import LONGEST_STEP
 from modalities.speech.detect import SAMPLE_RATE, read_blocks
 
 Floats = NDArray[np.float64]
@@ -22,6 +21,12 @@ SHORTEST = 5
 """Looks at a mouth in one track, without which nothing is learnt from it."""
 LEAST = 12.0
 """Seconds for which a mouth must be seen while nobody else speaks; for half as long its person must speak."""
+LONGEST_STEP = 0.5
+"""Seconds from one look at a mouth to the next beyond which nothing is known of what it did between."""
+PLAIN, FAINT = 3.5, 20.0
+"""Decibels by which the loudness must change from one look to the next, on average over those at which something is heard (at
+most FAINT less than what a tenth of the looks exceeds): a band or applause goes on while a mouth closes. Songs and applause of
+the real clips have 2.0 to 2.9, speech alone 3.9 to 8.5, with music as loud at most 3.3."""
 
 
 def loudness(audio: Path) -> Floats:
@@ -46,10 +51,12 @@ def lip_sync(mouths: pd.DataFrame, others: Sequence[tuple[float, float]], loud: 
     """How well the mouths of one person (`track_id`, `time_s`, `mouth`) fit the sound, but while `others` speak (from, to; s).
 
     The mean of two rank correlations, -1..1: of how far the lips are apart with the loudness then, and of how much they have
-    moved since the last look with the loudness between; pauses count, too. NaN with less than `least` seconds.
+    moved since the last look with the loudness between; pauses count, too. NaN with less than `least` seconds, and where the
+    sound is not PLAIN: of a mouth that sings over a band nobody can say whether it fits.
     """
-    parts = [part for track in _tracks(mouths, others) if (part := _compared(*track, loud)) is not None]
-    if not parts or sum(seconds for seconds, *_ in parts) < least:
+    tracks = _tracks(mouths, others)
+    parts = [part for track in tracks if (part := _compared(*track, loud)) is not None]
+    if not parts or sum(seconds for seconds, *_ in parts) < least or not _is_plain(tracks, loud):
         return float("nan")
     opening, moving = (np.concatenate([part[number] for part in parts]) for number in (1, 2))
     return float((opening.mean() + moving.mean()) / 2)
@@ -65,6 +72,16 @@ def _tracks(mouths: pd.DataFrame, others: Sequence[tuple[float, float]]) -> list
             own &= (times < start) | (times > end)
         found.append((times[own], opening[own]))
     return [track for track in found if len(track[0]) >= SHORTEST]
+
+
+def _is_plain(tracks: Sequence[tuple[Floats, Floats]], loud: Floats) -> bool:
+    """Whether the loudness changes enough from look to look to be compared with a mouth."""
+    heard = [20 * loud_at(loud, times) for times, _ in tracks]
+    near = np.concatenate([np.diff(times) <= LONGEST_STEP for times, _ in tracks])
+    changes = np.concatenate([np.abs(np.diff(levels)) for levels in heard])
+    loudest = np.concatenate([np.maximum(levels[1:], levels[:-1]) for levels in heard])
+    counted = near & (loudest >= np.percentile(np.concatenate(heard), 90) - FAINT)
+    return bool(changes[counted].mean() >= PLAIN) if counted.any() else False
 
 
 def _compared(times: Floats, opening: Floats, loud: Floats) -> tuple[float, Floats, Floats] | None:

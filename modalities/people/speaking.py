@@ -1,4 +1,4 @@
-"""Whose face a voice belongs to: whose mouth moves while it is heard."""
+"""Whose face a voice belongs to: whose mouth moves while it is heard, and where several do, whose moves as the voice does."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,24 +9,26 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data.people import UNSURE
+from modalities.people.lip_sync import LONGEST_STEP, Floats, lip_sync
 from modalities.people.turns import Turn
 
 MOVING, STILL = 0.03, 0.02
 """Mean change of the mouth's opening from one look to the next (5 a second), in distances between the eyes: from MOVING on a
 mouth speaks, up to STILL it does not. In the real clips six who speak have 0.045 to 0.11, four silent ones 0.013 to 0.021."""
 CLEARLY = 1.5
-"""By how many times a mouth moves more than any other that is seen, to be the one that speaks."""
-LONGEST_STEP = 0.5
-"""Seconds from one look at a mouth to the next beyond which nothing is known of what it did between."""
+"""By how many times a mouth moves more than any other that is seen, none of which is MOVING, to be the one that speaks."""
 SHORTEST = 0.6
 """Seconds that a mouth must be seen in a turn to say anything of it."""
 PART = 1.2
 """Seconds of a turn that are judged at once."""
 MAJORITY, VOTES = 0.6, 1.0
 """The share of a voice's seconds that must speak for one answer, and how many of them there must be."""
+AGREES, BETTER, SECONDS = 0.5, 0.45, 4.0
+"""Where several mouths move, by how much the one that speaks must fit the voice, and by how much more than any other, over the
+root of the SECONDS or more that it is seen. By chance, mouths fit a strange sound by 0 +- 0.38 over that root."""
 
-OFF_SCREEN = -1
-"""In place of a person: somebody who is not seen."""
+OFF_SCREEN, SEVERAL = -1, -2
+"""In place of a person: somebody who is not seen; and one of several whose mouths move."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ def mouth_moves(faces: pd.DataFrame) -> dict[int, Moves]:
 def seen_speaking(turn: Turn, moves: Mapping[int, Moves]) -> tuple[int, float]:
     """Who speaks in a turn, by the mouths seen in it, and for how many seconds of it they were seen.
 
-    A person; OFF_SCREEN when all mouths that are seen are still; UNSURE when none is seen long enough or no answer is clear.
+    A person; OFF_SCREEN when all mouths that are seen are still; SEVERAL when more than one moves; UNSURE when none is seen long
+    enough or no answer is clear.
     """
     activity: dict[int, float] = {}
     seconds: dict[int, float] = {}
@@ -67,15 +70,18 @@ def seen_speaking(turn: Turn, moves: Mapping[int, Moves]) -> tuple[int, float]:
     first, *others = sorted(activity, key=lambda person: -activity[person])
     if activity[first] <= STILL:
         return OFF_SCREEN, max(seconds.values())
+    if any(activity[other] >= MOVING for other in others):
+        return SEVERAL, seconds[first]
     if activity[first] >= MOVING and all(activity[first] >= CLEARLY * activity[other] for other in others):
         return first, seconds[first]
     return UNSURE, 0.0
 
 
-def persons_of_speakers(turns: Sequence[Turn], faces: pd.DataFrame) -> dict[str, int]:
+def persons_of_speakers(turns: Sequence[Turn], faces: pd.DataFrame, loud: Floats | None = None) -> dict[str, int]:
     """The person of each speaker; OFF_SCREEN for one who is not seen, UNSURE where the clip does not tell.
 
-    All turns of a voice vote with their seconds. Several voices may be one person's: who shouts sounds like another. A single
+    All turns of a voice vote with their seconds; where most of them show several mouths that move, the one that fits the sound
+    speaks (`loud`: its `loudness`). Several voices may be one person's: who shouts sounds like another. A single
     person who is seen while a single voice is heard is taken for it where no mouth is known (another detector than MediaPipe).
     """
     moves, votes = mouth_moves(faces), defaultdict[str, dict[int, float]](lambda: defaultdict(float))
@@ -90,6 +96,35 @@ def persons_of_speakers(turns: Sequence[Turn], faces: pd.DataFrame) -> dict[str,
         found = dict.fromkeys(found, persons[0])
     if not persons:
         return dict.fromkeys(found, OFF_SCREEN)
+    for speaker in (speaker for speaker, who in found.items() if who == SEVERAL):
+        found[speaker] = _fitting([turn for turn in turns if turn.speaker == speaker], faces, moves, loud)
+    return found
+
+
+def _fitting(turns: Sequence[Turn], faces: pd.DataFrame, moves: Mapping[int, Moves], loud: Floats | None) -> int:
+    """Of the persons whose mouths move in turns of one voice the one whose mouth goes with it; UNSURE when none clearly does."""
+    if loud is None:
+        return UNSURE
+    heard = faces[_within(faces["time_s"].to_numpy(np.float64), turns)]
+    fits: dict[int, float] = {}
+    seconds: dict[int, float] = {}
+    for person, moved in moves.items():
+        inside = _within(moved.times, turns)
+        seconds[person] = float(moved.step[inside].sum())
+        if seconds[person] >= SECONDS and moved.change[inside].mean() >= STILL:
+            fits[person] = lip_sync(heard[heard["person"] == person], (), loud, SECONDS)
+    known = {person: fit for person, fit in fits.items() if not np.isnan(fit)}
+    first, *others = sorted(known, key=lambda person: -known[person]) or [UNSURE]
+    least = np.array([AGREES, BETTER]) / np.sqrt(seconds.get(first, SECONDS))
+    agrees = first != UNSURE and known[first] >= least[0]
+    return first if agrees and all(known[first] - known[other] >= least[1] for other in others) else UNSURE
+
+
+def _within(times: NDArray[np.float64], turns: Sequence[Turn]) -> NDArray[np.bool_]:
+    """Which times lie in turns."""
+    found = np.zeros(len(times), bool)
+    for turn in turns:
+        found |= (times >= turn.start) & (times <= turn.end)
     return found
 
 
@@ -104,7 +139,9 @@ def _elected(votes: Mapping[int, float]) -> int:
     if total < VOTES:
         return UNSURE
     best = max(votes, key=lambda who: votes[who])
-    return best if votes[best] >= MAJORITY * total else UNSURE
+    if votes[best] >= MAJORITY * total:
+        return best
+    return SEVERAL if votes.get(SEVERAL, 0.0) > (1 - MAJORITY) * total else UNSURE
 
 
 def turn_person(turn: Turn, of_speaker: int, moves: Mapping[int, Moves]) -> int:

@@ -10,6 +10,7 @@ from data.errors import InputError
 from data.people import called, persons_of_tracks, read_known, read_names, with_names, with_persons, write_people
 from modalities.people.find import NO_FACES, known_people
 from modalities.people.identities import MOST, group_tracks, telling_faces
+from modalities.people.lip_sync import LAG, STEP
 from modalities.people.names import names_in_subtitles, with_speakers
 from modalities.people.turns import Turn
 
@@ -70,6 +71,18 @@ def test_a_voice_while_all_mouths_are_still_is_somebody_off_screen() -> None:
 def test_nobody_is_said_to_speak_where_two_mouths_move() -> None:
     faces = faces_of(track(0, 0, 8, moving=True), track(1, 0, 8, moving=True, left=300))
     assert known_people(faces, {0: 1, 1: 2}, [Turn(1, 5, "1")]).turns["person"].tolist() == [0]
+
+
+def test_of_two_mouths_that_move_the_one_that_goes_with_the_voice_speaks() -> None:
+    """However much more the other one moves; and with the sound of neither, or of a band, nobody is said to."""
+    rng, times = np.random.default_rng(1), np.arange(0, 10, 0.2)
+    spoken, chewed = (np.clip(rng.uniform(-0.1, 0.2, len(times)), 0, None) for _ in range(2))
+    strange = np.clip(0.15 - chewed, 0, None)
+    faces = faces_of(track(0, 0, 10), track(1, 0, 10, left=300)).assign(mouth=np.concatenate([spoken, 2 * chewed]))
+    steps = (np.arange(round(10 / STEP)) * STEP + LAG + 0.1) / 0.2
+    for sound, person in ((spoken, 1), (strange, 0), (spoken + 1.0, 0)):
+        loud = sound[np.minimum(steps.astype(int), len(times) - 1)] ** 2
+        assert known_people(faces, {0: 1, 1: 2}, [Turn(1, 9, "1")], loud=loud).turns["person"].tolist() == [person]
 
 
 def test_a_turn_of_a_wrong_voice_goes_to_whose_mouth_moves() -> None:
