@@ -94,8 +94,8 @@ def write_film(path: Path, pictures: Pictures, wave: Wave) -> None:
         container.mux(audio.encode())
 
 
-def given(pictures: Pictures, wave: Wave, left_speaks: Callable[[float], bool]) -> Given:
-    """Whom a film's speech is given to; `left_speaks`: whether the face at the left does at a time (s), or that at the right."""
+def given(pictures: Pictures, wave: Wave, until: float = np.inf) -> Given:
+    """Whom a film's speech is given to; the face at the left speaks `until` then (s), from then on that at the right."""
     with tempfile.TemporaryDirectory() as folder:
         film = Path(folder) / "film.mkv"
         write_film(film, pictures, wave)
@@ -108,10 +108,10 @@ def given(pictures: Pictures, wave: Wave, left_speaks: Callable[[float], bool]) 
         faces = with_persons(read_table(job.folder.faces), people)
     middle = (faces["x"] + faces["width"] / 2).groupby(faces["person"]).mean()
     found = dict.fromkeys(("right", "wrong", "nobody"), 0.0)
-    for turn in turns.itertuples():
-        for time in np.arange(turn.start, turn.end, 0.05):
-            at = middle.get(turn.person)
-            key = "nobody" if at is None else "right" if (at < pictures.shape[2] / 2) == left_speaks(time) else "wrong"
+    for start, end, person in turns[["start", "end", "person"]].itertuples(index=False, name=None):
+        at = middle.get(person)
+        for time in np.arange(start, end, 0.05):
+            key = "nobody" if at is None else "right" if (at < pictures.shape[2] / 2) == (time < until) else "wrong"
             found[key] += 0.05
     return Given(**found, persons=int((people["pictures"] > 0).sum()))
 
@@ -145,20 +145,20 @@ def _pairs(clips: Sequence[Shown]) -> Iterator[tuple[Shown, Shown]]:
 def _both_move(clips: Sequence[Shown]) -> Iterator[Given]:
     for left, right in _pairs(clips):
         film, sound = np.concatenate([left.pictures, right.pictures], 2), np.concatenate([left.wave, right.wave])
-        yield given(np.concatenate([film, film]), sound, lambda time, half=left.seconds: time < half)
+        yield given(np.concatenate([film, film]), sound, left.seconds)
 
 
 def _other_listens(clips: Sequence[Shown]) -> Iterator[Given]:
     for left, right in _pairs(clips):
         halves = [np.concatenate([left.pictures, right.still], 2), np.concatenate([left.still, right.pictures], 2)]
         sound = np.concatenate([left.wave, right.wave])
-        yield given(np.concatenate(halves), sound, lambda time, half=left.seconds: time < half)
+        yield given(np.concatenate(halves), sound, left.seconds)
 
 
 def _beside(clips: Sequence[Shown], make: Callable[[Shown, Shown], Pictures]) -> Iterator[Given]:
     """Each clip with its own sound in a film that is made of it and the next one; only the face at the left speaks."""
     for clip, other in zip(clips, [*clips[1:], clips[0]], strict=True):
-        yield given(make(clip, other), clip.wave, lambda _: True)
+        yield given(make(clip, other), clip.wave)
 
 
 def _mirror(clip: Shown, _: Shown) -> Pictures:
