@@ -76,6 +76,8 @@ class Job:
     folder: RunFolder
     settings: Settings
     brought: Brought = Brought()
+    address: str = ""
+    """What the clip's file was fetched from, '' for one of this machine: the file itself is gone when the run has ended."""
     references: Mapping[str, Path] = field(default_factory=dict)
     """Of a data set's clip: files with what is known of its person, by modality (`modalities.reference`)."""
     of_others: Mapping[int, Mapping[str, Path]] = field(default_factory=dict)

@@ -159,7 +159,8 @@ def _job(plan: BatchPlan, row: ManifestRow, clip: Clip, aside: Path, duration: f
     """The clip in its run folder: that of its row's id, else the one that `dyad run` gives it; what is given lies in `aside`."""
     aside.mkdir(exist_ok=True)
     settings, first = _settings(plan.settings, row), RunFolder(plan.output.folder / clip.clip_id)
-    job = Job(clip, first, settings, _brought(row, clip, aside, settings, duration))
+    address = row.path if is_address(row.path) else ""
+    job = Job(clip, first, settings, _brought(row, clip, aside, settings, duration), address=address)
     for note in (first.asked, first.set_row) if plan.output.address and not row.id_given else ():
         note.parent.mkdir(parents=True, exist_ok=True)
         plan.output.get(f"{clip.clip_id}/{note.parent.name}/{note.name}")

@@ -65,7 +65,7 @@ def _clip(folder: RunFolder, video: Path | None) -> "Clip":
     path = video or Path(facts["path"])
     if not path.is_file():
         wanted = "check the name" if video else "put it back, or name where it is with --video"
-        raise InputError(f"The media file {path} is not there; {wanted}.")
+        raise InputError(f"The media file {video or facts['path']} is not there; {wanted}.")
     if facts.get("start") is None and file_digest(path) != facts["content_hash"]:
         raise InputError(f"{path} is not the file that this run is about (its content differs); run 'dyad run' on it again.")
     return Clip(**{**known, "path": path})

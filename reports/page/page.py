@@ -99,7 +99,7 @@ def _surely(result: ResultDocument) -> str:
 def _player(result: ResultDocument, media: str | None, has_boxes: bool, poster: bytes | None) -> str:
     """The media element with the boxes over it, what is said at this time, and the buttons."""
     clip = result["clip"]
-    gone = f"The media file is not there any more ({escaped(clip['path'])}); everything else works without it."
+    gone = f"The media file is not on this machine ({escaped(clip['path'])}); everything else works without it."
     kind = "video" if clip["has_video"] else "audio"
     picture = f"data:image/jpeg;base64,{base64.b64encode(poster).decode()}" if poster and clip["has_video"] else ""
     shown = f' poster="{picture}"' if picture else ""

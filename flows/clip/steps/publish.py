@@ -40,6 +40,8 @@ def publish(job: Job) -> Mapping[str, object]:
     reference = said_reference(read_table(heard)) if heard.is_file() else ""
     about = problems, failed, seconds, notes, entry_of_words(job), people, turns, _answers(job), job.whose, reference
     result = build_result(job.clip, job.settings.profile, scores, fusion, timeline(fusion), *about)
+    if job.address:
+        result = {**result, "clip": {**result["clip"], "path": job.address}}
     write_text(job.folder.result, to_json(result))
     write_report(job.folder)
     return {"names": names}

@@ -306,6 +306,7 @@ def test_a_bucket_in_and_a_bucket_out(
         path.rpartition("/")[2] for path in store.ls("answers/runs", refresh=True)
     }
     assert b"s3://incoming/bad.mp4 holds text, not video" in store.cat("answers/runs/status.csv")
+    assert json.loads(store.cat("answers/runs/one/result.json"))["clip"]["path"] == "s3://incoming/one.mp4"
     assert not store.exists("answers/runs/.dyad-lease.json")
     monkeypatch.setenv("DYAD_STATE", str(tmp_path / "another-machine"))
     assert recognise_dataset("s3://incoming/clips.csv", "s3://answers/runs")["skipped"] == 6

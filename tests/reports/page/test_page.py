@@ -247,7 +247,7 @@ def test_media_that_is_gone_is_said(copied_run: RunFolder) -> None:
     copied_run.result.write_text(json.dumps(result), encoding="utf-8")
     page = Page(write_report(copied_run).read_text(encoding="utf-8"))
     assert not page.of("video")
-    assert "is not there any more (/nowhere/gone.mp4)" in page.text()
+    assert "is not on this machine (/nowhere/gone.mp4)" in page.text()
     assert page.of("svg", "lane")
 
 
