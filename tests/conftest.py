@@ -37,6 +37,7 @@ os.environ["DYAD_STATE"] = tempfile.mkdtemp(prefix="dyad-tests-")
 AUTHORITY = Path(os.environ["DYAD_STATE"]) / "authority.pem"
 AUTHORITY.write_text(certifi.contents().split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n")
 os.environ["PREFECT_API_SSL_CERT_FILE"] = str(AUTHORITY)
+os.environ["MPLCONFIGDIR"] = os.environ["DYAD_STATE"]  # what matplotlib found once of fonts, processes that tests start find
 os.environ["PYTHONPATH"] = str(ROOT)  # for the processes that tests start, as ./dyad has it
 # How long examples take is the machine's business, and which ones are tried is not left to chance.
 slowness = [hypothesis.HealthCheck.too_slow]

@@ -27,6 +27,7 @@ from benchmarks.__main__ import NAMES as BENCHMARKS
 from data.run_folder import RunFolder
 from data.sample import sample_clip
 from reports.result import SCHEMA
+from tests.waiting import fonts_are_known
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -314,6 +315,7 @@ def test_the_tutorial_runs_again(prefect_session: None, tmp_path: Path, monkeypa
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PREFECT_API_URL", str(get_current_settings().api.url))
     where = {"metadata": {"path": str(tmp_path)}}
+    fonts_are_known()
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where, coalesce_streams=True).execute()
     for old, new in zip(stored.cells, notebook.cells, strict=True):
         assert kinds(new) == kinds(old), new.source

@@ -25,6 +25,11 @@ def has_ended(pid: int) -> bool:
         return True
 
 
+def fonts_are_known() -> None:
+    """From here on no process says that it looks for fonts, as matplotlib does where that takes longer than five seconds."""
+    import matplotlib.font_manager  # noqa: F401
+
+
 def answers(api: str) -> bool:
     """Whether a Prefect server answers at its API's address."""
     try:

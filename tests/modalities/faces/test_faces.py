@@ -21,6 +21,7 @@ from modalities.faces.crops import EYE_DISTANCE, FER_EYES, Square, cut, sharpnes
 from modalities.faces.detectors import DETECTORS, Detector, Finder, choose_detector, open_mediapipe, overlap
 from modalities.faces.find import COLUMNS, FaceOptions, FaceTable, find_faces
 from modalities.faces.tracks import Sighting, Track, Tracker, main_tracks
+from tests.waiting import fonts_are_known
 
 DETECTOR_NAMES = [
     pytest.param(name, marks=pytest.mark.skipif(bool(one.missing()), reason=one.missing())) for name, one in DETECTORS.items()
@@ -336,6 +337,7 @@ def test_mediapipe_keeps_quiet_and_other_words_pass(tmp_path: Path) -> None:
         "with quiet_stderr(): print('W0000 inference_feedback_manager', 'a real warning', sep='\\n', file=sys.stderr)\n"
     )
     root = Path(face_detectors.__file__).parents[2]
+    fonts_are_known()
     ended = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == "a real warning\n"
