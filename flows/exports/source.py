@@ -144,7 +144,7 @@ def _read(source: ExportSource, name: str, form: Format) -> ClipAnswer:
             clip = read_clip(folder, frames=form.frames, cues=form.cues, table=form.table)
             if form.persons or source.person:
                 clip = with_others(clip, folder)
-            return answer_of(clip, source.person) if source.person else clip
+            return answer_of(clip, source.person, folder) if source.person else clip
         except InputError as error:
             raise InputError(str(error).replace(str(folder.root), f"{source.root}/{name}".rstrip("/"))) from error
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from data.fused import Fusion, read_fusion
 from data.json_files import read_json
-from data.people import rows_of
+from data.people import persons_of_tracks, read_people, rows_of
 from data.run_folder import RunFolder
 from data.scores import OF_THE_SCENE
 from data.tables import read_scores, read_table
@@ -28,7 +28,7 @@ def others_files(folder: RunFolder) -> list[Path]:
         own = [name for name in result["modalities"] if name not in OF_THE_SCENE]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    return [file for one in persons for file in (one.composed, *(one.scores(name) for name in own))]
+    return [folder.people, *(file for one in persons for file in (one.composed, *(one.scores(name) for name in own)))]
 
 
 def with_others(clip: ClipAnswer, folder: RunFolder) -> ClipAnswer:
@@ -49,7 +49,7 @@ def _others(clip: ClipAnswer, folder: RunFolder) -> Iterator[ClipAnswer]:
             **result, "person": person, "windows": windows, "timeline": answer["timeline"], "summary": answer["summary"],
             "modalities": entries,
         }  # fmt: skip
-        yield replace(clip, result=own, frames=_at_all(frames, person), table=None, is_own=False)
+        yield replace(clip, result=own, frames=_at_all(frames, person), is_own=False)
 
 
 def _entry(name: str, result: ResultDocument, short: PersonModalityEntry, fusion: Fusion, own: RunFolder) -> ModalityEntry:
@@ -81,7 +81,16 @@ def _at_all(frames: "pd.DataFrame | None", person: int) -> "pd.DataFrame | None"
     return every.merge(rows_of(frames, person).drop(columns="time_s"), on="frame", how="left")
 
 
-def answer_of(clip: ClipAnswer, person: str) -> ClipAnswer:
+def answer_of(clip: ClipAnswer, person: str, folder: RunFolder) -> ClipAnswer:
     """The answer about a person alone, by the number or the name; InputError where the clip has none."""
     asked = numbered(clip.result, person)["person"]
-    return replace(next(one for one in clip.everyone if one.person == asked), others=())
+    alone = next(one for one in clip.everyone if one.person == asked)
+    return replace(alone, others=(), table=None if clip.table is None else _rows_about(clip.table, asked, folder))
+
+
+def _rows_about(table: "pd.DataFrame", person: int, folder: RunFolder) -> "pd.DataFrame":
+    """The rows of a table of the run folder that are about a person; those of faces by their tracks."""
+    if "person" in table:
+        return table[table["person"] == person]
+    people = read_people(folder.people)
+    return table[table["track_id"].map(persons_of_tracks(people) if people is not None else {}) == person]

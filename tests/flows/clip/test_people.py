@@ -36,6 +36,7 @@ from modalities.people.turns import Turn
 from reports.exports.abaw import COMPOUND, frame_classes
 from reports.exports.clip import ClipAnswer, Item, read_clip, tiers_of
 from reports.exports.formats import format_named
+from reports.exports.run_tables import csv_of
 from reports.exports.tables import csv_long, csv_wide, json_whole, segments
 from tests.media_makers import make_clip
 
@@ -195,6 +196,11 @@ def of_everybody_in_exports(job: Job, main: int, other: int) -> None:
     assert {row[6] for row in rows} == {f"Person_{main}", f"Person_{other}"}
     (whole,) = json.loads("".join(json_whole(exported("json"))))["clips"]
     assert len(whole["people"][other - 1]["answer"]["windows"]) == (windows["person"] == other).sum()
+
+    tracks = read_table(job.folder.people)["tracks"][other - 1].tolist()
+    for name, column, wanted in (("frames", "person", [other]), ("people", "person", [other]), ("faces", "track_id", tracks)):
+        shown = pd.read_csv(io.StringIO("".join(csv_of(name)(exported(f"csv-{name}", str(other))))))
+        assert set(shown[column]) == set(wanted), "of this person alone"
 
     (alone,) = exported("abaw", f"person {other}")
     assert isinstance(alone, ClipAnswer)
