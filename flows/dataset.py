@@ -1,7 +1,8 @@
 """The flow for a whole data set: a manifest in, a run folder a clip out, a bounded number of clips under way at once."""
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,14 @@ from flows.batch.same_people import link_people
 from flows.batch.storage import clear_left_behind, output_at
 from flows.runtime import stop
 from flows.runtime.loaded_models import device_named
+from flows.runtime.model_cache import free_bytes
+from flows.runtime.processes import Processes
 from flows.server.prefect_setup import outlive_worker
+
+PRELOADED = ("modalities.loading.preloaded", "flows.batch.clips", "flows.clip.stages")
+"""What is imported before the processes of clips are forked."""
+OF_A_PROCESS = 1.5 * 2**30
+"""Bytes that a process takes at most with the small models, Whisper base among them."""
 
 
 @flow(
@@ -58,7 +66,8 @@ def recognise_dataset(
         manifest: A CSV or parquet file with a column `path`, a folder of media files, or the fsspec address of either.
         output: The folder or address for the run folders, status.csv, dataset.parquet and summary.json.
         settings: How; the embedded profile unless given.
-        workers: Clips under way at once; unless given, a quarter of the cores, and half of them (at most 8) with a GPU.
+        workers: Clips under way at once, each in a process of its own where small models run on the processor; unless given, a
+            quarter of the cores, and half of them (at most 8) with a GPU.
         retry_failed: Run again what failed, and what a modality failed for; otherwise only what is new or has changed.
         limit: Only so many clips, the first ones.
         strict: A clip fails when a modality fails or lacks its model.
@@ -81,13 +90,13 @@ def recognise_dataset(
     settings = settings or Settings()
     patience = Patience(least_seconds, seconds_per_second)
     plan = BatchPlan(output_at(output), settings, strict, patience, fresh=fresh)
-    with alone(plan.output) as lost:
+    with alone(plan.output) as lost, _processes(_most(workers, settings)(), settings, workload) as processes:
         clear_left_behind(plan.output.folder)
         plan.output.get(JOURNAL)
         clips = read_clips(manifest, limit, settings, root, allow_remote, sample)
         clips = clips.described(os.path.abspath(descriptions)) if descriptions else clips
         with Journal(plan.output.folder / JOURNAL) as journal:
-            run = BatchRun(plan, clips, journal, retry_failed, workload, lost, UnderWay(plan.output.folder))
+            run = BatchRun(plan, clips, journal, retry_failed, workload, lost, UnderWay(plan.output.folder), processes)
             work_off(run, _most(workers, settings))
             if same_people and not stop.requested.is_set():
                 done = done_clips(plan.output.folder, clips, journal)
@@ -120,6 +129,23 @@ def default_workers(settings: Settings) -> int:
     """Clips at once: what decodes them is busy while the networks of others run."""
     cores = os.cpu_count() or 1
     return max(1, cores // 4) if device_named(settings.device) == "cpu" else max(2, min(8, cores // 2))
+
+
+@contextlib.contextmanager
+def _processes(most: int, settings: Settings, workload: str) -> Iterator[Processes | None]:
+    """What clips run in: a process each, where several compute on this machine's processor and its memory holds the models of
+    all; else None, threads of this process, which share models and batches. A cluster's clips run there in any case."""
+    context = FlowRunContext.get()
+    elsewhere = context is not None and not isinstance(context.task_runner, ClipThreads)
+    small = settings.scene_context.backend == "descriptions" and all(
+        section.backend == "embedded" for section in (settings.static_face, settings.dynamic_face, settings.voice, settings.text)
+    )
+    here = most > 1 and workload == RECOGNITION and small and not elsewhere and device_named(settings.device) == "cpu"
+    if not here or free_bytes("cpu") < most * OF_A_PROCESS:
+        yield None
+        return
+    with Processes(PRELOADED) as processes:
+        yield processes
 
 
 def _most(workers: int | None, settings: Settings) -> Callable[[], int]:

@@ -38,6 +38,7 @@ from flows.clip.threads import within
 from flows.job import Brought, Job, language_read
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, sentence
+from flows.runtime.processes import where_it_is_waited_for
 from flows.server.artifacts import show_clip
 from reports.dataset.clip_brief import binned_hits
 
@@ -145,7 +146,7 @@ def _run_row(plan: BatchPlan, row: ManifestRow, file: Clip, whole: Callable[[], 
         if outcome.state != "failed" and row.frame_labels:
             outcome = replace(outcome, answer={**outcome.answer, **_labelled_frames(row, job)})
         if plan.show and outcome.state != "failed":
-            show_clip(job.folder)
+            where_it_is_waited_for(show_clip, job.folder)
         plan.output.put(job.clip.clip_id, remove=True)
     except (Interrupted, StorageError):
         raise

@@ -39,6 +39,7 @@ from flows.batch.storage import clear_left_behind
 from flows.clip.known import Told
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted, sentence
+from flows.runtime.processes import ProcessDied, Processes
 from flows.server.artifacts import publish_progress, publish_summary
 
 logger = logging.getLogger(__name__)
@@ -66,14 +67,22 @@ class ClipFailed(DyadError):
 
 
 @task(name="recognise-clip", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
-def recognise_clip(name: str, plan: BatchPlan, rows: tuple[ManifestRow, ...], workload: str) -> Outcomes:
-    """Recognise the clips of one file (one clip, or its segments); the task fails when one of them fails."""
-    work: Workload = pkgutil.resolve_name(workload)
-    outcomes = list(work(replace(plan, output=plan.output.here()), rows))
+def recognise_clip(
+    name: str, plan: BatchPlan, rows: tuple[ManifestRow, ...], workload: str, processes: Processes | None = None
+) -> Outcomes:
+    """Recognise the clips of one file (one clip, or its segments), in one of `processes` where there are some; the task fails
+    when one of them fails."""
+    outcomes = processes.run(outcomes_of, plan, rows, workload) if processes else outcomes_of(plan, rows, workload)
     failed = [outcome.reason for _, outcome in outcomes if outcome.state == "failed"]
     if failed:
         raise ClipFailed(" ".join(dict.fromkeys(failed)), outcomes)
     return outcomes
+
+
+def outcomes_of(plan: BatchPlan, rows: tuple[ManifestRow, ...], workload: str) -> Outcomes:
+    """How the clips of one file ended, once a workload has run them."""
+    work: Workload = pkgutil.resolve_name(workload)
+    return list(work(replace(plan, output=plan.output.here()), rows))
 
 
 class ClipThreads(ThreadPoolTaskRunner):  # type: ignore[type-arg]
@@ -96,11 +105,30 @@ class ClipThreads(ThreadPoolTaskRunner):  # type: ignore[type-arg]
         self._cancel_events.pop(ended.task_run_id, None)
 
 
+@dataclass(frozen=True)
+class Flight:
+    """Clips of one file under way: their rows, and each one's fingerprint by its id. again: a process has died with them."""
+
+    rows: tuple[ManifestRow, ...]
+    prints: Mapping[str, str]
+    again: bool = False
+
+    @property
+    def first(self) -> str:
+        """The id of the first one, which stands for all of them."""
+        return next(iter(self.prints))
+
+
+Flying = dict[UUID, Flight]
+EndedTasks = SimpleQueue[PrefectFuture[Outcomes]]
+
+
 @dataclass
 class BatchRun:
     """A run under way: what it was asked for, and the little it remembers of the clips.
 
-    known: in the second pass, what is known of the persons of all clips (`flows.batch.references`).
+    known: in the second pass, what is known of the persons of all clips (`flows.batch.references`); processes: what clips run in,
+    None for threads of this one; died: what was under way when its process died, to be run once more with nothing beside it.
     """
 
     plan: BatchPlan
@@ -110,6 +138,7 @@ class BatchRun:
     workload: str
     lost: Event
     under_way: UnderWay
+    processes: Processes | None = None
     counts: Counts = field(default_factory=Counts)
     given_up: int = 0
     shown: int = 0
@@ -117,6 +146,7 @@ class BatchRun:
     told: float = 0.0
     known: Told | None = None
     next_status: float = 0.0
+    died: list[Flight] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.digest = plan_digest(self.plan.settings, self.plan.strict, self.workload)
@@ -127,8 +157,7 @@ class BatchRun:
 
 def work_off(run: BatchRun, most: Callable[[], int]) -> None:
     """Run what must run, at most so many files at once: the next one is given when one has ended."""
-    ended: SimpleQueue[PrefectFuture[Outcomes]] = SimpleQueue()
-    flying: dict[UUID, dict[str, str]] = {}
+    ended, flying = EndedTasks(), Flying()
 
     def none() -> int:
         return min(1, most())
@@ -147,12 +176,19 @@ def work_off(run: BatchRun, most: Callable[[], int]) -> None:
             if deaths >= MOST_DEATHS:
                 _note(run, fresh, [(clip_id, Outcome("failed", BLAMED)) for clip_id in fresh])
                 continue
-        run.under_way.begin(next(iter(fresh)))
-        future = _submitted(run, tuple(row for row in rows if row.clip_id in fresh))
-        flying[future.task_run_id] = fresh
-        future.add_done_callback(ended.put)
+        _begin(run, Flight(tuple(row for row in rows if row.clip_id in fresh), fresh), ended, flying)
         _collect(run, ended, flying, most if deaths is None else none)
     _collect(run, ended, flying, none)
+    while run.died and not stop.requested.is_set():
+        _begin(run, run.died.pop(), ended, flying)
+        _collect(run, ended, flying, none)
+
+
+def _begin(run: BatchRun, flight: Flight, ended: EndedTasks, flying: Flying) -> None:
+    run.under_way.begin(flight.first)
+    future = _submitted(run, flight.rows)
+    flying[future.task_run_id] = flight
+    future.add_done_callback(ended.put)
 
 
 def _submitted(run: BatchRun, rows: tuple[ManifestRow, ...]) -> PrefectFuture[Outcomes]:
@@ -161,7 +197,7 @@ def _submitted(run: BatchRun, rows: tuple[ManifestRow, ...]) -> PrefectFuture[Ou
     plan = replace(run.plan, show=run.shown < SHOWN)
     run.shown += len(rows)
     # Quoted, so that Prefect does not look through every row of them for futures.
-    return recognise_clip.submit(name, quote(plan), quote(rows), run.workload, return_state=False)
+    return recognise_clip.submit(name, quote(plan), quote(rows), run.workload, quote(run.processes), return_state=False)
 
 
 def _to_run(run: BatchRun, row: ManifestRow) -> str:
@@ -209,9 +245,7 @@ def _is_gone(run: BatchRun, before: Entry) -> bool:
     return not RunFolder(run.plan.output.folder / before.run_folder).result.is_file()
 
 
-def _collect(
-    run: BatchRun, ended: "SimpleQueue[PrefectFuture[Outcomes]]", flying: dict[UUID, dict[str, str]], most: Callable[[], int]
-) -> None:
+def _collect(run: BatchRun, ended: EndedTasks, flying: Flying, most: Callable[[], int]) -> None:
     """Take in what has ended until fewer than `most` are under way; tell how far the run is meanwhile."""
     while True:
         room = most()
@@ -225,9 +259,14 @@ def _collect(
             return
 
 
-def _take(run: BatchRun, prints: dict[str, str], state: State[Outcomes]) -> None:
-    """Take in how the clips of a file ended."""
-    _note(run, prints, _outcomes(run, state, prints))
+def _take(run: BatchRun, flight: Flight, state: State[Outcomes]) -> None:
+    """Take in how the clips of a file ended; those whose process died may have a second try."""
+    error = None if state.is_completed() else state.result(raise_on_failure=False)
+    if isinstance(error, ProcessDied) and not flight.again:
+        logger.warning("%s: %s It is tried once more, alone.", flight.first, error)
+        run.died.append(replace(flight, again=True))
+    else:
+        _note(run, flight.prints, _outcomes(run, state, flight.prints))
     context = FlowRunContext.get()
     if context is not None:
         # Prefect would keep these of every task until the flow ends; nothing here depends on them.
@@ -236,7 +275,7 @@ def _take(run: BatchRun, prints: dict[str, str], state: State[Outcomes]) -> None
     _check(run)
 
 
-def _note(run: BatchRun, prints: dict[str, str], outcomes: Iterable[tuple[str, Outcome]]) -> None:
+def _note(run: BatchRun, prints: Mapping[str, str], outcomes: Iterable[tuple[str, Outcome]]) -> None:
     """Write down how clips of a file ended."""
     for clip_id, outcome in outcomes:
         entry = Entry(
@@ -249,7 +288,7 @@ def _note(run: BatchRun, prints: dict[str, str], outcomes: Iterable[tuple[str, O
     run.under_way.end(next(iter(prints)))
 
 
-def _outcomes(run: BatchRun, state: State[Outcomes], prints: dict[str, str]) -> Outcomes:
+def _outcomes(run: BatchRun, state: State[Outcomes], prints: Mapping[str, str]) -> Outcomes:
     """What a task tells of its clips; where it broke off, that of all of them, and none where it was asked to stop."""
     if state.is_completed():
         return state.result()
@@ -258,6 +297,8 @@ def _outcomes(run: BatchRun, state: State[Outcomes], prints: dict[str, str]) -> 
         return error.outcomes
     if isinstance(error, Interrupted):
         return []
+    if isinstance(error, ProcessDied):
+        return [(clip_id, Outcome("failed", BLAMED)) for clip_id in prints]
     if isinstance(error, StorageError):
         run.plan.output.put(JOURNAL)  # which raises, and so ends the run, unless that clip alone could not be put there
     reason = sentence(error) if isinstance(error, Exception) else f"The task ended before its clip: {state.message}"

@@ -147,7 +147,7 @@ def run_batch(
 ) -> int:
     """Run the flow and show how far it is; returns 0 when all clips are done, 1 when some failed, 130 when interrupted.
 
-    `dask`: the address of a Dask scheduler, or 'local' for `workers` processes on this machine; else threads of this process.
+    `dask`: the address of a Dask scheduler, or 'local' for a cluster of `workers` processes; else this machine without one.
     """
     from flows.runtime import stop
     from flows.runtime.loaded_models import device_named
@@ -190,7 +190,7 @@ def _print_summary(console: "Console", output: str) -> None:
 
 @contextlib.contextmanager
 def _flow(dask: str | None, options: BatchOptions) -> "Iterator[Flow[..., dict[str, int]]]":
-    """The flow with a server to run against: in threads of this process, or on a Dask cluster that answers."""
+    """The flow with a server to run against: on this machine, or on a Dask cluster that answers."""
     from flows.server import prefect_setup
 
     if dask is None:

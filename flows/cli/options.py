@@ -81,7 +81,7 @@ ProfileTimeOption = Annotated[
 StrictOption = Annotated[bool, typer.Option(help="Fail when a modality fails or lacks its model.")]
 DeviceOption = Annotated[str | None, typer.Option(help="Where networks run: auto (the best there is), cpu, cuda:0 or mps.")]
 WorkersOption = Annotated[
-    int | None, typer.Option(min=1, max=256, help="Clips under way at once, sharing the models; else as fits cores and device.")
+    int | None, typer.Option(min=1, max=256, help="Clips under way at once; else as fits cores and device.")
 ]
 FreshOption = Annotated[bool, typer.Option(help="Do everything again, also what is already done.")]
 PrefectOption = Annotated[

@@ -120,9 +120,10 @@ def model_cache(device: str) -> ModelCache:
 def free_bytes(device: str) -> int:
     """Memory of a device that nobody uses, bytes; of a processor also within the limit of its control group."""
     import psutil
-    import torch
 
     if device.startswith("cuda"):
+        import torch
+
         return int(torch.cuda.mem_get_info(device)[0])
     free = int(psutil.virtual_memory().available)
     limit, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))

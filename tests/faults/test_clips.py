@@ -84,6 +84,20 @@ def test_a_clip_that_takes_the_process_down_is_a_row_in_the_end(prefect_session:
     assert not list(notes.iterdir())
 
 
+def test_a_clip_that_takes_its_own_process_down_twice_is_a_row(
+    prefect_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes that only clips run in: the others go on."""
+    workload = "tests.faults.workloads:deadly"
+    monkeypatch.setattr("flows.dataset.RECOGNITION", workload)
+    manifest, output = make_manifest(tmp_path / "media", 6), tmp_path / "runs"
+    found = recognise_dataset(str(manifest), str(output), workers=2, workload=workload)
+    assert (found["done"], found["failed"]) == (5, 1)
+    assert status(output)["clip2"]["reason"].startswith("The process died each time that this clip was under way")
+    assert [line["clip_id"] for line in journal(output)][-1] == "clip2", "its second try came when all others had ended"
+    assert not list((output / ".under-way").iterdir())
+
+
 def test_a_clip_with_which_a_process_died_runs_alone(prefect_session: None, tmp_path: Path) -> None:
     manifest, output = make_manifest(tmp_path / "media", 8), tmp_path / "runs"
     (output / ".under-way").mkdir(parents=True)

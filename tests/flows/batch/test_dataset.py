@@ -57,7 +57,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(prefect_session: None, media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of the manifest's run. Read it, never write to it."""
     output = tmp_path_factory.mktemp("dataset")
-    recognise_dataset(str(media / "clips.csv"), str(output), workers=2)
+    recognise_dataset(str(media / "clips.csv"), str(output), workers=1)
     return output
 
 
@@ -86,7 +86,7 @@ def test_rows_that_lead_nowhere_end_no_data_set(prefect_session: None, media: Pa
     bad = {"driver": "lakefs://b/x.mp4", "owner": "github://x/y.mp4", "hub": "hf://a/x.mp4", "status.csv": "two.mp4"}
     rows = "".join(f"{path},{clip_id}\n" for clip_id, path in bad.items())
     (media / "nowhere.csv").write_text(f"path,clip_id\n{rows}one.mp4,one\n")
-    recognise_dataset(str(media / "nowhere.csv"), str(tmp_path), workers=2, allow_remote=["lakefs", "github", "hf"])
+    recognise_dataset(str(media / "nowhere.csv"), str(tmp_path), workers=1, allow_remote=["lakefs", "github", "hf"])
     found = status(tmp_path)
     assert {name: row["state"] for name, row in found.items()} == {
         "driver": "failed", "owner": "failed", "hub": "failed", "status.csv": "rejected", "one": "done",
@@ -300,7 +300,7 @@ def test_a_bucket_in_and_a_bucket_out(
     store = fsspec.filesystem("s3")
     for name in ("one.mp4", "talk.mkv", "said.srt", "bad.mp4", "clips.csv"):
         store.put_file(str(media / name), f"incoming/{name}")
-    found = recognise_dataset("s3://incoming/clips.csv", "s3://answers/runs", workers=2)
+    found = recognise_dataset("s3://incoming/clips.csv", "s3://answers/runs", workers=1)
     assert (found["done"], found["failed"], found["rejected"]) == (3, 3, 0)
     assert {"one", "talk-a", "talk-b", "status.csv", "summary.json", "dataset.parquet"} <= {
         path.rpartition("/")[2] for path in store.ls("answers/runs", refresh=True)

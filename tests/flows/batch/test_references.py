@@ -38,7 +38,7 @@ def run(output: Path, *rows: str, **overrides: object) -> dict[str, RunFolder]:
     """Run segments of the sample's copies: `name,start,end,speaker`."""
     manifest = output.parent / "clips.csv"
     manifest.write_text("\n".join(["clip_id,path,start,end,speaker", *(f"{row[0]},{row[0]}.mp4{row[1:]}" for row in rows)]))
-    recognise_dataset(str(manifest), str(output), load_settings(overrides=overrides), workers=2)
+    recognise_dataset(str(manifest), str(output), load_settings(overrides=overrides), workers=1)
     return {row[0]: RunFolder(output / row[0]) for row in rows}
 
 

@@ -52,7 +52,7 @@ def dataset(prefect_session: None, tmp_path_factory: pytest.TempPathFactory) -> 
     ]  # fmt: skip
     (media / MANIFEST).write_text("\n".join(rows) + "\n", encoding="utf-8")
     output = tmp_path_factory.mktemp("dataset")
-    recognise_dataset(str(media / MANIFEST), str(output), workers=2)
+    recognise_dataset(str(media / MANIFEST), str(output), workers=1)
     return output
 
 
