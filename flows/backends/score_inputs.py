@@ -23,6 +23,7 @@ from data.media.probe import check_still
 from data.npz_files import read_arrays
 from flows.runtime.errors import sentence
 from flows.runtime.events import Listeners
+from modalities.loading.side_by_side import side_by_side
 
 Probabilities = NDArray[np.float32]
 """[B, 7], a NaN row where an input has no answer."""
@@ -92,14 +93,27 @@ class Beside(NamedTuple):
     caption: str = ""
 
 
-def in_chunks(items: Sequence[Item], score: Callable[[Sequence[Item]], Probabilities], size: int = CHUNK) -> Probabilities:
-    """Probabilities [B, 7] of B items, of which `score` is shown at most `size` at a time."""
+def in_chunks(
+    items: Sequence[Item], score: Callable[[Sequence[Item]], Probabilities], size: int = CHUNK, *, device: str = ""
+) -> Probabilities:
+    """Probabilities [B, 7] of B items, of which `score` is shown at most `size` at a time.
+
+    device: where a small network computes, whose chunks are scored side by side on a processor (`side_by_side`).
+    """
+    chunks = [items[first : first + size] for first in range(0, len(items), size)]
     parts: list[Probabilities] = []
     tell(Scored(0, len(items)))
-    for first in range(0, len(items), size):
-        parts.append(score(items[first : first + size]))
-        tell(Scored(min(first + size, len(items)), len(items)))
+    for part in side_by_side(score, chunks, device):
+        parts.append(part)
+        tell(Scored(sum(map(len, parts)), len(items)))
     return np.concatenate(parts) if parts else np.zeros((0, len(BASIC_EMOTIONS)), np.float32)
+
+
+def by_length(texts: Sequence[str], score: Callable[[Sequence[str]], Probabilities], device: str) -> Probabilities:
+    """Probabilities [B, 7] of B texts, each read once: those of one length together, so that little is padded."""
+    kinds = sorted(set(texts), key=lambda text: (len(text), text))
+    row = {text: number for number, text in enumerate(kinds)}
+    return in_chunks(kinds, score, device=device)[[row[text] for text in texts]]
 
 
 def readable(

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from configs.settings import Settings
 from data.files import digest
@@ -60,30 +59,41 @@ class StaticFaceBackend(ScoringBackend[Model]):
         if table.suffix.lower() == ".npz":
             images = stored_images(table)
             names = [str(number) for number in range(len(images))]
-            basic = in_chunks(list(images), lambda part: self.score_faces(part, [Beside()] * len(part), settings))
+            nothing_known = [Beside()] * len(images)
+            basic = in_chunks(
+                list(images), lambda part: self.score_faces(part, nothing_known[: len(part)], settings),
+                device=self.runs_beside(settings),
+            )  # fmt: skip
             return Answers(names, basic, quality=image_quality(images))
         from modalities.faces.photos import NO_FACE, photo_faces
 
-        files, measured = with_what_is_known(table, files_in(table, IMAGE_SUFFIXES)), list[NDArray[np.float32]]()
+        files = with_what_is_known(table, files_in(table, IMAGE_SUFFIXES))
+        quality = np.full(len(files), np.nan, np.float32)
         reasons, faceless = dict[str, str](), dict[str, str]()
 
         def face_in(given: GivenFile) -> Image | None:
             with given.here() as file:
                 return face_of(read_image(file))
 
-        def score(part: Sequence[tuple[GivenFile, Beside]]) -> Probabilities:
+        def score(rows: Sequence[int]) -> Probabilities:
+            part = [files[row] for row in rows]
             read = readable(part, lambda one: face_in(one[0]), reasons, lambda one: str(one[0]))
-            for (file, _), face in zip(part, read, strict=True):
-                if face is None and str(file) not in reasons:
+            for row, (file, _), face in zip(rows, part, read, strict=True):
+                if face is not None:
+                    quality[row] = image_quality([face])[0]
+                elif str(file) not in reasons:
                     faceless[str(file)] = NO_FACE
-            measured.append(np.array([np.nan if face is None else image_quality([face])[0] for face in read], np.float32))
             known = [beside for (_, beside), face in zip(part, read, strict=True) if face is not None]
             return with_gaps(read, lambda there: self.score_faces(there, known, settings))
 
         with photo_faces(settings.faces.detector, settings.faces.crop_size) as face_of:
-            basic = in_chunks(files, score, FILES_AT_ONCE)
+            basic = in_chunks(range(len(files)), score, FILES_AT_ONCE, device=self.runs_beside(settings))
         names = [str(file) for file, _ in files]
-        return Answers(names, basic, reasons | faceless, np.concatenate(measured), frozenset(reasons))
+        return Answers(names, basic, reasons | faceless, quality, frozenset(reasons))
+
+    def runs_beside(self, settings: Settings) -> str:
+        """The device of a small network, chunks of whose images may be scored beside each other; '' for one that fills it."""
+        return ""
 
     def media(self, job: Job) -> Medium:
         """The pictures: where there are none, nobody has looked for faces."""
@@ -143,6 +153,10 @@ class OwnStaticFace(StaticFaceBackend["StaticFace"], OwnNetwork["StaticFace"]):
         if not persons or not self.relates(settings):
             return answers
         return answers._replace(basic=relate_rows(answers.basic, persons))
+
+    def runs_beside(self, settings: Settings) -> str:
+        """The network is small."""
+        return device_named(settings.device)
 
     def score_faces(self, images: Sequence[Image], known: Sequence[Beside], settings: Settings) -> Probabilities:
         """Probabilities of images; nothing that is known of them counts."""

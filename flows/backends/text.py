@@ -14,7 +14,7 @@ from data.tables import read_notes, read_table
 from flows.backends.base import Backend, Medium, NotHere, ScoringBackend
 from flows.backends.fetched_models import FetchedModel, fingerprint
 from flows.backends.own_networks import OwnNetwork
-from flows.backends.score_inputs import Answers, Probabilities, column, column_if_any, in_chunks, texts_answers
+from flows.backends.score_inputs import Answers, Probabilities, by_length, column, column_if_any, in_chunks, texts_answers
 from flows.evidence import SAYS_NOTHING, words_of
 from flows.job import Job
 from flows.runtime.loaded_models import device_named, feeding, loaded, placing
@@ -100,7 +100,7 @@ class OwnText(TextBackend["Text"], OwnNetwork["Text"]):
         model = self.load(settings)
         if dialogues:
             return score_texts(model, texts, dialogues)
-        return in_chunks(texts, lambda part: score_texts(model, part))
+        return by_length(texts, lambda part: score_texts(model, part), model.encoder.device)
 
 
 class WordsClassifier(TextBackend["TextClassifier"], FetchedModel["TextClassifier"]):

@@ -1,5 +1,6 @@
 """Faces in photos: of a whole picture the main face is cut out as in a run; of a face cut out already nothing is changed."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,14 +25,15 @@ class FaceOf:
     """Gives of a picture, RGB [H, W, 3], its main face (the largest area x score), [S, S, 3]; a face cut out already as it is."""
 
     def __init__(self, search: Search, size: int) -> None:
-        self._search, self._size = search, size
+        self._search, self._size, self._alone = search, size, threading.Lock()
 
     def __call__(self, image: Pixels) -> Pixels | None:
         """The face; None where a whole picture shows none."""
         height, width = image.shape[:2]
         if min(height, width) <= LARGEST_CROP:
             return image
-        main = max(self._search(image), key=_prominence, default=None)
+        with self._alone:  # a detector looks at one image at a time
+            main = max(self._search(image), key=_prominence, default=None)
         if main is None:
             return None
         return image if main.square.side**2 >= FILLED * height * width else cut(image, main.square, self._size)

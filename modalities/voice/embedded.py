@@ -25,6 +25,7 @@ from data.scores import Scores, Source
 from data.windows import Cut, Windows
 from modalities.loading.batching import Batches, in_batches
 from modalities.loading.checkpoint import WEIGHTS_FOLDER, load_checkpoint
+from modalities.loading.side_by_side import side_by_side
 from modalities.reference import ABROAD, WITHIN, Floats, Known, Moments, Reference, References, moments_of, shrunk
 from modalities.speech.detect import SPEECH_NEEDED, Wave, load_detector
 from modalities.speech.windows import BATCH, AudioScores, Heard, HeardFile, Hearing, hear_file, recognise_with, scored
@@ -253,8 +254,12 @@ def score_audio(
     layer, names = model.layer, speakers or [""] * len(files)
     heard: list[HeardFile] = []
     references = no_references(layer)
-    for number, (file, speaker) in enumerate(zip(files, names, strict=True), 1):
-        item = hear_file(model.detector, hear_batch, model, file, cut, batches=batches, batch=batch)
+
+    def hear(file: Path | GivenFile) -> HeardFile:
+        return hear_file(model.detector, hear_batch, model, file, cut, batches=batches, batch=batch)
+
+    heard_files = zip(side_by_side(hear, files, model.device), files, names, strict=True)
+    for number, (item, file, speaker) in enumerate(heard_files, 1):
         if item.windows is not None:
             references.add(speaker, str(file), layer.moments(item.windows.features, item.speech), item.speech)
             kept = Hearing(item.windows.probabilities, item.windows.features.astype(np.float16))

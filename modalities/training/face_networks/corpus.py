@@ -1,12 +1,10 @@
 """Corpora of face crops: a manifest becomes labelled samples in three parts, and samples become batches of frames."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,10 +17,9 @@ from data.manifest.manifest import read_manifest
 from modalities.face_networks.registry import NetworkInput
 from modalities.face_networks.views import read_views
 from modalities.faces.crops import Pixels
+from modalities.loading.side_by_side import read_ahead
 from modalities.training.faces.stills import split_groups
 
-Batch = TypeVar("Batch")
-Loaded = TypeVar("Loaded")
 PARTS = {"train": "train", "training": "train", "dev": "choose", "val": "choose", "valid": "choose", "validation": "choose",
          "test": "test"}  # fmt: skip
 MORE_WORDS = {
@@ -169,16 +166,6 @@ def views_in_order(
         return [read_views(samples[number].path, reads, chance) for number, chance in zip(batch, chances, strict=True)]
 
     return read_ahead(load, batches, workers)
-
-
-def read_ahead(load: Callable[[Batch], Loaded], batches: Iterable[Batch], workers: int = 4) -> Iterator[Loaded]:
-    """What `load` gives for each of the batches in their order, some of them ahead of time in threads."""
-    waiting = iter(batches)
-    with ThreadPoolExecutor(workers) as threads:
-        ahead = [threads.submit(load, batch) for batch in islice(waiting, workers)]
-        while ahead:
-            yield ahead.pop(0).result()
-            ahead += [threads.submit(load, batch) for batch in islice(waiting, 1)]
 
 
 def without_time(reads: NetworkInput) -> NetworkInput:

@@ -27,9 +27,10 @@ from modalities.face_networks.views import IMAGE_SUFFIXES, read_views
 from modalities.faces.crops import Pixels
 from modalities.loading.checkpoint import Card, save_checkpoint
 from modalities.loading.devices import precision_of
+from modalities.loading.side_by_side import read_ahead
 from modalities.loading.state_dicts import JsonObject, read_state_dict
 from modalities.training.common import Progress, Report, command_line, read_resume, silent, write_resume
-from modalities.training.face_networks.corpus import read_ahead, usable_rows, without_time
+from modalities.training.face_networks.corpus import usable_rows, without_time
 from modalities.training.face_networks.ranks import Ranks, joined, own_device
 from modalities.training.face_networks.recipes import Recipe, rate_factor
 from modalities.training.face_networks.train import Files, files_named, write_curves

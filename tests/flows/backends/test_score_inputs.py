@@ -1,6 +1,7 @@
 """Which files a table of `dyad score` may name; each that may not be read is a row with a sentence."""
 
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 
 import fsspec
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from data.errors import MediaError
-from flows.backends.score_inputs import files_in, paths_from, texts_answers, with_what_is_known
+from flows.backends.score_inputs import Probabilities, by_length, files_in, paths_from, texts_answers, with_what_is_known
 from modalities.speech.detect import as_wav, read_blocks
 
 ENDINGS = frozenset({".wav"})
@@ -75,3 +76,17 @@ def test_what_an_allowed_address_names_lies_here_while_it_is_read(tmp_path: Path
     for file, said in ((damaged, "^memory://scores/b.wav holds text"), (missing, "There is no file memory://scores/c.wav")):
         with pytest.raises(MediaError, match=said), as_wav(file):
             raise AssertionError("it was read")
+
+
+def test_texts_are_read_once_those_of_a_length_together_and_answered_in_their_order() -> None:
+    texts = ["a long line of words", "yes", "no", "yes", "a long line of sounds", "yes"]
+    seen: list[list[str]] = []
+
+    def score(part: Sequence[str]) -> Probabilities:
+        seen.append(list(part))
+        return np.array([[len(text)] * 6 + [text == "yes"] for text in part], np.float32)
+
+    found = by_length(texts, score, "")
+    assert seen == [["no", "yes", "a long line of words", "a long line of sounds"]]
+    assert found[:, 0].tolist() == [len(text) for text in texts]
+    assert found[:, 6].tolist() == [0, 1, 0, 1, 0, 1]

@@ -109,6 +109,14 @@ def test_folding_does_not_change_the_answers(side: int) -> None:
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
+def test_convolutions_that_rectify_give_the_same_numbers(
+    model: StaticFace, drawn: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_one = score_images(model, drawn)
+    monkeypatch.setattr("modalities.static_face.network.IN_ONE", False)
+    np.testing.assert_array_equal(score_images(model, drawn), in_one)
+
+
 def test_windows_are_means_over_their_frames(model: StaticFace, drawn: np.ndarray, tmp_path: Path) -> None:
     crops = write_crops(tmp_path / "crops.npy", drawn)
     times = [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 9.0, 9.2, 9.4, 9.6, 9.8]
