@@ -79,7 +79,7 @@ def recognise_dataset(
         sample: Only so many clips, drawn evenly by label; the same ones each time.
         fresh: Do everything again, also what is already done.
         descriptions: A CSV file with descriptions of the scene, for clips whose row names none.
-        same_people: Say which persons of the clips are one, by their faces (same_people.csv).
+        same_people: Say which persons of the clips are one, by their faces and voices (same_people.csv).
         keep_embeddings: Keep what faces are recognised by for the next time.
     """
     outlive_worker()
@@ -100,8 +100,9 @@ def recognise_dataset(
             work_off(run, _most(workers, settings))
             if same_people and not stop.requested.is_set():
                 done = done_clips(plan.output.folder, clips, journal)
-                found = link_people(plan.output.folder, done, settings, keep_embeddings)
-                run.plan = replace(run.plan, different=found)
+                linked = link_people(plan.output.folder, done, settings, keep_embeddings)
+                run.plan = replace(run.plan, different=linked.different)
+                run.clips = replace(run.clips, notes=(*run.clips.notes, *linked.notes))
             relate(run, _most(workers, settings))
             return finish(run)
 

@@ -70,7 +70,7 @@ def batch(
         float, typer.Option(min=0.1, help="A clip is given up after ten minutes and so many seconds for each that it lasts.")
     ] = 120.0,
     same_people: Annotated[
-        bool, typer.Option("--same-people", help="Say which persons of the clips are one, by their faces: same_people.csv.")
+        bool, typer.Option("--same-people", help="Say which persons of the clips are one, by faces and voices: same_people.csv.")
     ] = False,
     keep_embeddings: Annotated[
         bool, typer.Option("--keep-embeddings", help="With --same-people: keep what faces are recognised by for the next time.")

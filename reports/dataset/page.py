@@ -90,7 +90,7 @@ def _people(summary: SummaryDocument) -> str:
     if not people or not people["total"]:
         return ""
     several = f", several in {_many(people['several'], 'clip')}" if people["several"] else ""
-    different = f", {_many(people['different'], 'different face')}" if "different" in people else ""
+    different = f", {_many(people['different'], 'different person')}" if "different" in people else ""
     return f"{_many(people['total'], 'person')} in them{several}{different}; "
 
 

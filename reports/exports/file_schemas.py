@@ -218,6 +218,7 @@ SAME = FileSchema("same_people.csv", "Which persons of the clips are one; `--sam
     Column("main", "bool", "", "whether that clip's answer is about this person"),
     Column("seconds_on_screen", "float64", "s", "for how long the face is seen there"),
     Column("seconds_speaking", "float64", "s", "for how long the voice is heard there"),
+    Column("by", "text", "", "what is compared with other clips: face, or voice of whom no picture shows"),
 ))  # fmt: skip
 JOURNAL = FileSchema("journal.jsonl", "What has ended, only ever appended; of a clip's lines the last one counts.",
                      "a clip that ended, JSON", (
