@@ -6,12 +6,13 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,16 +37,24 @@ class Detection:
     mouth: float = float("nan")
 
 
-Search = Callable[[Pixels], list[Detection]]
+class Search(Protocol):
+    """Finds the faces of an image."""
+
+    def __call__(self, rgb: Pixels, known: Sequence[Detection] = ()) -> list[Detection]:
+        """The faces; `known` are those of the image before in a clip, which may still be there: a detector that can follow
+        need not measure anew what it follows. With them or without, a face is there when the detector sees it."""
+        ...
 
 
 @dataclass(frozen=True)
 class Finder:
     """An open detector. search: the faces of an image; follow: a face of the image before in the next one of a clip, by far
-    cheaper, None when it is not where it was. A detector that cannot do that has no `follow`."""
+    cheaper, None when it is not where it was; glance: whether an image shows a face at all that is not tiny. A detector that
+    cannot follow has no `follow`, and is never asked for a glance."""
 
     search: Search
     follow: Callable[[Pixels, Detection], Detection | None] | None = None
+    glance: Callable[[Pixels], bool] = lambda rgb: True
 
 
 @dataclass(frozen=True)
@@ -171,7 +180,7 @@ def open_mediapipe() -> Iterator[Finder]:
     idle = _IDLE.setdefault(os.getpid(), [])  # a fork has the graphs of its parent without their threads
     graphs = idle.pop() if idle else _Graphs()
     try:
-        yield Finder(graphs.search, graphs.follow)
+        yield Finder(graphs.search, graphs.follow, graphs.glance)
     except BaseException:
         graphs.close()
         raise
@@ -199,15 +208,29 @@ class _Graphs:
             for graph in (self._short, self._full, self._mesh):
                 graph.process(np.zeros((64, 64, 3), np.uint8))
             self._alone = self._stack.enter_context(_Mesh())
+        self._beside = self._stack.enter_context(ThreadPoolExecutor(1, "detectors"))
 
-    def search(self, rgb: Pixels) -> list[Detection]:
-        """The faces of an image."""
-        proposed = _propose(rgb, self._short, self._full)
+    def search(self, rgb: Pixels, known: Sequence[Detection] = ()) -> list[Detection]:
+        """The faces of an image. While the detectors look at it, the mesh follows the `known` ones that are near; what they propose
+        and it has found need not be confirmed. Small faces are measured anew: the mesh may drift off them."""
+        proposing, near = self._beside.submit(_propose, rgb, self._short, self._full), NEAR * max(rgb.shape[:2])
+        followed = distinct([face for one in known if one.box[2] >= near and (face := self.follow(rgb, one))])
+        faces, new = list[Detection](), list[Detection]()
+        for one in proposing.result():
+            there = next((face for face in followed if _same_face(one.box, face.box)), None)
+            (faces if there else new).append(replace(there, score=one.score) if there else one)
+        return distinct(faces + self._confirmed(rgb, new))
+
+    def glance(self, rgb: Pixels) -> bool:
+        """Whether the full-range model alone sees a face in the whole of an image, at a quarter of what a search costs."""
+        return bool(self._confirmed(rgb, _blazeface(_shrunk(rgb), self._full, (0, 0), rgb.shape)))
+
+    def _confirmed(self, rgb: Pixels, proposed: list[Detection]) -> list[Detection]:
         # The mesh logs once more when it first sees a face.
         with contextlib.nullcontext() if self._heard or not proposed else quiet_stderr():
             faces = [face for one in proposed if (face := _confirm(rgb, one, self._mesh))]
         self._heard = self._heard or bool(faces)
-        return distinct(faces)
+        return faces
 
     def follow(self, rgb: Pixels, last: Detection) -> Detection | None:
         """A face of the image before in this one."""
@@ -374,7 +397,7 @@ def open_opencv() -> Iterator[Finder]:
     folder = Path(cv2.__file__).parent / "data"
     face = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_alt2.xml"))
     eye = cv2.CascadeClassifier(str(folder / "haarcascade_eye.xml"))
-    yield Finder(lambda rgb: distinct(_haar_faces(rgb, face, eye)))
+    yield Finder(lambda rgb, known=(): distinct(_haar_faces(rgb, face, eye)))
 
 
 HAAR_SIDES, HAAR_SMALLEST = (240, 480), 24

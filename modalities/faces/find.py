@@ -99,9 +99,7 @@ class _Looking:
     def faces_of(self, frame: Frame) -> list[_Waiting]:
         """The faces of the next frame, the largest first."""
         options, jump = self._options, self._tracker.jumps(frame.rgb)
-        faces = None if jump else self._followed(frame)
-        if faces is None:
-            self._searched, faces = frame.time_s, self._finder.search(frame.rgb)
+        faces = self._searched_in(frame, []) if jump else self._followed(frame)
         scored = (one for one in faces if one.score >= options.minimum_score)
         found = self._known = sorted((one for one in scored if one.box[2] >= options.smallest), key=lambda one: -one.box[2])
         cuts = [cut(frame.rgb, one.square, options.crop_size) for one in found]
@@ -110,16 +108,23 @@ class _Looking:
         together = zip(found, cuts, tracks, strict=True)
         return [_Waiting(track, _row(frame, one, crop, track), crop) for one, crop, track in together]
 
-    def _followed(self, frame: Frame) -> list[Detection] | None:
-        """The known faces where they are now; None when the frame must be searched: it is time, a face is not where it was or was
-        lost a moment ago, or may be an error of the detector, which alone can tell."""
-        follow, tracker = self._finder.follow, self._tracker
+    def _followed(self, frame: Frame) -> list[Detection]:
+        """The known faces where they are now; those that a search finds where that may not be all: it is time, a face is not where
+        it was or was lost a moment ago, or may be an error of the detector, which alone can tell; or none is known and a glance
+        sees one."""
+        follow, tracker, every = self._finder.follow, self._tracker, self._options.search_every
         clear = all(track.counts and track.frame == tracker.frame - 1 for track in tracker.open)
-        if follow is None or not clear or frame.time_s > self._searched + self._options.search_every - 1e-3:
-            return None
+        if follow is None or not clear or frame.time_s > self._searched + every - 1e-3:
+            return self._searched_in(frame, self._known if every else [])
+        if not self._known:
+            return self._searched_in(frame, []) if self._finder.glance(frame.rgb) else []
         found = [follow(frame.rgb, face) for face in self._known]
         there = [face for face in found if face is not None]
-        return there if len(distinct(there)) == len(found) else None
+        return there if len(distinct(there)) == len(found) else self._searched_in(frame, [])
+
+    def _searched_in(self, frame: Frame, known: list[Detection]) -> list[Detection]:
+        self._searched = frame.time_s
+        return self._finder.search(frame.rgb, known)
 
 
 def _row(frame: Frame, one: Detection, crop: Pixels, track: Track) -> dict[str, float]:

@@ -355,7 +355,7 @@ def test_faces_are_followed_where_a_search_finds_them_and_searched_when_that_may
     @contextmanager
     def counted() -> Iterator[Finder]:
         with open_mediapipe() as finder:
-            yield replace(finder, search=lambda rgb: searched.append(1) or finder.search(rgb))
+            yield replace(finder, search=lambda rgb, known=(): searched.append(1) or finder.search(rgb, known))
 
     monkeypatch.setitem(DETECTORS, "mediapipe", Detector("mediapipe", lambda: "", counted))
     walks = [picture((portrait(200), 20 + 12 * number, 60)) for number in range(8)]
