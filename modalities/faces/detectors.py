@@ -211,8 +211,8 @@ class _Graphs:
         self._beside = self._stack.enter_context(ThreadPoolExecutor(1, "detectors"))
 
     def search(self, rgb: Pixels, known: Sequence[Detection] = ()) -> list[Detection]:
-        """The faces of an image. While the detectors look at it, the mesh follows the `known` ones that are near; what they propose
-        and it has found need not be confirmed. Small faces are measured anew: the mesh may drift off them."""
+        """The faces of an image. While the detectors look at it, the mesh follows the `known` ones that are near; what they
+        propose and it has found need not be confirmed. Small faces are measured anew: the mesh may drift off them."""
         proposing, near = self._beside.submit(_propose, rgb, self._short, self._full), NEAR * max(rgb.shape[:2])
         followed = distinct([face for one in known if one.box[2] >= near and (face := self.follow(rgb, one))])
         faces, new = list[Detection](), list[Detection]()

@@ -109,9 +109,9 @@ class _Looking:
         return [_Waiting(track, _row(frame, one, crop, track), crop) for one, crop, track in together]
 
     def _followed(self, frame: Frame) -> list[Detection]:
-        """The known faces where they are now; those that a search finds where that may not be all: it is time, a face is not where
-        it was or was lost a moment ago, or may be an error of the detector, which alone can tell; or none is known and a glance
-        sees one."""
+        """The known faces where they are now; those that a search finds where these may not be all: it is time, a face is not
+        where it was or was lost a moment ago, or may be an error of the detector, which alone can tell; or none is known and a
+        glance sees one."""
         follow, tracker, every = self._finder.follow, self._tracker, self._options.search_every
         clear = all(track.counts and track.frame == tracker.frame - 1 for track in tracker.open)
         if follow is None or not clear or frame.time_s > self._searched + every - 1e-3:
