@@ -25,7 +25,7 @@ from flows.runtime import stop
 from flows.runtime.errors import check_writable, sentence
 from flows.runtime.events import Event, logging_to, start, tell
 from flows.runtime.spent import spending
-from modalities.loading.batching import give_back_large_blocks
+from modalities.loading.batching import spare_memory
 from modalities.speech.detect import NOBODY_SPEAKS
 
 RETRY_DELAYS = (1.0, 5.0)
@@ -124,7 +124,7 @@ def run_stages(
     A stage that needs a failed one does not run and has the error of that; one that only joins it goes on without. TooSlow after
     `seconds`: what runs is then on its own, and ends where it next looks whether somebody still waits.
     """
-    give_back_large_blocks()
+    spare_memory()
     keys = stage_keys(job)
     wanted = stages_to_run(job, keys)
     waiting, running = list(in_order(job.captions)), set[str]()

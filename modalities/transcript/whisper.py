@@ -7,8 +7,9 @@ either. Decoding is greedy at temperature 0: the same sound gives the same words
 
 import contextlib
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,7 @@ def load(
         raise WeightsError(f"There is no Whisper checkpoint at {checkpoint}; give the path of an existing file.")
     if is_torchscript(path):
         raise WeightsError(f"{checkpoint} is a TorchScript archive and not a Whisper checkpoint; give another file.")
-    network, digest = read_network(path, checkpoint), file_digest(path)
+    network, digest = read_network(path, checkpoint, partial(_place_cast, device=device, precision=precision)), file_digest(path)
     heads = _alignment_heads(network, checkpoint.stem, digest)
     network.register_buffer("alignment_heads", None)  # sparse, which not every device can hold
     network = settle(network, device, precision)
@@ -127,37 +128,77 @@ def _share(encoder: "AudioEncoder", lower: "AudioEncoder") -> None:
         encoder.blocks[number] = block
 
 
-def read_network(path: Path, named: Path) -> "Whisper":
-    """The network of a checkpoint in either layout, in float32; WeightsError, which calls it `named`, when it cannot be read."""
+def _place_cast(network: "Whisper", device: str, precision: Precision) -> None:
+    """Cast on a processor what `settle` casts there, before the weights come: so they are never there in float32."""
+    if device == "cpu":
+        place(network.encoder, device, precision)
+        place(network.decoder.blocks, device, precision)
+
+
+def read_network(path: Path, named: Path, prepare: "Callable[[Whisper], None]" = lambda network: None) -> "Whisper":
+    """The network of a checkpoint in either layout; WeightsError, which calls it `named`, when it cannot be read.
+
+    In float32, but for what `prepare` casts, which gets the network before its weights are read, one after the other.
+    """
     from modalities.loading.spared import without_numba
-    from modalities.loading.unfilled import unfilled
 
     with without_numba():
-        import whisper
+        import whisper  # noqa: F401
 
     try:
-        with unfilled():
-            network: Whisper = _converted(path) if path.suffix == ".safetensors" else whisper.load_model(str(path), device="cpu")
+        return (_converted if path.suffix == ".safetensors" else _published)(path, prepare)
     except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError, ValueError, EOFError, OSError) as error:
         said = str(error).strip().splitlines()
         raise WeightsError(
             f"{named} is not a readable Whisper checkpoint ({said[0][:120] if said else type(error).__name__}); "
             "copy or download it again."
         ) from error
-    return network
 
 
-def _converted(path: Path) -> "Whisper":
+def _published(path: Path, prepare: "Callable[[Whisper], None]") -> "Whisper":
+    """The network of a file as OpenAI publishes them."""
+    import torch
+
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return _filled(content["dims"], content["model_state_dict"].items(), prepare)
+
+
+def _converted(path: Path, prepare: "Callable[[Whisper], None]") -> "Whisper":
     """The network of a file that `modalities.model_store.ctranslate2` wrote."""
     from safetensors import SafetensorError, safe_open
-    from whisper.model import ModelDimensions, Whisper
+
+    def tensors(names: Sequence[str]) -> "Iterator[tuple[str, torch.Tensor]]":
+        for start in range(0, len(names), 16):  # opened anew, as what is read of a file stays in memory as long as it is open
+            with safe_open(path, framework="pt") as opened:
+                for name in names[start : start + 16]:
+                    yield name, opened.get_tensor(name)
 
     try:
         with safe_open(path, framework="pt") as opened:
-            network = Whisper(ModelDimensions(**parse_json((opened.metadata() or {})["dims"])))
-            network.load_state_dict({name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118 (not a dict)
+            dims, names = parse_json((opened.metadata() or {})["dims"]), list(opened.keys())
+        return _filled(dims, tensors(names), prepare)
     except SafetensorError as error:
         raise ValueError(str(error)) from error
+
+
+def _filled(
+    dims: Mapping[str, int], weights: "Iterable[tuple[str, torch.Tensor]]", prepare: "Callable[[Whisper], None]"
+) -> "Whisper":
+    """A network of these dimensions with these weights; ValueError unless they are all that it has, in its shapes."""
+    from whisper.model import ModelDimensions, Whisper
+
+    from modalities.loading.unfilled import unfilled
+
+    with unfilled():
+        network = Whisper(ModelDimensions(**dims))
+    prepare(network)
+    places = network.state_dict()
+    for name, weight in weights:
+        if name not in places or places[name].shape != weight.shape:
+            raise ValueError(f"{name} of shape {list(weight.shape)} does not fit")
+        places.pop(name).copy_(weight)
+    if places:
+        raise ValueError(f"{min(places)} is missing")
     return network
 
 

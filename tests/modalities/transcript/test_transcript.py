@@ -246,6 +246,19 @@ def test_a_cut_checkpoint_and_wrong_shapes_are_refused(checkpoint: Path, tmp_pat
     torch.save(content, tmp_path / "other.pt")
     with pytest.raises(WeightsError, match="other.pt is not a readable Whisper checkpoint"):
         transcript.load(tmp_path / "other.pt")
+    content = torch.load(checkpoint, weights_only=True)
+    del content["model_state_dict"]["decoder.ln.bias"]
+    torch.save(content, tmp_path / "less.pt")
+    with pytest.raises(WeightsError, match=r"less.pt is not a readable Whisper checkpoint \(decoder.ln.bias is missing\)"):
+        transcript.load(tmp_path / "less.pt")
+
+
+def test_weights_that_are_cast_while_they_are_read_are_those_that_are_cast_afterwards(checkpoint: Path) -> None:
+    half, whole = (transcript.load(checkpoint, precision=kind).network.state_dict() for kind in ("bfloat16", "float32"))
+    assert {str(value.dtype) for value in half.values()} == {"torch.bfloat16", "torch.float32"}
+    assert all(torch.equal(value, whole[name].to(value.dtype)) for name, value in half.items())
+    network = transcript.read_network(checkpoint, checkpoint, lambda made: made.encoder.conv1.weight.data.zero_())
+    assert network.encoder.conv1.weight.any(), "what is prepared is so before the weights come"
 
 
 def test_sound_of_another_kind_is_refused(checkpoint: Path, tmp_path: Path) -> None:
