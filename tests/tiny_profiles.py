@@ -32,8 +32,9 @@ def download_tiny(store: Path, mirror: Path) -> Path:
     """
     for model in {model.name: model for profile in PROFILES for model in model_table().choose(profile)}.values():
         save_tiny(model, mirror)
-        unpinned = replace(model, unpinned="", files=tuple(replace(file, sha256="") for file in model.files))
-        fetch(unpinned, mirror, folder=store)
+        by_pattern = any(file.is_pattern for file in model.files)  # which also covers the parts whose digests are known
+        files = tuple(replace(file, sha256="") for file in model.files if file.is_pattern or not by_pattern)
+        fetch(replace(model, unpinned="", files=files), mirror, folder=store)
     return store
 
 
