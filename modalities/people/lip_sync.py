@@ -97,8 +97,7 @@ def _compared(times: Floats, opening: Floats, loud: Floats) -> tuple[float, Floa
 
 
 def _standard(values: Floats) -> Floats:
-    """Ranks of mean 0 and variance 1: one silent beginning or one wide yawn does not decide."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(values)
+    """Ranks, of equal values their mean, of mean 0 and variance 1: one silent beginning or one wide yawn does not decide."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)  # SciPy's take half a second to import
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
     return np.asarray((ranks - ranks.mean()) / ranks.std())
