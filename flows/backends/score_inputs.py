@@ -103,9 +103,11 @@ def in_chunks(
     chunks = [items[first : first + size] for first in range(0, len(items), size)]
     parts: list[Probabilities] = []
     tell(Scored(0, len(items)))
+    done = 0
     for part in side_by_side(score, chunks, device):
         parts.append(part)
-        tell(Scored(sum(map(len, parts)), len(items)))
+        done += len(part)
+        tell(Scored(done, len(items)))
     return np.concatenate(parts) if parts else np.zeros((0, len(BASIC_EMOTIONS)), np.float32)
 
 

@@ -89,7 +89,8 @@ class StaticFaceBackend(ScoringBackend[Model]):
         with photo_faces(settings.faces.detector, settings.faces.crop_size) as face_of:
             basic = in_chunks(range(len(files)), score, FILES_AT_ONCE, device=self.runs_beside(settings))
         names = [str(file) for file, _ in files]
-        return Answers(names, basic, reasons | faceless, quality, frozenset(reasons))
+        told = reasons | faceless  # in the order in which threads came to them
+        return Answers(names, basic, {name: told[name] for name in names if name in told}, quality, frozenset(reasons))
 
     def runs_beside(self, settings: Settings) -> str:
         """The device of a small network, chunks of whose images may be scored beside each other; '' for one that fills it."""

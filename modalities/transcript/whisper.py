@@ -147,7 +147,7 @@ def read_network(path: Path, named: Path, prepare: "Callable[[Whisper], None]" =
 
     try:
         return (_converted if path.suffix == ".safetensors" else _published)(path, prepare)
-    except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError, ValueError, EOFError, OSError) as error:
+    except (RuntimeError, pickle.UnpicklingError, AttributeError, KeyError, TypeError, ValueError, EOFError, OSError) as error:
         said = str(error).strip().splitlines()
         raise WeightsError(
             f"{named} is not a readable Whisper checkpoint ({said[0][:120] if said else type(error).__name__}); "

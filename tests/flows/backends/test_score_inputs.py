@@ -1,14 +1,16 @@
 """Which files a table of `dyad score` may name; each that may not be read is a row with a sentence."""
 
 import wave
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
 
+from configs.settings import Settings
 from data.errors import MediaError
+from flows.backends import static_face
 from flows.backends.score_inputs import Probabilities, by_length, files_in, paths_from, texts_answers, with_what_is_known
 from modalities.speech.detect import as_wav, read_blocks
 
@@ -90,3 +92,18 @@ def test_texts_are_read_once_those_of_a_length_together_and_answered_in_their_or
     assert seen == [["no", "yes", "a long line of words", "a long line of sounds"]]
     assert found[:, 0].tolist() == [len(text) for text in texts]
     assert found[:, 6].tolist() == [0, 1, 0, 1, 0, 1]
+
+
+def test_why_pictures_have_no_answer_is_told_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever thread comes to one first."""
+    names = [str(tmp_path / f"{number}.png") for number in range(4)]
+    for name in names:
+        Path(name).write_bytes(b"no picture")
+
+    def the_last_first(
+        rows: Sequence[int], score: Callable[[Sequence[int]], Probabilities], size: int, device: str
+    ) -> Probabilities:
+        return np.concatenate([score([row]) for row in reversed(rows)][::-1])
+
+    monkeypatch.setattr(static_face, "in_chunks", the_last_first)
+    assert list(static_face.OwnStaticFace().score(tmp_path, Settings()).reasons) == names

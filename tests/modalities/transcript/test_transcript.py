@@ -251,6 +251,9 @@ def test_a_cut_checkpoint_and_wrong_shapes_are_refused(checkpoint: Path, tmp_pat
     torch.save(content, tmp_path / "less.pt")
     with pytest.raises(WeightsError, match=r"less.pt is not a readable Whisper checkpoint \(decoder.ln.bias is missing\)"):
         transcript.load(tmp_path / "less.pt")
+    torch.save(content | {"model_state_dict": ["no weights"]}, tmp_path / "list.pt")
+    with pytest.raises(WeightsError, match="list.pt is not a readable Whisper checkpoint"):
+        transcript.load(tmp_path / "list.pt")
 
 
 def test_weights_that_are_cast_while_they_are_read_are_those_that_are_cast_afterwards(checkpoint: Path) -> None:
