@@ -16,12 +16,15 @@ from data.errors import InputError
 from data.times import parse_time
 
 _CLOCK = r"(?:\d{1,6}:)?\d{1,3}:\d{1,2}(?:[.,:;]\d{1,9})?"
-_ARROW = r"(?:[-–—−][-–—− ]*>|[→⟶➔])"
+_ARROW = r"(?:[-–—−=][-–—−= ]*>|[→⟶➔])"
 _SPAN = re.compile(rf"(?:\[\s*)?({_CLOCK})\s*{_ARROW}\s*({_CLOCK})\s*(\])?(.*)")
 _LIKE_A_SPAN = (re.compile(rf"^(?:\[\s*)?-?\d[\d:.,;]*\s*{_ARROW}"), re.compile(rf"{_ARROW}\s*\d{{1,6}}:\d"))
 """What shows that a line is meant as a span, also a wrong one."""
 _HAS_ARROW = re.compile("[>→⟶➔]")
 _SBV = re.compile(r"^(-?\d+:\d[^\s,]*),(-?\d+:\d[^\s,]*)$", re.MULTILINE)
+_DASHED = re.compile(r"^[^\S\n]*(\d+:\d+:\d+[.,]\d+)[^\S\n]*[-–—][^\S\n]*(\d+:\d+:\d+[.,]\d+)[^\S\n]*$", re.MULTILINE)
+"""Two times and no more than a dash between them."""
+_STAMPED = re.compile(rf"[\[(]?({_CLOCK})[\])]?(?:\s*[-–—]\s+|:?\s+|$)(.*)")
 _DIALOGUE = re.compile(r"Dialogue:[^,]*,([^,]*),([^,]*),")
 _TAG = r"</?(?:v|c|lang|font|span|p|div|a)(?:[.\s][^<>]*)?>|</?[A-Za-z][\w.]*\s?/?>"
 _OVERRIDE = r"\{\\[^{}]*\}|\{[A-Za-z]:[^{}]*\}"
@@ -76,7 +79,7 @@ def read_cues(text: str, source: str, rate: float | None = None) -> Cues:
     `rate`: frames a second of times that count frames, `00:00:01:12`.
     """
     found = Cues()
-    lines = text.split("\n")
+    lines = _DASHED.sub(r"\1 --> \2", text).split("\n")
     spans = [number for number, line in enumerate(lines) if _HAS_ARROW.search(line) and _is_like_a_span(line.strip())]
     is_webvtt = text.lstrip("\ufeff").startswith("WEBVTT")
     counted = 0
@@ -135,6 +138,31 @@ def read_lrc(text: str, source: str) -> Cues:
     """The lines of an LRC text, as FFmpeg reads them, each until the next one; the end of the last one is unknown (NaN)."""
     cues = _of_ffmpeg(text, source, "lrc", "LRC lyrics")
     return Cues([replace(cue, end=cue.end if cue.end >= cue.start else float("nan")) for cue in cues])
+
+
+def read_stamped(text: str) -> Cues | None:
+    """Plain text whose lines begin with their times, in brackets or not, or stand below them, as people copy it from YouTube.
+
+    Each is a cue until the next one; the end of the last one is unknown (NaN). None for a text that does not begin with a time,
+    has only one, or goes back in time: it holds such numbers for another reason.
+    """
+    cues: list[Cue] = []
+    for line in filter(None, map(str.strip, text.split("\n"))):
+        match = _STAMPED.fullmatch(line)
+        try:
+            start = _seconds(match[1]) if match else None
+        except ValueError:
+            start = None
+        if match and start is not None:
+            cues.append(Cue(start, float("nan"), (match[2],) if match[2] else ()))
+        elif cues:
+            cues[-1] = replace(cues[-1], lines=(*cues[-1].lines, line))
+        else:
+            return None
+    starts = [cue.start for cue in cues]
+    if len(cues) < 2 or starts != sorted(starts):
+        return None
+    return Cues([replace(cue, end=following.start) for cue, following in pairwise(cues)] + cues[-1:])
 
 
 def _of_ffmpeg(text: str, source: str, form: str, what: str) -> list[Cue]:

@@ -17,6 +17,8 @@ _KINDS = frozenset({"sdh", "cc", "hi", "forced", "default", "auto", "orig", "ful
 """What may stand behind the language in a name."""
 _UNREAD = frozenset({".sub", ".smi", ".sami", ".ttml", ".dfxp", ".stl", ".scc", ".json3", ".srv1", ".srv2", ".srv3"})
 """Endings of subtitles that are not read."""
+_NOT_SAID = re.compile(r"\S+\.(?:jpe?g|png|webp|gif|avif)(?:[#?]\S*)?|\{.*\}", re.IGNORECASE)
+"""What stands in the cues of WebVTT that a player reads: previews (`sprite.jpg#xywh=0,0,160,90`), JSON."""
 _FEWEST = 3
 """Emotion words among the columns from which on a table is one of scores or labels."""
 
@@ -103,7 +105,10 @@ def why_no_transcript(path: Path) -> str:
         found = cues_of(text.replace("\r\n", "\n").replace("\r", "\n"), path)
     except InputError:
         return f"it holds no {suffix} subtitles"
-    return "" if found.cues or found.problems else "it has no cues"
+    if not found.cues and not found.problems:
+        return "it has no cues"
+    other = sum(_NOT_SAID.fullmatch(" ".join(cue.lines).strip()) is not None for cue in found.cues)
+    return "its cues name pictures or hold data for a player" if other > len(found.cues) / 2 else ""
 
 
 def _why_no_table(path: Path) -> str:

@@ -10,7 +10,19 @@ import pandas as pd
 
 from data.errors import InputError
 from data.given_tables import GivenTable, decoded_text, read_given_table
-from data.media.cues import Cue, Cues, Said, TimedWord, is_convention, read_cues, read_lrc, read_sbv, read_substation, said_in
+from data.media.cues import (
+    Cue,
+    Cues,
+    Said,
+    TimedWord,
+    is_convention,
+    read_cues,
+    read_lrc,
+    read_sbv,
+    read_stamped,
+    read_substation,
+    said_in,
+)
 from data.times import FASTEST, Placed, place
 
 SUFFIXES: tuple[str, ...] = (".vtt", ".srt", ".ass", ".ssa", ".sbv", ".lrc", ".csv", ".tsv", ".txt")
@@ -47,7 +59,9 @@ def read_transcript(path: Path, duration: float | None = None, rate: float = 0.0
             notes.append(f"{path} has no columns start and end; its words are spread over the clip.")
     else:
         text = _text_of(path, notes)
-        if suffix == ".txt" and not _BRACKETED.search(text):
+        if suffix == ".txt" and not _BRACKETED.search(text) and (stamped := read_stamped(text)) is not None:
+            table = _of_cues(stamped, problems)
+        elif suffix == ".txt" and not _BRACKETED.search(text):
             table = table_of([said for line in text.split("\n") for said in _untimed(line)])
             if (table["speaker"] == "").all():
                 table = table_of([Said(np.nan, np.nan, " ".join(table["text"]))])

@@ -210,6 +210,30 @@ def test_times_in_brackets_in_plain_text(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("0:01\nwelcome to the\nlesson\n0:05\nwhere\n", [(1, 5, "welcome to the lesson"), (5, 20, "where")]),
+        ("[00:01] hi there\n(0:05.5) - hello\n", [(1, 5.5, "hi there"), (5.5, 20, "hello")]),
+        ("At 10:30 we met.\n11:00 was late.\n", [(0, 20, "At 10:30 we met. 11:00 was late.")]),
+        ("3:16 For God so loved\nthe world\n", [(0, 20, "3:16 For God so loved the world")]),
+        ("2:00 later\n1:00 sooner\n", [(0, 20, "2:00 later 1:00 sooner")]),
+        ("0:75 is no time\n1:00 yes\n", [(0, 20, "0:75 is no time 1:00 yes")]),
+    ],
+)
+def test_times_before_or_above_lines_of_plain_text(tmp_path: Path, text: str, rows: list[tuple[float, float, str]]) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    read = read_transcript(tmp_path / "a.txt", duration=20.0)
+    assert list(read[["start", "end", "text"]].itertuples(index=False, name=None)) == rows
+
+
+def test_other_arrows_and_dashes_between_times(tmp_path: Path) -> None:
+    spans = "00:00:01,000 -> 00:00:02,000", "00:00:03,000 ==> 00:00:04,000", "00:00:05,000 - 00:00:06,000"
+    (tmp_path / "a.srt").write_text("\n\n".join(f"{number}\n{span}\nwords" for number, span in enumerate(spans, 1)))
+    read = read_transcript(tmp_path / "a.srt")
+    assert list(read[["start", "text"]].itertuples(index=False, name=None)) == [(1, "words"), (3, "words"), (5, "words")]
+
+
 def test_cues_beyond_the_clip_are_left_out_with_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "a.srt"
     path.write_text("1\n00:00:01,000 --> 00:00:03,000\nhere\n\n2\n01:00:05,000 --> 01:00:08,000\ngone\n")

@@ -73,6 +73,7 @@ def test_names_are_compared_composed(tmp_path: Path) -> None:
         ("talk.srt", "", "no cues"),
         ("talk.ass", "[Script Info]\n", "no cues"),
         ("talk.en.ttml", "<tt></tt>", "this form is not read; save it as .srt or .vtt"),
+        ("talk.vtt", "WEBVTT\n\n00:00.000 --> 00:05.000\nsprite.jpg#xywh=0,0,160,90\n", "name pictures"),
         ("talk.txt", "\n", "empty"),
         ("talk.tsv", "\x89PNG\x00\x01", "no table"),
     ],
