@@ -1,6 +1,5 @@
 """What `recognise` returns: a clip's run folder as typed values and pandas tables, with a picture of itself in a notebook."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from data.errors import DyadError, InputError
+from data.json_files import read_json
 from data.people import rows_of
 from data.run_folder import RunFolder
 from data.scores import Scores
@@ -266,7 +266,7 @@ def read_run(folder: "str | Path") -> Recognition:
     """The answer that lies in a clip's run folder; InputError when there is none."""
     run = RunFolder(Path(folder))
     try:
-        result = json.loads(run.result.read_text(encoding="utf-8"))
+        result = read_json(run.result)
     except (OSError, ValueError):
         raise InputError(f"{folder} holds no readable result.json; name a clip's folder that a run wrote.") from None
     return Recognition(run.root, result)

@@ -18,8 +18,6 @@ SURENESS_MEANS = "how likely the answer is right, by answers of other data whose
 BLEND_MEANS = "how evenly the compound's two emotions are mixed: 1 half and half, near 0 one alone; not how likely it is right"
 LACKS = {"static_face": "no face", "dynamic_face": "no face", "voice": "no speech", "text": "no words"}
 """What is not there where a modality is absent."""
-SURENESS_COLUMNS = ("sureness", "sureness_low", "sureness_high")
-"""Of the answer, in tables: how likely it is right, and the range of that."""
 MOST_NAMED = 3
 GAP = 1.0
 """Seconds without evidence that the headline tells of; a tail of less is no window."""
@@ -129,14 +127,15 @@ def numbered(result: ResultDocument, person: str) -> PersonEntry:
 
 def of_people(sentence: str, person: int | None, people: Sequence[PersonEntry]) -> str:
     """The clip's sentence with the name of the `person` whom it is about, and what the others show: 'Anna: Neutral throughout
-    (9.0 s). Others: Bob anger.' As it is where nobody else is there."""
+    (9.0 s). Others: Bob anger.', or where it is about everybody what each shows. As it is where nobody else is there."""
     main = whom(person, people)
     answers = [(name_of(one), one.get("answer")) for one in people if one is not main]
     told = [f"{name} {shown}" for name, answer in answers if answer and (shown := _briefly(answer))]
     if len(people) < 2 or not told:
         return sentence
     more = [f"{len(told) - MOST_NAMED} more"] if len(told) > MOST_NAMED else []
-    return f"{f'{name_of(main)}: ' if main else ''}{sentence} Others: {', '.join(told[:MOST_NAMED] + more)}."
+    listed = ", ".join(told[:MOST_NAMED] + more)
+    return f"{name_of(main)}: {sentence} Others: {listed}." if main else f"{sentence} Each: {listed}."
 
 
 def out_of_step(people: Sequence[PersonEntry]) -> list[str]:

@@ -1,6 +1,5 @@
 """One clip without a task a stage: the stages as plain functions in threads, in the order of the graph, with a time limit."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from data.emotions import BASIC_EMOTIONS
+from data.json_files import read_json
 from data.media.decode import Decoded
 from data.people import rows_of
 from data.run_folder import RunFolder
@@ -93,7 +93,7 @@ def _stages(whole: Callable[[], Decoded] | None) -> Mapping[str, Stage]:
 def answer_of(folder: RunFolder) -> dict[str, Any]:
     """The answer in short: `top` compound, strongest basic `emotion`, `duration` (s), `windows` and `frames` won by each, and
     what `reports.dataset.clip_brief.brief` tells."""
-    result = json.loads(folder.result.read_text(encoding="utf-8"))
+    result = read_json(folder.result)
     basic = {name: value for name, value in result["summary"]["basic"].items() if value is not None}
     frames = rows_of(pd.read_parquet(folder.frames, columns=["person", "top", *BASIC_EMOTIONS]))
     broken = [name for name in result["modalities"] if failure(folder, name)]

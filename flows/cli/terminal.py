@@ -225,9 +225,10 @@ def _progress(console: Console, verbose: bool) -> Iterator[_Progress]:
 
 
 def _show(folder: Path, how: Told) -> None:
+    from data.json_files import read_json
     from data.run_folder import RunFolder
 
-    show_result(json.loads(RunFolder(folder).result.read_text(encoding="utf-8")), str(folder), how)
+    show_result(read_json(RunFolder(folder).result), str(folder), how)
 
 
 def show_result(result: "ResultDocument", folder: str, how: Told) -> None:
@@ -249,10 +250,11 @@ def show_result(result: "ResultDocument", folder: str, how: Told) -> None:
 
 def _show_all(folders: Sequence[Path]) -> None:
     """The answers of several clips in a table."""
+    from data.json_files import read_json
     from data.run_folder import RunFolder
     from reports.terminal import print_several
 
-    results = [json.loads(RunFolder(folder).result.read_text(encoding="utf-8")) for folder in folders]
+    results = [read_json(RunFolder(folder).result) for folder in folders]
     if results:
         print_several(terminal.console(), list(zip(results, folders, strict=True)))
 

@@ -1,7 +1,6 @@
 """What the Prefect UI shows of a clip and of a data set, as artifacts of their runs."""
 
 import base64
-import json
 import logging
 import os
 import re
@@ -10,6 +9,7 @@ from typing import cast
 from urllib.parse import quote
 from uuid import UUID
 
+from data.json_files import read_json
 from data.run_folder import RunFolder
 from reports.dataset.figures import confusion_picture, dataset_markdown, main_figures
 from reports.documents import ResultDocument, SummaryDocument
@@ -36,7 +36,7 @@ def publish_artifacts(folder: RunFolder) -> None:
     from reports.figure import small_picture
     from reports.markdown import result_markdown
 
-    result: ResultDocument = json.loads(folder.result.read_text(encoding="utf-8"))
+    result: ResultDocument = read_json(folder.result)
     name, sentence = folder.root.name, result["summary"]["sentence"]
     image = base64.b64encode(small_picture(result)).decode()
     create_image_artifact(f"data:image/png;base64,{image}", key=artifact_key("timeline", name), description=sentence)

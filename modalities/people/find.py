@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from data.errors import InputError
 from data.media.crops import iterate_crops
+from data.media.limits import USUAL
+from data.media.probe import check_still
 from data.people import OTHERS, PEOPLE, TURNS, UNSURE, Known, persons_of_tracks
 from modalities.faces.crops import Pixels, cut
 from modalities.faces.detectors import choose_detector
@@ -85,9 +87,11 @@ def _pictured(model: Recogniser, known: Known, embeddings: Embeddings, owners: N
 
 
 def largest_face(picture: Path) -> Pixels:
-    """The largest face of a picture, cut out as those of clips; InputError when there is none."""
+    """The largest face of a picture, cut out as those of clips; InputError when there is none, MediaError for too many pixels."""
     import cv2
 
+    if picture.is_file():
+        check_still(picture, USUAL)
     image = cv2.imread(str(picture), cv2.IMREAD_COLOR)
     if image is None:
         raise InputError(f"{picture} is not a picture that can be read; give a JPEG or PNG file.")

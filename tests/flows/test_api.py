@@ -183,6 +183,9 @@ def test_a_run_is_read_again_without_running_it(copied_run: RunFolder, tmp_path:
     assert read_run(str(copied_run.root)).sentence
     with pytest.raises(InputError, match="no readable result.json"):
         read_run(tmp_path)
+    RunFolder(tmp_path).result.write_text("[" * 100_000)
+    with pytest.raises(InputError, match="no readable result.json"):
+        read_run(tmp_path)
 
 
 def test_a_notebook_shows_the_timeline_and_text_reads_well(copied_run: RunFolder) -> None:

@@ -24,7 +24,7 @@ from data.version import version
 from data.windows import make_windows
 from fusion.fuse import fuse
 from fusion.over_time import timeline
-from reports.answer import answer_name, figure, headline, seconds, surely, title, window_answer
+from reports.answer import answer_name, figure, headline, of_people, seconds, surely, title, window_answer
 from reports.dataset.figures import Failures, Tally, confusion_picture, dataset_markdown, main_figures
 from reports.explain import explain, whole_percents
 from reports.markdown import escape, main_contribution, result_markdown
@@ -120,6 +120,16 @@ def stretch(seconds: float, compound: str | None, emotion: str) -> Any:
 )  # fmt: skip
 def test_the_headline(rows: list[Any], duration: float, words: str) -> None:
     assert headline([stretch(*row) for row in rows], duration, {}) == words
+
+
+def test_the_sentence_about_several_people() -> None:
+    shown: Any = [
+        {"person": number, "name": name, "answer": {"timeline": [stretch(3.0, None, emotion)]}}
+        for number, (name, emotion) in enumerate((("Anna", "neutral"), ("Bob", "anger")), 1)
+    ]
+    assert of_people("Neutral throughout.", 1, shown) == "Anna: Neutral throughout. Others: Bob anger."
+    assert of_people("Anger throughout.", None, shown) == "Anger throughout. Each: Anna neutral, Bob anger.", "about everybody"
+    assert of_people("Neutral throughout.", 1, shown[:1]) == "Neutral throughout."
 
 
 def test_one_sureness_in_words_with_its_number() -> None:

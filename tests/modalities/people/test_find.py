@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.errors import InputError
+from data.errors import InputError, MediaError
 from data.people import called, persons_of_tracks, read_known, read_names, with_names, with_persons, write_people
-from modalities.people.find import NO_FACES, known_people
+from modalities.people.find import NO_FACES, known_people, largest_face
 from modalities.people.identities import MOST, group_tracks, telling_faces
 from modalities.people.lip_sync import LAG, STEP
 from modalities.people.names import names_in_subtitles, with_speakers
 from modalities.people.turns import Turn
+from tests.faults import bombs
 
 
 def track(number: int, start: float, end: float, *, moving: bool = False, left: float = 0.0, width: float = 80.0) -> pd.DataFrame:
@@ -182,3 +183,11 @@ def test_a_wrong_list_of_names_is_told(content: str, said: str, tmp_path: Path) 
     path.write_text(content)
     with pytest.raises(InputError, match=said):
         read_known(path)
+
+
+def test_pictures_that_name_somebody_are_neither_huge_nor_damaged(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"huge\.png"):
+        largest_face(bombs.png(tmp_path / "huge.png", 20_000, 20_000))
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(InputError, match=r"text\.png is not a picture"):
+        largest_face(tmp_path / "text.png")
