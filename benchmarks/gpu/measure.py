@@ -1,16 +1,22 @@
 """How `benchmarks/gpu/run.py` measures: one network in batches, through its queue, and in the plain loop."""
 
+import argparse
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from data.errors import InputError
 from flows.runtime.batch_queue import batch_queue
 from modalities.loading.batching import free_memory, in_batches, is_out_of_memory
+from modalities.loading.devices import resolve_device
+from modalities.static_face.network import IN_ONE
 
 CLIPS = 4
 """Clips whose threads prepare items for the queue at the same time."""
@@ -51,6 +57,82 @@ class Batched:
     memory_ended: bool = False
 
 
+MEASUREMENTS = 16
+"""So many times the seconds of a measurement a row takes at most: a sweep, the queue or further ways, the plain loop."""
+
+
+@dataclass
+class Allowance:
+    """How long a table may take: nothing begins after `ends` (`time.monotonic`), nothing that must take longer than `longest`
+    seconds; the `rows` that are left share what is left, so that each of them is there."""
+
+    ends: float
+    longest: float = math.inf
+    rows: int = 1
+    compiling: float = 40.0
+
+    def refusal(self, seconds: float = 0.0) -> str:
+        """Why a measurement of at least so many seconds is left out; nothing if it is not."""
+        if time.monotonic() > self.ends:
+            return "left out: no time left (--limit)"
+        return f"left out: {seconds:.0f} s at least (--longest)" if seconds > self.longest else ""
+
+    def seconds(self, asked: float) -> float:
+        """Of a measurement: as asked, or less where the rows that are left would not fit in."""
+        return min(asked, max(self._share() / MEASUREMENTS, asked / 20))
+
+    def refusal_to_compile(self) -> str:
+        """Why a network is not compiled, which takes as long as the slowest did so far; nothing if it is."""
+        spare = self.ends - time.monotonic() - self.compiling - KEPT * (self.rows - 1)
+        return "" if spare > 0 else "left out: no time left to compile (--limit)"
+
+    def _share(self) -> float:
+        return max(self.ends - time.monotonic(), 0.0) / max(self.rows, 1)
+
+
+DRIVER = Path("/proc/driver/nvidia/version")
+"""What is there where the system has a driver of NVIDIA's."""
+KEPT = 4.0
+"""Seconds that are kept for each of the rows that are left when one is compiled: building, counting, short measurements."""
+
+
+def said(error: BaseException) -> str:
+    """What a cell of the table says of an error: its own first line, not those that a compiler wraps around it."""
+    if is_out_of_memory(error):
+        return "out of memory"
+    inner = error.__cause__ or error.__context__
+    if inner is not None:
+        return said(inner)
+    lines = str(error).strip().splitlines()
+    return f"failed: {type(error).__name__}: {lines[0][:100] if lines else ''}".replace("|", "/")
+
+
+def broken(device: str) -> str:
+    """Why nothing more can run on a device: an error inside a kernel stays until the process ends; nothing where it is well."""
+    try:
+        synchronise(device)
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[0][:100]
+        return f"left out: the device fails until the next start ({first})".replace("|", "/")
+    return ""
+
+
+def device_of(text: str) -> str:
+    """For an option that names a device; one that is not there is an error of usage."""
+    try:
+        return resolve_device(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def idle_gpu(device: str) -> str:
+    """A sentence where the machine has a GPU of NVIDIA's that this torch cannot use, and the processor stands in for it."""
+    if device != "cpu" or not DRIVER.is_file():
+        return ""
+    why = "is built without CUDA" if torch.version.cuda is None else "finds no GPU that the driver lets it use"
+    return f"This machine has a GPU, but torch {torch.__version__} {why}; docs/installation.md names others."
+
+
 def synchronise(device: str) -> None:
     """Wait until the device has done what it was told."""
     if device.startswith("cuda"):
@@ -85,12 +167,17 @@ def matmul_peak(device: str, dtype: torch.dtype, seconds: float = 0.5) -> float:
 
 def flops_an_item(workload: Workload, number: int = 2) -> float:
     """FLOP an item of the matrix products, convolutions and attention that a batch runs, counted by torch."""
-    from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+    from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_flop_count
 
     def attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
         return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
-    processors_own = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
+    def rectified(x: Any, weight: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+        return int(conv_flop_count(list(x), list(weight), list(out_shape)))
+
+    processors_own: dict[Any, Callable[..., int]] = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
+    if IN_ONE:
+        processors_own[torch.ops.mkldnn._convolution_pointwise] = rectified
     items = list(workload.items(number))
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # the fast path of attention is one operation that is not counted

@@ -25,12 +25,26 @@ from typing import Any
 import torch
 
 from benchmarks.common import header, make_parser, names_among
-from benchmarks.gpu.measure import Batched, Workload, flops_an_item, let_go, matmul_peak, plain_loop, sweep, through_queue
+from benchmarks.gpu.measure import (
+    Allowance,
+    Batched,
+    Workload,
+    broken,
+    device_of,
+    flops_an_item,
+    idle_gpu,
+    let_go,
+    matmul_peak,
+    plain_loop,
+    said,
+    sweep,
+    through_queue,
+)
 from benchmarks.gpu.models import CASES, Case
 from benchmarks.gpu.qwen import TOKENS
 from data.files import write_text
 from modalities.loading.batching import free_memory, is_out_of_memory
-from modalities.loading.devices import precision_of, resolve_device
+from modalities.loading.devices import precision_of
 
 RATIO = 5.0
 HEADS = ("model", "items", "type", "batch", "items/s", "batch alone, items/s", "GFLOP an item", "share of peak", "plain items/s",
@@ -89,12 +103,12 @@ def measured(case: Case, device: str, tiny: bool, sizes: Sequence[int], seconds:
     try:
         return _measured(case, device, tiny, sizes, seconds)
     except Exception as error:
-        if is_out_of_memory(error):
-            return ModelRow(case, "out of memory")
-        traceback.print_exc()
-        return ModelRow(case, f"failed: {type(error).__name__}")
+        if not is_out_of_memory(error):
+            traceback.print_exc()
+        return ModelRow(case, said(error))
     finally:
-        let_go(device)
+        if not broken(device):
+            let_go(device)
 
 
 def _measured(case: Case, device: str, tiny: bool, sizes: Sequence[int], seconds: float) -> ModelRow:
@@ -129,14 +143,16 @@ def _type_of(model: Any, device: str) -> torch.dtype:
 
 
 def rows(cases: Sequence[Case], device: str, options: argparse.Namespace) -> Iterator[ModelRow]:
-    """Rows of the models, one after the other, until the time is used up."""
-    ends = time.monotonic() + options.limit
-    for case in cases:
-        if time.monotonic() > ends:
-            yield ModelRow(case, "left out: no time left")
-        else:
-            yield measured(case, device, options.tiny, options.batch, options.seconds)
-        free_memory()
+    """Rows of the models, one after the other, which share the time; none runs once it is used up or the device has failed."""
+    allowance = Allowance(time.monotonic() + options.limit)
+    for number, case in enumerate(cases):
+        allowance.rows = len(cases) - number
+        if refused := broken(device) or allowance.refusal():
+            yield ModelRow(case, refused)
+            continue
+        yield measured(case, device, options.tiny, options.batch, allowance.seconds(options.seconds))
+        if not broken(device):
+            free_memory()
 
 
 def lines(device: str, tiny: bool) -> list[str]:
@@ -155,12 +171,14 @@ def lines(device: str, tiny: bool) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, and write it to a file as it grows; 1 when a model failed for another reason than memory."""
     options = parsed(arguments)
-    device = resolve_device(options.device)
+    device = options.device
     options.tiny = options.tiny or device == "cpu" and not options.full
     options.seconds = options.seconds or (0.2 if options.tiny else 3.0)
     known = {case.name: case for case in CASES}
     cases = [known[name] for name in options.only] or list(CASES)
     text, failed = lines(device, options.tiny), False
+    if warning := idle_gpu(device):
+        print(warning, file=sys.stderr)
     print("\n".join(text), flush=True)
     peaks = set()
     for row in rows(cases, device, options):
@@ -178,14 +196,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
     parser = make_parser(__doc__)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0 or another number, mps")
+    parser.add_argument("--device", type=device_of, default="auto", help="auto, cpu, cuda:0 or another number, mps")
     parser.add_argument("--tiny", action="store_true", help="a few channels instead of full sizes (always so on a CPU)")
     parser.add_argument("--full", action="store_true", help="full sizes even on a CPU")
     names = [case.name for case in CASES]
     parser.add_argument("--only", type=names_among(names, "model"), default=[], metavar="NAME,...",
                         help=f"some of {', '.join(names)}")  # fmt: skip
     parser.add_argument("--batch", type=_numbers, default=[], metavar="N,...", help="these batch sizes instead of doubling")
-    parser.add_argument("--seconds", type=float, default=None, help="of each measurement (3; tiny 0.2)")
+    parser.add_argument("--seconds", type=float, default=None, help="of each measurement, or less to fit --limit (3; tiny 0.2)")
     parser.add_argument("--limit", type=float, default=420.0, help="seconds after which no further model is begun")
     parser.add_argument("--out", type=Path, default=None, help="a Markdown file for the table")
     return parser.parse_args(arguments)

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.gpu import measure as gpu_measure
-from benchmarks.gpu.measure import matmul_peak
+from benchmarks.gpu.measure import matmul_peak, said
 from benchmarks.networks.experts import in_processor_time, median_seconds, mixed_by_loop, seconds_of
 from benchmarks.networks.subjects import Run, Subject
 from modalities.face_networks.parts.clip_face import ClipFaceNetwork
 from modalities.face_networks.parts.experts import AdapterExperts
-from modalities.loading.batching import free_memory, is_out_of_memory
+from modalities.loading.batching import free_memory
 from modalities.loading.devices import precision_of
 
 Way = Literal["ours", "plain", "compiled"]
@@ -82,21 +82,12 @@ def measured(subject: Subject, task: Task, way: Way, device: str, sizes: Sequenc
         with plainly():
             return _measured(subject, task, way, device, [1], seconds)
     except Exception as error:
-        return Speed(trouble="out of memory" if is_out_of_memory(error) else _said(error))
+        return Speed(trouble=said(error))
     finally:
         if way == "compiled":
             torch._dynamo.reset()
-        if not subject.tiny:
+        if not subject.tiny and not gpu_measure.broken(device):
             free_memory()
-
-
-def _said(error: BaseException) -> str:
-    """What a cell of the table says of an error: its own first line, not those that a compiler wraps around it."""
-    inner = error.__cause__ or error.__context__
-    if inner is not None:
-        return _said(inner)
-    said = str(error).strip().splitlines()
-    return f"failed: {type(error).__name__}: {said[0][:100] if said else ''}".replace("|", "/")
 
 
 def _measured(subject: Subject, task: Task, way: Way, device: str, sizes: Sequence[int], seconds: float) -> Speed:

@@ -18,18 +18,19 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import header, make_parser, names_among
+from benchmarks.gpu.measure import Allowance, broken, device_of, idle_gpu, said
 from benchmarks.networks import experts as networks_experts
 from benchmarks.networks.experts import expert_rows, in_processor_time
 from benchmarks.networks.measure import TASKS, WAYS, Speed, Task, Way, dtype_of, flops_an_item, measured, peak
 from benchmarks.networks.subjects import ITEMS, Subject, subjects
-from data.errors import InputError
 from data.files import write_text
 from modalities.face_networks.registry import network_table
-from modalities.loading.devices import resolve_device
 
 GOALS: dict[tuple[str, Task], float] = {("s4d", "forward"): 0.45, ("s4d", "training step"): 0.35}
 """Shares of the peak that a network should reach on a GPU."""
 EXPERTS = "moae"
+MOST_OF_EXPERTS = 0.5
+"""Seconds of each measurement of the experts at most; on GPUs there are twenty."""
 HEADS = ("network", "items", "what", "type", "batch", "items/s", "GFLOP an item", "share of peak", "memory GB", "plain items/s",
          "ratio", "plain memory GB", "compiled items/s", "ratio", "compiled memory GB", "goals")  # fmt: skip
 
@@ -91,28 +92,27 @@ def _ratio(faster: Speed, slower: Speed) -> str:
     return f"{faster.rate / slower.rate:.2f}" if faster.rate and slower.rate else ""
 
 
-@dataclass(frozen=True)
-class Allowance:
-    """How long the benchmark may take: nothing begins after `ends`, and nothing that must take longer than `longest` seconds."""
-
-    ends: float
-    longest: float
-
-    def refusal(self, seconds: float) -> str:
-        """Why a measurement of at least so many seconds is left out; nothing if it is not."""
-        if time.monotonic() > self.ends:
-            return "left out: no time left (--limit)"
-        return f"left out: {seconds:.0f} s at least (--longest)" if seconds > self.longest else ""
-
-
 def rows(chosen: Sequence[Subject], options: argparse.Namespace, allowance: Allowance) -> Iterator[NetworkMeasured]:
     """Two rows a network and kind of items, until the time is used up."""
-    done: list[Subject] = []
-    for subject in chosen:
-        same = next((other.row.name for other in done if subject.same_as(other)), "")
-        done.append(subject)
+    same = [next((other.row.name for other in chosen[:number] if one.same_as(other)), "") for number, one in enumerate(chosen)]
+    allowance.rows = len(TASKS) * same.count("")
+    for subject, known in zip(chosen, same, strict=True):
         for task in TASKS:
-            yield NetworkMeasured(subject, task, same=same) if same else row_of(subject, task, options, allowance)
+            if known:
+                yield NetworkMeasured(subject, task, same=known)
+                continue
+            yield row_or_why_not(subject, task, options, allowance)
+            allowance.rows -= 1
+
+
+def row_or_why_not(subject: Subject, task: Task, options: argparse.Namespace, allowance: Allowance) -> NetworkMeasured:
+    """The row of a network; one that says why, where not even its operations can be counted or the device has failed."""
+    try:
+        if refused := broken(options.device):
+            return NetworkMeasured(subject, task, ours=Speed(trouble=refused))
+        return row_of(subject, task, options, allowance)
+    except Exception as error:
+        return NetworkMeasured(subject, task, ours=Speed(trouble=said(error)))
 
 
 def row_of(subject: Subject, task: Task, options: argparse.Namespace, allowance: Allowance) -> NetworkMeasured:
@@ -120,7 +120,7 @@ def row_of(subject: Subject, task: Task, options: argparse.Namespace, allowance:
     device: str = options.device
     dtype, on_gpu = dtype_of(subject, task, "ours", device), device.startswith("cuda")
     sizes = options.batch or ([] if on_gpu else [2 if options.tiny else 1])
-    if refused := allowance.refusal(0.0):
+    if refused := allowance.refusal():
         return NetworkMeasured(subject, task, dtype, ours=Speed(trouble=refused))
     counted = sizes[0] if sizes else 1
     flops = flops_an_item(subject, task, counted)
@@ -132,7 +132,11 @@ def row_of(subject: Subject, task: Task, options: argparse.Namespace, allowance:
         own = [found["ours"].batch or 1] if way == "compiled" else sizes
         speed = peak(device, dtype_of(subject, task, way, device))
         refused = allowance.refusal(flops * (own[0] if own and way != "plain" else 1) / speed)
-        found[way] = Speed(trouble=refused) if refused else measured(subject, task, way, device, own, options.seconds)
+        refused = refused or (allowance.refusal_to_compile() if way == "compiled" else "")
+        began, seconds = time.monotonic(), allowance.seconds(options.seconds)
+        found[way] = Speed(trouble=refused) if refused else measured(subject, task, way, device, own, seconds)
+        if way == "compiled" and not refused:
+            allowance.compiling = max(allowance.compiling, time.monotonic() - began)
     if found["ours"].batch not in (0, counted):
         flops = flops_an_item(subject, task, found["ours"].batch)  # texts count once for a batch
     ours, plain, compiled = (found[way] for way in WAYS)
@@ -178,36 +182,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)  # what does not compile has a row that says so
     options = parsed(arguments)
     report, failed = Report(options.out), False
+    if warning := idle_gpu(options.device):
+        print(warning, file=sys.stderr)
     report.add(*lines(options.device, options.tiny))
+    ends = time.monotonic() + options.limit
     if not options.only or EXPERTS in options.only:
-        failed |= _write_experts_or_say_why(report, lambda: _write_experts(report, options))
+        failed |= _or_say_why(report, "The experts", lambda: _write_experts(report, options))
     chosen = [one for one in subjects(options.tiny) if _wanted(one, options)]
     if chosen:
         report.table(HEADS)
-    for row in rows(chosen, options, Allowance(time.monotonic() + options.limit, options.longest)):
+    for row in rows(chosen, options, Allowance(ends, options.longest)):
         report.row(row.cells())
         failed |= any(speed.trouble.startswith("failed") for speed in (row.ours, row.plain))
-    used = [torch.float32, dtype_of(Subject(network_table().choose("s4d"), "clips"), "forward", "ours", options.device)]
-    peaks = {str(dtype).removeprefix("torch."): peak(options.device, dtype) / 1e12 for dtype in used}
-    report.add("", f"Measured matmul peak: {', '.join(f'{name} {value:.4g} TFLOP/s' for name, value in peaks.items())}.")
+    failed |= _or_say_why(report, "The peak", lambda: _write_peaks(report, options.device))
     return int(failed)
+
+
+def _write_peaks(report: Report, device: str) -> None:
+    used = [torch.float32, dtype_of(Subject(network_table().choose("s4d"), "clips"), "forward", "ours", device)]
+    peaks = {str(dtype).removeprefix("torch."): peak(device, dtype) / 1e12 for dtype in used}
+    report.add("", f"Measured matmul peak: {', '.join(f'{name} {value:.4g} TFLOP/s' for name, value in peaks.items())}.")
 
 
 def _write_experts(report: Report, options: argparse.Namespace) -> None:
     report.table(networks_experts.HEADS)
-    for row in expert_rows(options.device, options.tiny, options.seconds):
+    for row in expert_rows(options.device, options.tiny, min(options.seconds, MOST_OF_EXPERTS)):
         report.row(row.cells())
+    report.add("")
 
 
-def _write_experts_or_say_why(report: Report, work: Callable[[], None]) -> bool:
+def _or_say_why(report: Report, what: str, work: Callable[[], None]) -> bool:
     """True, and a line that says why, when the work failed."""
     try:
         work()
-    except RuntimeError as error:
-        report.add("", f"The experts failed: {str(error).splitlines()[0]}")
+    except Exception as error:
+        report.add("", f"{what}: {said(error)}", "")
         return True
-    finally:
-        report.add("")
     return False
 
 
@@ -219,7 +229,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
     parser = make_parser(__doc__)
     names = [*network_table().networks, EXPERTS]
-    parser.add_argument("--device", type=_device_of, default="auto", help="auto, cpu, cuda:0 or another number, mps")
+    parser.add_argument("--device", type=device_of, default="auto", help="auto, cpu, cuda:0 or another number, mps")
     parser.add_argument("--tiny", action="store_true", help="a few channels instead of full sizes")
     parser.add_argument("--only", type=names_among(names, "network of the table"), default=[], metavar="NAME,...",
                         help=f"some of {', '.join(names)}")  # fmt: skip
@@ -230,20 +240,13 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=_batch_size, default=[], metavar="N",
                         help="this batch size; without it 1, and on a GPU doubled until speed or memory end it")  # fmt: skip
     parser.add_argument("--seconds", type=float, default=None, help="of each measurement (2; on a processor 1, tiny 0.05)")
-    parser.add_argument("--limit", type=float, default=1400.0, help="seconds after which no further measurement is begun")
+    parser.add_argument("--limit", type=float, default=420.0, help="seconds after which no further measurement is begun")
     parser.add_argument("--longest", type=float, default=60.0,
                         help="leave out what takes longer than so many seconds even at the device's peak")  # fmt: skip
     parser.add_argument("--out", type=Path, default=None, help="a Markdown file for the tables")
     options = parser.parse_args(arguments)
     options.seconds = options.seconds or (0.05 if options.tiny else 1.0 if options.device == "cpu" else 2.0)
     return options
-
-
-def _device_of(text: str) -> str:
-    try:
-        return resolve_device(text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _batch_size(text: str) -> list[int]:

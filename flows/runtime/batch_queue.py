@@ -175,14 +175,18 @@ def larger(size: int, most: int, bytes_per_item: float, free: int) -> int:
 
 
 def _memory_used(device: str, reset: bool = False) -> int | None:
-    """Bytes that torch has taken on a GPU at most since the last reset; None elsewhere, where batches do not grow."""
+    """Bytes that torch has taken on a GPU at most since the last reset; None elsewhere, where batches do not grow, and where it
+    cannot be asked."""
     import torch
 
     if not device.startswith("cuda"):
         return None
-    if reset:
-        torch.cuda.reset_peak_memory_stats(device)
-    return int(torch.cuda.max_memory_allocated(device))
+    try:
+        if reset:
+            torch.cuda.reset_peak_memory_stats(device)
+        return int(torch.cuda.max_memory_allocated(device))
+    except RuntimeError:  # a GPU that has failed: the batch says so, and those who wait must not wait for ever
+        return None
 
 
 def _awaited(answer: "Future[object]") -> object:

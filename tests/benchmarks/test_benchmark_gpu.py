@@ -1,14 +1,25 @@
 """The benchmark of the large models, on a processor and at tiny sizes: every architecture runs, and its figures add up."""
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.gpu.measure import Batched, Workload, flops_an_item, matmul_peak, plain_loop, sweep, through_queue
+from benchmarks.gpu.measure import (
+    Allowance,
+    Batched,
+    Workload,
+    flops_an_item,
+    idle_gpu,
+    matmul_peak,
+    plain_loop,
+    sweep,
+    through_queue,
+)
 from benchmarks.gpu.models import CASES, Case
-from benchmarks.gpu.run import ModelRow, main, parsed
+from benchmarks.gpu.run import ModelRow, main, measured, parsed, rows
 
 CASE = {case.name: case for case in CASES}
 
@@ -58,10 +69,42 @@ def test_without_room_for_one_item_the_row_says_so(monkeypatch: pytest.MonkeyPat
     def full(device: str, precision: str, tiny: bool) -> Workload:
         raise torch.OutOfMemoryError("out of memory")
 
-    from benchmarks.gpu.run import measured
-
     row = measured(Case("full", "Full", "items", None, full), "cpu", True, (), 0.1)
     assert "out of memory" in row.cells()
+
+
+def test_a_package_that_is_missing_is_a_row_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(device: str, precision: str, tiny: bool) -> Workload:
+        raise ModuleNotFoundError("No module named 'open_clip'")
+
+    row = measured(Case("lacking", "Lacking", "items", None, lacking), "cpu", True, (), 0.1)
+    assert "failed: ModuleNotFoundError: No module named 'open_clip'" in row.cells()
+
+
+def test_after_a_device_has_failed_every_row_says_so_and_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def assertion(device: str) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered\nCompile with TORCH_USE_CUDA_DSA")
+
+    monkeypatch.setattr("benchmarks.gpu.measure.synchronise", assertion)
+    found = [row.trouble for row in rows(CASES[:3], "cpu", parsed(["--device", "cpu", "--tiny"]))]
+    assert found == ["left out: the device fails until the next start (CUDA error: device-side assert triggered)"] * 3
+
+
+def test_rows_share_the_time() -> None:
+    """160 seconds for ten rows of sixteen measurements are one second each; the last rows are not left out for the first."""
+    allowance = Allowance(time.monotonic() + 160, rows=10)
+    assert allowance.seconds(3.0) == pytest.approx(1.0, rel=0.2)
+    assert allowance.seconds(0.1) == 0.1
+    assert "no time left to compile" in Allowance(time.monotonic() + 160, rows=50).refusal_to_compile()
+    assert Allowance(time.monotonic() + 1600, rows=2).refusal_to_compile() == ""
+
+
+def test_a_gpu_that_torch_cannot_use_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.gpu.measure.DRIVER", tmp_path / "version")
+    assert idle_gpu("cpu") == ""
+    (tmp_path / "version").touch()
+    assert "This machine has a GPU, but torch" in idle_gpu("cpu")
+    assert idle_gpu("cuda:0") == ""
 
 
 def test_goals_are_judged_by_the_products_own_speed() -> None:
@@ -85,6 +128,7 @@ def test_speeds_are_positive_and_the_peak_is_a_peak() -> None:
     assert matmul_peak("cpu", torch.float32, 0.05) > 1e9
 
 
-def test_unknown_models_are_refused() -> None:
+@pytest.mark.parametrize("given", [["--only", "clip"], ["--device", "cuda:9"]])
+def test_unknown_models_and_devices_that_are_not_there_are_refused(given: list[str]) -> None:
     with pytest.raises(SystemExit):
-        parsed(["--only", "clip"])
+        parsed(given)

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.gpu.measure import Allowance
 from benchmarks.networks.experts import expert_rows, mixed_by_loop
 from benchmarks.networks.measure import Speed, flops_an_item, measured, plainly
 from benchmarks.networks.subjects import Subject, subjects
-from benchmarks.networks.table import Allowance, NetworkMeasured, main, parsed, row_of
+from benchmarks.networks.table import NetworkMeasured, main, parsed, row_of, row_or_why_not
 from modalities.face_networks.papers.cliper import descriptor_loss
 from modalities.face_networks.parts.experts import AdapterExperts, ExpertShape, Routing
 from modalities.face_networks.registry import network_table
@@ -78,6 +79,15 @@ def test_a_network_that_does_not_fit_or_fails_has_a_row_that_says_so(monkeypatch
 
         monkeypatch.setattr(Subject, "answer", broken)
         assert measured(subject, "forward", "ours", "cpu", [1], 0.01).trouble == said
+
+
+def test_a_network_whose_operations_cannot_be_counted_has_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*_: object) -> float:
+        raise AttributeError("'_OpNamespace' 'aten' object has no attribute '_grouped_mm'")
+
+    monkeypatch.setattr("benchmarks.networks.table.flops_an_item", lacking)
+    row = row_or_why_not(tiny("video-former", "features"), "forward", parsed(options()), Allowance(time.monotonic() + 60))
+    assert "failed: AttributeError: '_OpNamespace' 'aten' object has no attribute '_grouped_mm'" in row.cells()
 
 
 def test_goals_are_judged_on_gpus_alone() -> None:
