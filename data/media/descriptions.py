@@ -14,8 +14,14 @@ from data.media.clip import clip_id_of
 from data.times import FASTEST, place
 from data.windows import Windows
 
-THOUGHT = re.compile(r"[<\[◁](/?)(?:think|thinking|thought|reasoning)[>\]▷]", re.IGNORECASE)
-"""Where a model begins and ends (with a slash) to think, as Qwen, Mistral, Kimi and others write it."""
+THOUGHT = re.compile(
+    r"[<\[◁]\|?(?P<end>/)?(?:\w+:)?(?:think|thinking|thought|reasoning)\|?[>\]▷]|<\|(?:begin|(?P<over>end))_of_thought\|>"
+    r"|<\|channel\|>(?:analysis|commentary|(?P<final>final))<\|message\|>|<unused9(?:4|(?P<unused>5))>",
+    re.IGNORECASE,
+)
+"""Where a model begins and ends (a named group) to think, as Qwen, Mistral, Kimi, Seed, gpt-oss, MedGemma and others write it."""
+_TOKEN = re.compile(r"<\|[A-Za-z_]{2,30}\|>")
+"""What a template puts around an answer, such as `<|im_end|>` and `<|begin_of_box|>`."""
 AUTHOR_COLUMNS = ("author", "source")
 """Columns that say who wrote a description."""
 
@@ -24,9 +30,9 @@ def without_thoughts(answer: str) -> str:
     """What a model says, without what it thinks: all before the last closing tag (templates hold the opening one), and all after
     an opening one that is not closed."""
     tags = list(THOUGHT.finditer(answer))
-    begin = max((tag.end() for tag in tags if tag[1]), default=0)
-    end = min((tag.start() for tag in tags if not tag[1] and tag.start() >= begin), default=len(answer))
-    return answer[begin:end].strip()
+    begin = max((tag.end() for tag in tags if tag.lastgroup), default=0)
+    end = min((tag.start() for tag in tags if not tag.lastgroup and tag.start() >= begin), default=len(answer))
+    return _TOKEN.sub("", answer[begin:end]).strip()
 
 
 def read_described_table(path: Path, rate: float | None = FASTEST) -> GivenTable:

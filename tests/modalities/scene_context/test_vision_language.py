@@ -315,6 +315,13 @@ def test_a_run_that_broke_off_asks_only_what_is_not_answered(tmp_path: Path) -> 
         ("He looks sadly angry to me.", "He looks sadly angry to me.", ""),
         ("<think>Label: fear</think>He laughs.\nlabel: joy", "He laughs.", "happiness"),
         ("<think>never ends", "", ""),
+        (
+            "<|channel|>analysis<|message|>Furious?<|end|><|start|>assistant<|channel|>final<|message|>He laughs.<|return|>",
+            "He laughs.", "",
+        ),
+        ("<|begin_of_thought|>Furious?<|end_of_thought|>He laughs.", "He laughs.", ""),
+        ("<seed:think>Furious?</seed:think><|begin_of_box|>He laughs.<|end_of_box|>", "He laughs.", ""),
+        ("<unused94>thought\nFurious?<unused95>He laughs.", "He laughs.", ""),
         ("Is he furious?\n</think>\n\nShe laughs.", "She laughs.", ""),
         ("<think>a</think>b<think>c</think>He laughs.", "He laughs.", ""),
         ("[THINK]Is he furious?[/THINK]She laughs.", "She laughs.", ""),
