@@ -11,13 +11,15 @@ if TYPE_CHECKING:
 LOUD = 1e-6
 """Mean square from which on a piece of sound tells anything (-60 dB of the loudest)."""
 CANCELLED, MIXED = 0.02, 0.2
-"""Of the channels' power what their mean has where they cancel each other at most, and where they no longer do at least."""
+"""Of the power of two channels what their mean has where they cancel each other at most, and where they no longer do at least."""
+AROUND = 0.05
+"""The same for more channels, beside those: of these one may hold the speech and the louder others the music that cancels."""
 
 
 class Mixable:
     """Makes pieces of sound such that FFmpeg mixes them to one channel well.
 
-    Of two channels that cancel each other (one is the other turned round) the louder one is taken; `cancelled` are those seconds.
+    Of channels that cancel each other (one is the other turned round) the loudest one is taken; `cancelled` are those seconds.
     Channels that nothing says the places of are averaged: FFmpeg guesses up to eight.
     """
 
@@ -30,13 +32,14 @@ class Mixable:
         channels = frame.layout.nb_channels
         if channels > 8 and frame.layout.name.endswith(" channels"):
             return _with_one_channel(frame, _samples(frame).mean(axis=0))
-        if channels != 2:
+        if not 2 <= channels <= 8:
             return frame
         samples = _samples(frame)
         power = (samples**2).mean(axis=1)
         mean = float((samples.mean(axis=0) ** 2).mean())
         if power.mean() > LOUD:
-            self._cancels = mean < (MIXED if self._cancels else CANCELLED) * power.mean()
+            share = (MIXED if self._cancels else CANCELLED) * (1.0 if channels == 2 else AROUND)
+            self._cancels = mean < share * power.mean()
         if not self._cancels:
             return frame
         self.cancelled += frame.samples / frame.sample_rate

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 AUDIO_SLACK = 0.05
 """Seconds by which sound may be off its time stamp before silence is put in or a frame is left out."""
 JUMPS = "The clock of the file jumps{places}, as that of joined recordings does; what comes after goes on where it was."
-CANCELLED = "The two channels of the sound cancel each other; for {seconds:.1f} s one of them is heard alone."
+CANCELLED = "Channels of the sound cancel each other; for {seconds:.1f} s one of them is heard alone."
 NAMES = {"video": "video", "audio": "sound", "subtitle": "subtitles"}
 
 

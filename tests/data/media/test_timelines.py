@@ -151,9 +151,10 @@ def test_a_clock_that_begins_late_is_no_damage(tmp_path: Path) -> None:
 
 
 def with_tracks(path: Path, *tracks: NDArray[np.float32], languages: Sequence[str] = ()) -> Path:
-    """Sound tracks of one file, 16 kHz; the layout is stereo where a track has two rows."""
+    """Sound tracks of one file, 16 kHz; the layout is stereo where a track has two rows, 5.1 where it has six."""
+    layouts = {1: "mono", 2: "stereo", 6: "5.1"}
     with av.open(str(path), "w") as container:
-        streams = [container.add_stream("flac", rate=16_000, layout="stereo" if len(track) == 2 else "mono") for track in tracks]
+        streams = [container.add_stream("flac", rate=16_000, layout=layouts[len(track)]) for track in tracks]
         for stream, language in zip(streams, languages, strict=False):
             stream.metadata["language"] = language
         container.start_encoding()
@@ -198,6 +199,12 @@ def test_channels_that_cancel_each_other(tmp_path: Path) -> None:
     assert loudness(made.audio, 0.5, 1.5) > 0.4
     assert "cancel each other" in made.notes[0]
     assert np.abs(read_audio(turned)).max() > 0.4
+    around = np.concatenate([HIGH, -HIGH, *[SILENT] * 4])
+    _, made = decoded(with_tracks(tmp_path / "around.mkv", around), tmp_path / "around")
+    assert loudness(made.audio, 0.5, 1.5) > 0.4
+    around[2] = tone(2, 16_000, hertz=700) / 4  # what only the channel in the middle holds is not lost to a louder one
+    _, made = decoded(with_tracks(tmp_path / "middle.mkv", around), tmp_path / "middle")
+    assert not made.notes
     usual = np.concatenate([HIGH, HIGH / 2])
     _, made = decoded(with_tracks(tmp_path / "usual.mkv", usual), tmp_path / "usual")
     assert loudness(made.audio, 0.5, 1.5) == pytest.approx(0.375, abs=0.03)
