@@ -32,7 +32,7 @@ from data.run_folder import RunFolder
 from data.tables import read_table
 from flows.clip.known import FOLDER
 from flows.clip.steps.decode import limits_of
-from flows.runtime.errors import sentence
+from flows.runtime.errors import known_sentence
 from flows.runtime.loaded_models import device_named, loaded
 from modalities.people.recognise import WEIGHTS, Recogniser, load
 from modalities.people.same import LEAST_SPEECH, embed_pictures, embed_voice, same_persons
@@ -80,17 +80,24 @@ def link_people(output: Path, clips: Iterable[tuple[ManifestRow, RunFolder]], se
         with ExitStack() as stack:
             sound = functools.cache(functools.partial(_sound, path, settings, stack))
             for row, folder in of_file:
-                seen += _seen(folder, model, keep)
-                try:
-                    heard += _heard(folder, row.start or 0.0, sound, model)
-                except (DyadError, OSError) as error:
-                    notes.append(f"Who is heard in {folder.root.name} is not looked for in other clips. {sentence(error)}")
+                seen += _all(_seen(folder, model, keep), "seen", folder, notes)
+                heard += _all(_heard(folder, row.start or 0.0, sound, model), "heard", folder, notes)
     by_face = _numbers(seen)
     numbers = by_face + [max(by_face, default=0) + number for number in _numbers(heard)]
     _write(table, list(zip(numbers, seen + heard, strict=True)))
     written.parent.mkdir(exist_ok=True)
     write_text(written, digest(table))
     return Linked(len(set(numbers)), tuple(notes))
+
+
+def _all(met: Iterator[Met], how: str, folder: RunFolder, notes: list[str]) -> list[Met]:
+    """All of them; nobody, and a note, where a file is damaged or the sound cannot be had."""
+    try:
+        return list(met)
+    except (DyadError, OSError, ValueError) as error:
+        why = known_sentence(error) or f"Its folder or file cannot be read ({error}); run the clip again with --fresh."
+        notes.append(f"Who is {how} in {folder.root.name} is not looked for in other clips. {why}")
+        return []
 
 
 def _numbers(met: list[Met]) -> list[int]:

@@ -65,6 +65,17 @@ def test_a_person_of_two_clips_is_one_and_what_tells_it_is_kept_only_where_asked
     assert not kept[1].exists()
 
 
+def test_a_clip_whose_tables_are_damaged_is_left_out_with_a_note(
+    clips: list[tuple[ManifestRow, RunFolder]], tmp_path: Path
+) -> None:
+    pictures = clips[0][1].face_pictures
+    pictures.write_bytes(pictures.read_bytes()[:-9])
+    linked = link_people(tmp_path, clips, load_settings(), keep=False)
+    assert (linked.different, len(linked.notes)) == (1, 1)
+    assert "Who is seen in a is not looked for" in linked.notes[0]
+    assert pd.read_csv(tmp_path / SAME_PEOPLE)["clip_id"].tolist() == ["b"]
+
+
 def test_who_is_only_heard_is_known_by_the_voice_and_an_edited_table_stays(tmp_path: Path) -> None:
     wave, settings, table = read_audio(sample_clip()), load_settings(), tmp_path / SAME_PEOPLE
     lower = np.interp(np.arange(0, len(wave) - 1, 0.7), np.arange(len(wave)), wave)
