@@ -1,7 +1,7 @@
 """Who speaks when, against dialogues whose truth is known.
 
-    ./dyad benchmark people --data ../shared/datasets [--dialogues 8] [--choose] [--faces] [--lips] [--links] [--cost]
-                            [--memory 15 60]
+    ./dyad benchmark people --data ../shared/datasets [--dialogues 8] [--choose] [--splits] [--faces] [--lips] [--links]
+                            [--cost] [--memory 15 60]
 
 Dialogues are joined from sentences of actors: two to four of them, in all emotions, with pauses, overlaps and noise. Thresholds
 were chosen (--choose prints what others give) on actors that no figure here is of. Trivial: all is one person's.
@@ -21,7 +21,9 @@ from benchmarks.people.errors import SpeakerErrors, added, speaker_errors
 from benchmarks.people.links import link_rows
 from benchmarks.people.lips import lip_rows, own_rows
 from benchmarks.people.long_film import memory_rows
+from benchmarks.people.near_far import near_far_rows
 from benchmarks.people.side_by_side import side_rows
+from benchmarks.people.splits import CALL, split_rows
 from benchmarks.people.voices import KNOWN, NEMO, RAVDESS, UNSEEN, Dialogue, make_dialogue
 from modalities.people.recognise import Recogniser, cut_speech, diarise, embed_speech, load
 from modalities.people.turns import Turn, group_voices, turns_of
@@ -90,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__, "audio/ravdess_speech and audio/nemo")
     parser.add_argument("--dialogues", type=int, default=8, help="of each number of persons")
     parser.add_argument("--choose", action="store_true", help="print what other thresholds give on the actors they are chosen on")
-    parser.add_argument("--faces", action="store_true", help="whether a voice is given to the face that speaks")
+    parser.add_argument("--splits", action="store_true", help="what rules would say whether one speaks or two")
+    parser.add_argument("--faces", action="store_true", help="whether voices go to whose face speaks, and faces are known again")
     parser.add_argument("--lips", action="store_true", help="whether mouths are told from those that a sound does not fit")
     parser.add_argument("--cost", action="store_true", help="what telling persons apart costs in a minute of one person")
     parser.add_argument("--links", action="store_true", help="whether a voice of one clip is known again in another")
@@ -108,6 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.faces:
         heads = ["films", "number (speech)", "to the face that speaks %", "a wrong face %", "nobody seen %", "persons seen"]
         print_table(heads, side_rows(options.data))
+        heads = ["width of the far faces, pixels", "tracks", "precision %", "recall %", "F1 %", "F1 %, all one person"]
+        print_table(heads, near_far_rows(options.data))
         return 0
     if options.lips:
         heads = ["clips joined", "seconds", "own sound: least", "own: does not fit %", "shifted %", "another's %",
@@ -119,6 +124,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.links:
         heads = ["actors", "moods in a clip", "seconds of speech", "clips", "two linked %", "one not linked %"]
         print_table(heads, link_rows(options.data, model))
+        return 0
+    if options.splits:
+        of_set = ["DER %", "one cut in two %", "two found %"]
+        heads = ["rule", *(f"{name}: {head}" for name in ("RAVDESS", "nEMO") for head in of_set), CALL, "actors more like two %"]
+        print_table(heads, split_rows(options.data, model, options.dialogues))
         return 0
     if options.choose:
         print_table(["chosen on", *map(str, TRIED)], chosen_rows(options.data, model, options.dialogues))

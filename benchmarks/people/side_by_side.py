@@ -14,6 +14,7 @@ from typing import NamedTuple
 import av
 import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.people.lips import CLIPS
@@ -94,18 +95,23 @@ def write_film(path: Path, pictures: Pictures, wave: Wave) -> None:
         container.mux(audio.encode())
 
 
-def given(pictures: Pictures, wave: Wave, until: float = np.inf) -> Given:
-    """Whom a film's speech is given to; the face at the left speaks `until` then (s), from then on that at the right."""
+def people_of(film: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The faces of a film with their persons, its people, and its turns of speech."""
     with tempfile.TemporaryDirectory() as folder:
-        film = Path(folder) / "film.mkv"
-        write_film(film, pictures, wave)
-        job = Job(probe(film), RunFolder(Path(folder) / "run"), load_settings())
+        job = Job(probe(film), RunFolder(Path(folder)), load_settings())
         job.folder.create()
         job.folder.mark_done("decode", "", 0.0, decode(job))
         job.folder.mark_done("faces", "", 0.0, find_faces(job))
         find_people(job)
-        people, turns = read_table(job.folder.people), read_table(job.folder.turns)
-        faces = with_persons(read_table(job.folder.faces), people)
+        people = read_table(job.folder.people)
+        return with_persons(read_table(job.folder.faces), people), people, read_table(job.folder.turns)
+
+
+def given(pictures: Pictures, wave: Wave, until: float = np.inf) -> Given:
+    """Whom a film's speech is given to; the face at the left speaks `until` then (s), from then on that at the right."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_film(Path(folder) / "film.mkv", pictures, wave)
+        faces, people, turns = people_of(Path(folder) / "film.mkv")
     middle = (faces["x"] + faces["width"] / 2).groupby(faces["person"]).mean()
     found = dict.fromkeys(("right", "wrong", "nobody"), 0.0)
     for start, end, person in turns[["start", "end", "person"]].itertuples(index=False, name=None):

@@ -119,7 +119,7 @@ def known_people(
     off_screen = [speaker for speaker, person in of_speaker.items() if person == OFF_SCREEN]
     heard = _longest_heard(turns, off_screen, most)
     unseen = {speaker: len(kept) + number for number, speaker in enumerate(heard, 1)}
-    spoken = _spoken(turns, of_speaker | dict.fromkeys(off_screen, UNSURE) | unseen, shown)
+    spoken = _spoken(turns, of_speaker | dict.fromkeys(off_screen, UNSURE) | unseen, shown, loud)
     step = _seconds_of_a_picture(shown)
     rows = [_row(person, shown[shown["person"] == person], spoken, step) for person in (*kept.values(), *unseen.values())]
     people = pd.DataFrame(rows, columns=list(PEOPLE)).astype(PEOPLE)
@@ -141,11 +141,11 @@ def _longest_heard(turns: Sequence[Turn], speakers: Sequence[str], most: int) ->
     return [speaker for speaker in speakers if speaker in kept]
 
 
-def _spoken(turns: Sequence[Turn], of_speaker: Mapping[str, int], shown: pd.DataFrame) -> pd.DataFrame:
+def _spoken(turns: Sequence[Turn], of_speaker: Mapping[str, int], shown: pd.DataFrame, loud: Floats | None) -> pd.DataFrame:
     moves = mouth_moves(shown)
     persons = {int(person) for person in shown["person"]}
     seen = {person: shown.loc[shown["person"] == person, "time_s"].to_numpy(np.float64) for person in persons}
-    named = [(turn, turn_person(turn, of_speaker[turn.speaker], moves)) for turn in turns]
+    named = [(turn, turn_person(turn, of_speaker[turn.speaker], shown, moves, loud)) for turn in turns]
     kept: list[dict[str, object]] = []
     for turn, person in named:
         there = seen.get(person, np.zeros(0)) if person > 0 else np.zeros(0)

@@ -11,8 +11,9 @@ ALIKE = 0.62
 the most alike have 0.63, 99 % less than 0.6; of one person 99 % more than 0.68."""
 FACES = 6
 """Faces of a track that are looked at: its sharpest and surest, one from each equal part of its time."""
-CERTAIN_SIDE = 32.0
-"""Pixels that a face must be wide to be told by: a smaller one is its track's, and joins no other but by lying near it."""
+CERTAIN_SIDE = 22.0
+"""Pixels that a face must be wide to be told by: a smaller one is its track's, and joins no other but by lying near it. From
+here on `./dyad benchmark people --faces` finds far faces joined with their near ones, and with no other's."""
 APART = 1e3
 """Distance of two tracks that one picture shows: they are two people."""
 MOST = 20

@@ -144,9 +144,11 @@ def _elected(votes: Mapping[int, float]) -> int:
     return SEVERAL if votes.get(SEVERAL, 0.0) > (1 - MAJORITY) * total else UNSURE
 
 
-def turn_person(turn: Turn, of_speaker: int, moves: Mapping[int, Moves]) -> int:
+def turn_person(turn: Turn, of_speaker: int, faces: pd.DataFrame, moves: Mapping[int, Moves], loud: Floats | None) -> int:
     """The person of one turn: its voice's, unless that person is silent or the voice unknown, and another clearly speaks."""
     who, _ = seen_speaking(turn, moves)
+    if who == SEVERAL and of_speaker == UNSURE:  # two voices taken for one fit nobody, yet a turn may
+        who = _fitting([turn], faces, moves, loud)
     if who > 0 and who != of_speaker and (of_speaker == UNSURE or _is_still(turn, moves.get(of_speaker))):
         return who
     return of_speaker

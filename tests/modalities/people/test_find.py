@@ -39,8 +39,9 @@ def test_a_person_is_known_again_after_a_cut_and_two_in_a_picture_are_two() -> N
 
 
 def test_faces_too_small_to_be_told_are_not_joined() -> None:
-    faces = faces_of(track(0, 0, 2, width=20), track(1, 2, 4, width=20))
-    assert group_tracks(faces, np.arange(2), np.eye(2, dtype=np.float32)[[0, 0]]) == {0: 1, 1: 2}
+    for far, near, persons in ((20, 20, [1, 2]), (20, 120, [1, 2]), (24, 120, [1, 1])):
+        faces = faces_of(track(0, 0, 2, width=far), track(1, 2, 4, width=near))
+        assert list(group_tracks(faces, np.arange(2), np.eye(2, dtype=np.float32)[[0, 0]]).values()) == persons
 
 
 def test_a_few_faces_of_each_track_are_looked_at_spread_over_its_time() -> None:
