@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from data.dataset_files import DATASET
+from data.errors import DyadError
 from data.files import atomic_path
 from data.manifest.manifest import ManifestRow
 from flows.batch.journal import Entry
@@ -39,7 +40,7 @@ class DatasetTable:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._former = FormerTable(self._output.folder / DATASET) if self._output.get(DATASET) else None
+        self._former = _former(self._output.folder / DATASET) if self._output.get(DATASET) else None
         self._aside = self._stack.enter_context(atomic_path(self._output.folder / DATASET))
         return self
 
@@ -57,11 +58,15 @@ class DatasetTable:
     def _read(self, clip_id: str) -> "pa.Table | None":
         import pyarrow.parquet as pq
 
+        file = self._output.location / f"{clip_id}/windows.parquet"
         try:
-            with (self._output.location / f"{clip_id}/windows.parquet").open() as stream:
+            with file.open() as stream:
                 return pq.read_table(stream)
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            how = "with --fresh" if self._output.address else f"when you have removed the folder {clip_id}"
+            raise DyadError(f"{file} is damaged ({error}); start the same command again {how}.") from error
 
     def _fitted(self, table: "pa.Table") -> "pa.Table":
         """A table in the form of the first one; clips of other settings may have other columns."""
@@ -129,6 +134,13 @@ class FormerTable:
         if self._piece is None or self._piece[0] != group:
             self._piece = (group, self._file.read_row_group(group))
         return self._piece[1].slice(begin, rows).drop_columns([*OWN, *TIMES])
+
+
+def _former(path: Path) -> FormerTable | None:
+    try:
+        return FormerTable(path)
+    except ValueError:  # it is damaged: all is read anew
+        return None
 
 
 def _with_own(row: ManifestRow, entry: Entry, windows: "pa.Table") -> "pa.Table":

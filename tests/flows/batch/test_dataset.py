@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,8 @@ from flows.batch.journal import Entry, Journal
 from flows.batch.lease import alone
 from flows.batch.one_clip import Outcome
 from flows.batch.run import RECOGNITION
-from flows.batch.storage import output_at
+from flows.batch.storage import OutputFolder, output_at
+from flows.batch.windows_table import DatasetTable
 from flows.dataset import recognise_dataset
 from tests.faults.batches import batch, ended, make_clips
 from tests.faults.workloads import meet_with
@@ -119,6 +122,18 @@ def test_all_windows_are_in_one_table_with_what_the_manifest_says(finished: Path
         np.testing.assert_allclose(rows["neutral"], own["neutral"])
     assert set(table.loc[table["speaker"] == "ann", "clip_id"]) == {"one", "talk-a", "talk-b"}
     assert table.loc[table["clip_id"] == "talk-b", "segment_start"].tolist() == [3.0]
+
+
+def test_of_damaged_tables_the_whole_one_is_made_anew_and_a_clips_own_is_named(finished: Path, tmp_path: Path) -> None:
+    row, entry = ManifestRow(1, "one", "one.mp4"), Entry("one", "", "done")
+    (tmp_path / "dataset.parquet").write_bytes(b"cut off")
+    shutil.copytree(finished / "one", tmp_path / "one")
+    with DatasetTable(OutputFolder(tmp_path)) as table:
+        table.add(row, entry)
+    assert set(pd.read_parquet(tmp_path / "dataset.parquet")["clip_id"]) == {"one"}
+    (tmp_path / "one/windows.parquet").write_bytes(b"cut off")
+    with DatasetTable(OutputFolder(tmp_path)) as table, pytest.raises(DyadError, match="windows.parquet is damaged .* one"):
+        table.add(row, replace(entry, ended=1.0))
 
 
 def test_figures_of_clips_that_a_model_was_trained_on_say_so(finished: Path) -> None:
