@@ -43,11 +43,12 @@ OTHER_NAMES = {"lang": "language", "file": "path"}
 VIDEO = (
     ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".mk3d", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".mpe", ".m2v", ".vob",
     ".ts", ".mts", ".m2ts", ".m2t", ".trp", ".tod", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".ogm",
-    ".mxf", ".dv", ".rm", ".rmvb", ".nut", ".wtv", ".mjpg", ".mjpeg", ".gif",
+    ".mxf", ".dv", ".rm", ".rmvb", ".nut", ".wtv", ".mjpg", ".mjpeg", ".gif", ".apng", ".mod", ".y4m",
 )  # fmt: skip
 AUDIO = (
     ".wav", ".wave", ".w64", ".flac", ".mp3", ".mp2", ".m4a", ".m4b", ".ogg", ".oga", ".opus", ".spx", ".aac", ".aif",
     ".aiff", ".aifc", ".wma", ".caf", ".mka", ".weba", ".amr", ".au", ".snd", ".ac3", ".eac3", ".ape", ".wv", ".tta",
+    ".rf64", ".bwf", ".dts", ".voc", ".dsf",
 )  # fmt: skip
 MEDIA = frozenset(VIDEO + AUDIO)
 """Endings of the files that are taken from a folder; a file that is named is opened whatever it ends in."""

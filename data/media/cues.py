@@ -40,6 +40,12 @@ _REMARK = re.compile(r"(?:\[[^\][]*\]|♪+)")
 """What stands alone in a cue and is not said: `[Music]`."""
 _BREAK = re.compile(r"\\[Nnh]|<br\s?/?>|\[br\]", re.IGNORECASE)
 _STAMP = re.compile(rf"<({_CLOCK})>")
+_SCRIPTS = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_MARKS = r"\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ecd\u102b-\u103e\u17b4-\u17d3\u3099\u309a\u30fc"
+_UNSPACED = re.compile(f"[{_SCRIPTS}]")
+"""Thai, Lao, Burmese, Khmer, Chinese and Japanese."""
+_LETTERS = re.compile(f"[{_SCRIPTS}][{_MARKS}]*|[^{_SCRIPTS}]+")
+"""A letter with its marks, or what stands between such letters."""
 _BLOCKS = ("NOTE", "STYLE", "REGION")
 NEAR = 0.5
 """Seconds between two cues of which the later one may carry on what the earlier one showed."""
@@ -330,10 +336,14 @@ def timed_words(start: float, end: float, marked: str) -> list[TimedWord]:
 
 
 def spread_words(text: str, start: float, end: float) -> list[TimedWord]:
-    """The words of a text, spread evenly over its time."""
-    words = text.split()
+    """The words of a text, spread evenly over its time; of scripts that are written without spaces its letters."""
+    words = [
+        " " * (not place) + piece
+        for word in text.split()
+        for place, piece in enumerate(_LETTERS.findall(word) if _UNSPACED.search(word) else [word])
+    ]
     step = (end - start) / max(len(words), 1)
-    return [{"word": f" {word}", "start": start + step * i, "end": start + step * (i + 1)} for i, word in enumerate(words)]
+    return [{"word": word, "start": start + step * i, "end": start + step * (i + 1)} for i, word in enumerate(words)]
 
 
 def _stamp_seconds(clock: str, otherwise: float) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.media.cues import TimedWord
+from data.media.cues import TimedWord, spread_words
 from data.scores import Scores, Source
 from data.windows import Windows, windows_of
 from modalities.encoders.sentence_encoder import plain_text
@@ -52,7 +52,9 @@ def words_of(transcript: pd.DataFrame) -> pd.DataFrame:
         timed = transcript["words"] if "words" in transcript else [None] * len(transcript)
         cues = zip(transcript["start"], transcript["end"], transcript["text"], timed, strict=True)
         for start, end, text, words in cues:
-            rows += _at_their_times(words) if isinstance(words, Iterable) and len(list(words)) else _spread(start, end, text)
+            spread = spread_words(plain_text(text), start, end)
+            untimed = [(word["word"], (word["start"] + word["end"]) / 2) for word in spread]
+            rows += _at_their_times(words) if isinstance(words, Iterable) and len(list(words)) else untimed
     return pd.DataFrame(rows, columns=["word", "middle"])
 
 
@@ -64,12 +66,6 @@ def _at_their_times(words: Iterable[TimedWord]) -> list[tuple[str, float]]:
             space = " " if not rows or str(word["word"])[:1].isspace() else ""
             rows.append((space + plain, (float(word["start"]) + float(word["end"])) / 2))
     return rows
-
-
-def _spread(start: float, end: float, text: object) -> list[tuple[str, float]]:
-    """A cue's words spread evenly over its time."""
-    words = plain_text(text).split()
-    return [(f" {word}", start + (end - start) * (index + 0.5) / len(words)) for index, word in enumerate(words)]
 
 
 def seems_english(transcript: pd.DataFrame) -> bool:

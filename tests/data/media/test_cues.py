@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import InputError
-from data.media.cues import plain_words, read_cues, said_in
+from data.media.cues import plain_words, read_cues, said_in, spread_words
 from data.media.subtitles import read_transcript
 from data.windows import make_windows
 from modalities.text.words import window_texts
@@ -232,6 +232,21 @@ def test_other_arrows_and_dashes_between_times(tmp_path: Path) -> None:
     (tmp_path / "a.srt").write_text("\n\n".join(f"{number}\n{span}\nwords" for number, span in enumerate(spans, 1)))
     read = read_transcript(tmp_path / "a.srt")
     assert list(read[["start", "text"]].itertuples(index=False, name=None)) == [(1, "words"), (3, "words"), (5, "words")]
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("so glad", [" so", " glad"]),
+        ("今日は good です", [" 今", "日", "は", " good", " で", "す"]),
+        ("ที่นี่", [" ที่", "นี่"]),
+        ("한국어 말", [" 한국어", " 말"]),
+    ],
+)
+def test_of_scripts_without_spaces_the_letters_are_spread(text: str, pieces: list[str]) -> None:
+    spread = spread_words(text, 0.0, float(len(pieces)))
+    assert [word["word"] for word in spread] == pieces
+    assert [word["start"] for word in spread] == list(range(len(pieces)))
 
 
 def test_cues_beyond_the_clip_are_left_out_with_a_sentence(tmp_path: Path) -> None:
