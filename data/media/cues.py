@@ -152,7 +152,7 @@ def read_stamped(text: str) -> Cues | None:
     Each is a cue until the next one; the end of the last one is unknown (NaN). None for a text that does not begin with a time,
     has only one, or goes back in time: it holds such numbers for another reason.
     """
-    cues: list[Cue] = []
+    starts, said = list[float](), list[list[str]]()
     for line in filter(None, map(str.strip, text.split("\n"))):
         match = _STAMPED.fullmatch(line)
         try:
@@ -160,15 +160,16 @@ def read_stamped(text: str) -> Cues | None:
         except ValueError:
             start = None
         if match and start is not None:
-            cues.append(Cue(start, float("nan"), (match[2],) if match[2] else ()))
-        elif cues:
-            cues[-1] = replace(cues[-1], lines=(*cues[-1].lines, line))
+            starts.append(start)
+            said.append([match[2]] if match[2] else [])
+        elif said:
+            said[-1].append(line)
         else:
             return None
-    starts = [cue.start for cue in cues]
-    if len(cues) < 2 or starts != sorted(starts):
+    if len(starts) < 2 or starts != sorted(starts):
         return None
-    return Cues([replace(cue, end=following.start) for cue, following in pairwise(cues)] + cues[-1:])
+    ends = [*starts[1:], float("nan")]
+    return Cues([Cue(start, end, tuple(lines)) for start, end, lines in zip(starts, ends, said, strict=True)])
 
 
 def _of_ffmpeg(text: str, source: str, form: str, what: str) -> list[Cue]:
