@@ -154,7 +154,7 @@ class GivenTable:
 
     def are_whole(self, *names: str) -> bool:
         """Whether the cells of these columns are whole numbers without a unit, also in the header, or empty."""
-        unit = any(_MS.search(self.required(name).casefold()) for name in names)
+        unit = any(_MS.search(" ".join(self.required(name).casefold().split())) for name in names)
         return not unit and all(self.text(name).str.fullmatch(r"\d*(?:\.0*)?").all() for name in names)
 
     def window_numbers(self, count: int, every: "GivenTable | None" = None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -192,7 +192,7 @@ class GivenTable:
 
 def plain_name(header: str) -> str:
     """A column's name as it is compared: no case, quotes, spaces or unit; other words for times as `start` and `end`."""
-    name = unicodedata.normalize("NFKC", header).strip().strip("\"'").strip().casefold()
+    name = " ".join(unicodedata.normalize("NFKC", header).split()).strip("\"'").strip().casefold()
     name = re.sub(r"\s*[(\[](?:s|sec|seconds|ms|msec|milliseconds)[)\]]$", "", name)
     name = re.sub(r"[\s\-]+", "_", name)
     bare = _SECONDS.sub("", _MS.sub("", name))
@@ -212,7 +212,7 @@ def plain_names(headers: Iterable[object]) -> list[str]:
 
 def with_unit(column: pd.Series) -> pd.Series:
     """Cells of times; where the header says milliseconds, numbers without a unit as text that says so."""
-    if not _MS.search(str(column.name).casefold()):
+    if not _MS.search(" ".join(str(column.name).casefold().split())):
         return column
     cells = as_text(column)
     return cells.where(~cells.str.fullmatch(r"[\d.,]+"), cells + " ms")

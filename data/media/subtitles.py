@@ -62,7 +62,7 @@ def read_transcript(path: Path, duration: float | None = None, rate: float = 0.0
         if suffix == ".txt" and not _BRACKETED.search(text) and (stamped := read_stamped(text)) is not None:
             table = _of_cues(stamped, problems)
         elif suffix == ".txt" and not _BRACKETED.search(text):
-            table = table_of([said for line in text.split("\n") for said in _untimed(line)])
+            table = table_of([said for line in text.split("\n") if line.strip() for said in _untimed(line)])
             if (table["speaker"] == "").all():
                 table = table_of([Said(np.nan, np.nan, " ".join(table["text"]))])
         else:

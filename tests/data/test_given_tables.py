@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import InputError
-from data.given_tables import GivenTable, read_given_table, table_of_text
+from data.given_tables import GivenTable, plain_name, read_given_table, table_of_text
 from data.manifest.manifest import read_manifest
 
 CELLS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=12).map(str.strip)
@@ -210,3 +210,7 @@ def test_window_numbers_that_may_mean_two_things_are_refused(numbers: list[float
     read: GivenTable = table_of_text("window\n" + "".join(f"{number}\n" for number in numbers), "t.csv")
     with pytest.raises(InputError, match="window"):
         read.window_numbers(count)
+
+
+def test_a_header_of_spaces_is_read_at_once() -> None:
+    assert plain_name("Start" + " " * 400_000 + "(ms)") == "start", "half an hour, where a pattern tries every space anew"
