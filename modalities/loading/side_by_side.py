@@ -1,6 +1,7 @@
 """Pieces of work in threads: read ahead while a network computes, or as many at once as the processor has cores."""
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,17 +40,33 @@ def side_by_side(work: Callable[[Piece], Done], pieces: Iterable[Piece], device:
         yield from read_ahead(work, pieces, cores)
 
 
+_guard, _inside, _before = threading.Lock(), 0, 0
+
+
 @contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Inside the block no computation of torch's, in any thread of this process, is spread over threads."""
+def one_thread_each(device: str = "cpu") -> Iterator[None]:
+    """Inside the block no computation of torch's on processors, in any thread of this process, is spread over threads.
+
+    Those of a small network wait for each other, busily, more than they compute: where something else wants the cores, a minute's
+    faces took 20 times as long. Blocks may overlap: the last one to end brings back what was before the first.
+    """
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    global _inside, _before
+    if device != "cpu":
+        yield
+        return
+    own = torch.get_num_threads()
+    with _guard:
+        _before = _before if _inside else own
+        _inside += 1
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _guard:
+            _inside -= 1
+            torch.set_num_threads(own if _inside else _before)
 
 
 def cores_here() -> int:

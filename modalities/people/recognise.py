@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from data.errors import WeightsError
 from modalities.loading.checkpoint import WEIGHTS_FOLDER, load_checkpoint
+from modalities.loading.side_by_side import one_thread_each
 from modalities.people.turns import Embeddings, Turn, group_voices, turns_of
 from modalities.speech.detect import SAMPLE_RATE, Segments, find_speech, open_audio, read_blocks
 
@@ -79,7 +80,7 @@ def embed_speech(model: Recogniser, audio: Path, spans: list[tuple[int, int]]) -
     by_length: dict[int, list[int]] = {}
     for number, (first, last) in enumerate(spans):
         by_length.setdefault(last - first, []).append(number)
-    with open_audio(audio) as file, torch.inference_mode():
+    with open_audio(audio) as file, torch.inference_mode(), one_thread_each(model.device):
         for numbers in by_length.values():
             for start in range(0, len(numbers), BATCH):
                 part = numbers[start : start + BATCH]

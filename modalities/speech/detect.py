@@ -16,6 +16,7 @@ from data.given_files import GivenFile, here
 from data.media.channels import Mixable
 from data.media.limits import USUAL
 from data.media.probe import Streams, check_readable, choose_sound, decoded, open_media, packets, pick_streams
+from modalities.loading.side_by_side import one_thread_each
 
 if TYPE_CHECKING:
     import av
@@ -72,7 +73,7 @@ def find_speech(detector: "SpeechNetwork", blocks: Iterable[Wave]) -> Segments:
     device = next(detector.parameters()).device
     probabilities: list[Wave] = []
     before, state, length = torch.zeros(CONTEXT, device=device), None, 0
-    with torch.inference_mode():
+    with torch.inference_mode(), one_thread_each(device.type):
         for block in blocks:
             length += len(block)
             samples = torch.from_numpy(np.pad(block, (0, -len(block) % CHUNK))).to(device)

@@ -15,6 +15,7 @@ from data.media.crops import iterate_crops
 from data.scores import Scores, Source
 from data.windows import Windows
 from modalities.faces.windows import Which, chosen_faces, no_faces, window_means
+from modalities.loading.side_by_side import one_thread_each
 from modalities.static_face.described import once
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ def describe_images(model: StaticFace, images: NDArray[np.uint8], batch: int | N
             f"Face pictures must be uint8 [B, H, W] or [B, H, W, 3], not {images.dtype} {list(images.shape)}; convert them first."
         )
     size = batch or (ON_PROCESSORS if model.device == "cpu" else BATCH)
-    parts = [_answer(model, images[start : start + size]) for start in range(0, len(images), size)]
+    with one_thread_each(model.device):
+        parts = [_answer(model, images[start : start + size]) for start in range(0, len(images), size)]
     return _joined(parts, model.centroids.shape[1])
 
 

@@ -6,7 +6,6 @@ timestamp heard again), but every step is taken for a whole batch.
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from threading import Lock
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from data.scores import Source
 from modalities.loading.batching import trim_memory
+from modalities.loading.side_by_side import one_thread_each
 from modalities.transcript.warping import cheapest_path
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def decode_pieces(model: Recogniser, pieces: Sequence[Piece]) -> list[list[Spoke
     """The segments of each piece, in order of time; pieces of one language and task are decoded together."""
     import torch
 
-    with torch.inference_mode(), _one_thread(model.device):
+    with torch.inference_mode(), one_thread_each(model.device):
         mels = _mels(model, [piece.samples for piece in pieces])
         hearings = [_Hearing(piece, mel, piece.language) for piece, mel in zip(pieces, mels, strict=True)]
         while waiting := [hearing for hearing in hearings if hearing.is_open()]:
@@ -201,26 +201,13 @@ def first_heard(model: Recogniser, sounds: Sequence[NDArray[np.float32]]) -> lis
     """The language of each sound of at most 30 s, and what it was found on; English for an English-only network."""
     import torch
 
-    with torch.inference_mode(), _one_thread(model.device):
+    with torch.inference_mode(), one_thread_each(model.device):
         pieces, mels = [Piece(sound, "") for sound in sounds], _mels(model, sounds)
         features = _features(model, list(map(_Hearing, pieces, mels)))
         if not model.network.is_multilingual:
             return [FirstHeard("en", own) for own in features]
         found = _probable_languages(model, features, model.network.decoder.attended(features))
     return [FirstHeard(code, own) for (code, _), own in zip(found, features, strict=True)]
-
-
-@contextmanager
-def _one_thread(device: str) -> Iterator[None]:
-    """Compute in the calling thread alone on processors: a step is so short that others would only wait, busily."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if device == "cpu" else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _features(model: Recogniser, hearings: Sequence[_Hearing]) -> "Tensor":

@@ -25,7 +25,7 @@ from data.scores import Scores, Source
 from data.windows import Cut, Windows
 from modalities.loading.batching import Batches, in_batches
 from modalities.loading.checkpoint import WEIGHTS_FOLDER, load_checkpoint
-from modalities.loading.side_by_side import side_by_side
+from modalities.loading.side_by_side import one_thread_each, side_by_side
 from modalities.reference import ABROAD, WITHIN, Floats, Known, Moments, Reference, References, moments_of, shrunk
 from modalities.speech.detect import SPEECH_NEEDED, Wave, load_detector
 from modalities.speech.windows import BATCH, AudioScores, Heard, HeardFile, Hearing, hear_file, recognise_with, scored
@@ -128,7 +128,7 @@ def hear_batch(model: Voice, waves: list[Wave]) -> list[Heard]:
     import torch
 
     layer, known = model.layer, model.layer.training.reference
-    with torch.inference_mode():
+    with torch.inference_mode(), one_thread_each(model.device):
         states = [model.states(torch.from_numpy(wave).to(model.device)).float().cpu().numpy() for wave in waves]
     rows = [(state - layer.mean) / layer.deviation for state in states]
     return [Heard(softmax(layer.logits(row[None], known))[0], row) for row in rows]

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from modalities.loading import side_by_side as module
-from modalities.loading.side_by_side import read_ahead, side_by_side
+from modalities.loading.side_by_side import one_thread_each, read_ahead, side_by_side
 
 
 def test_on_a_processor_as_many_pieces_as_cores_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +53,28 @@ def test_an_error_is_raised_where_its_piece_would_come_and_few_more_are_taken() 
     with pytest.raises(ValueError, match="the third"):
         next(found)
     assert len(taken) <= 4
+
+
+def test_blocks_of_one_thread_that_overlap_leave_what_was_before() -> None:
+    """The second block begins in another thread within the first, finds one thread there, and ends last."""
+    before, inside, over = torch.get_num_threads(), threading.Event(), threading.Event()
+
+    def second() -> None:
+        with one_thread_each():
+            inside.set()
+            assert over.wait(60)
+
+    torch.set_num_threads(3)
+    try:
+        with ThreadPoolExecutor(1) as threads:
+            with one_thread_each():
+                other = threads.submit(second)
+                assert inside.wait(60)
+                assert torch.get_num_threads() == 1
+            over.set()
+            other.result()
+            assert threads.submit(torch.get_num_threads).result() == 3
+        with ThreadPoolExecutor(1) as new:
+            assert new.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -13,6 +13,7 @@ from data.media.crops import CropWriter
 from data.metrics import scores_of
 from data.windows import make_windows
 from modalities.loading.checkpoint import WEIGHTS_FOLDER, Card, load_checkpoint, save_checkpoint
+from modalities.static_face import embedded
 from modalities.static_face.embedded import StaticFace, describe_images, load, recognise, score_images
 from modalities.static_face.network import StaticFaceNetwork, StaticFaceShape
 from modalities.training.faces.stills import FaceVotes, read_faces
@@ -79,6 +80,17 @@ def test_weights_are_small_and_settings_travel_inside() -> None:
     assert checkpoint.tensors["centroids"].shape[0] == 7
     assert 0.4 <= float(checkpoint.tensors["temperature"]) <= 2.5
     assert checkpoint.settings["classes"][:7] == list(BASIC_EMOTIONS)
+
+
+def test_a_small_network_computes_in_one_thread(model: StaticFace, drawn: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, before, answer = list[int](), torch.get_num_threads(), embedded._answer
+    monkeypatch.setattr(embedded, "_answer", lambda *given: (seen.append(torch.get_num_threads()), answer(*given))[1])
+    torch.set_num_threads(2)
+    try:
+        describe_images(model, drawn[:1])
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_answers_do_not_depend_on_the_batch(model: StaticFace, drawn: np.ndarray) -> None:
