@@ -169,7 +169,8 @@ def run_batch(
     clips = state.result()
     words = ", ".join(f"{clips[name]} {name}" for name in ("done", "degraded", "failed", "rejected") if clips[name])
     before = f" ({clips['skipped']} of them before)" if clips["skipped"] else ""
-    console.print(f"{clips['total']} clips: {words}{before}.", markup=False, soft_wrap=True)
+    said = f"{clips['total']} clip{'s' * (clips['total'] != 1)}"
+    console.print(f"{said}: {words}{before}.", markup=False, soft_wrap=True)
     _print_summary(console, output)
     return 1 if clips["failed"] or clips["rejected"] else 0
 

@@ -48,7 +48,7 @@ def dataset_page(
     )))  # fmt: skip
     facts = _facts(clips, thumbnails)
     style = asset(PAGE_STYLE) + asset(STYLE)
-    return document(f"{name}: {summary['clips']['total']} clips", body, facts, style, asset(SCRIPT))
+    return document(f"{name}: {_many(summary['clips']['total'], 'clip')}", body, facts, style, asset(SCRIPT))
 
 
 def _facts(clips: ClipRows, thumbnails: Sequence[bytes | None] | None) -> dict[str, object]:
