@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import cv2
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,6 +30,7 @@ from flows.clip.threads import in_thread
 from flows.clip.words import write_words
 from flows.evidence import faces_table, sound_of, there, turns_of, words_of
 from flows.exports.source import items, source_at
+from flows.exports.write import export_to
 from flows.job import Job
 from flows.recognition import read_run
 from modalities.people.find import NO_FACES, known_people
@@ -201,6 +203,13 @@ def of_everybody_in_exports(job: Job, main: int, other: int) -> None:
     for name, column, wanted in (("frames", "person", [other]), ("people", "person", [other]), ("faces", "track_id", tracks)):
         shown = pd.read_csv(io.StringIO("".join(csv_of(name)(exported(f"csv-{name}", str(other))))))
         assert set(shown[column]) == set(wanted), "of this person alone"
+
+    fsspec.filesystem("memory").put(str(job.folder.root), "/two/run", recursive=True)
+    for name in ("csv-long", "csv-faces", "abaw"):
+        texts = [job.folder.root.with_name(f"{place}.{name}") for place in ("here", "there")]
+        for place, text in zip((job.folder.root, "memory://two/run"), texts, strict=True):
+            export_to(source_at(place, str(other)), name, str(text))
+        assert texts[0].read_bytes() == texts[1].read_bytes() != b"", "from an address, too"
 
     (alone,) = exported("abaw", f"person {other}")
     assert isinstance(alone, ClipAnswer)
