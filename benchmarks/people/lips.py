@@ -53,7 +53,7 @@ def joined(chosen: Sequence[Speaking], sounds: Sequence[Floats]) -> float:
     """How well the mouths of clips, one after the other, fit as many sounds."""
     offset, mouths = 0.0, list[pd.DataFrame]()
     for number, (clip, sound) in enumerate(zip(chosen, sounds, strict=True)):
-        mouths.append(clip.mouths.assign(time_s=clip.mouths["time_s"] + offset, track_id=number))
+        mouths.append(clip.mouths.assign(time_s=clip.mouths["time_s"] + offset, track_id=clip.mouths["track_id"] + 1000 * number))
         offset += len(sound) * STEP
     return lip_sync(pd.concat(mouths), (), np.concatenate(list(sounds)), least=0.0)
 
