@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from data.media.declared import declared_size, lacks_end
 from data.media.probe import Streams, declared_end
+from data.times import parse_time
 
 if TYPE_CHECKING:
     import av
@@ -28,9 +29,10 @@ def cut_off(
     """
     reached = max(video_end, audio_end)
     if _tells(path, container.format.name):
-        ends = [("video", declared_end(streams.video, streams.zero), video_end)]
-        ends += [("sound", declared_end(streams.audio, streams.zero), audio_end)]
-        if all(declared is None for _, declared, _ in ends) and container.duration:
+        chosen = (("video", streams.video, video_end), ("sound", streams.audio, audio_end))
+        ends = [(name, _end_of(stream, container, streams.zero), end) for name, stream, end in chosen]
+        others = [stream for stream in (*container.streams.video, *container.streams.audio) if stream not in streams.chosen]
+        if all(declared is None for _, declared, _ in ends) and container.duration and not others:
             # Matroska counts from the clock's 0, also where the first stamp is another one.
             begin = streams.zero if "matroska" in container.format.name else 0.0
             ends = [("file", container.duration / 1e6 - begin, reached)]
@@ -45,6 +47,20 @@ def cut_off(
     if whole is not None and (declared := reached * whole / size) - reached > CUT_OFF:
         return [ABOUT.format(reached=reached, declared=declared, size=size, whole=whole)]
     return [NO_END] if lacks_end(path) else []
+
+
+def _end_of(stream: "av.stream.Stream | None", container: "av.container.InputContainer", zero: float) -> float | None:
+    """When a stream ends, seconds from time 0, as the container says or a tag of the stream, which FFmpeg and mkvmerge write.
+
+    None where neither does, and where the tag tells of more than the whole file has: it is another file's.
+    """
+    if stream is None or (declared := declared_end(stream, zero)) is not None:
+        return declared if stream is not None else None
+    try:
+        tagged = parse_time(stream.metadata.get("DURATION", ""))
+    except ValueError:
+        return None
+    return tagged - zero if tagged <= (container.duration or 0) / 1e6 + CUT_OFF else None
 
 
 def _tells(path: Path, form: str) -> bool:

@@ -187,6 +187,11 @@ def test_the_track_that_sounds_is_heard_and_another_may_be_chosen(tmp_path: Path
         probe(file, audio_track=3)
 
 
+def test_a_track_that_ends_before_another_one_is_not_cut_off(tmp_path: Path) -> None:
+    duration, made = decoded(with_tracks(tmp_path / "two.mkv", HIGH[:, :8000], HIGH), tmp_path / "work")
+    assert (duration, made.problems) == (pytest.approx(0.5, abs=0.05), ())
+
+
 def test_the_preferred_track_stays_where_all_sound(tmp_path: Path) -> None:
     _, made = decoded(with_tracks(tmp_path / "two.mkv", HIGH / 4, HIGH), tmp_path / "work")
     assert loudness(made.audio, 0.5, 1.5) == pytest.approx(0.125, abs=0.03)
