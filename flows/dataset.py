@@ -28,6 +28,7 @@ from flows.runtime.loaded_models import device_named
 from flows.runtime.model_cache import free_bytes
 from flows.runtime.processes import Processes
 from flows.server.prefect_setup import outlive_worker
+from modalities.loading.batching import give_back_tables
 
 PRELOADED = ("modalities.loading.preloaded", "flows.batch.clips", "flows.clip.stages")
 """What is imported before the processes of clips are forked."""
@@ -95,6 +96,7 @@ def recognise_dataset(
         plan.output.get(JOURNAL)
         clips = read_clips(manifest, limit, settings, root, allow_remote, sample)
         clips = clips.described(os.path.abspath(descriptions)) if descriptions else clips
+        give_back_tables()
         with Journal(plan.output.folder / JOURNAL) as journal:
             run = BatchRun(plan, clips, journal, retry_failed, workload, lost, UnderWay(plan.output.folder), processes)
             work_off(run, _most(workers, settings))
