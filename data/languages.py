@@ -1,6 +1,7 @@
 """The languages that Whisper hears, as people may name them: by code, by English name, or by another English name."""
 
 import difflib
+import re
 
 from data.errors import InputError
 
@@ -24,8 +25,8 @@ LANGUAGES: dict[str, tuple[str, ...]] = {
 
 
 def code_of(language: str) -> str:
-    """The code of a language given as code or English name; InputError, with the nearest names, for one that Whisper lacks."""
-    given = language.strip().lower()
+    """The code of a language given as code (en, en-US) or English name; InputError, with the nearest names, for one that Whisper lacks."""
+    given = re.sub(r"^([a-z]{2})[-_][a-z]{2}$", r"\1", language.strip().lower())  # en-US
     codes = {name: code for code, names in LANGUAGES.items() for name in (code, *names)}
     if given not in codes:
         nearest = [f"'{name}'" for name in difflib.get_close_matches(given, [name for name in codes if len(name) > 3], 2, 0.7)]

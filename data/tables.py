@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from data.emotions import BASIC_EMOTIONS
+from data.errors import DyadError
 from data.files import atomic_path
 from data.scores import Scores, Source
 
@@ -27,8 +28,12 @@ def write_table(path: Path, table: pd.DataFrame, notes: Mapping[str, object] | N
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a parquet table."""
-    return pd.read_parquet(path)
+    """Read a parquet table; DyadError for a damaged one."""
+    try:
+        return pd.read_parquet(path)
+    except ValueError as error:
+        remedy = "remove the run folder that it is in, and start the same command again"
+        raise DyadError(f"{path} is damaged ({error}); {remedy}.") from error
 
 
 def read_notes(path: Path) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from data.dataset_files import TAKEN
 from data.emotions import Compound
 from data.errors import InputError
 from data.given_tables import as_text, parse_times
+from data.languages import code_of
 from data.location import ADDRESS, is_address
 from data.manifest.labels import label_name
 from data.manifest.paths import as_on_disk, below, not_files
@@ -82,15 +83,24 @@ def check_times(table: pd.DataFrame) -> RowErrors:
 
 def check_labels(table: pd.DataFrame, compounds: Sequence[Compound]) -> RowErrors:
     """Write labels in our names; unknown ones are errors."""
+    yield from _in_our_names(table, "label", lambda text: label_name(text, compounds))
+
+
+def check_languages(table: pd.DataFrame) -> RowErrors:
+    """Write languages as codes; those that Whisper lacks are errors."""
+    yield from _in_our_names(table, "language", lambda text: code_of(text) if text else "")
+
+
+def _in_our_names(table: pd.DataFrame, column: str, ours: Callable[[str], str]) -> RowErrors:
     names: dict[str, str] = {}
-    for text in table["label"].unique():
+    for text in table[column].unique():
         try:
-            names[text] = label_name(text, compounds)
+            names[text] = ours(text)
         except InputError as error:
             names[text] = text
-            rows = np.flatnonzero(table["label"] == text)
+            rows = np.flatnonzero(table[column] == text)
             yield rows, [str(error).rstrip(".")] * len(rows)
-    table["label"] = table["label"].map(names).astype("str")
+    table[column] = table[column].map(names).astype("str")
 
 
 def check_ids(table: pd.DataFrame) -> RowErrors:

@@ -22,6 +22,7 @@ from data.manifest.checks import (  # fmt: skip
     RowErrors,
     check_ids,
     check_labels,
+    check_languages,
     check_paths,
     check_repeats,
     check_times,
@@ -209,7 +210,7 @@ def manifest_of_table(
     problems = np.full(len(table), "", object)
     checks = (
         _of_form(table, errors or {}), check_paths(table, root, check_files, [*remote, file_system(root)]),
-        check_times(table), check_labels(table, compounds), check_ids(table),
+        check_times(table), check_labels(table, compounds), check_languages(table), check_ids(table),
     )  # fmt: skip
     for check in checks:
         _note(problems, check)

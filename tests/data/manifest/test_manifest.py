@@ -118,6 +118,13 @@ def test_clip_ids_must_not_be_names_that_dyad_writes(write: Write, clip_id: str)
     assert good == ""
 
 
+def test_languages_become_codes_and_an_unknown_one_is_told_before_anything_runs(write: Write) -> None:
+    text = "path,language\na.mp4,German\nb.mp4,germn\nc.mp4,en-US\nd.mp4,\n"
+    first, bad, *others = read_manifest(write(text, *(f"{name}.mp4" for name in "abcd"))).rows()
+    assert bad.problem.startswith("Line 3: Whisper knows no language 'germn'; did you mean 'german'")
+    assert [(row.language, row.problem) for row in (first, *others)] == [("de", ""), ("en", ""), ("", "")]
+
+
 def test_two_rows_with_one_clip_id(write: Write) -> None:
     manifest = read_manifest(write("clip_id,path\nx,gone.mp4\nx,a.mp4\nx,b.mp4\ny,b.mp4\n", "a.mp4", "b.mp4"))
     missing, first, again, other = problems(manifest)

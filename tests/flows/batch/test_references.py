@@ -10,6 +10,7 @@ import pytest
 
 from configs.settings import load_settings
 from data.emotions import BASIC_EMOTIONS
+from data.errors import DyadError
 from data.manifest.manifest import read_manifest
 from data.media.clip import Clip
 from data.run_folder import RunFolder
@@ -91,6 +92,10 @@ def test_shares_of_emotions_and_usual_faces_are_known_from_all_clips(tmp_path: P
     anna, ben = (read_known(found[name].references["static_face"]) for name in ("Anna", "Ben"))
     assert anna.reference.mean[5] > ben.reference.mean[5], "Anna looks sadder, whatever she shows"
     assert not known_of(tmp_path / "a", "Anna", load_settings(overrides={"static_face": {"reference": "none"}})).references
+    RunFolder(tmp_path / "b").scores("static_face").write_bytes(b"cut off")
+    for asked in (settings, load_settings()):
+        with Journal(tmp_path / "journal.jsonl") as journal, pytest.raises(DyadError, match="b/.* is damaged .* run folder"):
+            gather(tmp_path, clips, journal, asked)
 
 
 def test_linked_persons_share_one_usual_face_and_what_links_them_alone_is_done_again(tmp_path: Path) -> None:
