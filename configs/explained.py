@@ -83,4 +83,4 @@ def mistake(where: Sequence[object], message: str, kind: str, section: type[Sect
     if kind == "extra_forbidden":
         return f"there is no setting {name}; {nearest(name, known)}"
     means = next((known[one] for one in known if name == one or name.startswith(f"{one}.")), "")
-    return f"{name or 'the file'}: {message}" + (f" ({means})" if means else "")
+    return f"{name or 'the file'}: {message.rstrip('.')}" + (f" ({means})" if means else "")

@@ -1,11 +1,14 @@
 """The sections of the settings: each a frozen table of fields with their defaults and meanings."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import inf
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from data.batches import BATCH, LONG_BATCH
 from data.emotions import BASIC_EMOTIONS
@@ -15,10 +18,22 @@ from data.languages import code_of
 from data.windows import LENGTH, SHIFT, SHORTEST, Windows, make_windows
 
 
+@contextmanager
+def checking() -> Iterator[None]:
+    """An InputError in here is a mistake in the setting that is validated, which is told with its name and with who said it."""
+    try:
+        yield
+    except InputError as error:
+        raise PydanticCustomError("input", "{said}", {"said": str(error)}) from error
+
+
 class Section(BaseModel):
     """A frozen part of the settings that knows no other fields than its own, and no number without an end."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False,
+        hide_input_in_errors=True,  # an address may hold a password
+    )  # fmt: skip
 
 
 class WindowSettings(Section):
@@ -96,6 +111,7 @@ class NetworkSettings(Section):
 
     @field_validator("priors")
     @classmethod
+    @checking()
     def _seven_shares(cls, given: str | dict[str, float]) -> str | dict[str, float]:
         """Shares name all seven emotions, each above 0."""
         shares = given if isinstance(given, dict) else dict.fromkeys(BASIC_EMOTIONS, 1.0)
@@ -198,6 +214,9 @@ class SceneLabelSettings(Section):
     """Frames encoded at once."""
 
 
+ADDRESS = "must look like http://localhost:8000/v1, without user name, key or query; a key is taken from the environment."
+
+
 class ServerSettings(Section):
     """An OpenAI-compatible server (vLLM, SGLang, Ollama, llama.cpp) that runs a vision-language model."""
 
@@ -227,6 +246,15 @@ class ServerSettings(Section):
     """Seconds before the first retry, doubled each time; a server's Retry-After goes before it."""
     longest_wait: float = Field(default=120.0, gt=0)
     """Seconds waited at most before a retry."""
+
+    @field_validator("base_url")
+    @classmethod
+    @checking()
+    def _an_address(cls, given: str) -> str:
+        """An address that is none, or one with a password in it, is told before anything is run or written."""
+        if given and not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", given):
+            raise InputError(f"The server's base_url {ADDRESS}")
+        return given
 
 
 class VisionSettings(Section):
@@ -265,15 +293,13 @@ class SceneContextSettings(NetworkSettings):
     """Which basic emotion each label of the reader means, where our own table does not know them."""
 
     @model_validator(mode="after")
+    @checking()
     def _names_a_server(self) -> Self:
-        """An address that is none, or one with a password in it, is told before anything is run or written."""
+        """A server that is asked has an address and a model, before anything is run or written."""
         if self.backend != "server":
             return self
-        if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", self.server.base_url):
-            raise InputError(
-                "The server's base_url must look like http://localhost:8000/v1, without user name, key or query; "
-                "a key is taken from the environment."
-            )
+        if not self.server.base_url:
+            raise InputError(f"Which server shall be asked? Its scene_context.server.base_url {ADDRESS}")
         if not self.server.model:
             raise InputError(f"Which model shall {self.server.base_url} run? Set scene_context.server.model.")
         return self
@@ -303,6 +329,7 @@ class TranscriptSettings(Section):
 
     @field_validator("language", mode="before")
     @classmethod
+    @checking()
     def _a_language(cls, given: object) -> object:
         """One that Whisper knows, before a clip is looked at for it in vain; YAML takes the bare code of Norwegian for false."""
         given = "no" if given is False else given

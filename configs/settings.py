@@ -28,6 +28,7 @@ from configs.schema import (
     TranscriptSettings,
     VoiceSettings,
     WindowSettings,
+    checking,
 )
 from data.added_modalities import check_added
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS, Compound
@@ -79,17 +80,29 @@ class Settings(Section):
 
     @field_validator("compounds", mode="before")
     @classmethod
+    @checking()
     def _compounds(cls, given: object) -> object:
         """The table, from a file where one is named."""
         return compound_rows(given)
 
-    def compound_table(self) -> tuple[Compound, ...]:
-        """The compounds as value objects."""
-        names = [c.name for c in self.compounds]
+    @field_validator("compounds")
+    @classmethod
+    @checking()
+    def _nameable(cls, given: tuple[CompoundSetting, ...]) -> tuple[CompoundSetting, ...]:
+        """Compounds of basic emotions, with names that columns can have."""
+        names = [compound.name for compound in _table(given)]
         for name in names:
             if names.count(name) > 1 or not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in COLUMNS:
                 raise InputError(f"'{name}' cannot name a compound: take small letters and underscores, and no name twice.")
-        return tuple(Compound(c.name, c.first, c.second) for c in self.compounds)
+        return given
+
+    def compound_table(self) -> tuple[Compound, ...]:
+        """The compounds as value objects."""
+        return _table(self.compounds)
+
+
+def _table(rows: Iterable[CompoundSetting]) -> tuple[Compound, ...]:
+    return tuple(Compound(row.name, row.first, row.second) for row in rows)
 
 
 def load_settings(
@@ -111,12 +124,10 @@ def load_settings(
     tree = _merged(tree, overrides or {})
     tree = _merged(tree, changes(single, Settings))
     try:
-        settings = Settings.model_validate(tree)
-        settings.compound_table()
+        return Settings.model_validate(tree)
     except ValidationError as error:
         said, where = _sentence(error), _sources(error, path, environment, overrides or {}, single)
         raise InputError(f"The settings of {where} do not fit: {said}{'' if said.endswith(('?', '.')) else '.'}") from error
-    return settings
 
 
 def profile_path(profile: str) -> Path:

@@ -72,6 +72,11 @@ def test_single_settings_come_last_and_wrong_names_are_told_with_the_nearest() -
         ({"DYAD_WINDOWS__LENGTH": "2"}, {"windows": {"length": 0.0}}, [], "the options"),
         ({"DYAD_WINDOWS__LENGTH": "2"}, {"windows": {"length": 2.0}}, ["windows.length=0"], "windows.length=0"),
         ({"DYAD_STATE": "there", "DYAD_WINDOWS__SHIFT": "2"}, {}, [], "wrong.yaml"),
+        ({"DYAD_TRANSCRIPT__LANGUAGE": "germn"}, {}, [], "DYAD_TRANSCRIPT__LANGUAGE"),
+        ({"DYAD_TEXT__PRIORS": "{fear: 1}"}, {}, [], "DYAD_TEXT__PRIORS"),
+        ({"DYAD_SCENE_CONTEXT__SERVER__BASE_URL": "here"}, {}, [], "DYAD_SCENE_CONTEXT__SERVER__BASE_URL"),
+        ({}, {"scene_context": {"backend": "server"}}, [], "the options"),
+        ({"DYAD_COMPOUNDS": "{fear: [fear, anger]}"}, {}, [], "DYAD_COMPOUNDS"),
     ],
 )
 def test_who_said_what_does_not_fit_is_named(
