@@ -25,7 +25,7 @@ LANGUAGES: dict[str, tuple[str, ...]] = {
 
 
 def code_of(language: str) -> str:
-    """The code of a language given as code (en, en-US) or English name; InputError, with the nearest, for one that Whisper lacks."""
+    """The code of a language given as code (en, en-US) or English name; InputError, with the nearest, for one Whisper lacks."""
     given = re.sub(r"^([a-z]{2})[-_][a-z]{2}$", r"\1", language.strip().lower())  # en-US
     codes = {name: code for code, names in LANGUAGES.items() for name in (code, *names)}
     if given not in codes:
