@@ -256,7 +256,7 @@ DATASET_FILES: tuple[FileSchema, ...] = (
     SAME,
     FileSchema("exports/", "What `--export` asked for; see formats.md."),
     FileSchema(".references/", "How each person and all together usually sound and look, by digest, which is whose (models.md), "
-               "and the estimated shares of the emotions (fusion.md)."),
+               "and the estimated shares of the emotions (fusion.md); the digest of same_people.csv as it was written."),
     FileSchema(".dyad-lock", "Held while a run writes here; at an address it is `.dyad-lease.json`."),
 )  # fmt: skip
 
