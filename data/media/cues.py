@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from typing import TypedDict
 
 from data.errors import InputError
-from data.times import parse_time
+from data.times import END_SLACK, parse_time
 
 _CLOCK = r"(?:\d{1,6}:)?\d{1,3}:\d{1,2}(?:[.,:;]\d{1,9})?"
 _ARROW = r"(?:[-–—−=][-–—−= ]*>|[→⟶➔])"
@@ -146,30 +146,46 @@ def read_lrc(text: str, source: str) -> Cues:
     return Cues([replace(cue, end=cue.end if cue.end >= cue.start else float("nan")) for cue in cues])
 
 
-def read_stamped(text: str) -> Cues | None:
+def read_stamped(text: str, source: str, duration: float | None = None) -> tuple[Cues | None, tuple[str, ...]]:
     """Plain text whose lines begin with their times, in brackets or not, or stand below them, as people copy it from YouTube.
 
-    Each is a cue until the next one; the end of the last one is unknown (NaN). None for a text that does not begin with a time,
-    has only one, or goes back in time: it holds such numbers for another reason.
+    Each is a cue until the next one; the end of the last one is unknown (NaN). None where the numbers must be something else,
+    such as those of verses (`3:16`): the text begins without one, most lines have none, they go back, or lie beyond the clip's
+    `duration` (s). And a sentence about which it was, where two lines or more begin so.
     """
-    starts, said = list[float](), list[list[str]]()
+    starts, said, further, is_first = list[float](), list[list[str]](), 0, True
     for line in filter(None, map(str.strip, text.split("\n"))):
-        match = _STAMPED.fullmatch(line)
-        try:
-            start = _seconds(match[1]) if match else None
-        except ValueError:
-            start = None
-        if match and start is not None:
+        start, words = _stamp_of(line)
+        if start is not None:
             starts.append(start)
-            said.append([match[2]] if match[2] else [])
+            said.append([words] if words else [])
         elif said:
+            further += bool(said[-1])
             said[-1].append(line)
         else:
-            return None
-    if len(starts) < 2 or starts != sorted(starts):
-        return None
+            is_first = False
+    if len(starts) < 2:
+        return None, ()
+    reasons = {
+        "the text begins without one": not is_first,
+        "most lines have none": further > len(starts),
+        "they go back": starts != sorted(starts),
+        f"the clip lasts {duration or 0:g} s": duration is not None and max(starts) > duration + END_SLACK,
+    }
+    if why := next((reason for reason, holds in reasons.items() if holds), ""):
+        return None, (f"{source}: {len(starts)} lines begin like times; they were read as words without times, as {why}.",)
     ends = [*starts[1:], float("nan")]
-    return Cues([Cue(start, end, tuple(lines)) for start, end, lines in zip(starts, ends, said, strict=True)])
+    cues = [Cue(start, end, tuple(lines)) for start, end, lines in zip(starts, ends, said, strict=True)]
+    return Cues(cues), (f"{source}: its {len(starts)} lines that begin like times were read as said then.",)
+
+
+def _stamp_of(line: str) -> tuple[float | None, str]:
+    """The time (s) with which a line begins, None without one, and the words behind it."""
+    match = _STAMPED.fullmatch(line)
+    try:
+        return (_seconds(match[1]), match[2]) if match else (None, line)
+    except ValueError:
+        return None, line
 
 
 def _of_ffmpeg(text: str, source: str, form: str, what: str) -> list[Cue]:

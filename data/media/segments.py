@@ -214,12 +214,12 @@ def cut_transcript(transcript: Path, clip: Clip, target: Path, whole: float, own
     copied as they are. Without a path when nothing is said in the segment. `target` gives the name, its suffix is that of the
     form written.
     """
-    if own and read_transcript(transcript)["start"].isna().all():
+    table = read_transcript(transcript, whole, clip.frame_rate)
+    if own and not table.attrs["timed"]:
         kept = target.with_suffix(transcript.suffix.lower())
         with atomic_path(kept) as aside:
             shutil.copyfile(transcript, aside)
         return Sidecar(kept)
-    table = read_transcript(transcript, whole, clip.frame_rate)
     said, kept = cut_cues(table, clip), target.with_suffix(".vtt")
     if not said.empty:
         write_text(kept, to_vtt(said))

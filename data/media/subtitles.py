@@ -40,8 +40,9 @@ def read_transcript(path: Path, duration: float | None = None, rate: float = 0.0
     when there are times inside cues. Plain text and tables without times have NaN for start and end, or one row over the whole
     clip when its `duration` (s) is given, with which times are compared then (`data.times.place`; `rate`: frames a second).
 
-    `attrs["notes"]` and `attrs["problems"]` are sentences about how it was read, and about what of it could not be. Reads UTF-8,
-    UTF-16 and Windows-1252. InputError, naming file and line, where nothing can be read.
+    `attrs["notes"]` and `attrs["problems"]` are sentences about how it was read, and about what of it could not be;
+    `attrs["timed"]` tells whether the file itself has times. Reads UTF-8, UTF-16 and Windows-1252. InputError, naming file and
+    line, where nothing can be read.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -59,9 +60,12 @@ def read_transcript(path: Path, duration: float | None = None, rate: float = 0.0
             notes.append(f"{path} has no columns start and end; its words are spread over the clip.")
     else:
         text = _text_of(path, notes)
-        if suffix == ".txt" and not _BRACKETED.search(text) and (stamped := read_stamped(text)) is not None:
+        is_plain = suffix == ".txt" and not _BRACKETED.search(text)
+        stamped, how = read_stamped(text, str(path), duration) if is_plain else (None, ())
+        notes += how
+        if stamped is not None:
             table = _of_cues(stamped, problems)
-        elif suffix == ".txt" and not _BRACKETED.search(text):
+        elif is_plain:
             table = table_of([said for line in text.split("\n") if line.strip() for said in _untimed(line)])
             if (table["speaker"] == "").all():
                 table = table_of([Said(np.nan, np.nan, " ".join(table["text"]))])
@@ -70,6 +74,7 @@ def read_transcript(path: Path, duration: float | None = None, rate: float = 0.0
     table = table[table["text"] != ""]
     if table.empty:
         raise InputError(f"{path} holds no words; give a transcript with text, or remove the file.")
+    timed = bool(table["start"].notna().any())
     if duration is not None:
         start, end = (table[name].to_numpy(np.float64) for name in ("start", "end"))
         end = np.where(np.isnan(end), np.maximum(start, duration), end)  # the last line of lyrics goes on until the end
@@ -79,7 +84,7 @@ def read_transcript(path: Path, duration: float | None = None, rate: float = 0.0
         notes += [f"{path}: {untimed} rows have no times; they are spread over the whole clip."] if untimed else []
         problems += [f"{placed.problem} They are left out."] if placed.problem else []
     read = table.sort_values("start", kind="stable", ignore_index=True)
-    read.attrs.update(notes=tuple(notes), problems=tuple(problems))
+    read.attrs.update(notes=tuple(notes), problems=tuple(problems), timed=timed)
     return read
 
 

@@ -24,6 +24,12 @@ Loaded = TypeVar("Loaded")
 Storages = dict[int, int]
 SHARE = 0.7
 """Share of a device's free memory that models may fill; the rest is for what they compute."""
+GROUPS = Path("/sys/fs/cgroup")
+GROUP_FILES = (
+    ("", "memory.max", "memory.current", "inactive_file"),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Of version 2 and 1: the folder, its files with the limit and with what is used, and the line of memory.stat."""
 
 
 class ModelCache:
@@ -126,8 +132,18 @@ def free_bytes(device: str) -> int:
 
         return int(torch.cuda.mem_get_info(device)[0])
     free = int(psutil.virtual_memory().available)
-    limit, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
-    return min(free, limit - used) if limit is not None and used is not None else free
+    return min(free, *left_in_group())
+
+
+def left_in_group(groups: Path = GROUPS) -> list[int]:
+    """Bytes that the limit of the control group leaves, of version 2 or 1; empty without a limit. Files that were read and can be
+    dropped from memory at any time (inactive_file) are not counted as used, as `docker stats` does."""
+    found = []
+    for folder, limit, used, files in GROUP_FILES:
+        most, taken = (_number(groups / folder / name) for name in (limit, used))
+        if most is not None and taken is not None:
+            found.append(most - max(taken - _number_in(groups / folder / "memory.stat", files), 0))
+    return found
 
 
 def _number(path: Path) -> int | None:
@@ -135,6 +151,12 @@ def _number(path: Path) -> int | None:
         return int(path.read_text())
     except (OSError, ValueError):  # no control groups here, or the limit is "max"
         return None
+
+
+def _number_in(path: Path, name: str) -> int:
+    """The number behind a name in lines of both; 0 without."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return next((int(line.split()[1]) for line in lines if line.split()[0] == name), 0)
 
 
 def storages_of(model: object) -> Storages:

@@ -211,20 +211,27 @@ def test_times_in_brackets_in_plain_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "rows"),
+    ("text", "rows", "told"),
     [
-        ("0:01\nwelcome to the\nlesson\n0:05\nwhere\n", [(1, 5, "welcome to the lesson"), (5, 20, "where")]),
-        ("[00:01] hi there\n(0:05.5) - hello\n", [(1, 5.5, "hi there"), (5.5, 20, "hello")]),
-        ("At 10:30 we met.\n11:00 was late.\n", [(0, 20, "At 10:30 we met. 11:00 was late.")]),
-        ("3:16 For God so loved\nthe world\n", [(0, 20, "3:16 For God so loved the world")]),
-        ("2:00 later\n1:00 sooner\n", [(0, 20, "2:00 later 1:00 sooner")]),
-        ("0:75 is no time\n1:00 yes\n", [(0, 20, "0:75 is no time 1:00 yes")]),
+        ("0:01\nwelcome to the\nlesson\n0:05\nwhere\n", [(1, 5, "welcome to the lesson"), (5, 20, "where")], "its 2 lines"),
+        ("[00:01] hi there\n(0:05.5) - hello\n", [(1, 5.5, "hi there"), (5.5, 20, "hello")], "its 2 lines"),
+        ("At 10:30 we met.\n11:00 was late.\n", [(0, 20, "At 10:30 we met. 11:00 was late.")], ""),
+        ("3:16 For God so loved\nthe world\n", [(0, 20, "3:16 For God so loved the world")], ""),
+        ("3:16 For God\n3:17 For he\n", [(0, 20, "3:16 For God 3:17 For he")], "as the clip lasts 20 s"),
+        ("2:00 later\n1:00 sooner\n", [(0, 20, "2:00 later 1:00 sooner")], "as they go back"),
+        ("0:01 a\nb\nc\nd\n0:02 e\n", [(0, 20, "0:01 a b c d 0:02 e")], "as most lines have none"),
+        ("0:75 is no time\n1:00 yes\n", [(0, 20, "0:75 is no time 1:00 yes")], ""),
     ],
 )
-def test_times_before_or_above_lines_of_plain_text(tmp_path: Path, text: str, rows: list[tuple[float, float, str]]) -> None:
+def test_times_before_or_above_lines_of_plain_text(
+    tmp_path: Path, text: str, rows: list[tuple[float, float, str]], told: str
+) -> None:
     (tmp_path / "a.txt").write_text(text)
     read = read_transcript(tmp_path / "a.txt", duration=20.0)
     assert list(read[["start", "end", "text"]].itertuples(index=False, name=None)) == rows
+    assert told in "".join(read.attrs["notes"])
+    assert bool(read.attrs["notes"]) == bool(told)
+    assert read.attrs["timed"] == (len(rows) > 1)
 
 
 def test_other_arrows_and_dashes_between_times(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ import gc
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
+import pytest
 import torch
 
-from flows.runtime.model_cache import ModelCache, free_bytes, model_cache, storages_of
+from flows.runtime.model_cache import GROUP_FILES, ModelCache, free_bytes, left_in_group, model_cache, storages_of
 
 
 @dataclass(frozen=True)
@@ -100,3 +102,15 @@ def test_a_model_larger_than_the_room_is_still_used() -> None:
 def test_there_is_one_cache_a_device_and_it_knows_the_free_memory() -> None:
     assert model_cache("cpu") is model_cache("cpu")
     assert 0 < model_cache("cpu").room() < free_bytes("cpu") * 1.1 + model_cache("cpu").size()
+
+
+@pytest.mark.parametrize("files", GROUP_FILES, ids=["v2", "v1"])
+def test_files_that_can_be_dropped_are_free_memory_of_a_control_group(files: tuple[str, ...], tmp_path: Path) -> None:
+    folder, limit, used, cached = tmp_path / files[0], *files[1:]
+    folder.mkdir(exist_ok=True)
+    (folder / used).write_text("900\n")
+    (folder / "memory.stat").write_text(f"anon 250\n{cached} 600\nactive_file 50\n")
+    assert left_in_group(tmp_path) == [], "no limit"
+    for most, left in (("max", []), ("1000\n", [700])):
+        (folder / limit).write_text(most)
+        assert left_in_group(tmp_path) == left
