@@ -157,6 +157,7 @@ def run_batch(
     device_named(settings.device)  # one that is not there is told before anything starts
     with _flow(dask, options) as flow, prefect_setup.without_heartbeats(), _stops_on_request(console), prefect_setup.quiet():
         from httpx import TransportError
+        from prefect.exceptions import TerminationSignal
 
         with _shown(console) as told, _asks_once():
             try:
@@ -164,6 +165,8 @@ def run_batch(
                 state = cast("State[dict[str, int]]", flow(manifest, output, settings, **options, return_state=True))
             except TransportError:
                 _end_without_server(console, told[-1].sentence() if told else "No clip has ended.")
+            except TerminationSignal:  # Prefect's own answer to SIGTERM while a flow runs; it hands the signal on to ours as well
+                stop.requested.set()
     if stop.requested.is_set():
         return 130
     clips = state.result()

@@ -17,6 +17,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -127,7 +128,9 @@ def _started(preload: list[str]) -> _Process:
     # The program that started this one is none of theirs: without this each would run a script of the user again.
     main, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
     try:
-        process.start()
+        resource_tracker.ensure_running()  # when it is started it lets SIGINT through again
+        with stop.kept_from_children(signal.SIGINT, signal.SIGTERM):
+            process.start()
     finally:
         sys.modules["__main__"] = main
     there.close()

@@ -1,6 +1,7 @@
 """Stopping on request: clips in work end soon and cleanly."""
 
 import contextlib
+import signal
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -27,3 +28,14 @@ def check() -> None:
     """Raise Interrupted when the user has asked to stop, or nobody waits for this work any more."""
     if requested.is_set() or any(event.is_set() for event in abandoned.get()):
         raise Interrupted
+
+
+@contextlib.contextmanager
+def kept_from_children(*numbers: signal.Signals) -> Iterator[None]:
+    """What is started inside the block never gets these signals (SIGINT unless told), which a terminal or a service manager sends
+    to every process of the program: the one that started it says when it ends."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers or (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from flows.runtime import stop
 from flows.runtime.state_folder import state_folder
 from flows.server.password import is_own, named_password, own_password, temporary_password
 from flows.server.working_folder import leave_alone
@@ -117,7 +118,8 @@ def start_temporary_server() -> None:
     started = server._run_uvicorn_command
 
     def start() -> "subprocess.Popen[Any]":
-        process = started()
+        with stop.kept_from_children():
+            process = started()
         _end_with_us(process.pid)
         return process
 

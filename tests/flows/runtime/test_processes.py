@@ -78,6 +78,17 @@ def test_what_happens_in_a_process_is_told_here(processes: Processes, caplog: py
     assert processes.run(telling, "clip2") == pid, "the same process, now that it is free"
 
 
+def blocked() -> set[int]:
+    return {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])}
+
+
+def test_a_signal_to_the_whole_program_reaches_only_what_waits_for_the_processes(processes: Processes) -> None:
+    """Nor that from which they are forked, whose mask they have."""
+    before = blocked()
+    assert processes.run(blocked) >= {signal.SIGINT, signal.SIGTERM}
+    assert blocked() == before
+
+
 def test_errors_come_back_as_they_are_and_the_process_stays(processes: Processes) -> None:
     with pytest.raises(InputError, match="give a row"):
         processes.run(failing)
