@@ -52,6 +52,14 @@ def with_persons(faces: pd.DataFrame, people: pd.DataFrame) -> pd.DataFrame:
     return faces.assign(person=person, called=person.map(names).fillna("others").astype("str"), main=main)
 
 
+def seconds_of_a_picture(faces: pd.DataFrame) -> float:
+    """For how long (s) a picture of `faces` stands: until the next one that was looked at."""
+    import numpy as np
+
+    steps = np.diff(np.unique(faces["time_s"].to_numpy(np.float64)))
+    return float(np.median(steps)) if len(steps) else 0.2
+
+
 def rows_of(answers: pd.DataFrame, person: int | None = None) -> pd.DataFrame:
     """The rows of windows.parquet or frames.parquet that are a person's; without, of whom the answer is about: the first."""
     if "person" not in answers or answers.empty:

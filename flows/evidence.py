@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data.errors import InputError
 from data.files import atomic_path
-from data.people import UNSURE, read_people, with_persons
+from data.people import UNSURE, read_people, seconds_of_a_picture, with_persons
 from data.tables import read_table
 from data.windows import windows_of
 from flows.job import Job
@@ -108,3 +108,19 @@ def there(job: Job) -> NDArray[np.bool_]:
     for start, end in [] if turns is None else zip(turns["start"], turns["end"], strict=True):
         found |= (windows[:, 0] < end) & (windows[:, 1] > start)
     return found
+
+
+def moments_there(job: Job) -> NDArray[np.float64] | None:
+    """From when to when [N, 2] (s) whom the job is about is seen or heard, without overlaps; None where it is about nobody in
+    particular, or nobody told voices apart."""
+    faces, turns = faces_table(job), turns_of(job)
+    if job.about is None or turns is None:
+        return None
+    spans = turns[["start", "end"]].to_numpy(np.float64)
+    if len(faces):
+        times = np.unique(faces.loc[faces["main"], "time_s"].to_numpy(np.float64))
+        spans = np.concatenate([spans, np.column_stack([times, times + seconds_of_a_picture(faces)])])
+    spans = spans[np.argsort(spans[:, 0], kind="stable")]
+    reached = np.maximum.accumulate(spans[:, 1])
+    parts = spans[1:, 0] > reached[:-1] + 1e-6
+    return np.column_stack([spans[np.r_[True, parts][: len(spans)], 0], reached[np.r_[parts, True][: len(spans)]]])

@@ -256,6 +256,6 @@ def _reasons(basic: Floats, none: Floats, likeliest: Integers, winner: Integers,
             reasons.append(undecided)
         else:
             most = int(basic[row].argmax())
-            strongest = f"most of the evidence is for {BASIC_EMOTIONS[most]} ({basic[row, most]:.0%})"
-            reasons.append(f"None of the compounds ({none[row]:.0%} likely); {strongest}.")
+            strongest = f"most of the evidence is for {BASIC_EMOTIONS[most]} ({100 * basic[row, most]:.0f} %)"
+            reasons.append(f"None of the compounds ({100 * none[row]:.0f} % likely); {strongest}.")
     return tuple(reasons)

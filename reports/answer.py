@@ -4,6 +4,7 @@ An answer is a compound, or where none wins the strongest emotion alone; without
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 from data.errors import InputError
 from data.people import FITS, called
@@ -73,25 +74,34 @@ def said(row: StretchEntry, *, within: bool = False) -> str:
 
 
 def headline(
-    timeline: Sequence[StretchEntry], duration: float, modalities: Mapping[str, ModalityEntry], summary_sureness: str = ""
-) -> str:
-    """The clip in a sentence: 'Angrily surprised for 2.0 of 10.0 s; otherwise neutral.'"""
+    timeline: Sequence[StretchEntry], duration: float, modalities: Mapping[str, ModalityEntry],
+    there: Sequence[Sequence[float]] | None = None,
+) -> str:  # fmt: skip
+    """The clip in a sentence: 'Angrily surprised for 2.0 of 10.0 s; otherwise neutral.'
+
+    `there`: from when to when (s) the person is seen or heard whom it is about; where that is clearly less than the timeline,
+    whose windows are longer, it tells of that time alone: 'Neutral for 1.2 of 5.0 s, while seen or heard.'
+    """
     if not timeline:
         return f"No evidence: {missing_evidence(modalities)}."
+    parts_there = [] if there is None else _while(timeline, there)
+    is_part = bool(parts_there) and _length(parts_there) < _length(timeline) - GAP
+    timeline = parts_there if is_part else timeline
     compounds = _totals(row for row in timeline if row["compound"])
     emotions = _totals(row for row in timeline if not row["compound"])
-    known = sum(compounds.values()) + sum(emotions.values())
+    known = _length(timeline)
     whole = known >= duration - GAP
+    then = ", while seen or heard" if is_part else ""
     if compounds:
-        parts = [_for(compounds, duration, whole and not emotions)]
+        parts = [_for(compounds, duration, whole and not emotions) + then]
         parts += [f"otherwise {_listed(emotions)}"] if emotions else []
     else:
         first = max(emotions, key=lambda name: emotions[name])
         others = {name: value for name, value in emotions.items() if name != first}
-        parts = [_for({first: emotions[first]}, duration, whole and not others)]
+        parts = [_for({first: emotions[first]}, duration, whole and not others) + then]
         parts += [f"otherwise {_listed(others)}"] if others else []
         parts += ["no compound expression"]
-    parts += [] if whole else [f"no evidence for {_time(duration - known)}"]
+    parts += [] if whole or is_part else [f"no evidence for {_time(duration - known)}"]
     text = "; ".join(parts)
     return text[:1].upper() + text[1:] + "."
 
@@ -198,6 +208,16 @@ def _totals(rows: Iterable[StretchEntry]) -> dict[str, float]:
     for row in rows:
         seconds[answer_name(row)] = seconds.get(answer_name(row), 0.0) + row["end"] - row["start"]
     return dict(sorted(seconds.items(), key=lambda item: -item[1]))
+
+
+def _while(timeline: Iterable[StretchEntry], there: Sequence[Sequence[float]]) -> list[StretchEntry]:
+    """The parts of the timeline's stretches within some spans."""
+    spans = ((row, max(row["start"], start), min(row["end"], end)) for row in timeline for start, end in there)
+    return [cast(StretchEntry, {**row, "start": begin, "end": stop}) for row, begin, stop in spans if stop > begin]
+
+
+def _length(rows: Iterable[StretchEntry]) -> float:
+    return sum(row["end"] - row["start"] for row in rows)
 
 
 def _for(seconds: Mapping[str, float], duration: float, throughout: bool) -> str:

@@ -37,6 +37,7 @@ from reports.documents import (
     WordsEntry,
 )
 
+Spans = NDArray[np.float64]
 SCHEMA_VERSION = "2.0"
 SCHEMA = Path(__file__).with_name("result.schema.json")
 
@@ -57,13 +58,15 @@ def build_result(
     answers: Mapping[int, PersonAnswer] | None = None,
     person: int = 0,
     voice_reference: str = "",
+    there: Spans | None = None,
 ) -> ResultDocument:
     """The content of `result.json`.
 
     `problems` are sentences about the media, `failed` the modalities that broke (name -> reason), `seconds` the time that
     each stage took. A result with problems or failures is marked `degraded`. `notes` say how what a user gave was understood,
     `words` where the words come from and which were not believed. `answers` are those of the persons in `people`,
-    `person` is whom the clip's own is about (0: everybody, or nobody); `voice_reference` says relative to what the voice was
+    `person` is whom the clip's own is about (0: everybody, or nobody), `there` [N, 2] (s) when that person is seen or heard;
+    `voice_reference` says relative to what the voice was
     judged.
     """
     failed = dict(failed or {})
@@ -71,7 +74,7 @@ def build_result(
     if voice_reference and entries["voice"]["state"] == "present":
         entries["voice"]["reference"] = voice_reference
     persons = people_entries(people, answers or {})
-    figures = summary(fusion, timeline, clip.duration, entries)
+    figures = summary(fusion, timeline, clip.duration, entries, there)
     return {
         "schema_version": SCHEMA_VERSION,
         "dyad": {"version": version(), "created": datetime.now(UTC).isoformat(timespec="seconds")},
@@ -163,16 +166,17 @@ def stretch_entry(stretch: Stretch) -> StretchEntry:
 
 
 def person_answer(
-    scores: Sequence[Scores], fusion: Fusion, timeline: Sequence[Stretch], duration: float, failed: Mapping[str, str]
-) -> PersonAnswer:
-    """What one person shows, and what was seen, heard and said by them that tells it."""
+    scores: Sequence[Scores], fusion: Fusion, timeline: Sequence[Stretch], duration: float, failed: Mapping[str, str],
+    there: Spans | None = None,
+) -> PersonAnswer:  # fmt: skip
+    """What one person shows, who is seen or heard `there` [N, 2] (s), and what was seen, heard and said by them that tells it."""
     entries = {item.modality: modality_entry(item, failed) for item in scores}
     answered = fusion.contributions[fusion.present]
     never = np.isnan(answered).all(0)
     short = {name: _without_windows(entry) for name, entry in entries.items()}
     return {
         "timeline": [stretch_entry(stretch) for stretch in timeline],
-        "summary": summary(fusion, timeline, duration, entries),
+        "summary": summary(fusion, timeline, duration, entries, there),
         "modalities": short,
         "contributions": named(fusion.modalities, np.where(never, np.nan, _mean(np.nan_to_num(answered)))),
     }
@@ -229,12 +233,14 @@ def matrices(fusion: Fusion) -> list[MatrixEntry]:
 
 
 def summary(
-    fusion: Fusion, timeline: Sequence[Stretch], duration: float, modalities: Mapping[str, ModalityEntry]
-) -> SummaryEntry:
+    fusion: Fusion, timeline: Sequence[Stretch], duration: float, modalities: Mapping[str, ModalityEntry],
+    there: Spans | None = None,
+) -> SummaryEntry:  # fmt: skip
     """The clip in a few figures: means over its windows with evidence, seconds by answer, the likeliest compound, a sentence.
 
     `compound` is the mean of (1 - none) x compound: with `none` it adds up to 1. The likeliest is the compound of the timeline
-    with the largest mean: windows that nearly show it count too, which the sum of winners would not know.
+    with the largest mean: windows that nearly show it count too, which the sum of winners would not know. The sentence is about
+    when the person is `there` [N, 2] (s), who may be so in a part of a window alone.
     """
     seconds = {compound.name: 0.0 for compound in fusion.compounds}
     alone = dict.fromkeys(BASIC_EMOTIONS, 0.0)
@@ -261,7 +267,9 @@ def summary(
         "blend": number(float(_mean(fusion.blend[fusion.winner >= 0]))),
         "windows_answered": int((fusion.winner >= 0).sum()),
         "windows_none": int(is_none(fusion).sum()),
-        "sentence": headline([stretch_entry(stretch) for stretch in timeline], duration, modalities),
+        "sentence": headline(
+            [stretch_entry(stretch) for stretch in timeline], duration, modalities, None if there is None else there.tolist()
+        ),
     }
 
 

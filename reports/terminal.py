@@ -161,4 +161,4 @@ def _evidence(result: ResultDocument, stretch: StretchEntry) -> str:
                 totals[name] = totals.get(name, 0.0) + max(value or 0.0, 0.0)
     whole = sum(totals.values())
     best = sorted(totals, key=lambda name: -totals[name])[:3]
-    return ", ".join(f"{title(name)} {totals[name] / whole:.0%}" for name in best if whole and totals[name] > 0)
+    return ", ".join(f"{title(name)} {100 * totals[name] / whole:.0f} %" for name in best if whole and totals[name] > 0)

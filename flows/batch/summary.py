@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from data.dataset_files import JOURNAL, REPORT, STATUS, SUMMARY
 from data.emotions import ABAW_COMPOUNDS, BASIC_EMOTIONS
 from data.errors import InputError
 from data.files import write_text
+from data.json_files import parse_json
 from data.location import is_address
 from data.manifest.manifest import ManifestRow
 from data.run_folder import RunFolder
@@ -174,7 +174,7 @@ def _ran(output: OutputFolder, examples: Mapping[str, str]) -> dict[str, Modalit
 def _json(output: OutputFolder, name: str) -> dict[str, Any]:
     """A JSON file of the output; empty when it is not there or damaged."""
     try:
-        content = json.loads((output.location / name).read_bytes())
+        content = parse_json((output.location / name).read_bytes().decode())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -214,7 +214,7 @@ def _part(event: Event) -> float:
 
 
 def _stage_shown(event: Event) -> str:
-    return event.stage.replace("_", " ") + (f" {_part(event):.0%}" if event.reached else "")
+    return event.stage.replace("_", " ") + (f" {100 * _part(event):.0f} %" if event.reached else "")
 
 
 @contextlib.contextmanager

@@ -1,12 +1,12 @@
 """What a data set tells of a clip once all were heard: it is the same whether the clip is run with the others or alone."""
 
 import functools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from configs.settings import Settings
+from data.json_files import parse_json
 from flows.backends.base import priors_of
 
 FOLDER, INDEX = ".references", "index.json"
@@ -63,4 +63,4 @@ def known_of(folder: Path, speaker: str, settings: Settings) -> KnownOfClip:
 
 @functools.lru_cache(maxsize=4)
 def _index(path: Path, _changed: int) -> Told:
-    return Told(**json.loads(path.read_text(encoding="utf-8")))
+    return Told(**parse_json(path.read_text(encoding="utf-8")))  # of many clips it may be larger than what users bring

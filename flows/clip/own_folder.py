@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from data.errors import InputError
 from data.files import file_digest, write_text
+from data.json_files import read_json
 from data.run_folder import RunFolder
 from flows.backends.transcript import given_transcript
 from flows.clip.keys import telling
@@ -133,7 +134,7 @@ def _claim_for(folder: RunFolder, row: SetRow, take: bool = False) -> bool:
 def _row_of(folder: RunFolder) -> SetRow | None:
     """The row whose folder it is; None for that of no data set."""
     try:
-        return SetRow(*json.loads(folder.set_row.read_text(encoding="utf-8")))
+        return SetRow(*read_json(folder.set_row))
     except (OSError, ValueError, TypeError):
         return None
 

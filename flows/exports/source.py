@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from data.csv_files import as_given
 from data.dataset_files import STATUS, SUMMARY
 from data.errors import InputError
+from data.json_files import parse_json
 from data.location import Location
 from data.run_folder import RunFolder
 from reports.documents import SummaryDocument
@@ -87,7 +87,7 @@ class ExportSource:
         if self.is_run or not file.is_file():
             return None
         try:
-            found: SummaryDocument = json.loads(file.read_bytes())
+            found: SummaryDocument = parse_json(file.read_bytes().decode())
         except ValueError:
             raise InputError(f"{self.root}/{SUMMARY} is damaged; run 'dyad batch' again.") from None
         return found

@@ -47,9 +47,9 @@ class FoldedFusion:
             before, rows = self.agreement.get(name, (0.0, 0))
             if rows and fewer(before, rows, now, count) > FAR_LESS:
                 said = (
-                    f"{name} agree on {now:.0%} of these clips and on {before:.0%} of those fitted on: the models had learned "
-                    "those, or these are of another kind. So clips of no fitted fold are fused by the weighted product, all "
-                    f"models with the temperature {COMMON.temperature:g}."
+                    f"{name} agree on {100 * now:.0f} % of these clips and on {100 * before:.0f} % of those fitted on: the "
+                    "models had learned those, or these are of another kind. So clips of no fitted fold are fused by the "
+                    f"weighted product, all models with the temperature {COMMON.temperature:g}."
                 )
                 return replace(self, whole=self.careful), said
         return self, ""

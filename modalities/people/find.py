@@ -12,7 +12,7 @@ from data.errors import InputError
 from data.media.crops import iterate_crops
 from data.media.limits import USUAL
 from data.media.probe import check_still
-from data.people import OTHERS, PEOPLE, TURNS, UNSURE, Known, persons_of_tracks
+from data.people import OTHERS, PEOPLE, TURNS, UNSURE, Known, persons_of_tracks, seconds_of_a_picture
 from modalities.faces.crops import Pixels, cut
 from modalities.faces.detectors import choose_detector
 from modalities.people.identities import ALIKE, MOST, group_tracks, telling_faces, track_embeddings
@@ -120,7 +120,7 @@ def known_people(
     heard = _longest_heard(turns, off_screen, most)
     unseen = {speaker: len(kept) + number for number, speaker in enumerate(heard, 1)}
     spoken = _spoken(turns, of_speaker | dict.fromkeys(off_screen, UNSURE) | unseen, shown, loud)
-    step = _seconds_of_a_picture(shown)
+    step = seconds_of_a_picture(shown)
     rows = [_row(person, shown[shown["person"] == person], spoken, step) for person in (*kept.values(), *unseen.values())]
     people = pd.DataFrame(rows, columns=list(PEOPLE)).astype(PEOPLE)
     people["main"] = people["person"] == _main(shown, spoken)
@@ -154,11 +154,6 @@ def _spoken(turns: Sequence[Turn], of_speaker: Mapping[str, int], shown: pd.Data
         kept.append({"start": turn.start, "end": turn.end, "speaker": turn.speaker, "person": person, "on_screen": visible,
                      "overlap": overlap})  # fmt: skip
     return pd.DataFrame(kept, columns=list(TURNS)).astype(TURNS)
-
-
-def _seconds_of_a_picture(shown: pd.DataFrame) -> float:
-    steps = np.diff(np.unique(shown["time_s"].to_numpy(np.float64)))
-    return float(np.median(steps)) if len(steps) else 0.2
 
 
 def _row(person: int, faces: pd.DataFrame, spoken: pd.DataFrame, step: float) -> dict[str, object]:

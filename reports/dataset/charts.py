@@ -33,7 +33,7 @@ def _confusion_row(index: int, name: str, counts: Sequence[int]) -> str:
 
 
 def _cell(count: int, total: int, is_hit: bool) -> str:
-    inner = f"{count / total:.0%}<small>{count}</small>" if count else ""
+    inner = f"{100 * count / total:.0f}&nbsp;%<small>{count}</small>" if count else ""
     return f'<td class="h{round(10 * count / total)}{" hit" if is_hit else ""}">{inner}</td>'
 
 
@@ -64,7 +64,7 @@ def _bin(one: ReliabilityBin, most: int) -> str:
     left, right = EDGE + SIZE * one["from"], EDGE + SIZE * one["to"]
     height = max(SIZE * one["right"], 1.5)
     opacity = 0.25 + 0.75 * one["items"] / most
-    title = f"{one['items']} of mean probability {one['probability']:.2f}, {one['right']:.0%} of them right"
+    title = f"{one['items']} of mean probability {one['probability']:.2f}, {100 * one['right']:.0f} % of them right"
     return (
         f'<rect x="{left + 0.75:.1f}" y="{EDGE + SIZE - height:.1f}" width="{right - left - 1.5:.1f}" height="{height:.1f}" '
         f'fill-opacity="{opacity:.2f}"><title>{title}</title></rect>'

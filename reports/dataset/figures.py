@@ -195,7 +195,7 @@ def confusion_picture(figures: Figures, heading: str) -> bytes:
     scores = f"macro-F1 {figures['macro_f1']:.3f}, UAR {figures['uar']:.3f}, n = {figures['items']}"
     axes.set_title(f"{heading}: {scores}", fontsize=10)
     for row, column in np.argwhere(counts):
-        written = f"{shares[row, column]:.0%}\n{counts[row, column]}"
+        written = f"{100 * shares[row, column]:.0f} %\n{counts[row, column]}"
         colour = "white" if shares[row, column] > 0.5 else "black"
         axes.text(column, row, written, ha="center", va="center", fontsize=8, color=colour)
     stream = io.BytesIO()

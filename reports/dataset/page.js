@@ -65,7 +65,7 @@
     return element;
   };
   const number = (value, digits) => make("td", "number", value === null || value === undefined ? "–" : value.toFixed(digits));
-  const percent = (value) => (value === null ? "" : ` ${Math.round(100 * value)}%`);
+  const percent = (value) => (value === null ? "" : ` ${Math.round(100 * value)}\u00a0%`);
 
   const picture = (at) => {
     const found = facts.pictures[at], element = make(found ? "img" : "span", found ? "" : "empty");
@@ -112,7 +112,7 @@
       return cell;
     },
     sureness: (row) => number(row[SURENESS], 2),
-    none: (row) => make("td", "number", row[NONE] === null ? "–" : `${Math.round(100 * row[NONE])}%`),
+    none: (row) => make("td", "number", row[NONE] === null ? "–" : `${Math.round(100 * row[NONE])}\u00a0%`),
     emotion: (row) => {
       const cell = make("td", "answer", row[EMOTION] < 0 ? "–" : named("emotions", row[EMOTION]) + percent(row[LIKELY]));
       if (row[RIGHT] !== null && !ofCompound(row)) cell.append(mark(row));

@@ -17,9 +17,12 @@ FEWEST = 10
 """Of fewer items nothing is drawn: shares of them say nothing yet."""
 STATES = ("done", "degraded", "failed", "rejected", "waiting")
 OUTLIERS = {
-    "wrong": ("Label and answer disagree", "The surest wrong answers first.", "{:.0%} sure"),
+    "wrong": ("Label and answer disagree", "The surest wrong answers first.", "{1:.0f}&nbsp;% sure"),
     "unsure": ("Least sure", "The answers that are likeliest wrong.", "{:.2f}"),
-    "apart": ("Modalities in disagreement", "The two of a clip that differ most, and what each finds likeliest.", "{:.0%} apart"),
+    "apart": (
+        "Modalities in disagreement", "The two of a clip that differ most, and what each finds likeliest.",
+        "{1:.0f}&nbsp;% apart",
+    ),
     "slow": ("Slowest", "Seconds of all stages, and the longest of them.", "{:.1f} s"),
 }  # fmt: skip
 FIGURES: Mapping[Measure, str] = {"macro_f1": "macro-F1", "uar": "UAR", "war": "WAR", "weighted_f1": "weighted F1"}
@@ -224,7 +227,7 @@ def _outlier(outlier: Outlier, form: str, kind: str, has_page: bool) -> str:
     linked = f'<a href="{escaped(address)}">{name}</a>' if has_page else f"<span>{name}</span>"
     return (
         f'<li class="clip" data-picture="{escaped(clip.clip_id)}">{linked}'
-        f"<span class='hint'>{words_of(outlier.words)}, {form.format(value)}</span></li>"
+        f"<span class='hint'>{words_of(outlier.words)}, {form.format(value, 100 * value)}</span></li>"
     )
 
 

@@ -41,11 +41,11 @@ def radar(values: Mapping[str, float]) -> str:
         f'<circle r="3" cx="{x}" cy="{y}"/>' for x, y in (_point(*one).split() for one in zip(angles, shares, strict=True))
     )
     names = "".join(_name(name, angle) for name, angle in zip(values, angles, strict=True))
-    said = ", ".join(f"{words_of(name)} {value:.0%}" for name, value in values.items())
+    said = ", ".join(f"{words_of(name)} {100 * value:.0f} %" for name, value in values.items())
     return (
         f'<svg class="radar" viewBox="0 0 320 260" role="img" aria-label="Radar of the mean probabilities: {said}">'
         f'{rings}{spokes}<polygon class="area" points="{_outline(angles, shares)}"/>{dots}{names}'
-        f'<text class="scale" x="{CENTRE[0] + 4:g}" y="{CENTRE[1] - RADIUS + 11:g}">{top:.0%}</text></svg>'
+        f'<text class="scale" x="{CENTRE[0] + 4:g}" y="{CENTRE[1] - RADIUS + 11:g}">{100 * top:.0f}&nbsp;%</text></svg>'
     )
 
 

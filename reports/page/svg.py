@@ -189,7 +189,7 @@ def lane(result: ResultDocument, name: str, cells: Columns) -> str:
         x, width = across(start, end, duration)
         if np.isfinite(row).all():
             best = BASIC_EMOTIONS[int(row.argmax())]
-            told = f"{span(start, end)}: {best} {row.max():.0%}"
+            told = f"{span(start, end)}: {best} {100 * row.max():.0f} %"
             parts.append(block((x, 0, width, 100), f"c{EMOTION_COLOURS[best]}", told, 0.15 + 0.85 * float(row.max())))
             words.append(lettered(start, end, duration, best))
         else:
@@ -244,7 +244,7 @@ def contributions(result: ResultDocument, cells: Columns) -> str:
         tops = 100 - 100 * np.cumsum(row)
         for index, (name, value) in enumerate(zip(names, row, strict=True)):
             if value > 0.0005:
-                told = f"{span(start, end)}: {title(name)} {value:.0%}"
+                told = f"{span(start, end)}: {title(name)} {100 * value:.0f} %"
                 box = (x + 0.01 * width, float(tops[index]), 0.98 * width, 100 * float(value))
                 parts.append(block(box, f"m{index % MODALITY_COLOURS}", told))
     return drawing([*GRID, *parts], "What each modality gave to the answer over time", "stack")

@@ -136,7 +136,7 @@ def test_a_neutral_window_names_no_compound_and_says_why() -> None:
     fusion = fused([showing(neutral=0.7), showing(fear=0.42, surprise=0.42)], method="learned", none_threshold=0.5)
     assert fusion.winner.tolist() == [-1, 0]
     assert fusion.reasons[0].startswith("None of the compounds (")
-    assert "neutral (70%)" in fusion.reasons[0]
+    assert "neutral (70 %)" in fusion.reasons[0]
     assert np.nansum(fusion.contributions[0]) == pytest.approx(0.7), "they add up to the emotion's probability"
     assert fused([showing(neutral=0.7)], none_threshold=1.0).winner[0] >= 0
     assert [stretch.compound or stretch.emotion for stretch in timeline(fusion)] == ["neutral", "fearfully_surprised"]

@@ -122,6 +122,16 @@ def test_the_headline(rows: list[Any], duration: float, words: str) -> None:
     assert headline([stretch(*row) for row in rows], duration, {}) == words
 
 
+def test_of_somebody_who_is_there_for_a_moment_the_headline_tells_of_that() -> None:
+    rows = [{**stretch(3, "sadly_angry", "anger"), "start": 0.0}, {**stretch(5, None, "neutral"), "start": 3.0}]
+    told = [headline(rows, 5.0, {}, there) for there in ([[3.8, 5.0]], [[0.0, 0.5], [2.5, 3.5]], [[0.0, 4.5]], [])]
+    assert told == [
+        "Neutral for 1.2 of 5.0 s, while seen or heard; no compound expression.",
+        "Sadly angry for 1.0 of 5.0 s, while seen or heard; otherwise neutral.",
+        *["Sadly angry for 3.0 of 5.0 s; otherwise neutral."] * 2,
+    ]
+
+
 def test_the_sentence_about_several_people() -> None:
     shown: Any = [
         {"person": number, "name": name, "answer": {"timeline": [stretch(3.0, None, emotion)]}}
@@ -182,13 +192,13 @@ def test_the_explanation_divides_a_winner_between_emotions_and_modalities_withou
 
 
 def test_the_explanation_of_no_winner_names_the_emotion_the_reason_and_the_nearest() -> None:
-    none, absent = "None of the compounds (80% likely).", "No modality answers for this window."
+    none, absent = "None of the compounds (80 % likely).", "No modality answers for this window."
     lines = explain({"windows": [
         window(None, reason=none, basic={"fear": 0.3, "anger": 0.5}),
         window(None, reason=absent, compound=dict.fromkeys(("sadly_angry", "sadly_fearful")), basic={"fear": None}),
     ], "modalities": {}})  # fmt: skip
     assert lines[0].startswith("0:02.0 to 0:06.0: anger; evidence: static face 46 %")
-    assert lines[0].endswith("None of the compounds (80% likely). The nearest would be sadly fearful.")
+    assert lines[0].endswith("None of the compounds (80 % likely). The nearest would be sadly fearful.")
     assert lines[1].endswith("No modality answers for this window.")
 
 

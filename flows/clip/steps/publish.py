@@ -15,6 +15,7 @@ from flows.clip.all_scores import all_scores, failure
 from flows.clip.graph import NEEDS
 from flows.clip.report import write_report
 from flows.clip.words import write_words
+from flows.evidence import moments_there
 from flows.job import Job
 from fusion.over_time import at_times, timeline
 from modalities.people.names import names_in_subtitles, with_speakers
@@ -38,7 +39,10 @@ def publish(job: Job) -> Mapping[str, object]:
     people, turns = read_people(job.folder.people), read_people(job.folder.turns)
     heard = job.folder.evidence("voice")
     reference = said_reference(read_table(heard)) if heard.is_file() else ""
-    about = problems, failed, seconds, notes, entry_of_words(job), people, turns, _answers(job), job.whose, reference
+    about = (
+        problems, failed, seconds, notes, entry_of_words(job), people, turns, _answers(job), job.whose, reference,
+        moments_there(job),
+    )  # fmt: skip
     result = build_result(job.clip, job.settings.profile, scores, fusion, timeline(fusion), *about)
     if job.address:
         result = {**result, "clip": {**result["clip"], "path": job.address}}
@@ -70,7 +74,7 @@ def _answers(job: Job) -> dict[int, PersonAnswer]:
     for one in job.everyone():
         scores, fusion = all_scores(one), read_fusion(one.own.composed)
         failed = {item.modality: item.reason for item in scores if failure(job.folder, item.modality)}
-        found[one.whose] = person_answer(scores, fusion, timeline(fusion), job.clip.duration, failed)
+        found[one.whose] = person_answer(scores, fusion, timeline(fusion), job.clip.duration, failed, moments_there(one))
     return found
 
 

@@ -47,10 +47,10 @@ def test_a_bar_counts_stages_and_the_part_of_those_under_way() -> None:
             progress(event)
         (task,) = progress.bars.tasks
         assert task.completed == pytest.approx(1.5)
-        assert task.description == "faces 50%, voice"
+        assert task.description == "faces 50 %, voice"
         progress.bars.refresh()
     assert "clip.mp4" in screen.getvalue()
-    assert "faces 50%, voice" in screen.getvalue()
+    assert "faces 50 %, voice" in screen.getvalue()
 
 
 def test_the_bar_of_a_clip_ends_full_and_goes_when_the_next_begins() -> None:
