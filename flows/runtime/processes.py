@@ -158,10 +158,13 @@ class _Asking:
         self.answers: SimpleQueue[object] = SimpleQueue()
 
     def send(self, kind: str, content: object) -> None:
-        """Send a message; OSError when nobody is there."""
+        """Send a message; where nobody is there any more, end at once."""
         message = pickle.dumps((kind, content))
         with self._sends:
-            self._connection.send_bytes(message)
+            try:
+                self._connection.send_bytes(message)
+            except OSError:
+                os._exit(1)
 
     def ask(self, function: Callable[..., None], given: tuple[object, ...]) -> None:
         """Have a function called there, and wait for it."""

@@ -82,7 +82,8 @@ def persons_of_speakers(turns: Sequence[Turn], faces: pd.DataFrame, loud: Floats
 
     All turns of a voice vote with their seconds; where most of them show several mouths that move, the one that fits the sound
     speaks (`loud`: its `loudness`). Several voices may be one person's: who shouts sounds like another. A single
-    person who is seen while a single voice is heard is taken for it where no mouth is known (another detector than MediaPipe).
+    person who is seen while a single voice is heard is taken for it where no mouth is known (another detector than MediaPipe),
+    and where the votes are divided, as of a mouth that hardly opens, unless it is still on the whole.
     """
     moves, votes = mouth_moves(faces), defaultdict[str, dict[int, float]](lambda: defaultdict(float))
     for turn in turns:
@@ -92,13 +93,21 @@ def persons_of_speakers(turns: Sequence[Turn], faces: pd.DataFrame, loud: Floats
                 votes[turn.speaker][who] += seconds
     found = {speaker: _elected(votes[speaker]) for speaker in dict.fromkeys(turn.speaker for turn in turns)}
     persons = [int(person) for person in faces["person"].unique() if person > 0]
-    if len(persons) == len(found) == 1 and faces["mouth"].isna().all():
+    if len(persons) == len(found) == 1 and (faces["mouth"].isna().all() or _may_speak(persons[0], found, turns, moves)):
         found = dict.fromkeys(found, persons[0])
     if not persons:
         return dict.fromkeys(found, OFF_SCREEN)
     for speaker in (speaker for speaker, who in found.items() if who == SEVERAL):
         found[speaker] = _fitting([turn for turn in turns if turn.speaker == speaker], faces, moves, loud)
     return found
+
+
+def _may_speak(person: int, found: Mapping[str, int], turns: Sequence[Turn], moves: Mapping[int, Moves]) -> bool:
+    """Whether it is not known of the only voice whose it is, and the mouth of the only person is not still on the whole."""
+    if set(found.values()) != {UNSURE} or person not in moves:
+        return False
+    inside = _within(moves[person].times, turns)
+    return bool(inside.any() and moves[person].change[inside].mean() > STILL)
 
 
 def _fitting(turns: Sequence[Turn], faces: pd.DataFrame, moves: Mapping[int, Moves], loud: Floats | None) -> int:

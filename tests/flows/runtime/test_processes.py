@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import Pipe
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,7 @@ from data.errors import InputError
 from flows.runtime import stop
 from flows.runtime.errors import Interrupted
 from flows.runtime.events import Event, listening, tell
-from flows.runtime.processes import ProcessDied, Processes, where_it_is_waited_for
+from flows.runtime.processes import ProcessDied, Processes, _Asking, where_it_is_waited_for
 from tests.waiting import wait_until
 
 NOTED: list[tuple[int, str]] = []
@@ -45,6 +46,12 @@ def with_what_nobody_can_read() -> None:
 
 def dying() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def telling_nobody() -> None:
+    here, there = Pipe()
+    there.close()
+    _Asking(here).tell(note, "late")
 
 
 def until_stopped(begun: Path) -> None:
@@ -102,6 +109,11 @@ def test_a_process_that_dies_is_an_error_and_another_takes_its_place(processes: 
     with pytest.raises(ProcessDied, match="SIGKILL"):
         processes.run(dying)
     assert processes.run(os.getpid) not in (before, os.getpid())
+
+
+def test_a_process_that_nobody_listens_to_any_more_ends_without_a_word(processes: Processes) -> None:
+    with pytest.raises(ProcessDied, match="exit code 1"):
+        processes.run(telling_nobody)
 
 
 def test_a_request_to_stop_reaches_the_work(tmp_path: Path) -> None:

@@ -70,6 +70,17 @@ def test_a_voice_while_all_mouths_are_still_is_somebody_off_screen() -> None:
     assert found.people.loc[found.people["main"], "person"].tolist() == [1]
 
 
+@pytest.mark.parametrize(("between", "person"), [(0.027, 1), (0.021, 0)])
+def test_the_only_one_who_is_seen_speaks_where_the_mouth_hardly_opens_unless_it_is_still_on_the_whole(
+    between: float, person: int
+) -> None:
+    """A part of the turn in which the mouth speaks, one in which it is shut, and between them nothing clear."""
+    faces = faces_of(track(0, 0, 4.8))
+    opening = np.select([faces["time_s"] < 1.2, faces["time_s"] < 3.6], [0.032, between], 0.0)
+    faces["mouth"] += opening * (faces["frame"] % 2)
+    assert known_people(faces, {0: 1}, [Turn(0, 4.8, "1")]).turns["person"].tolist() == [person]
+
+
 def test_nobody_is_said_to_speak_where_two_mouths_move() -> None:
     faces = faces_of(track(0, 0, 8, moving=True), track(1, 0, 8, moving=True, left=300))
     assert known_people(faces, {0: 1, 1: 2}, [Turn(1, 5, "1")]).turns["person"].tolist() == [0]
