@@ -1,11 +1,13 @@
 """The same persons in several clips, by pictures of their faces, or by their voices."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import MediaError
 from modalities.people.identities import clustered
 from modalities.people.recognise import Recogniser, cut_speech, embed_faces, embed_speech
 from modalities.people.turns import Embeddings
@@ -23,12 +25,16 @@ their pairs."""
 
 
 def embed_pictures(model: Recogniser, pictures: Iterable[bytes]) -> Embeddings:
-    """The embedding [1024] of a person's pictures (JPEG), the mean of theirs."""
+    """The embedding [1024] of a person's pictures (JPEG), the mean of theirs; MediaError where one cannot be decoded."""
     import cv2
 
-    images = (cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR) for picture in pictures)
-    faces = (np.asarray(image, np.uint8)[None, ..., ::-1].copy() for image in images)
-    return mean_direction(embed_faces(model, faces))
+    def face(picture: bytes) -> NDArray[np.uint8]:
+        image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR) if picture else None
+        if image is None:
+            raise MediaError("A picture of a face cannot be decoded; remove the clip's run folder and start again.")
+        return np.asarray(image, np.uint8)[None, ..., ::-1].copy()
+
+    return mean_direction(embed_faces(model, map(face, pictures)))
 
 
 def embed_voice(model: Recogniser, audio: Path, turns: Segments) -> Embeddings:
@@ -49,15 +55,23 @@ def same_persons(clips: Sequence[str], looks: Embeddings, alike: float = ALIKE) 
     """
     names = np.unique(np.asarray(clips, str), return_inverse=True)[1].reshape(-1) if len(clips) else np.zeros(0, int)
     first = names[:MOST]
-    groups = list(clustered(looks[:MOST], (first[:, None] == first) & ~np.eye(len(first), dtype=bool), alike))
-    sums = {group: looks[:MOST][np.array(groups) == group].sum(0) for group in set(groups)}
-    inside = {group: {int(name) for name, own in zip(first, groups, strict=True) if own == group} for group in sums}
-    for look, name in zip(looks[MOST:], names[MOST:], strict=True):
-        near = {group: float(look @ total / np.linalg.norm(total)) for group, total in sums.items() if name not in inside[group]}
-        best = max(near, key=lambda group: near[group], default=0)
-        group = best if near.get(best, 0.0) >= alike else max(sums, default=0) + 1
-        sums[group] = sums.get(group, np.zeros_like(look)) + look
-        inside.setdefault(group, set()).add(int(name))
+    groups = clustered(looks[:MOST], (first[:, None] == first) & ~np.eye(len(first), dtype=bool), alike).tolist()
+    count = max(groups, default=0) + 1
+    sums = np.zeros((count + len(looks[MOST:]), looks.shape[1]), np.float32)
+    np.add.at(sums, groups, looks[:MOST])
+    lengths = np.linalg.norm(sums, axis=1).clip(1e-9)
+    of_clip: dict[int, list[int]] = defaultdict(list)
+    for name, group in zip(first.tolist(), groups, strict=True):
+        of_clip[name].append(group)
+    for look, name in zip(looks[MOST:], names[MOST:].tolist(), strict=True):
+        near = sums[:count] @ look / lengths[:count]
+        near[of_clip[name]] = -1.0
+        group = int(near.argmax())
+        if near[group] < alike:
+            group, count = count, count + 1
+        sums[group] += look
+        lengths[group] = np.linalg.norm(sums[group])
+        of_clip[name].append(group)
         groups.append(group)
     order: dict[int, int] = {}
     return np.array([order.setdefault(int(group), len(order) + 1) for group in groups], np.int64)

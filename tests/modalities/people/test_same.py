@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from data.errors import MediaError
 from modalities.people import same
-from modalities.people.same import same_persons
+from modalities.people.recognise import WEIGHTS, load
+from modalities.people.same import embed_pictures, same_persons
 from modalities.people.turns import Embeddings
 
 
@@ -33,3 +35,9 @@ def test_persons_of_many_clips_are_linked_in_bounded_memory(monkeypatch: pytest.
     monkeypatch.setattr(same, "MOST", 3)
     assert same_persons(clips, looks).tolist() == whole
     assert same_persons(["a"] * 9, looks).tolist() == list(range(1, 10))
+
+
+def test_a_picture_that_cannot_be_decoded_is_a_sentence() -> None:
+    for picture in (b"no picture", b""):
+        with pytest.raises(MediaError, match="cannot be decoded; remove"):
+            embed_pictures(load(WEIGHTS, "cpu"), [picture])
