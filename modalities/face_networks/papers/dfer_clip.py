@@ -29,7 +29,6 @@ from modalities.face_networks.parts.clip_tower import (
     ends_of,
     frozen,
     read_text,
-    text_of,
     tokens_of,
 )
 from modalities.loading.state_dicts import JsonObject
@@ -280,13 +279,6 @@ def _find_ends(network: nn.Module, _: object) -> None:
     apart = (learner.token_suffix - last).abs().amax(-1)
     if bool((apart.amin(1) < 1e-5).all()):
         learner.ends = (apart.argmin(1) + 1 + learner.tokens).tolist()
-
-
-def texts_in(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """The classes' texts that a checkpoint of DFER-CLIP was trained with, found by their embeddings in its own vocabulary."""
-    suffix, vocabulary = tensors["prompt_learner.token_suffix"].float(), tensors["clip_model_.token_embedding.weight"].float()
-    nearest = torch.stack([torch.cdist(row, vocabulary).argmin(1) for row in suffix])
-    return tuple(text_of(row[: int(row.argmax())].tolist()) for row in nearest)
 
 
 def build(

@@ -88,8 +88,6 @@ def test_dfer_clip_loads_the_authors_keys_and_gives_their_numbers(shared: Path, 
     assert (sorted(missing), unexpected) == (sheet.unsupplied, [])
     if sheet.unsupplied:
         network.take_clip(network.clip_model_.state_dict())
-        words = [text.replace(" ", "") for text in dfer_clip.texts_in(network.state_dict())]
-        assert words == [text.replace(" ", "") for text in about["texts"]]
     frames = sheet.tensors()["image"]
     features = network.frame_features(frames)
     found = {
