@@ -232,12 +232,6 @@ def caption_tokens(texts: Sequence[str], context: int = 77) -> Tensor:
     return tokens_of(texts, context) * torch.tensor([[bool(text)] for text in texts])
 
 
-def text_of(ids: Sequence[int]) -> str:
-    """The words of token ids (without start, end and padding), in small letters."""
-    words: str = _tokenizer().decode(list(ids))
-    return words.strip()
-
-
 # ---- checkpoints -----------------------------------------------------------------------------------------------------------
 
 
