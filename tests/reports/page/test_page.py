@@ -99,7 +99,7 @@ def test_the_page_of_a_run_has_every_lane_and_reason(copied_run: RunFolder) -> N
     assert [drawn["aria-label"] for drawn in page.of("svg", "speakers")] == ["Who speaks when: Person 1 11.0 s"]
     assert len(page.of("image")) == 12
     assert len(page.of("svg", "radar")) == 1
-    assert re.search(r"happily surprised [1-9]\d?%", page.of("svg", "radar")[0]["aria-label"])
+    assert re.search(r"happily surprised [1-9]\d? %", page.of("svg", "radar")[0]["aria-label"])
     revision = result["modalities"]["static_face"]["source"]["revision"]
     for word in ("What a wonderful surprise!", "A woman with short fair hair", revision, result["summary"]["sentence"]):
         assert word in page.text()
