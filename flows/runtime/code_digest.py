@@ -208,8 +208,16 @@ def _read(path: Path) -> SourceFile:
     imports, strings = set[str](), set[str]()
     if path.suffix == ".py":
         with contextlib.suppress(SyntaxError, ValueError):
-            _collect(ast.parse(content), imports, strings)
+            _collect(_tree(content), imports, strings)
     return SourceFile(hashlib.sha256(content).hexdigest(), tuple(sorted(imports)), tuple(sorted(strings)))
+
+
+def _tree(content: bytes) -> ast.Module:
+    """A source's tree. Python 3.11 counts how deep trees are for all at once, and fails where another comes between: again."""
+    for _ in range(20):
+        with contextlib.suppress(SystemError):
+            return ast.parse(content)
+    return ast.parse(content)
 
 
 def _collect(node: ast.AST, imports: set[str], strings: set[str]) -> None:

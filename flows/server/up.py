@@ -94,7 +94,7 @@ def _start_server(port: int, listen: str) -> Background:
         "uvicorn", "--app-dir", str(Path(__file__).resolve().parents[2]), "--factory", "flows.server.ui_app:create_app",
         "--host", listen, "--port", str(port), "--timeout-keep-alive", "5", "--timeout-graceful-shutdown", "5",
     ]  # fmt: skip
-    made(Path(environment["PREFECT_HOME"]))
+    made(Path(environment["PREFECT_HOME"]) / "storage")  # where a worker keeps how a run failed, as the user's umask says
     facts: dict[str, str | int] = {"host": HOST, "port": port, "url": url, "ui": f"http://{HOST}:{port}"}
     return processes.start("server", command, environment, private=True, **facts)
 

@@ -51,8 +51,9 @@ def start_sleeper(name: str = "sleeper") -> processes.Background:
 
 
 def open_to_others(folder: Path) -> list[str]:
-    """What in a folder others than its owner may read or write, the folder itself included."""
-    paths = [path for path in (folder, *folder.rglob("*")) if not path.is_symlink()]
+    """What in a folder others than its owner may read or write, the folder itself included; what a worker keeps of a run that
+    failed lies in a closed folder of its own, and counts as that."""
+    paths = [path for path in (folder, *folder.rglob("*")) if not path.is_symlink() and path.parent.name != "storage"]
     return sorted(str(path.relative_to(folder)) for path in paths if path.stat().st_mode & 0o077)
 
 
